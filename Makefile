@@ -1,0 +1,142 @@
+# Rondo's only build file.
+#
+#   make            the programs, in build/
+#   make demo       from nothing to Debian's login prompt (installs packages as root)
+#   make test       every test, in TAP, through prove        make test-long   the full-length soaks
+#   make asan       the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make fuzz       every fuzz target for FUZZ_SECONDS (10)   make bench       the tables of docs/benchmarks.md
+#   make lint       clang-format, clang-tidy, cppcheck        make install     DESTDIR, PREFIX
+#
+# One static library per folder (build/base.a, ...), one binary per program. A program's own files are
+# those of its folder; the file that holds its main() ends in _main.c and stays out of the library.
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+CC      ?= cc
+PYTHON  ?= python3
+PROVE   ?= prove
+FUZZ_SECONDS ?= 10
+
+VERSION := 0.1
+
+PKGS := fuse3 libcurl libmicrohttpd sqlite3 liblz4 libcrypto libseccomp libb2
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+OPTIMIZE ?= -O2 -g
+HARDEN   ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+LINK_HARDEN ?= -pie -Wl,-z,relro,-z,now
+ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
+              -DRONDO_LIBEXEC='"$(PREFIX)/libexec/rondo"' -I. $(WARNINGS) $(OPTIMIZE) $(HARDEN) $(PKG_CFLAGS) -pthread $(CFLAGS)
+
+LIBS_crypto := $(shell pkg-config --libs libcrypto libb2 2>/dev/null)
+LIBS_store  := $(shell pkg-config --libs libcurl liblz4 2>/dev/null) $(LIBS_crypto)
+LIBS_fuse   := $(shell pkg-config --libs fuse3 2>/dev/null) $(LIBS_store)
+LIBS_client := $(shell pkg-config --libs sqlite3 2>/dev/null) $(LIBS_store)
+LIBS_server := $(shell pkg-config --libs libmicrohttpd 2>/dev/null) $(LIBS_crypto)
+LIBS_all    := $(LIBS_fuse) $(LIBS_client) $(LIBS_server)
+
+FOLDERS := base blockstore catalog fuse-cloop server client
+sources  = $(filter-out %_main.c,$(wildcard $(1)/*.c))
+objects  = $(patsubst %.c,$(BUILD)/%.o,$(1))
+library  = $(foreach f,$(1),$(BUILD)/$(f).a)
+
+PROGRAMS := $(BUILD)/rondo $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/rondo-server
+
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: all demo test test-long asan fuzz fuzz-corpus bench lint format install clean unit
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(PROGRAMS)
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+define LIBRARY
+$(BUILD)/$(1).a: $(call objects,$(call sources,$(1)))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call LIBRARY,$(f))))
+
+$(BUILD)/rondo: $(BUILD)/client/rondo_main.o $(call library,client catalog blockstore base)
+	$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_client)
+$(BUILD)/rondo-cloop: $(BUILD)/fuse-cloop/cloop_main.o $(call library,fuse-cloop blockstore base)
+	$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_fuse)
+$(BUILD)/rondo-overlay: $(BUILD)/fuse-cloop/overlay_main.o $(call library,fuse-cloop blockstore base)
+	$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_fuse)
+$(BUILD)/rondo-server: $(BUILD)/server/server_main.o $(call library,server blockstore base)
+	$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_server) $(LIBS_store)
+
+# A unit test may use every library; it sees the code through its public headers.
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call library,client server fuse-cloop catalog blockstore base)
+	$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_all) -lcmocka
+
+unit: $(UNIT_TESTS)
+
+# Fuzz targets: clang's libFuzzer with both sanitizers; the whole source is compiled again for them.
+FUZZ_CC     ?= clang
+FUZZ_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
+               -DRONDO_LIBEXEC='"$(PREFIX)/libexec/rondo"' -I. -O1 -g $(PKG_CFLAGS) -pthread \
+               -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,base blockstore catalog client,$(call sources,$(f))))
+
+$(BUILD)/fuzz/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/fuzz/rondo.a: $(FUZZ_OBJECTS)
+	@rm -f $@
+	ar rcs $@ $^
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/rondo.a
+	$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_client)
+
+fuzz-corpus: $(FUZZERS)
+fuzz: $(FUZZERS)
+	tests/fuzz/run --seconds $(FUZZ_SECONDS) $(BUILD)/fuzz
+
+asan:
+	$(MAKE) BUILD=$(BUILD)/asan OPTIMIZE="-O1 -g" HARDEN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
+	        LINK_HARDEN= unit
+	BUILD=$(BUILD)/asan $(PROVE) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS))
+
+demo:
+	tests/prerequisites
+	$(MAKE) all
+	BUILD=$(BUILD) tests/demo
+
+# The order is: quick first. The runner, tests/tap, sets what a test needs and gives each one a time limit.
+test:
+	tests/prerequisites
+	$(MAKE) all unit fuzz-corpus
+	$(MAKE) asan
+	BUILD=$(BUILD) $(PROVE) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh))
+
+test-long:
+	RONDO_TEST_LONG=1 $(MAKE) test
+
+bench: all
+	BUILD=$(BUILD) tests/bench/run
+
+FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/fuzz,$(wildcard $(f)/*.c $(f)/*.h))
+format:
+	clang-format -i $(FORMATTED)
+lint:
+	clang-format --dry-run --Werror $(FORMATTED)
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem -I. $(FOLDERS)
+	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- $(ALL_CFLAGS)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/rondo $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BUILD)/rondo $(DESTDIR)$(PREFIX)/bin/rondo
+	install -m 755 $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/rondo-server $(DESTDIR)$(PREFIX)/libexec/rondo/
+	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

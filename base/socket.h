@@ -1,0 +1,21 @@
+// Unix sockets between Rondo's own programs: text lines, with file descriptors beside them (SCM_RIGHTS,
+// unix(7)). Every accepted peer is checked to be the same user (SO_PEERCRED).
+#pragma once
+
+#include "base/error.h"
+#include <stddef.h>
+
+#define SOCKET_LINE_MAXIMUM 8192 // bytes of one message line, newline included
+#define SOCKET_FDS_MAXIMUM 4     // descriptors beside one message
+
+// A listening SOCK_SEQPACKET socket at `path` (mode 0600). A stale socket file is replaced; a live one is -EBUSY
+// (a connection to it succeeds). Returns the descriptor.
+int socket_listen(const char *path, struct error *error);
+int socket_connect(const char *path, struct error *error); // -ECONNREFUSED or -ENOENT if nobody is there
+int socket_accept(int listener); // the descriptor, or -errno; -EPERM if the peer is another user
+
+// One message. `fds` may be NULL with count 0. Received descriptors are close-on-exec and owned by the caller.
+// socket_receive returns the length of the text (NUL-terminated in `text`), 0 at the end of the connection,
+// -EMSGSIZE for a truncated message (whose descriptors are closed), -EAGAIN when `timeout_ms` (−1: none) passes.
+int socket_send(int fd, const char *text, const int *fds, unsigned count);
+int socket_receive(int fd, int timeout_ms, char text[static SOCKET_LINE_MAXIMUM], int *ret_fds, unsigned *ret_count);
