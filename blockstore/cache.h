@@ -1,0 +1,72 @@
+// The cache: a partial mirror of what was fetched, shared by any number of processes (ARCHITECTURE, decision 2).
+//
+//   <dir>/partial/ab/abcdef…   packs of which chunks are missing: sparse files where each fetched chunk sits at its
+//                              own offset, exactly as the server stores it
+//   <dir>/objects/ab/abcdef…   whole objects whose SHA-256 was checked when they were renamed to here; only these may
+//                              be served, exported or copied
+//   <dir>/pins/<manifest>      text: a line for each object that a pinned version needs; never evicted
+//   <dir>/lock                 flock: held while evicting and while pinning
+//
+// Rules
+//   1. No index, no journal, no fsync: bytes are present if they hash to the name that the reader expects. Callers
+//      hash whatever cache_read returns before they use it.
+//   2. Reads are pread into the caller's buffer, never mmap.
+//   3. Eviction unlinks whole files, least recent mtime first (set by us on use, at most once a minute), under the
+//      lock. A writer rechecks st_nlink after writing: what went to an unlinked file is simply lost.
+//   4. The size is the sum of st_blocks; it exceeds the limit by at most one pack for each process.
+//   5. A full disk, or a cache that cannot be written, never fails a read of the product: writes are dropped, with
+//      one warning.
+//   6. No symbolic link below <dir> is ever followed. Files that are not ours (owner, type) are ignored.
+#pragma once
+
+#include "base/error.h"
+#include "base/hash.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CACHE_LIMIT_DEFAULT (10ull << 30)
+
+struct cache;
+
+// `dir` is made if it is missing. `limit` 0: CACHE_LIMIT_DEFAULT. Old temporary files are swept.
+int cache_open(const char *dir, uint64_t limit, struct cache **ret, struct error *error);
+void cache_close(struct cache *c);
+
+// Any thread. Reads n bytes of a pack at `offset`: 0, or -ENOENT if the pack or those bytes are not there (a hole
+// reads as zeros: the caller's hash decides), or -EIO.
+int cache_read(struct cache *c, const struct sha256 *pack, uint64_t offset, void *to, size_t n);
+
+// Stores n bytes of a pack of `pack_size` bytes. Best effort: no failure is reported (rule 5).
+void cache_write(struct cache *c, const struct sha256 *pack, uint32_t pack_size, uint64_t offset, const void *bytes,
+                 size_t n);
+
+// If every byte of the pack is there and the whole hashes to its name, moves it to objects/ and returns 1; returns 0
+// otherwise. Reads the whole file: for when the last bytes were just written.
+int cache_complete(struct cache *c, const struct sha256 *pack, uint32_t pack_size);
+
+// True if the pack stands whole in objects/ (by name; its chunks are still hashed on every read).
+bool cache_has_object(struct cache *c, const struct sha256 *name);
+
+// Bytes that turned out wrong: the chunk's range is forgotten by moving the pack out of objects/ (to partial/), so
+// that the next write can heal it.
+void cache_distrust(struct cache *c, const struct sha256 *pack);
+
+// Small whole objects (manifests, catalog shards). Getting one checks its hash: -ENOENT if it is absent or wrong.
+int cache_get_object(struct cache *c, const struct sha256 *name, size_t maximum, void **ret_bytes, size_t *ret_size);
+void cache_put_object(struct cache *c, const struct sha256 *name, const void *bytes, size_t n);
+
+// Pins: what a pulled version needs. Pinning again replaces the list.
+int cache_pin(struct cache *c, const struct sha256 *manifest, const struct sha256 *objects, size_t count,
+              struct error *error);
+int cache_unpin(struct cache *c, const struct sha256 *manifest, struct error *error); // -ENOENT if it was not pinned
+bool cache_is_pinned(struct cache *c, const struct sha256 *manifest);
+
+struct cache_usage {
+    uint64_t bytes, pinned_bytes; // by st_blocks
+    uint64_t files;
+};
+int cache_measure(struct cache *c, struct cache_usage *ret);
+
+// Evicts until the cache is at most `limit` bytes (pinned files stay whatever that means); returns the bytes freed.
+int cache_evict(struct cache *c, uint64_t limit, uint64_t *ret_freed, struct error *error);

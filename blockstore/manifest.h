@@ -1,0 +1,63 @@
+// Manifests: the signed text that names everything in a version by hash (FORMATS, "Manifest"; ≤ 64 KiB).
+//
+// The file is the text, a line `---`, and the lines of a minisign signature over the text. A manifest's name is
+// the SHA-256 of the whole file, so whoever was given the name needs no key to check it; whoever was not checks
+// the signature (catalog/signed.h) first. This parser reads only the text before the `---` line.
+//
+// A member line is: member NAME SIZE TOP, where TOP is `-` for a member of zeros only, or
+//     <page sha256>,<pack sha256>,<pack size>,<table sha256>,<offset>,<stored length>
+#pragma once
+
+#include "base/buf.h"
+#include "base/text.h"
+#include "blockstore/map.h"
+
+#define MANIFEST_SIZE_MAXIMUM (64u << 10)
+#define MANIFEST_LINE_MAXIMUM 4096u
+#define MANIFEST_MEMBERS_MAXIMUM 8u
+#define MANIFEST_BOOT_MAXIMUM 64u
+#define MANIFEST_TEXT_MAXIMUM 1024u // of title, summary, cmdline, …
+#define MANIFEST_NAME_SIZE 65       // image and version names with their NUL byte
+#define PUBLIC_KEY_SIZE 32
+
+struct manifest_member {
+    char name[16]; // disk, kernel, initrd
+    uint64_t size; // bytes; ≤ MEMBER_SIZE_MAXIMUM
+    bool zero;     // no top page: every byte is zero
+    struct chunk_reference top;
+};
+
+struct manifest_boot {
+    struct sha256 pack;
+    uint32_t size;
+};
+
+struct manifest {
+    char name[MANIFEST_NAME_SIZE];
+    char version[MANIFEST_NAME_SIZE];
+    uint64_t serial; // ≥ 1
+    bool has_parent;
+    struct sha256 parent;
+    int64_t created;                            // seconds since 1970
+    unsigned char publisher[PUBLIC_KEY_SIZE];   // Ed25519
+    char arch[16];                              // x86_64
+    struct manifest_member members[MANIFEST_MEMBERS_MAXIMUM];
+    unsigned member_count;
+    struct manifest_boot boot[MANIFEST_BOOT_MAXIMUM];
+    unsigned boot_count;
+    uint64_t memory; // bytes; 0 if the line is absent
+    // Free text; empty if absent. Never contains control characters (text_is_printable).
+    char cmdline[MANIFEST_TEXT_MAXIMUM], ready[MANIFEST_TEXT_MAXIMUM], title[MANIFEST_TEXT_MAXIMUM],
+        summary[MANIFEST_TEXT_MAXIMUM], homepage[MANIFEST_TEXT_MAXIMUM], licence[MANIFEST_TEXT_MAXIMUM],
+        os[MANIFEST_TEXT_MAXIMUM];
+};
+
+// Parses a whole manifest file; lines in exactly the order of FORMATS, none twice, unknown ones refused but for
+// opt-…. -EBADMSG with the line's number. The struct is large (≈ 15 KiB): allocate it.
+int manifest_parse(const void *bytes, size_t n, struct manifest *ret, struct error *error);
+
+// Writes the text up to, and without, the `---` line. -EINVAL if a field would not parse back.
+int manifest_format(const struct manifest *m, struct buf *ret_text, struct error *error);
+
+// The number of a member, or -ENOENT.
+int manifest_find_member(const struct manifest *m, const char *name);

@@ -1,0 +1,48 @@
+// Mirrors: the ordered sources of one site, with what is known of each one's health; and the one loop that
+// fetches from them: in order, with retries (back-off and jitter), verification, and demotion of liars.
+//
+// Rules
+//   1. A source that is healthy and earlier in the list is asked first; a source that failed lately is asked after
+//      the healthy ones; one that gave wrong data is asked last, for ten minutes.
+//   2. Wrong data is never retried from the same source within one fetch (TRUST rule 5).
+//   3. A fetch ends with success, with -ENOENT or -EBADMSG once every source has given such an answer, or with
+//      -ENETUNREACH when `deadline` passes. Waits grow from 50 ms to 2 s, each with jitter.
+//   4. Two addresses of the same source count once.
+#pragma once
+
+#include "blockstore/transport.h"
+
+#define MIRRORS_MAXIMUM 16u
+
+struct mirrors;
+int mirrors_new(struct transport *t, const char *const *addresses, unsigned count, struct mirrors **ret,
+                struct error *error);
+void mirrors_free(struct mirrors *m); // after the last fetch has returned
+unsigned mirrors_count(const struct mirrors *m);
+struct source *mirrors_source(struct mirrors *m, unsigned i); // in the order given
+// True if the source that would be asked next is known to ignore ranges: whole objects are then the unit.
+bool mirrors_ignore_ranges(struct mirrors *m);
+
+// One object or range to fetch.
+struct mirrors_job {
+    // Set by the caller, as in source_request.
+    const char *path;
+    uint64_t offset, length, maximum;
+    // Before each attempt: forget what was delivered. May be NULL.
+    void (*restart)(void *context);
+    int (*sink)(void *context, uint64_t offset, const void *bytes, size_t n);
+    // After an attempt that delivered everything: 0, or -EBADMSG if the bytes are not what they should be.
+    int (*verify)(void *context, struct error *error);
+    void *context;
+
+    int result; // after mirrors_fetch: as rule 3 says, or the sink's failure
+    bool whole;
+    struct error error; // names the object and the source
+};
+
+// Fetches all jobs, side by side, and returns when each has its result; returns 0, or the first job's failure.
+// `deadline_ns` is a time of io_monotonic_ns(). May be called by any number of threads.
+int mirrors_fetch(struct mirrors *m, struct mirrors_job *jobs, unsigned count, uint64_t deadline_ns);
+
+// Makes every fetch in progress, and every later one, end with -ECANCELED.
+void mirrors_cancel(struct mirrors *m);

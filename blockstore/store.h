@@ -1,0 +1,85 @@
+// The store: versions opened for reading. What rondo-cloop serves, `rondo pull` fills and `rondo inspect` shows.
+//
+//   manifest → top page → leaf → chunk, each only when it is first needed, each verified before it is parsed or
+//   decoded, and kept: decoded chunks and pages in memory (bounded), stored chunks in the cache on disk.
+//
+// The way of a chunk:
+//
+//        absent ──(wanted)──▶ fetching ──(hash right)──▶ verified ──(evicted)──▶ absent
+//                                │
+//                                └──(every source failed)──▶ failed: each waiter gets the error; absent again
+//
+// Rules
+//   1. Equal misses are one request: whoever wants a chunk that is being fetched waits for it.
+//   2. Neighbouring misses are one request: all chunks that one read needs are asked for together, and whoever starts
+//      a request takes along the wanted chunks that lie beside it in the pack (gap ≤ STORE_GAP_MAXIMUM, whole
+//      ≤ STORE_REQUEST_MAXIMUM).
+//   3. A source that ignores ranges sends whole packs: then the pack is the unit of waiting, and all of it goes to
+//      the cache.
+//   4. No lock is held during I/O, hashing or decoding.
+//   5. Memory: STORE_CHUNK_MEMORY of decoded chunks and STORE_PAGE_MEMORY of pages a process, whatever the images'
+//      sizes, and what is in flight.
+#pragma once
+
+#include "blockstore/cache.h"
+#include "blockstore/manifest.h"
+#include "blockstore/mirrors.h"
+
+#define STORE_CHUNK_MEMORY (24u << 20)
+#define STORE_PAGE_MEMORY (4u << 20)
+#define STORE_GAP_MAXIMUM (32u << 10)
+#define STORE_REQUEST_MAXIMUM (4u << 20)
+#define STORE_WAIT_SECONDS 30 // TRUST rule 5: how long a read waits for a block that no source gives
+
+struct store;
+struct store_options {
+    const char *cache_folder; // NULL: no cache on disk
+    uint64_t cache_limit;     // 0: the default
+    unsigned wait_seconds;    // 0: STORE_WAIT_SECONDS
+    size_t chunk_memory;      // 0: the default
+};
+int store_new(const struct store_options *options, struct store **ret, struct error *error);
+void store_free(struct store *s); // after its versions were closed
+struct cache *store_cache(struct store *s); // NULL if there is none
+struct transport *store_transport(struct store *s);
+
+struct store_counts {
+    struct transport_counts network;
+    uint64_t chunks_memory, chunks_cache, chunks_fetched; // where wanted chunks were found
+    uint64_t wrong;                                       // pieces that did not verify, wherever from
+};
+void store_count(struct store *s, struct store_counts *ret);
+
+// Opens the version whose manifest has this name, from the cache or one of the sources (none: offline). -ENOENT if it
+// is nowhere, -ENETUNREACH, -EBADMSG. The manifest's signature is the caller's matter: its hash is checked here.
+struct version;
+int version_open(struct store *s, const struct sha256 *manifest, const char *const *addresses, unsigned count,
+                 struct version **ret, struct error *error);
+void version_close(struct version *v); // after the last read has returned
+const struct manifest *version_manifest(const struct version *v);
+const struct sha256 *version_name(const struct version *v);
+// The manifest file's own bytes, signature included.
+const void *version_manifest_bytes(const struct version *v, size_t *ret_size);
+
+// Reads exactly n bytes of a member (-EINVAL beyond its end). Any number of threads. On failure the buffer's
+// contents are undefined and nothing of it may be used: -ENETUNREACH when no source gave the bytes within the
+// store's waiting time, -EBADMSG when all that gave any gave wrong ones, -ENOENT when all say they have none (or
+// there are no sources, and it is not in the cache).
+int version_read(struct version *v, unsigned member, uint64_t offset, void *to, size_t n, struct error *error);
+
+// Makes reads in progress and later ones fail with -ECANCELED.
+void version_cancel(struct version *v);
+
+// Fetches everything of the version that the cache lacks, in pack order, and then verifies that all of it is there.
+// `progress` (may be NULL) is called now and then with the stored bytes that are there and wanted in all; its
+// non-zero return cancels. *ret_objects (malloc'ed) lists every object of the version, for cache_pin.
+int version_pull(struct version *v, int (*progress)(void *context, uint64_t have, uint64_t all), void *context,
+                 struct sha256 **ret_objects, size_t *ret_count, struct error *error);
+
+// Sums over a member's map, reading pages only.
+struct version_extent {
+    uint64_t stored_bytes;  // of the distinct chunks it refers to, leaf by leaf
+    uint64_t mapped_blocks; // that are not zero
+    uint64_t chunks, packs;
+};
+int version_measure(struct version *v, unsigned member, struct version_extent *ret, struct error *error);

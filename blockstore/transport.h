@@ -1,0 +1,72 @@
+// Sources: the places that objects come from, a directory or an HTTP(S) site, behind one asynchronous request.
+//
+// All HTTP runs on one thread of the process (the transport), through libcurl's multi interface: connections are
+// kept and shared, HTTP/2 is used where the server has it, nothing is compressed in transit, and every body is
+// counted against its maximum in the write callback. A directory is read by the caller's own thread. Who calls may
+// be any thread.
+//
+// One request is one attempt at one source. Retries, mirrors and verification are blockstore/mirrors.h's work.
+#pragma once
+
+#include "base/error.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TRANSPORT_CONNECT_MS 5000   // TRUST rule 5
+#define TRANSPORT_STALL_SECONDS 10  // less than TRANSPORT_STALL_BYTES a second for this long: give up (TRUST T11)
+#define TRANSPORT_STALL_BYTES 4096
+#define TRANSPORT_REDIRECTS_MAXIMUM 5 // TRUST T09
+#define TRANSPORT_HOST_CONNECTIONS 8
+
+struct transport;
+int transport_new(struct transport **ret, struct error *error); // starts no thread before the first HTTP request
+void transport_free(struct transport *t);                       // after all of its sources were closed
+
+// What a process did on the network; counted by the transport.
+struct transport_counts {
+    uint64_t requests; // HTTP requests that were sent
+    uint64_t bytes;    // body bytes received
+    uint64_t failures; // requests that did not end well
+};
+void transport_count(struct transport *t, struct transport_counts *ret);
+
+// An address is http://…, https://… (it should end in "/"; one is added) or the path of a directory.
+struct source;
+int source_open(struct transport *t, const char *address, struct source **ret, struct error *error);
+void source_close(struct source *s);
+const char *source_address(const struct source *s);
+bool source_is_remote(const struct source *s);
+bool source_ignores_ranges(const struct source *s); // learned: it answered a range with 200
+
+struct source_request {
+    // Set by the caller; the strings must live until the request is over.
+    const char *path;    // below the address: "catalog.rondo", "objects/ab/ab…"
+    uint64_t offset;     // the range wanted …
+    uint64_t length;     // … or 0 for the whole file
+    uint64_t maximum;    // of the bytes delivered; more is -EBADMSG ("endless data"). For a range, of the whole
+                         // file, in case that the server sends it all.
+    const char *if_etag; // or NULL: ask for it only if it changed
+    // Gets the bytes in order, on the transport's thread (or the caller's, for a directory). `offset` is the
+    // position in the object: 0 first when a range was answered with the whole. A negative return ends the request.
+    int (*sink)(void *context, uint64_t offset, const void *bytes, size_t n);
+    void *context;
+
+    // Results, after source_wait.
+    int result;        // 0; -ENOENT (404, 410); -ENETUNREACH for whatever may pass (connection, time-out, 5xx, 429,
+                       // short body); -EBADMSG for what a retry will not mend (wrong range, too many bytes,
+                       // redirect refused, 416); -ECANCELED; or the sink's
+    bool whole;        // the whole file was delivered, though a range was asked for
+    bool not_modified; // if_etag still stands: nothing was delivered
+    uint64_t received; // body bytes
+    char etag[128];    // of the answer; empty if there was none or it was too long
+    struct error error;
+
+    struct source_transfer *transfer; // the transport's own
+};
+
+// Starts; never blocks on the network. Whatever goes wrong is reported by source_wait.
+void source_start(struct source *s, struct source_request *r);
+void source_wait(struct source *s, struct source_request *r);
+// Makes the request end soon, with -ECANCELED; source_wait must still be called.
+void source_cancel(struct source *s, struct source_request *r);

@@ -1,0 +1,62 @@
+// The writer: turns members (raw files) into packs in a site's directory, and keeps the site whole at every instant.
+//
+//   read (SEEK_DATA) → hash 4 KiB blocks → drop zeros and known blocks → gather 32 into a chunk → compress (all
+//   cores) → append to the open pack, in order → close: table, trailer, fsync, rename to objects/ab/<sha256>
+//
+// Blocks are known from this publication, from packs given to writer_know_pack (the parent's, by their tables alone),
+// and from packs that an interrupted publication of the same image left (listed in <site>/.unfinished/<image>).
+//
+// Rules
+//   1. The same input gives the same packs, whatever the number of cores.
+//   2. An object appears under its name only when all of its bytes are on stable storage (written to a temporary
+//      name, fsync, rename, fsync of the folder). Order: packs, then manifest, then catalog.
+//   3. A pack is listed as unfinished before it is renamed and no longer after the manifest stands, so that an
+//      interrupted command leaves a valid site and, run again, compresses nothing twice.
+//   4. A page names packs by their hash, so it is stored in a later pack than the chunks that it refers to.
+//   5. Memory does not grow with the image: the block index and the chunk list lie in unlinked temporary files.
+//   6. One writer a site: flock on <site>/.lock; a second one gets -EBUSY.
+#pragma once
+
+#include "blockstore/manifest.h"
+
+struct writer;
+struct writer_options {
+    const char *site;    // directory; made if it is missing
+    const char *image;   // name, for the list of unfinished packs
+    int level;           // of LZ4-HC; 0: CHUNK_LEVEL_DEFAULT
+    unsigned threads;    // that compress; 0: one for each processor
+    // Called about ten times a second by the thread that publishes: bytes of the member read so far, and in all (data
+    // only, holes left out); its non-zero return cancels. May be NULL.
+    int (*progress)(void *context, const char *member, uint64_t done, uint64_t all);
+    void *context;
+};
+struct writer_counts {
+    uint64_t data_bytes;    // read from members
+    uint64_t zero_blocks;   // dropped because zero (those inside data extents)
+    uint64_t known_blocks;  // dropped because already stored
+    uint64_t new_blocks;
+    uint64_t written_bytes; // of packs
+    uint64_t packs, chunks;
+};
+
+int writer_open(const struct writer_options *options, struct writer **ret, struct error *error);
+
+// Makes the blocks of an existing pack known. `table` is the pack's table (whose hash is ref->table, checked here).
+int writer_know_pack(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
+                     size_t table_size, struct error *error);
+
+// Adds a member: reads the regular file or block device `fd` and fills *ret_member (name, size, top).
+int writer_add_member(struct writer *w, const char *name, int fd, struct manifest_member *ret_member,
+                      struct error *error);
+
+// After the last member: closes the last pack. (A member's top page may lie in it, so members are complete only now:
+// ret_members of writer_add_member are filled by this call.)
+int writer_finish(struct writer *w, struct writer_counts *ret, struct error *error);
+
+// Stores the signed manifest as an object and ends the list of unfinished packs. *ret_name is its name.
+int writer_put_manifest(struct writer *w, const void *bytes, size_t n, struct sha256 *ret_name, struct error *error);
+
+// Replaces the site's catalog.rondo.
+int writer_put_catalog(struct writer *w, const void *bytes, size_t n, struct error *error);
+
+void writer_close(struct writer *w); // at any point; what is not finished can be continued later
