@@ -1,0 +1,57 @@
+// Trust: what this user has seen and decided, in SQLite at <home>/trust.db. It answers one question: may this catalog,
+// from this address, be used, now?
+//
+//   site      address → key (first contact remembered; "pinned" when the user wrote it)
+//   seen      per (site key, id): the highest catalog number
+//   serials   per (site key, id, name): the highest serial
+//   clock     the greatest `issued` ever verified
+//   contacts  per address: the last catalog (its bytes, ETag, when it was checked)
+//
+// One clock reading per command: the caller passes `now`. A changed database is written in one transaction with what the
+// decision was; on refusal nothing changes. A damaged database is moved aside with a warning naming it, and rebuilt: what
+// was known of sites is then learned anew (TRUST T16), so that is said aloud.
+#pragma once
+
+#include "catalog/address.h"
+#include "catalog/catalog.h"
+
+struct trust;
+int trust_open(const char *home, struct trust **ret, struct error *error);
+void trust_close(struct trust *t);
+
+struct trust_request {
+    const char *site;             // address, ends in "/"
+    const struct key_public *pin; // from the address or the configuration, or NULL
+    bool require_pin;             // --require-pin: unpinned first contact is refused, exit 5
+    bool require_fresh;           // --require-fresh: an expired catalog is exit 6 even offline
+    bool for_update;              // pull: an expired catalog is exit 6; otherwise it is one warning
+    int64_t now;                  // seconds since 1970
+};
+struct trust_verdict {
+    bool first_contact; // the key was remembered just now: show it
+    bool fresh;         // not expired
+    bool clock_wrong;   // our clock lies before the greatest `issued` ever seen: fresh cannot be told
+};
+
+// Decides about a catalog whose signature was verified, and remembers it: 0, or -EKEYREJECTED (another key than the
+// remembered or pinned one; message shows both and how to accept: `rondo trust rm`), -ESTALE (number lower than seen),
+// -EKEYEXPIRED.
+int trust_check(struct trust *t, const struct trust_request *request, const struct catalog *c,
+                struct trust_verdict *ret, struct error *error);
+
+// Decides about one version of it: its serial may not be lower than the highest seen *for the same selector-less name
+// when the newest is asked for*; an older version that is still listed may be asked for by name. Remembers the highest.
+int trust_check_serial(struct trust *t, const struct catalog *c, const char *name, uint64_t newest_serial,
+                       struct error *error);
+
+// The last catalog seen at this address: -ENOENT if there is none. *ret_bytes is malloc'ed.
+int trust_load_catalog(struct trust *t, const char *site, void **ret_bytes, size_t *ret_size, char ret_etag[static 128],
+                       int64_t *ret_checked, struct error *error);
+int trust_save_catalog(struct trust *t, const char *site, const void *bytes, size_t n, const char *etag,
+                       int64_t checked, struct error *error);
+
+// For `trust ls|add|rm` and messages.
+int trust_list(struct trust *t, int (*each)(void *context, const char *site, const struct key_public *key, bool pinned),
+               void *context, struct error *error);
+int trust_add(struct trust *t, const char *site, const struct key_public *key, struct error *error);
+int trust_remove(struct trust *t, const char *site, struct error *error);
