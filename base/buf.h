@@ -18,7 +18,10 @@ struct buf {
     size_t maximum;      // `size` never exceeds this
 };
 
-#define BUF_WITH_MAXIMUM(n) {.data = NULL, .size = 0, .capacity = 0, .maximum = (n)}
+#define BUF_WITH_MAXIMUM(n)                                                                                            \
+    {                                                                                                                  \
+        .data = NULL, .size = 0, .capacity = 0, .maximum = (n)                                                         \
+    }
 
 // Each returns 0, -E2BIG if the maximum would be exceeded, or -ENOMEM; on failure the buffer is unchanged.
 int buf_append(struct buf *b, const void *bytes, size_t n);

@@ -48,8 +48,10 @@ int io_close(int fd); // for written files: the error of close() is reported
 int io_read_file(int dir, const char *path, size_t maximum, void **ret_bytes, size_t *ret_size);
 
 // Replaces `path` (a name below `dir`, perhaps with folders) by a file with these bytes: written aside under a
-// temporary name in the same folder, synced, renamed, and the folder synced. On failure the old file stands and
-// the temporary is gone.
+// temporary name in the same folder (the prefix and 16 random digits), synced, renamed, and the folder synced. On
+// failure the old file stands and the temporary is gone; only if the last sync, the folder's, fails, the new file
+// stands already (whole), but may not survive power loss. The umask applies to `mode`.
+#define IO_TEMPORARY_PREFIX ".rondo-tmp-" // what a crash leaves behind begins so, and may be removed
 int io_replace_file(int dir, const char *path, const void *bytes, size_t n, mode_t mode);
 
 // fsync of the folder that holds `path`, so that a rename in it survives power loss.
@@ -60,7 +62,8 @@ int io_make_folders(int dir, const char *path, mode_t mode); // mkdir -p; existi
 uint64_t io_monotonic_ns(void);
 int64_t io_realtime_seconds(void); // since 1970 UTC
 
-// Faults, for tests: replaces the table by one that counts the calls to functions of this table and makes call
-// number `at` (from 1) fail with `code`; `at` 0 only counts. `persistent` makes all later calls fail too.
+// Faults, for tests: replaces the table by one that counts the calls to functions of this table (the clock's
+// apart, which cannot fail) and makes call number `at` (from 1) fail with `code`; `at` 0 only counts.
+// `persistent` makes all later calls fail too. A close() that fails has closed the descriptor, as Linux does.
 void io_fault_start(unsigned long at, int code, bool persistent);
 unsigned long io_fault_stop(void); // restores the table; returns how many calls there were

@@ -1,6 +1,6 @@
 // Messages for people, on stderr (or, in a daemon, in the file that stands there): one line each, with the
-// program's name before it. Data never goes this way. What came from outside is escaped (text_escape) before it
-// is printed.
+// program's name before it. Data never goes this way. The line is escaped (text_escape) as a whole, so no message
+// reaches a terminal with control characters; longer ones are cut at about 2000 bytes.
 #pragma once
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };

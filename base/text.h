@@ -20,7 +20,8 @@ bool slice_equal(struct slice a, const char *b);
 bool slice_starts(struct slice a, const char *prefix);
 
 // Cuts the first word (up to a single space) off *rest and returns it; an empty slice when nothing is left. Two
-// spaces in a row give an empty word in between, which callers reject.
+// spaces in a row give an empty word in between, which callers reject. A space at the very end stays in *rest, so
+// that a caller who expects nothing more finds it, and one who cuts on gets an empty word.
 struct slice slice_cut_word(struct slice *rest);
 
 // Lines. text_next_line returns 1 and the line (without its newline), 0 at the end, or -EBADMSG if the last line
@@ -29,7 +30,7 @@ struct slice slice_cut_word(struct slice *rest);
 struct text_reader {
     const char *at;
     size_t left;
-    unsigned line; // number of the line last returned, from 1
+    unsigned line; // number of the line last returned, or found bad; from 1
     size_t maximum_line;
 };
 struct text_reader text_reader_over(const void *bytes, size_t length, size_t maximum_line);
