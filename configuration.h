@@ -1,0 +1,20 @@
+// The user's configuration: <config>/config, lines of `key value`, # comments. Unknown keys are refused by name.
+//
+//   site http://host/         the site of image names without a URL (RONDO_SITE overrides)
+//   cache-size 10G            the limit of the cache
+//   outage-seconds 30         how long a block may be missing before the machine pauses
+//   require-pin yes           refuse first contact without a key in the address
+#pragma once
+
+#include "base/error.h"
+#include "catalog/catalog.h"
+#include <stdbool.h>
+
+struct configuration {
+    char site[CATALOG_URL_SIZE]; // empty: none
+    uint64_t cache_size;         // 0: the default
+    unsigned outage_seconds;
+    bool require_pin;
+};
+
+int configuration_read(struct configuration *ret, struct error *error); // a missing file is the defaults

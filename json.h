@@ -1,0 +1,12 @@
+// JSON for --json and for qemu's monitor, through SQLite's JSON functions (no JSON library).
+#pragma once
+
+#include "base/buf.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+// Appends a JSON string literal (quotes included). Invalid UTF-8 cannot come this far: texts were checked when parsed.
+int json_append_string(struct buf *b, const char *text);
+
+// The value at `path` ("$.return.status") of a JSON text, as text; false if the text is not JSON or has no such value.
+bool json_find(const char *json, size_t n, const char *path, char *ret, size_t capacity);

@@ -1,0 +1,67 @@
+// rondo: one command, one verb per file. This file only finds the verb.
+#include "base/log.h"
+#include "client/cli.h"
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+const struct verb verbs[] = {
+    {"run", verb_run,
+     "IMAGE [--name N] [--cpus C] [--memory M] [--ephemeral] [--detach] [--engine auto|kvm|qemu] [--net user|none]\n"
+     "           [--port HOST:GUEST] [--disk-size S] [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
+     "           [--require-fresh] [--require-pin] [--on-outage pause|error]",
+     "Boot an image from its URL."},
+    {"ps", verb_ps, "[--json]", "List the machines of this user."},
+    {"console", verb_console, "NAME", "Attach to a running machine's console (Ctrl-] leaves)."},
+    {"stop", verb_stop, "NAME [--timeout SECONDS]", "Shut a machine down; after the time-out, switch it off."},
+    {"rm", verb_rm, "NAME", "Remove a stopped machine and what it wrote."},
+    {"pull", verb_pull, "IMAGE [--require-pin]", "Fetch a whole version, so that it runs without a network."},
+    {"ls", verb_ls, "[SITE] [--json]", "List a site's images, or those that were pulled."},
+    {"inspect", verb_inspect, "IMAGE|NAME [--json]", "Show what a version or a machine consists of."},
+    {"mount", verb_mount, "IMAGE DIR [--offline] [--require-pin]", "Show a version's members as read-only files."},
+    {"umount", verb_umount, "DIR", "End a mount."},
+    {"publish", verb_publish,
+     "--name NAME --version V --disk FILE --key KEYFILE --to DIR [--kernel F --initrd F --cmdline S] [--memory M]\n"
+     "           [--ready TEXT] [--parent IMAGE] [--title T] [--summary S] [--homepage U] [--licence L] [--os O]\n"
+     "           [--tag TAG] [--site-key FILE] [--expires 90d] [--level N]",
+     "Publish a new version of an image to a site."},
+    {"renew", verb_renew, "SITE --key KEYFILE [--expires 90d]", "Sign a site's catalog anew, with a later date."},
+    {"key", verb_key, "new FILE | show FILE", "Make or show a signing key (minisign's format)."},
+    {"serve", verb_serve, "DIR [--listen HOST:PORT] [--log FILE]", "Serve a site over HTTP."},
+    {"doctor", verb_doctor, "[--json]", "Say what this host can do, and what to install or change."},
+    {NULL, NULL, NULL, NULL},
+};
+
+static int help(FILE *to)
+{
+    fputs("rondo boots an operating system from a URL.\n\n", to);
+    for (const struct verb *v = verbs; v->name; v++)
+        fprintf(to, "  rondo %-8s %s\n", v->name, v->summary);
+    fputs("\nAn image is [URL/]name[:tag or version][@sha256:HASH][#KEY]; rondo VERB --help says more.\n", to);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    log_start("rondo");
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        help(stderr);
+        return EXIT_CODE_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return cli_finish_output(EXIT_CODE_OK);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("rondo " RONDO_VERSION);
+        return cli_finish_output(EXIT_CODE_OK);
+    }
+    for (const struct verb *v = verbs; v->name; v++)
+        if (strcmp(v->name, argv[1]) == 0)
+            return v->run(argc - 1, argv + 1);
+    fprintf(stderr, "rondo: no verb \"%s\"; rondo --help lists them\n", argv[1]);
+    return EXIT_CODE_USAGE;
+}
