@@ -47,9 +47,9 @@ fetch_packages() {
 	fi
 }
 
-# newest_date DIR: the newest modification time below DIR, in seconds since 1970.
+# newest_date DIR: the newest modification time of a file below DIR, in seconds since 1970.
 newest_date() {
-	find "$1" -printf '%T@\n' | sort -n | sed -n '$s/\..*//p'
+	find "$1" -type f -printf '%T@\n' | sort -n | sed -n '$s/\..*//p'
 }
 
 # copy_modules ROOT VERSION DEST MODULE…: copies kernel modules and what they depend on from ROOT/lib/modules/VERSION
@@ -98,18 +98,25 @@ make_initrd() {
 
 # make_disk TREE FILE SIZE UUID LABEL: an ext4 file system on a whole sparse disk, without a partition table.
 #
-# Blocks have 4 KiB, like Rondo's. Directory hashes are seeded with UUID, and no inode keeps the time of this build
-# (mke2fs copies each file's change time, which only debugfs can set).
+# Blocks have 4 KiB, like Rondo's, and every inode table is complete, so that a first boot has nothing left to write
+# in the background. Two things need debugfs afterwards: the journal gets the features that Linux would otherwise
+# give it at the first mount (then a read-only mount leaves the disk as published, to the bit), and no inode keeps the
+# time of this build, which mke2fs took from the change time of the file.
 make_disk() {
 	local tree=$1 file=$2 size=$3 uuid=$4 label=$5
 	say "writing a file system of $size"
 	clamp_dates "$tree"
-	E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH \
-		mke2fs -q -F -t ext4 -b 4096 -m 1 -L "$label" -U "$uuid" -E "hash_seed=$uuid,lazy_itable_init=0,root_owner=0:0" \
-		-d "$tree" "$file" "$size" >&2
-	(cd "$tree" && find . -mindepth 1 -printf "set_inode_field \"/%P\" ctime @$SOURCE_DATE_EPOCH\n") |
-		E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH debugfs -w -f - "$file" >"$WORK/debugfs" 2>&1 || die "debugfs: $(tail -n 1 "$WORK/debugfs")"
-	e2fsck -fn "$file" >"$WORK/e2fsck" 2>&1 || die "the new file system has errors: $(tail -n 3 "$WORK/e2fsck")"
+	export E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH
+	mke2fs -q -t ext4 -b 4096 -m 1 -L "$label" -U "$uuid" \
+		-E "hash_seed=$uuid,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" -d "$tree" "$file" "$size" >&2
+	(
+		printf 'journal_open -c -v 3\njournal_close\n'
+		cd "$tree" && find . -mindepth 1 -printf "set_inode_field \"/%P\" ctime @$SOURCE_DATE_EPOCH\n"
+	) >"$WORK/debugfs.commands"
+	debugfs -w -f "$WORK/debugfs.commands" "$file" >"$WORK/debugfs.log" 2>&1
+	# debugfs repeats each command; anything else, except for two greetings, is an error.
+	! grep -v -e '^debugfs' -e '^Setting csum v3$' "$WORK/debugfs.log" >&2 || die "debugfs failed on $file"
+	e2fsck -fn "$file" >"$WORK/e2fsck.log" 2>&1 || die "the new file system has errors: $(tail -n 3 "$WORK/e2fsck.log")"
 	fallocate --dig-holes "$file"
 }
 
