@@ -1,0 +1,74 @@
+// What every verb of the command line shares: options, failures, terminal, --json. A verb is one file with one function
+// that gets its own arguments (argv[0] is the verb) and returns an exit code of base/error.h.
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/path.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *form;    // its arguments, for usage messages
+    const char *summary; // one line
+};
+extern const struct verb verbs[]; // ends with a NULL name; in rondo_main.c
+
+int verb_console(int argc, char **argv);
+int verb_doctor(int argc, char **argv);
+int verb_inspect(int argc, char **argv);
+int verb_key(int argc, char **argv);
+int verb_ls(int argc, char **argv);
+int verb_mount(int argc, char **argv);
+int verb_ps(int argc, char **argv);
+int verb_publish(int argc, char **argv);
+int verb_pull(int argc, char **argv);
+int verb_renew(int argc, char **argv);
+int verb_rm(int argc, char **argv);
+int verb_run(int argc, char **argv);
+int verb_serve(int argc, char **argv);
+int verb_stop(int argc, char **argv);
+int verb_umount(int argc, char **argv);
+
+// Options. Each takes the form --name or --name VALUE (or --name=VALUE); operands may stand between; "--" ends options.
+enum option_type {
+    OPTION_FLAG,   // bool: set to true
+    OPTION_TEXT,   // const char *: the argument
+    OPTION_SIZE,   // uint64_t: 512M, 2G; not 0
+    OPTION_NUMBER, // uint64_t: decimal, 1 to 2^32-1
+    OPTION_LIST,   // struct option_list: may be repeated
+};
+#define OPTION_LIST_MAXIMUM 32u
+struct option_list {
+    const char *values[OPTION_LIST_MAXIMUM];
+    unsigned count;
+};
+struct option {
+    const char *name; // without the dashes; NULL ends the table
+    enum option_type type;
+    void *target;
+};
+// Parses all of argv; operands are collected at argv[1…] and counted in *ret_operands. --help prints the verb's form.
+// Returns 0; EXIT_CODE_USAGE after a message; or -1 when the verb is done (--help).
+int cli_parse(int argc, char **argv, const struct option *options, unsigned minimum_operands,
+              unsigned maximum_operands, unsigned *ret_operands);
+// For a verb: `if ((r = cli_parse(…)) != 0) return cli_parsed(r);`
+int cli_parsed(int result);
+
+// Prints "rondo: <error's text>" on stderr and returns the exit code for `result`.
+int cli_fail(int result, const struct error *error);
+// A usage error of a verb: message, its form, exit code 2.
+int cli_usage(const char *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// One line on stderr that replaces the one before it; only on a terminal, at most ten times a second.
+void cli_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void cli_progress_end(void); // clears the line
+
+// True once SIGINT, SIGTERM or SIGHUP came (after cli_catch_signals).
+void cli_catch_signals(void);
+bool cli_interrupted(void);
+
+// Flushes stdout; a failed write to it (a full disk, a closed pipe) becomes exit code 1. Returns the exit code.
+int cli_finish_output(int code);

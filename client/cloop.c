@@ -1,0 +1,214 @@
+// How a rondo-cloop is come by (see cloop.h).
+//
+//   connect ──ok──▶ offer the session, if held ──▶ done
+//      │ nobody
+//      ▼
+//   start rondo-cloop, wait for its word ──▶ connect again. "busy" means that another process was quicker: connect again,
+//   too, for as long as CONNECT_SECONDS.
+#include "client/cloop.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/socket.h"
+#include "base/text.h"
+#include "client/spawn.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define CONNECT_SECONDS 10
+#define ANSWER_MS 60000 // opening a version may wait for a slow site
+
+// One question, one answer: "ok REST" or "error CODE TEXT". Descriptors of the answer go to ret_fds.
+static int ask(struct cloop *c, const char *question, const int *fds, unsigned fd_count,
+               char answer[static SOCKET_LINE_MAXIMUM], int *ret_fds, unsigned *ret_count, struct error *error)
+{
+    unsigned count = 0;
+    int received[SOCKET_FDS_MAXIMUM];
+    int r = socket_send(c->socket, question, fds, fd_count);
+    if (r >= 0)
+        r = socket_receive(c->socket, ANSWER_MS, answer, received, &count);
+    if (r <= 0)
+        return error_set(error, r == 0 ? ECONNRESET : -r, "rondo-cloop does not answer: %s",
+                         r == 0 ? "it ended" : strerror(-r));
+    if (ret_count)
+        *ret_count = count;
+    for (unsigned i = 0; i < count; i++)
+        if (ret_fds)
+            ret_fds[i] = received[i];
+        else
+            close(received[i]);
+    struct slice rest = slice_of(answer), word = slice_cut_word(&rest);
+    if (slice_equal(word, "ok")) {
+        memmove(answer, rest.at, rest.length);
+        answer[rest.length] = '\0';
+        return 0;
+    }
+    uint64_t code;
+    if (!slice_equal(word, "error") || !text_parse_u64(slice_cut_word(&rest), 4095, &code) || code == 0)
+        return error_set(error, EPROTO, "rondo-cloop gave an answer that is none");
+    return error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
+}
+
+// Starts rondo-cloop as a daemon and waits for its first word.
+static int start_daemon(const struct cloop *c, const char *runtime, struct error *error)
+{
+    char program[PATH_TEXT_SIZE], log[PATH_TEXT_SIZE], ready_text[16], session_text[16], state_text[16];
+    int r = path_find_program("rondo-cloop", program, error);
+    if (r < 0)
+        return r;
+    r = path_format(log, sizeof(log), "%s/cloop.log", runtime);
+    if (r < 0)
+        return error_set(error, -r, "the runtime folder's path is too long");
+    CLEANUP_CLOSE int log_fd = io_open(AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (log_fd < 0)
+        return error_set(error, -log_fd, "cannot write %s: %s", log, strerror(-log_fd));
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) < 0)
+        return error_set(error, errno, "cannot make a pipe: %s", strerror(errno));
+    CLEANUP_CLOSE int reader = ready[0];
+    CLEANUP_CLOSE int writer = ready[1];
+    snprintf(ready_text, sizeof(ready_text), "%d", writer);
+    snprintf(session_text, sizeof(session_text), "%d", c->session_fd);
+    snprintf(state_text, sizeof(state_text), "%d", c->state_fd);
+    char *arguments[] = {program, (char[]){"--ready-fd"}, ready_text, NULL, NULL, NULL, NULL, NULL};
+    struct spawn s = {.path = program,
+                      .arguments = arguments,
+                      .input = -1,
+                      .output = -1,
+                      .errors = log_fd,
+                      .kept = {writer},
+                      .kept_count = 1,
+                      .new_session = true};
+    if (c->session_fd >= 0) {
+        arguments[3] = (char[]){"--session-fd"};
+        arguments[4] = session_text;
+        arguments[5] = (char[]){"--state-fd"};
+        arguments[6] = state_text;
+        s.kept[s.kept_count++] = c->session_fd;
+        s.kept[s.kept_count++] = c->state_fd;
+    }
+    pid_t pid = spawn_program(&s, error);
+    if (pid < 0)
+        return pid;
+    close(TAKE_FD(writer));
+    char text[ERROR_TEXT_SIZE];
+    size_t n = 0;
+    for (;;) {
+        struct pollfd p = {.fd = reader, .events = POLLIN};
+        int ready_count = poll(&p, 1, CONNECT_SECONDS * 1000);
+        if (ready_count < 0 && errno == EINTR)
+            continue;
+        ssize_t got = ready_count > 0 ? read(reader, text + n, sizeof(text) - 1 - n) : 0;
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+        if (text[n - 1] == '\n' || n == sizeof(text) - 1)
+            break;
+    }
+    struct slice rest = {.at = text, .length = n && text[n - 1] == '\n' ? n - 1 : n};
+    struct slice word = slice_cut_word(&rest);
+    if (slice_equal(word, "ok"))
+        return 0;
+    uint64_t code;
+    if (slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code)
+        return error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
+    return error_set(error, EIO, "rondo-cloop did not start; %s says why", log);
+}
+
+int cloop_connect(struct cloop *c, struct error *error)
+{
+    char runtime[PATH_TEXT_SIZE], path[PATH_TEXT_SIZE];
+    int r = path_make(PATH_RUNTIME, runtime, error);
+    if (r < 0)
+        return r;
+    r = path_format(path, sizeof(path), "%s/cloop.sock", runtime);
+    if (r < 0)
+        return error_set(error, -r, "the runtime folder's path is too long");
+    uint64_t end = io_monotonic_ns() + CONNECT_SECONDS * 1000000000ull;
+    int fd;
+    for (;;) {
+        fd = socket_connect(path, error);
+        if (fd != -ENOENT && fd != -ECONNREFUSED)
+            break;
+        r = start_daemon(c, runtime, error);
+        if (r < 0 && r != -EBUSY)
+            return r;
+        if (io_monotonic_ns() > end)
+            return error_set(error, EBUSY, "no rondo-cloop answers at %s; is another one hanging?", path);
+        if (r == -EBUSY)
+            poll(NULL, 0, 50);
+    }
+    if (fd < 0)
+        return fd;
+    if (c->socket >= 0)
+        close(c->socket);
+    c->socket = fd;
+    if (c->session_fd < 0)
+        return 0;
+    char answer[SOCKET_LINE_MAXIMUM];
+    return ask(c, "handover", (int[]){c->session_fd, c->state_fd}, 2, answer, NULL, NULL, error);
+}
+
+int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
+                       char ret_folder[static PATH_TEXT_SIZE], struct error *error)
+{
+    struct buf question CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SOCKET_LINE_MAXIMUM - 1);
+    char hex[SHA256_HEX_SIZE], answer[SOCKET_LINE_MAXIMUM];
+    int r = buf_append_format(&question, "open %s", sha256_to_hex(manifest, hex));
+    for (unsigned i = 0; i < count && r >= 0; i++)
+        r = buf_append_format(&question, "\n%s", sources[i]);
+    if (r < 0)
+        return error_set(error, -r, "the list of sources is too long");
+    r = ask(c, buf_text(&question), NULL, 0, answer, NULL, NULL, error);
+    if (r < 0)
+        return r;
+    r = path_format(ret_folder, PATH_TEXT_SIZE, "%s", answer);
+    return r < 0 ? error_set(error, -r, "rondo-cloop gave a path that is too long") : 0;
+}
+
+int cloop_hold(struct cloop *c, struct error *error)
+{
+    char answer[SOCKET_LINE_MAXIMUM];
+    int fds[SOCKET_FDS_MAXIMUM];
+    unsigned count = 0;
+    int r = ask(c, "hold", NULL, 0, answer, fds, &count, error);
+    if (r == 0 && count == 2) {
+        if (c->session_fd >= 0) {
+            close(c->session_fd);
+            close(c->state_fd);
+        }
+        c->session_fd = fds[0];
+        c->state_fd = fds[1];
+        return 0;
+    }
+    for (unsigned i = 0; i < count; i++)
+        close(fds[i]);
+    return r < 0 ? r : error_set(error, EPROTO, "rondo-cloop did not hand out its session");
+}
+
+int cloop_counts(struct cloop *c, char *ret_text, size_t capacity, struct error *error)
+{
+    char answer[SOCKET_LINE_MAXIMUM];
+    int r = ask(c, "counts", NULL, 0, answer, NULL, NULL, error);
+    if (r < 0)
+        return r;
+    r = path_format(ret_text, capacity, "%s", answer);
+    return r < 0 ? error_set(error, -r, "rondo-cloop's counts are too long") : 0;
+}
+
+void cloop_close(struct cloop *c)
+{
+    if (c->socket >= 0)
+        close(c->socket);
+    if (c->session_fd >= 0)
+        close(c->session_fd);
+    if (c->state_fd >= 0)
+        close(c->state_fd);
+    *c = (struct cloop)CLOOP_NONE;
+}

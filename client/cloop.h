@@ -1,0 +1,30 @@
+// The client's side of rondo-cloop (docs/protocol.md): found or started, versions opened, its session held so that a
+// successor can go on with it.
+#pragma once
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/path.h"
+
+struct cloop {
+    int socket;     // -1 when not connected
+    int session_fd; // the /dev/fuse descriptor, once held; -1 before
+    int state_fd;   // the state memfd, likewise
+};
+#define CLOOP_NONE {.socket = -1, .session_fd = -1, .state_fd = -1}
+
+// Connects; starts rondo-cloop if nobody answers (with the descriptors, if *c holds them), and offers them to one that
+// somebody else has started. On success *c keeps what it held.
+int cloop_connect(struct cloop *c, struct error *error);
+
+// The folder of the version below the mount. Sources none: only from the cache.
+int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
+                       char ret_folder[static PATH_TEXT_SIZE], struct error *error);
+
+// Gets the session's two descriptors. Replaces the ones held before.
+int cloop_hold(struct cloop *c, struct error *error);
+
+// "requests=… bytes=…": as rondo-cloop says it.
+int cloop_counts(struct cloop *c, char *ret_text, size_t capacity, struct error *error);
+
+void cloop_close(struct cloop *c);

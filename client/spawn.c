@@ -1,0 +1,93 @@
+// fork and exec. posix_spawn cannot set the parent-death signal or start a session in Debian 12's libc, and a failure of
+// exec must come back as an error: a close-on-exec pipe carries it.
+#include "client/spawn.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "base/banned.h"
+
+static void place(int fd, int as)
+{
+    int null = -1;
+    if (fd < 0)
+        fd = null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd == as)
+        fcntl(fd, F_SETFD, 0);
+    else
+        dup2(fd, as);
+    if (null >= 0 && null != as)
+        close(null);
+}
+
+// Runs in the child, between fork and exec: only async-signal-safe calls.
+static void become(const struct spawn *s, int report, pid_t parent)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    if (s->die_with_us) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() != parent) // it ended before the call above
+            _exit(1);
+    }
+    // Descriptors 0 to 2 may be among those to be placed: take copies above them first.
+    int standard[3] = {s->input, s->output, s->errors};
+    for (int i = 0; i < 3; i++)
+        if (standard[i] >= 0 && standard[i] < 3)
+            standard[i] = fcntl(standard[i], F_DUPFD_CLOEXEC, 3);
+    for (int i = 0; i < 3; i++)
+        place(standard[i], i);
+    for (unsigned i = 0; i < s->kept_count; i++)
+        if (s->kept[i] >= 0)
+            fcntl(s->kept[i], F_SETFD, 0);
+    execvp(s->path, s->arguments);
+    int code = errno;
+    ssize_t ignored = write(report, &code, sizeof(code));
+    (void)ignored;
+    _exit(127);
+}
+
+pid_t spawn_program(const struct spawn *s, struct error *error)
+{
+    int report[2];
+    if (pipe2(report, O_CLOEXEC) < 0)
+        return error_set(error, errno, "cannot start %s: %s", s->path, strerror(errno));
+    CLEANUP_CLOSE int reader = report[0];
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child < 0) {
+        int code = errno;
+        close(report[1]);
+        return error_set(error, code, "cannot start %s: %s", s->path, strerror(code));
+    }
+    if (child == 0) {
+        if (s->new_session) {
+            setsid();
+            pid_t daemon = fork();
+            if (daemon != 0)
+                _exit(daemon < 0);
+        }
+        become(s, report[1], parent);
+    }
+    close(report[1]);
+    int code = 0;
+    ssize_t n;
+    do
+        n = read(reader, &code, sizeof(code));
+    while (n < 0 && errno == EINTR);
+    bool failed = n == (ssize_t)sizeof(code);
+    if (s->new_session || failed)
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+            ;
+    if (failed)
+        return error_set(error, code, "cannot start %s: %s", s->path, strerror(code));
+    return s->new_session ? 0 : child;
+}

@@ -1,0 +1,22 @@
+// Starting the programs that make up a machine.
+#pragma once
+
+#include "base/error.h"
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define SPAWN_KEPT_MAXIMUM 8
+
+struct spawn {
+    const char *path;       // absolute, or a name to look up in PATH
+    char *const *arguments; // argv, ending in NULL
+    int input, output, errors;     // become 0, 1, 2; -1: /dev/null
+    int kept[SPAWN_KEPT_MAXIMUM]; // descriptors that the program inherits under their own numbers
+    unsigned kept_count;
+    bool new_session; // leaves our terminal and process group (a daemon)
+    bool die_with_us; // gets SIGTERM when the thread that spawned it ends (prctl PR_SET_PDEATHSIG)
+};
+
+// Everything else is closed by O_CLOEXEC. Returns the process id, or -errno (the failure of exec included). A daemon
+// (new_session) is not our child: 0 is returned for it.
+pid_t spawn_program(const struct spawn *s, struct error *error);
