@@ -105,14 +105,14 @@ asan:
 	BUILD=$(BUILD)/asan $(PROVE) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS))
 
 demo:
-	tests/prerequisites
+	tests/prerequisites build run
 	$(MAKE) all
 	BUILD=$(BUILD) tests/demo
 
 # The order is: quick first. The runner, tests/tap, sets what a test needs and gives each one a time limit.
 test:
 	tests/prerequisites
-	$(MAKE) all unit fuzz-corpus
+	$(MAKE) all unit
 	$(MAKE) asan
 	BUILD=$(BUILD) $(PROVE) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh))
 
@@ -120,6 +120,7 @@ test-long:
 	RONDO_TEST_LONG=1 $(MAKE) test
 
 bench: all
+	tests/prerequisites bench
 	BUILD=$(BUILD) tests/bench/run
 
 FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/fuzz,$(wildcard $(f)/*.c $(f)/*.h))

@@ -28,4 +28,5 @@
 #undef ctime
 #undef asctime
 
-#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf strtok gets atoi atol atoll alloca mktemp tmpnam tempnam popen gmtime localtime ctime asctime
+#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf strtok gets atoi atol atoll alloca
+#pragma GCC poison mktemp tmpnam tempnam popen gmtime localtime ctime asctime
