@@ -1,0 +1,13 @@
+// The socket that the server listens on, from HOST:PORT.
+#pragma once
+
+#include "base/error.h"
+#include <stddef.h>
+
+#define LISTENER_URL_SIZE 96
+
+// `address` is HOST:PORT with a name, an IPv4 address, or an IPv6 address in brackets ("[::1]:8080"; "[::]" takes
+// IPv4 too); port 0 lets the kernel choose one. Returns a listening descriptor and the URL to reach it. -EINVAL for a
+// malformed address, -ENOENT for an unknown host, -EBUSY for a port that is taken, -EACCES for one that we may not
+// have.
+int listener_open(const char *address, char ret_url[static LISTENER_URL_SIZE], struct error *error);

@@ -1,0 +1,168 @@
+// rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] DIR
+//
+// Order: options → site's folder → log → socket → threads → the line on stdout → wait for a signal → wind down. Every
+// file is opened for reading only, but for the access log, which is open before the first client comes.
+//
+// SIGTERM and SIGINT: no new connections; answers under way have WIND_DOWN_SECONDS to end; a second signal does not
+// wait for them. The signals are blocked in all threads, and taken by this one with sigwait.
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "server/http_server.h"
+#include "server/listener.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define WIND_DOWN_SECONDS 5
+
+static const char usage[] = "usage: rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] DIR\n"
+                            "Serves the site in DIR over HTTP. See rondo-server(1).\n"
+                            "  --listen HOST:PORT  where to listen (127.0.0.1:8080; port 0: any free port)\n"
+                            "  --log FILE          append a line for each request to FILE\n"
+                            "  --stall SECONDS     close connections that make no progress for so long (15)\n"
+                            "  --help, --version\n";
+
+struct options {
+    const char *folder;
+    const char *listen;
+    const char *log;
+    unsigned stall;
+};
+
+static int usage_error(struct error *error, const char *text, const char *what)
+{
+    char shown[128];
+
+    return error_set(error, EINVAL, "%s%s (rondo-server --help lists the options)", text,
+                     text_escape(slice_of(what), shown, sizeof shown));
+}
+
+// Returns 1 if --help or --version was answered.
+static int parse_options(int argc, char **argv, struct options *ret, struct error *error)
+{
+    static const struct option known[] = {
+        {"listen", required_argument, NULL, 'l'}, {"log", required_argument, NULL, 'o'},
+        {"stall", required_argument, NULL, 's'},  {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},      {0},
+    };
+    struct options options = {.listen = "127.0.0.1:8080", .stall = HTTP_SERVER_STALL_SECONDS};
+    uint64_t number;
+    int c;
+
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":", known, NULL)) != -1) {
+        switch (c) {
+        case 'l':
+            options.listen = optarg;
+            break;
+        case 'o':
+            options.log = optarg;
+            break;
+        case 's':
+            if (!text_parse_u64(slice_of(optarg), 3600, &number) || number == 0)
+                return usage_error(error, "--stall takes seconds from 1 to 3600, not ", optarg);
+            options.stall = (unsigned)number;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 1;
+        case 'v':
+            puts("rondo-server " RONDO_VERSION);
+            return 1;
+        case ':':
+            return usage_error(error, "a value is missing behind ", argv[optind - 1]);
+        default:
+            return usage_error(error, "unknown option ", argv[optind - 1]);
+        }
+    }
+    if (optind >= argc)
+        return usage_error(error, "the site's folder is missing", "");
+    if (optind + 1 < argc)
+        return usage_error(error, "one folder is served, not also ", argv[optind + 1]);
+    options.folder = argv[optind];
+    *ret = options;
+    return 0;
+}
+
+static int announce(const char *url, struct error *error)
+{
+    if (printf("listening on %s\n", url) < 0 || fflush(stdout) < 0)
+        return error_set(error, errno, "cannot write to standard output: %m");
+    return 0;
+}
+
+static void wait_for_signal(struct http_server *server, const sigset_t *signals)
+{
+    int taken;
+
+    sigwait(signals, &taken);
+    http_server_wind_down(server);
+    uint64_t until = io_monotonic_ns() + WIND_DOWN_SECONDS * 1000000000ULL;
+    while (http_server_count_answers(server) > 0 && io_monotonic_ns() < until) {
+        const struct timespec step = {.tv_nsec = 20000000};
+        if (sigtimedwait(signals, NULL, &step) >= 0)
+            break;
+    }
+}
+
+static int serve(const struct options *options, struct error *error)
+{
+    struct site files CLEANUP(site_close) = {.folder = -1};
+    struct access_log log CLEANUP(access_log_close) = {.fd = -1};
+    struct http_server *server CLEANUP(http_server_stop) = NULL; // released first: its threads use the others
+    char url[LISTENER_URL_SIZE];
+    sigset_t signals;
+    int r;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    r = site_open(options->folder, &files, error);
+    if (r < 0)
+        return r;
+    if (!site_has_catalog(&files))
+        log_warning("no " SITE_PATH_CATALOG " in %s yet: clients find nothing until something is published there",
+                    options->folder);
+    r = access_log_open(options->log, &log, error);
+    if (r < 0)
+        return r;
+    int listener = listener_open(options->listen, url, error);
+    if (listener < 0)
+        return listener;
+
+    const struct static_site site = {.files = &files, .log = &log};
+    r = http_server_start(listener, &site, options->stall, &server, error);
+    if (r < 0)
+        return r;
+    r = announce(url, error);
+    if (r < 0)
+        return r;
+    wait_for_signal(server, &signals);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {0};
+    struct error error = {0};
+
+    log_start("rondo-server");
+    int r = parse_options(argc, argv, &options, &error);
+    if (r > 0)
+        return EXIT_CODE_OK;
+    if (r == 0)
+        r = serve(&options, &error);
+    if (r < 0)
+        log_error("%s", error.text);
+    return error_exit_code(r);
+}

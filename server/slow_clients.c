@@ -1,0 +1,208 @@
+// A list of connections and one thread that walks it every second. A connection in the list is in one of two states:
+//
+//            slow_clients_add                begin_answer
+//   (none) ------------------> asking ------------------------> answering
+//     ^                         |  ^                               |
+//     |   slow_clients_remove   |  +-------------------------------+
+//     +-------------------------+        end_answer
+//
+// Each has a window: the time of its start and the count of acknowledged bytes then. When it ends, the rule in the
+// header decides; a connection that passes gets a new window. A request opens a new window too, so that time spent
+// idle is not held against its answer. Idle connections thus end after one to two windows.
+//
+// Lock: `lock` guards the list and everything in it. shutdown(2) happens under it, and remove() takes it before the
+// caller closes the socket: the number can never be another connection's by then. Nothing under it waits.
+
+#include "server/slow_clients.h"
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+
+#include <linux/sockios.h>
+#include <netinet/in.h>
+// <netinet/tcp.h> of glibc knows a shorter struct tcp_info, without tcpi_bytes_acked.
+#include <linux/tcp.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "base/banned.h"
+
+#define NS_PER_SECOND 1000000000ULL
+
+struct watched {
+    struct watched *next, *previous;
+    int fd;
+    bool answering;
+    bool shut;
+    uint64_t window_start; // io_monotonic_ns()
+    uint64_t acknowledged; // at the start of the window
+};
+
+struct slow_clients {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_t thread;
+    struct watched *first;
+    unsigned answers;
+    unsigned window; // seconds
+    bool stopping;
+};
+
+static uint64_t acknowledged_bytes(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_acked : 0;
+}
+
+static bool has_output_queued(int fd)
+{
+    int queued = 0;
+
+    return ioctl(fd, SIOCOUTQ, &queued) == 0 && queued > 0;
+}
+
+static void open_window(struct watched *w, uint64_t now)
+{
+    w->window_start = now;
+    w->acknowledged = acknowledged_bytes(w->fd);
+}
+
+static void check(const struct slow_clients *s, struct watched *w, uint64_t now)
+{
+    if (w->shut || now - w->window_start < s->window * NS_PER_SECOND)
+        return;
+    bool owed = w->answering || has_output_queued(w->fd);
+    uint64_t needed = owed ? (uint64_t)s->window * SLOW_CLIENTS_BYTES_PER_SECOND : 1;
+    if (acknowledged_bytes(w->fd) - w->acknowledged < needed) {
+        log_debug("closing a connection that %s", owed ? "takes its answer too slowly" : "has nothing to ask");
+        shutdown(w->fd, SHUT_RDWR);
+        w->shut = true; // libmicrohttpd sees the end of it and removes it
+        return;
+    }
+    open_window(w, now);
+}
+
+static void *watch(void *argument)
+{
+    struct slow_clients *s = argument;
+
+    pthread_mutex_lock(&s->lock);
+    while (!s->stopping) {
+        uint64_t now = io_monotonic_ns();
+        for (struct watched *w = s->first; w; w = w->next)
+            check(s, w, now);
+        uint64_t until = now + NS_PER_SECOND;
+        struct timespec t = {.tv_sec = (time_t)(until / NS_PER_SECOND), .tv_nsec = (long)(until % NS_PER_SECOND)};
+        pthread_cond_timedwait(&s->wake, &s->lock, &t);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+int slow_clients_start(unsigned window, struct slow_clients **ret, struct error *error)
+{
+    struct slow_clients *s CLEANUP_FREE = calloc(1, sizeof *s);
+    pthread_condattr_t attributes;
+
+    if (!s)
+        return error_set(error, ENOMEM, "not enough memory to start");
+    s->window = window;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+
+    int code = pthread_create(&s->thread, NULL, watch, s);
+    if (code) {
+        pthread_cond_destroy(&s->wake);
+        pthread_mutex_destroy(&s->lock);
+        return error_set(error, code, "cannot start a thread: %s", strerror(code));
+    }
+    *ret = TAKE_PTR(s);
+    return 0;
+}
+
+void slow_clients_stop(struct slow_clients **s)
+{
+    if (!*s)
+        return;
+    pthread_mutex_lock(&(*s)->lock);
+    (*s)->stopping = true;
+    pthread_cond_signal(&(*s)->wake);
+    pthread_mutex_unlock(&(*s)->lock);
+    pthread_join((*s)->thread, NULL);
+    pthread_cond_destroy(&(*s)->wake);
+    pthread_mutex_destroy(&(*s)->lock);
+    free(*s);
+    *s = NULL;
+}
+
+struct watched *slow_clients_add(struct slow_clients *s, int fd)
+{
+    struct watched *w = calloc(1, sizeof *w);
+
+    if (!w)
+        return NULL;
+    w->fd = fd;
+    open_window(w, io_monotonic_ns());
+    pthread_mutex_lock(&s->lock);
+    w->next = s->first;
+    if (w->next)
+        w->next->previous = w;
+    s->first = w;
+    pthread_mutex_unlock(&s->lock);
+    return w;
+}
+
+void slow_clients_remove(struct slow_clients *s, struct watched *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&s->lock);
+    if (w->next)
+        w->next->previous = w->previous;
+    if (w->previous)
+        w->previous->next = w->next;
+    else
+        s->first = w->next;
+    s->answers -= w->answering;
+    pthread_mutex_unlock(&s->lock);
+    free(w);
+}
+
+void slow_clients_begin_answer(struct slow_clients *s, struct watched *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->answers += !w->answering;
+    w->answering = true;
+    open_window(w, io_monotonic_ns());
+    pthread_mutex_unlock(&s->lock);
+}
+
+void slow_clients_end_answer(struct slow_clients *s, struct watched *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->answers -= w->answering;
+    w->answering = false;
+    pthread_mutex_unlock(&s->lock);
+}
+
+unsigned slow_clients_count_answers(struct slow_clients *s)
+{
+    pthread_mutex_lock(&s->lock);
+    unsigned n = s->answers;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
