@@ -101,7 +101,7 @@ make_initrd() {
 # Blocks have 4 KiB, like Rondo's, and every inode table is complete, so that a first boot has nothing left to write
 # in the background. Two things need debugfs afterwards: the journal gets the features that Linux would otherwise
 # give it at the first mount (then a read-only mount leaves the disk as published, to the bit), and no inode keeps the
-# time of this build, which mke2fs took from the change time of the file.
+# time of this build, which mke2fs took from the change and access times of the file.
 make_disk() {
 	local tree=$1 file=$2 size=$3 uuid=$4 label=$5
 	say "writing a file system of $size"
@@ -111,7 +111,8 @@ make_disk() {
 		-E "hash_seed=$uuid,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" -d "$tree" "$file" "$size" >&2
 	(
 		printf 'journal_open -c -v 3\njournal_close\n'
-		cd "$tree" && find . -mindepth 1 -printf "set_inode_field \"/%P\" ctime @$SOURCE_DATE_EPOCH\n"
+		cd "$tree" && find . -mindepth 1 -printf "set_inode_field \"/%P\" ctime @$SOURCE_DATE_EPOCH\n" \
+			-printf "set_inode_field \"/%P\" atime @$SOURCE_DATE_EPOCH\n"
 	) >"$WORK/debugfs.commands"
 	debugfs -w -f "$WORK/debugfs.commands" "$file" >"$WORK/debugfs.log" 2>&1
 	# debugfs repeats each command; anything else, except for two greetings, is an error.
