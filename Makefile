@@ -84,7 +84,7 @@ FUZZ_CC     ?= clang
 FUZZ_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
                -DRONDO_LIBEXEC='"$(PREFIX)/libexec/rondo"' -I. -O1 -g $(PKG_CFLAGS) -pthread \
                -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,base blockstore catalog client,$(call sources,$(f))))
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,base blockstore catalog client server,$(call sources,$(f))))
 
 $(BUILD)/fuzz/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
