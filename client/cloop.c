@@ -74,7 +74,8 @@ static int start_daemon(const struct cloop *c, const char *runtime, struct error
     snprintf(ready_text, sizeof(ready_text), "%d", writer);
     snprintf(session_text, sizeof(session_text), "%d", c->session_fd);
     snprintf(state_text, sizeof(state_text), "%d", c->state_fd);
-    char *arguments[] = {program, (char[]){"--ready-fd"}, ready_text, NULL, NULL, NULL, NULL, NULL};
+    static char ready_option[] = "--ready-fd", session_option[] = "--session-fd", state_option[] = "--state-fd";
+    char *arguments[] = {program, ready_option, ready_text, NULL, NULL, NULL, NULL, NULL};
     struct spawn s = {.path = program,
                       .arguments = arguments,
                       .input = -1,
@@ -84,9 +85,9 @@ static int start_daemon(const struct cloop *c, const char *runtime, struct error
                       .kept_count = 1,
                       .new_session = true};
     if (c->session_fd >= 0) {
-        arguments[3] = (char[]){"--session-fd"};
+        arguments[3] = session_option;
         arguments[4] = session_text;
-        arguments[5] = (char[]){"--state-fd"};
+        arguments[5] = state_option;
         arguments[6] = state_text;
         s.kept[s.kept_count++] = c->session_fd;
         s.kept[s.kept_count++] = c->state_fd;

@@ -1,0 +1,19 @@
+// Attached to a machine's console, from the outside: the terminal in raw mode with Ctrl-] to leave, or plain output where
+// there is no terminal.
+#pragma once
+
+#include "base/error.h"
+#include "client/instance.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct console_options {
+    bool owner;              // the machine ends with us (rondo run), unless we leave with Ctrl-]
+    bool input;              // forward standard input though it is no terminal (rondo console)
+    const char *until;       // POSIX extended regular expression, or NULL: leave when the console shows it, and stop the machine
+    unsigned timeout;        // seconds; 0: none. When it passes, stop the machine
+};
+
+// Returns when the machine has ended, was left, or a condition of the options came true: the exit code for the verb.
+// What the user should know was printed.
+int console_attach(const struct instance *i, const struct console_options *options);

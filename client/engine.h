@@ -1,0 +1,56 @@
+// Engines: what executes the guest. An engine is a table of functions and a process that it starts; the supervisor owns the
+// process, its console and its control descriptor.
+//
+//   start ─▶ running ◀─pause/resume─▶ paused ─▶ ended (the process exits; the exit status says how)
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct engine_start {
+    const char *kernel, *initrd; // files; NULL: none
+    const char *disk;            // a writable file (rondo-overlay's)
+    const char *cmdline;
+    const char *machine_name;
+    uint64_t memory; // bytes
+    unsigned cpus;
+    int network; // a connected stream socket to passt, or -1: no network
+    int errors;  // where its own messages go
+};
+
+struct engine_process {
+    pid_t pid;
+    int console; // stream: bytes from and to the guest's first serial port
+    int control; // the engine's own
+    struct buf pending; // of control: a line that is not complete yet
+};
+
+enum engine_event {
+    ENGINE_NOTHING,
+    ENGINE_POWERED_OFF, // the guest switched itself off
+    ENGINE_RESET,       // the guest restarted itself
+    ENGINE_PANICKED,
+    ENGINE_LOST, // the control connection ended
+};
+
+struct engine {
+    const char *name;
+    // 0 if this host can run it; otherwise -EOPNOTSUPP (or what it is) and why.
+    int (*probe)(struct error *error);
+    int (*start)(const struct engine_start *s, struct engine_process *ret, struct error *error);
+    int (*pause)(struct engine_process *p);
+    int (*resume)(struct engine_process *p);
+    int (*press_power)(struct engine_process *p);
+    int (*switch_off)(struct engine_process *p); // at once, in order: what the guest flushed stays
+    // The control descriptor is readable: takes one event off it, ENGINE_NOTHING when there is none left.
+    enum engine_event (*next_event)(struct engine_process *p);
+};
+
+extern const struct engine engine_qemu;
+
+// `choice` is auto, kvm or qemu. For auto, *ret_reason gets one line that says why it is not kvm (empty if it is).
+int engine_choose(const char *choice, const struct engine **ret, char *ret_reason, size_t capacity,
+                  struct error *error);

@@ -1,0 +1,293 @@
+// The qemu engine: qemu-system-x86_64 emulating a q35 machine in software (TCG), with virtio devices over PCI. (Its microvm
+// machine hangs in some boots under TCG.) The console is its standard input and output, the control descriptor its QMP
+// monitor (docs/interop/qmp-spec in qemu's sources), both socket pairs made before it starts, so nothing is left on disk
+// and nobody else can connect.
+//
+// The disk is rondo-overlay's file, opened with cache.direct=on: qemu and the kernel cache nothing of what is written, so a
+// flush that the guest asked for has reached the overlay before it is acknowledged.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "client/engine.h"
+#include "client/json.h"
+#include "client/spawn.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/banned.h"
+
+#define QMP_LINE_MAXIMUM (256u << 10)
+#define GREETING_MS 20000
+
+static int qemu_probe(struct error *error)
+{
+    static const char *const folders[] = {"/usr/bin", "/usr/local/bin", "/bin"};
+    for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "%s/qemu-system-x86_64", folders[i]);
+        if (access(path, X_OK) == 0)
+            return 0;
+    }
+    return error_set(error, EOPNOTSUPP,
+                     "qemu-system-x86_64 is not installed; on Debian: apt-get install qemu-system-x86");
+}
+
+static int send_command(struct engine_process *p, const char *command)
+{
+    size_t n = strlen(command);
+    ssize_t sent = send(p->control, command, n, MSG_NOSIGNAL);
+    return sent == (ssize_t)n ? 0 : sent < 0 ? -errno : -EIO;
+}
+
+// Reads what is there, without waiting longer than `timeout_ms`: 1 if something came, 0 if not, or -errno.
+static int receive(struct engine_process *p, int timeout_ms)
+{
+    struct pollfd wait = {.fd = p->control, .events = POLLIN};
+    int r = poll(&wait, 1, timeout_ms);
+    if (r <= 0)
+        return r < 0 && errno != EINTR ? -errno : 0;
+    unsigned char *at;
+    r = buf_reserve(&p->pending, 4096, &at);
+    if (r < 0)
+        return r;
+    ssize_t n = recv(p->control, at, 4096, MSG_DONTWAIT);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    p->pending.size += (size_t)n;
+    return n == 0 ? -ECONNRESET : 1;
+}
+
+// Takes the first complete line off `pending`; false if there is none.
+static bool take_line(struct engine_process *p, char *ret, size_t capacity)
+{
+    struct buf *b = &p->pending;
+    unsigned char *end = b->size ? memchr(b->data, '\n', b->size) : NULL;
+    if (!end)
+        return false;
+    size_t n = (size_t)(end - b->data), kept = n < capacity ? n : capacity - 1;
+    memcpy(ret, b->data, kept);
+    ret[kept] = '\0';
+    b->size -= n + 1;
+    memmove(b->data, end + 1, b->size);
+    return true;
+}
+
+static enum engine_event qemu_next_event(struct engine_process *p)
+{
+    char line[4096], event[64], reason[64];
+    for (;;) {
+        if (!take_line(p, line, sizeof(line))) {
+            int r = receive(p, 0);
+            if (r < 0)
+                return ENGINE_LOST;
+            if (r == 0)
+                return ENGINE_NOTHING;
+            continue;
+        }
+        if (!json_find(line, strlen(line), "$.event", event, sizeof(event)))
+            continue;
+        if (!json_find(line, strlen(line), "$.data.reason", reason, sizeof(reason)))
+            reason[0] = '\0';
+        if (strcmp(event, "SHUTDOWN") == 0 && strcmp(reason, "guest-panic") == 0)
+            return ENGINE_PANICKED;
+        if (strcmp(event, "SHUTDOWN") == 0 && strcmp(reason, "guest-shutdown") == 0)
+            return ENGINE_POWERED_OFF;
+        if (strcmp(event, "GUEST_PANICKED") == 0)
+            return ENGINE_PANICKED;
+        if (strcmp(event, "RESET") == 0 && strcmp(reason, "guest-reset") == 0)
+            return ENGINE_RESET;
+    }
+}
+
+// Waits for the monitor's greeting and leaves its negotiation mode.
+static int greet(struct engine_process *p)
+{
+    char line[4096], value[16];
+    uint64_t end = io_monotonic_ns() + GREETING_MS * 1000000ull;
+    bool asked = false;
+    while (io_monotonic_ns() < end) {
+        while (take_line(p, line, sizeof(line))) {
+            if (!asked && strstr(line, "\"QMP\"")) {
+                int r = send_command(p, "{\"execute\":\"qmp_capabilities\"}\n");
+                if (r < 0)
+                    return r;
+                asked = true;
+            } else if (asked && json_find(line, strlen(line), "$.return", value, sizeof(value))) {
+                return 0;
+            }
+        }
+        int r = receive(p, 100);
+        if (r < 0)
+            return r;
+    }
+    return -ETIMEDOUT;
+}
+
+// A value inside a -drive or -blockdev option: qemu doubles commas.
+static int append_escaped(struct buf *b, const char *text)
+{
+    int r = 0;
+    for (; *text && r >= 0; text++)
+        r = buf_append_format(b, *text == ',' ? ",," : "%c", *text);
+    return r;
+}
+
+#define ARGUMENTS_MAXIMUM 48
+struct arguments {
+    char *list[ARGUMENTS_MAXIMUM];
+    unsigned count;
+};
+static void add(struct arguments *a, const char *first, const char *second)
+{
+    a->list[a->count++] = (char *)first; // exec's prototype lacks the const that it promises (POSIX, exec, Rationale)
+    if (second)
+        a->list[a->count++] = (char *)second;
+}
+
+static int build(const struct engine_start *s, int control, struct arguments *a, struct buf *texts)
+{
+    // All texts lie one after another in a buffer that does not move: its offsets become pointers at the end.
+    size_t at[6];
+    unsigned n = 0;
+    int r = 0;
+#define TEXT(...)                                                                                                      \
+    do {                                                                                                               \
+        at[n++] = texts->size;                                                                                         \
+        if (r >= 0)                                                                                                    \
+            r = buf_append_format(texts, __VA_ARGS__);                                                                 \
+    } while (0)
+#define END()                                                                                                          \
+    do {                                                                                                               \
+        if (r >= 0)                                                                                                    \
+            r = buf_append(texts, "", 1);                                                                              \
+    } while (0)
+    TEXT("%llu", (unsigned long long)(s->memory >> 20));
+    END();
+    TEXT("%u", s->cpus);
+    END();
+    TEXT("socket,id=control,fd=%d", control);
+    END();
+    TEXT("driver=file,node-name=file,cache.direct=on,discard=unmap,filename=");
+    if (r >= 0)
+        r = append_escaped(texts, s->disk);
+    END();
+    TEXT("stream,id=net,server=off,addr.type=fd,addr.str=%d", s->network);
+    END();
+    TEXT("guest=%s", s->machine_name);
+    END();
+    if (r < 0)
+        return r;
+    const char *text[6];
+    for (unsigned i = 0; i < n; i++)
+        text[i] = (const char *)texts->data + at[i];
+    add(a, "qemu-system-x86_64", NULL);
+    add(a, "-name", text[5]);
+    add(a, "-nodefaults", NULL);
+    add(a, "-no-user-config", NULL);
+    add(a, "-machine", "q35,usb=off,vmport=off");
+    add(a, "-accel", "tcg,thread=multi");
+    add(a, "-cpu", "max");
+    add(a, "-m", text[0]);
+    add(a, "-smp", text[1]);
+    add(a, "-display", "none");
+    add(a, "-chardev", text[2]);
+    add(a, "-mon", "chardev=control,mode=control");
+    add(a, "-chardev", "stdio,id=console,signal=off");
+    add(a, "-serial", "chardev:console");
+    add(a, "-device", "virtio-rng-pci");
+    add(a, "-blockdev", text[3]);
+    add(a, "-blockdev", "driver=raw,node-name=disk,file=file,discard=unmap,detect-zeroes=unmap,cache.direct=on");
+    add(a, "-device", "virtio-blk-pci,drive=disk,serial=rondo,discard=on,write-zeroes=on,physical_block_size=4096");
+    if (s->network >= 0) {
+        add(a, "-netdev", text[4]);
+        add(a, "-device", "virtio-net-pci,netdev=net,romfile=");
+    }
+    if (s->kernel)
+        add(a, "-kernel", s->kernel);
+    if (s->initrd)
+        add(a, "-initrd", s->initrd);
+    if (s->kernel)
+        add(a, "-append", s->cmdline);
+    a->list[a->count] = NULL;
+    return 0;
+}
+
+static int qemu_start(const struct engine_start *s, struct engine_process *ret, struct error *error)
+{
+    int control[2], console[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) < 0)
+        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
+    CLEANUP_CLOSE int control_ours = control[0];
+    CLEANUP_CLOSE int control_theirs = control[1];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console) < 0)
+        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
+    CLEANUP_CLOSE int console_ours = console[0];
+    CLEANUP_CLOSE int console_theirs = console[1];
+
+    struct arguments arguments = {.count = 0};
+    struct buf texts CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
+    int r = build(s, control_theirs, &arguments, &texts);
+    if (r < 0)
+        return error_set(error, -r, "the machine's settings are too long");
+    struct spawn spawn = {.path = "qemu-system-x86_64",
+                          .arguments = arguments.list,
+                          .input = console_theirs,
+                          .output = console_theirs,
+                          .errors = s->errors,
+                          .kept = {control_theirs, s->network},
+                          .kept_count = s->network >= 0 ? 2 : 1,
+                          .die_with_us = true};
+    pid_t pid = spawn_program(&spawn, error);
+    if (pid < 0)
+        return pid;
+    close(TAKE_FD(control_theirs));
+    struct engine_process p = {
+        .pid = pid, .console = console_ours, .control = control_ours, .pending = BUF_WITH_MAXIMUM(QMP_LINE_MAXIMUM)};
+    r = greet(&p);
+    if (r < 0) {
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+        buf_free(&p.pending);
+        return error_set(error, EIO, "qemu did not start; the machine's log says why");
+    }
+    fcntl(console_ours, F_SETFL, O_NONBLOCK);
+    console_ours = control_ours = -1; // they are ret's now
+    *ret = p;
+    return 0;
+}
+
+static int qemu_pause(struct engine_process *p)
+{
+    return send_command(p, "{\"execute\":\"stop\"}\n");
+}
+
+static int qemu_resume(struct engine_process *p)
+{
+    return send_command(p, "{\"execute\":\"cont\"}\n");
+}
+
+static int qemu_press_power(struct engine_process *p)
+{
+    return send_command(p, "{\"execute\":\"system_powerdown\"}\n");
+}
+
+static int qemu_switch_off(struct engine_process *p)
+{
+    return send_command(p, "{\"execute\":\"quit\"}\n");
+}
+
+const struct engine engine_qemu = {
+    .name = "qemu",
+    .probe = qemu_probe,
+    .start = qemu_start,
+    .pause = qemu_pause,
+    .resume = qemu_resume,
+    .press_power = qemu_press_power,
+    .switch_off = qemu_switch_off,
+    .next_event = qemu_next_event,
+};

@@ -1,0 +1,270 @@
+// The control socket of a machine and its console (docs/protocol.md, "An instance"). Clients come and go; none of them can
+// make the machine wait: what an attached client is too slow to take is kept for it up to a limit, and then it is let go.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/socket.h"
+#include "base/text.h"
+#include "client/machine.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/banned.h"
+
+int machine_listen(struct machine *m, struct error *error)
+{
+    char path[PATH_TEXT_SIZE];
+    int r = path_format(path, sizeof(path), "%s/control", m->instance->runtime);
+    if (r < 0)
+        return error_set(error, -r, "the path of machine %s is too long", m->instance->name);
+    r = socket_listen(path, error);
+    if (r < 0)
+        return r;
+    m->listener = r;
+    return 0;
+}
+
+void machine_clients_init(struct machine *m)
+{
+    for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
+        m->clients[i] = (struct machine_client){
+            .fd = -1, .console = -1, .late = BUF_WITH_MAXIMUM(CLIENT_BUFFER_MAXIMUM)};
+}
+
+static void detach(struct machine_client *c)
+{
+    if (c->console >= 0)
+        close(c->console);
+    c->console = -1;
+    buf_free(&c->late);
+}
+
+static void let_go(struct machine_client *c)
+{
+    detach(c);
+    close(c->fd);
+    c->fd = -1;
+    c->owner = false;
+}
+
+unsigned machine_clients_poll(struct machine *m, struct pollfd *polls)
+{
+    unsigned n = 0;
+    polls[n++] = (struct pollfd){.fd = m->listener, .events = POLLIN};
+    for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++) {
+        const struct machine_client *c = &m->clients[i];
+        short wanted = 0;
+        if (c->console >= 0)
+            wanted = (short)((m->input.size < m->input.maximum ? POLLIN : 0) | (c->late.size ? POLLOUT : 0));
+        polls[n++] = (struct pollfd){.fd = c->fd, .events = POLLIN};
+        polls[n++] = (struct pollfd){.fd = wanted ? c->console : -1, .events = wanted};
+    }
+    return n;
+}
+
+// Sends what the client has not taken yet.
+static void send_late(struct machine_client *c)
+{
+    while (c->late.size) {
+        ssize_t n = send(c->console, c->late.data, c->late.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN)
+            detach(c);
+        if (n < 0)
+            return;
+        c->late.size -= (size_t)n;
+        memmove(c->late.data, c->late.data + n, c->late.size);
+    }
+}
+
+static void give(struct machine_client *c, const void *bytes, size_t n)
+{
+    if (buf_append(&c->late, bytes, n) < 0) {
+        socket_send(c->fd, "say the console was detached: its reader is too slow", NULL, 0);
+        detach(c);
+        return;
+    }
+    send_late(c);
+}
+
+void machine_clients_console(struct machine *m, const void *bytes, size_t n)
+{
+    const unsigned char *from = bytes;
+    for (size_t i = 0; i < n; i++)
+        m->ring[m->ring_written++ % CONSOLE_RING_SIZE] = from[i];
+    for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
+        if (m->clients[i].console >= 0)
+            give(&m->clients[i], bytes, n);
+}
+
+void machine_clients_tell(struct machine *m, const char *message)
+{
+    for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
+        if (m->clients[i].fd >= 0 && m->clients[i].console >= 0)
+            socket_send(m->clients[i].fd, message, NULL, 0);
+}
+
+static int attach(struct machine *m, struct machine_client *c)
+{
+    int pair[2];
+    if (c->console >= 0)
+        return -EBUSY;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    CLEANUP_CLOSE int theirs = pair[1];
+    c->console = pair[0];
+    fcntl(c->console, F_SETFL, O_NONBLOCK);
+    int r = socket_send(c->fd, "ok", &theirs, 1);
+    if (r < 0)
+        return r;
+    uint64_t size = m->ring_written < CONSOLE_RING_SIZE ? m->ring_written : CONSOLE_RING_SIZE;
+    size_t start = (size_t)((m->ring_written - size) % CONSOLE_RING_SIZE);
+    size_t first = size < CONSOLE_RING_SIZE - start ? (size_t)size : CONSOLE_RING_SIZE - start;
+    give(c, m->ring + start, first);
+    if (c->console >= 0 && size > first)
+        give(c, m->ring, (size_t)size - first);
+    return 1; // answered
+}
+
+static const char *state_name(const struct machine *m)
+{
+    if (m->state == MACHINE_RUNNING && m->holds)
+        return "paused";
+    static const char *const names[] = {"starting", "running", "paused", "stopping", "ended"};
+    return names[m->state];
+}
+
+static int status(struct machine *m, struct buf *answer)
+{
+    char hex[SHA256_HEX_SIZE], since[32];
+    const struct instance_settings *s = &m->instance->settings;
+    return buf_append_format(answer,
+                             "ok state %s\nreason %s\nengine %s\npid %d\nmanifest %s\nimage %s\nversion %s\nsite %s\n"
+                             "since %s\n",
+                             state_name(m), m->paused_why, m->options->engine->name, (int)m->engine.pid,
+                             sha256_to_hex(&s->manifest, hex), s->image, s->version, s->site,
+                             text_format_time(m->since, since));
+}
+
+// Carries out one message. Returns what failed, 0 for a plain "ok", 1 if `answer` holds one or it was sent already.
+static int obey(struct machine *m, struct machine_client *c, const char *text, struct buf *answer)
+{
+    struct slice rest = slice_of(text), word = slice_cut_word(&rest);
+    uint64_t seconds;
+    if (slice_equal(word, "status"))
+        return status(m, answer) < 0 ? -E2BIG : 1;
+    if (slice_equal(word, "counts")) {
+        char counts[2048];
+        machine_counts(m, counts, sizeof(counts));
+        return buf_append_format(answer, "ok %s", counts) < 0 ? -E2BIG : 1;
+    }
+    if (slice_equal(word, "stop") && text_parse_u64(rest, 86400, &seconds)) {
+        machine_stop(m, (unsigned)seconds);
+        return 0;
+    }
+    if (slice_equal(word, "kill") && rest.length == 0) {
+        machine_stop(m, 0);
+        return 0;
+    }
+    if (slice_equal(word, "pause") && rest.length == 0) {
+        machine_hold(m, HOLD_USER, "by rondo pause");
+        return 0;
+    }
+    if (slice_equal(word, "resume") && rest.length == 0) {
+        machine_release(m, HOLD_USER);
+        return 0;
+    }
+    if (slice_equal(word, "attach") && (rest.length == 0 || slice_equal(rest, "owner"))) {
+        c->owner = rest.length != 0;
+        return attach(m, c);
+    }
+    if (slice_equal(word, "detach") && rest.length == 0) {
+        c->owner = false;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static void serve_message(struct machine *m, struct machine_client *c)
+{
+    char text[SOCKET_LINE_MAXIMUM];
+    int fds[SOCKET_FDS_MAXIMUM];
+    unsigned count = 0;
+    int r = socket_receive(c->fd, 0, text, fds, &count);
+    for (unsigned i = 0; i < count; i++)
+        close(fds[i]);
+    if (r == -EAGAIN || r == -EINTR)
+        return;
+    if (r <= 0) {
+        bool owner = c->owner;
+        let_go(c);
+        if (owner)
+            machine_stop(m, 0);
+        return;
+    }
+    struct buf answer CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SOCKET_LINE_MAXIMUM - 1);
+    r = obey(m, c, text, &answer);
+    if (r < 0 && buf_append_format(&answer, "error %d %s", -r, strerror(-r)) < 0)
+        return;
+    if (r == 0 && buf_append(&answer, "ok", 2) < 0)
+        return;
+    if (answer.size && socket_send(c->fd, buf_text(&answer), NULL, 0) < 0 && !c->owner)
+        let_go(c);
+}
+
+static void serve_console(struct machine *m, struct machine_client *c, short ready)
+{
+    if (ready & POLLOUT)
+        send_late(c);
+    if (c->console < 0 || !(ready & (POLLIN | POLLHUP | POLLERR)))
+        return;
+    unsigned char bytes[1024];
+    size_t room = m->input.maximum - m->input.size;
+    ssize_t n = recv(c->console, bytes, room < sizeof(bytes) ? room : sizeof(bytes), MSG_DONTWAIT);
+    if (n > 0)
+        buf_append(&m->input, bytes, (size_t)n); // there is room: that was checked
+    else if (n == 0 && room)
+        detach(c);
+    else if (n < 0 && errno != EAGAIN && errno != EINTR)
+        detach(c);
+}
+
+static void welcome(struct machine *m)
+{
+    int fd = socket_accept(m->listener);
+    if (fd < 0)
+        return;
+    for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
+        if (m->clients[i].fd < 0) {
+            m->clients[i].fd = fd;
+            return;
+        }
+    socket_send(fd, "error 16 too many connections to this machine", NULL, 0); // EBUSY
+    close(fd);
+}
+
+void machine_clients_serve(struct machine *m, const struct pollfd *polls, unsigned count)
+{
+    for (unsigned i = 0; i < CLIENTS_MAXIMUM && 2 * i + 2 < count; i++) {
+        struct machine_client *c = &m->clients[i];
+        const struct pollfd *message = &polls[1 + 2 * i], *console = &polls[2 + 2 * i];
+        if (console->revents && c->console == console->fd)
+            serve_console(m, c, console->revents);
+        if (message->revents && c->fd == message->fd)
+            serve_message(m, c);
+    }
+    if (polls[0].revents)
+        welcome(m);
+}
+
+void machine_clients_close(struct machine *m)
+{
+    for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
+        if (m->clients[i].fd >= 0)
+            let_go(&m->clients[i]);
+    if (m->listener >= 0)
+        close(m->listener);
+    m->listener = -1;
+}

@@ -1,0 +1,36 @@
+// The supervisor: one process for each running machine. It owns the instance's lock, the engine, rondo-overlay, passt and the
+// console, holds rondo-cloop's session (so that the guest survives its death), and answers the control socket
+// (docs/protocol.md). One thread, one poll loop.
+//
+//   starting ─▶ running ◀──▶ paused (by the user; by an outage below; by a full disk above)
+//                  │
+//                  └─▶ stopping ─▶ ended: overlay flushed, everything taken down, `exit` said to whoever is attached
+#pragma once
+
+#include "blockstore/manifest.h"
+#include "client/cli.h"
+#include "client/cloop.h"
+#include "client/engine.h"
+#include "client/instance.h"
+
+struct supervisor_options {
+    struct instance *instance; // locked; taken over
+    struct cloop cloop;        // connected, the version opened, the session held; taken over
+    char version_folder[PATH_TEXT_SIZE];
+    const struct manifest *description;
+    const struct engine *engine;
+    const struct option_list *ports; // HOST:GUEST, for passt
+    const char *append;              // more for the kernel's command line, or NULL
+    bool network;
+    bool outage_error;       // --on-outage error
+    unsigned outage_seconds; // before a missing block pauses the machine
+    uint64_t requests, bytes; // spent on this run before; subtracted are rondo-cloop's counts when it began:
+    uint64_t requests_before, bytes_before;
+    int ready_fd; // gets "ok" or "error CODE TEXT" as soon as the engine runs or cannot; closed then
+};
+
+// Runs the machine to its end; returns the exit code for the process.
+int supervisor_run(struct supervisor_options *options);
+
+// One number of "requests=12 bytes=345 …"; 0 if it is not there.
+uint64_t supervisor_count_in(const char *counts, const char *name);
