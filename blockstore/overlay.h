@@ -39,7 +39,7 @@ int overlay_open(int dir, const struct sha256 *base_manifest, const struct overl
 // Flushes and closes. The first failure (rule 4) is reported.
 int overlay_close(struct overlay *o, struct error *error);
 
-uint64_t overlay_size(const struct overlay *o); // bytes
+uint64_t overlay_size(const struct overlay *o);             // bytes
 void overlay_set_write_through(struct overlay *o, bool on); // rule 6: each change is flushed before it returns
 
 // Any offset and length within the disk (-EINVAL otherwise), any number of threads. 0 or -errno: -ENOSPC if the
@@ -47,9 +47,12 @@ void overlay_set_write_through(struct overlay *o, bool on); // rule 6: each chan
 // failed flush (rule 4).
 int overlay_read(struct overlay *o, uint64_t offset, void *to, size_t n);
 int overlay_write(struct overlay *o, uint64_t offset, const void *from, size_t n);
-int overlay_discard(struct overlay *o, uint64_t offset, uint64_t n); // whole blocks inside the range become zero
+int overlay_discard(struct overlay *o, uint64_t offset, uint64_t n);      // whole blocks inside the range become zero
 int overlay_write_zeroes(struct overlay *o, uint64_t offset, uint64_t n); // exactly the range becomes zero
 int overlay_flush(struct overlay *o);
+
+// Rule 4: 0 while no flush has failed; afterwards -EIO and the sentence that says which and why.
+int overlay_failure(struct overlay *o, struct error *error);
 
 struct overlay_counts {
     uint64_t data_blocks, zero_blocks; // by the map
