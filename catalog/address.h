@@ -17,9 +17,23 @@ struct address {
 };
 
 // `default_site` (may be NULL) completes a bare name. -EINVAL with a message that shows the form; never lets control
-// characters, spaces or user:password@ through. `base_folder` makes relative directories absolute.
+// characters, spaces or user:password@ through (only a directory may hold spaces). `base_folder`, an absolute path,
+// makes relative directories absolute.
+//
+// One site has one text, since what is known of a site is kept under it: URLs get scheme and host in lower case and
+// lose a default port; directories lose "//", "." and ".." (by their text: symbolic links are not asked). URLs have no
+// query and no fragment but the key, no empty, "." or ".." segment, and no percent-encoded control character, ".", "/",
+// "\" or
+// "%".
 int address_parse(const char *text, const char *default_site, const char *base_folder, struct address *ret,
                   struct error *error);
-// A site alone: a URL or a directory.
+// A site alone: a URL or a directory; the "/" at its end may be missing.
 int address_parse_site(const char *text, const char *base_folder, char ret_site[static CATALOG_URL_SIZE],
                        struct error *error);
+// A site that is a URL, for mirrors: directories are refused.
+int address_parse_url(struct slice text, char ret_url[static CATALOG_URL_SIZE], struct error *error);
+
+static inline bool address_is_directory(const char *site) // of a site that these functions gave
+{
+    return site[0] == '/';
+}

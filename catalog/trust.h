@@ -7,9 +7,9 @@
 //   clock     the greatest `issued` ever verified
 //   contacts  per address: the last catalog (its bytes, ETag, when it was checked)
 //
-// One clock reading per command: the caller passes `now`. A changed database is written in one transaction with what the
-// decision was; on refusal nothing changes. A damaged database is moved aside with a warning naming it, and rebuilt: what
-// was known of sites is then learned anew (TRUST T16), so that is said aloud.
+// One clock reading per command: the caller passes `now`. A changed database is written in one transaction with what
+// the decision was; on refusal nothing changes. A damaged database is moved aside with a warning naming it, and
+// rebuilt: what was known of sites is then learned anew (TRUST T16), so that is said aloud.
 #pragma once
 
 #include "catalog/address.h"
