@@ -152,6 +152,29 @@ void cli_progress_end(void)
     progress_shown = false;
 }
 
+static void cancel(int number)
+{
+    (void)number;
+    static const char text[] = "\nrondo: cancelled\n";
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof(text) - 1);
+    (void)ignored;
+    _exit(EXIT_CODE_CANCELLED);
+}
+
+static void handle_signals(void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler}; // no SA_RESTART: waits end with EINTR
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+void cli_cancel_on_signals(void)
+{
+    handle_signals(cancel);
+}
+
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int number)
@@ -162,11 +185,7 @@ static void on_signal(int number)
 
 void cli_catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal}; // no SA_RESTART: waits end with EINTR
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    handle_signals(on_signal);
 }
 
 bool cli_interrupted(void)

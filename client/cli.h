@@ -66,6 +66,10 @@ int cli_usage(const char *verb, const char *format, ...) __attribute__((format(p
 void cli_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void cli_progress_end(void); // clears the line
 
+// From here on SIGINT, SIGTERM and SIGHUP end the process at once, with exit code 11 and a word: for verbs of which every
+// step may be cut short.
+void cli_cancel_on_signals(void);
+
 // True once SIGINT, SIGTERM or SIGHUP came (after cli_catch_signals).
 void cli_catch_signals(void);
 bool cli_interrupted(void);

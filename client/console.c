@@ -269,19 +269,32 @@ static int conclude(struct attached *a)
     return a->exit_code;
 }
 
+static bool compile(const char *text, regex_t *ret)
+{
+    char why[256];
+    int r = regcomp(ret, text, REG_EXTENDED | REG_NOSUB);
+    if (r == 0)
+        return true;
+    regerror(r, ret, why, sizeof(why));
+    fprintf(stderr, "rondo: --until \"%s\": %s\n", text, why);
+    return false;
+}
+
+bool console_check_pattern(const char *pattern)
+{
+    regex_t compiled;
+    if (!compile(pattern, &compiled))
+        return false;
+    regfree(&compiled);
+    return true;
+}
+
 int console_attach(const struct instance *i, const struct console_options *options)
 {
     struct error error = {.text = ""};
     struct attached a = {.instance = i, .options = options, .control = -1, .stream = -1, .decided = -1};
-    if (options->until) {
-        int r = regcomp(&a.pattern, options->until, REG_EXTENDED | REG_NOSUB);
-        if (r != 0) {
-            char text[256];
-            regerror(r, &a.pattern, text, sizeof(text));
-            fprintf(stderr, "rondo: --until \"%s\": %s\n", options->until, text);
-            return EXIT_CODE_USAGE;
-        }
-    }
+    if (options->until && !compile(options->until, &a.pattern))
+        return EXIT_CODE_USAGE;
     a.control = instance_connect(i, &error);
     int r = a.control < 0 ? a.control : ask_to_attach(&a, &error);
     if (r < 0) {

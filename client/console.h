@@ -14,6 +14,9 @@ struct console_options {
     unsigned timeout;        // seconds; 0: none. When it passes, stop the machine
 };
 
+// True if `pattern` can be used as --until; otherwise says why on stderr.
+bool console_check_pattern(const char *pattern);
+
 // Returns when the machine has ended, was left, or a condition of the options came true: the exit code for the verb.
 // What the user should know was printed.
 int console_attach(const struct instance *i, const struct console_options *options);

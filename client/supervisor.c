@@ -175,7 +175,7 @@ static void recover_cloop(struct machine *m)
     }
     int r = cloop_connect(&o->cloop, &error);
     if (r == 0)
-        r = cloop_open_version(&o->cloop, &s->manifest, sources, s->source_count, folder, &error);
+        r = cloop_open_version(&o->cloop, &s->manifest, sources, o->offline ? 0 : s->source_count, folder, &error);
     if (r == 0)
         r = cloop_hold(&o->cloop, &error);
     if (r == 0)
@@ -470,7 +470,8 @@ int supervisor_run(struct supervisor_options *options)
     if (r == 0)
         say_goodbye(m);
     instance_clear_runtime(m->instance);
-    if (m->instance->settings.ephemeral && instance_remove(m->instance, &error) < 0)
+    bool remove = m->instance->settings.ephemeral || (r < 0 && options->remove_on_failure);
+    if (remove && instance_remove(m->instance, &error) < 0)
         log_error("%s", error.text);
     // The lock goes before the clients hear of the end, so that a next command finds the machine stopped.
     instance_close(m->instance);

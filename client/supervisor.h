@@ -22,6 +22,8 @@ struct supervisor_options {
     const struct option_list *ports; // HOST:GUEST, for passt
     const char *append;              // more for the kernel's command line, or NULL
     bool network;
+    bool offline; // no source is named to rondo-cloop, not to a successor either
+    bool remove_on_failure; // the instance was made for this run: a machine that does not start leaves nothing
     bool outage_error;       // --on-outage error
     unsigned outage_seconds; // before a missing block pauses the machine
     uint64_t requests, bytes; // spent on this run before; subtracted are rondo-cloop's counts when it began:

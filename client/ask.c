@@ -1,0 +1,51 @@
+// See ask.h.
+#include "client/ask.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define ANSWER_MS 10000
+
+int ask_machine(const struct instance *i, const char *question, char ret_answer[static SOCKET_LINE_MAXIMUM],
+                struct error *error)
+{
+    char answer[SOCKET_LINE_MAXIMUM];
+    int fds[SOCKET_FDS_MAXIMUM];
+    unsigned count = 0;
+    CLEANUP_CLOSE int fd = instance_connect(i, error);
+    if (fd < 0)
+        return fd;
+    int r = socket_send(fd, question, NULL, 0);
+    if (r >= 0)
+        r = socket_receive(fd, ANSWER_MS, answer, fds, &count);
+    for (unsigned n = 0; n < count; n++)
+        close(fds[n]);
+    if (r <= 0)
+        return error_set(error, r < 0 ? -r : ENOENT, "machine %s does not answer: %s", i->name,
+                         r < 0 ? strerror(-r) : "it has just ended");
+    struct slice rest = slice_of(answer), word = slice_cut_word(&rest);
+    uint64_t code;
+    if (slice_equal(word, "ok")) {
+        memcpy(ret_answer, rest.at, rest.length);
+        ret_answer[rest.length] = '\0';
+        return 0;
+    }
+    if (slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code)
+        return error_set(error, (int)code, "machine %s: %.*s", i->name, SLICE_ARGUMENTS(rest));
+    return error_set(error, EPROTO, "machine %s gave an answer that is none", i->name);
+}
+
+void ask_find(const char *answer, const char *key, char *ret, size_t capacity)
+{
+    struct text_reader reader = text_reader_over(answer, strlen(answer), SOCKET_LINE_MAXIMUM);
+    struct slice line, name, value;
+    ret[0] = '\0';
+    while (text_next_line(&reader, &line) > 0) {
+        text_split_line(line, &name, &value);
+        if (slice_equal(name, key))
+            snprintf(ret, capacity, "%.*s", SLICE_ARGUMENTS(value));
+    }
+}

@@ -1,0 +1,13 @@
+// Questions to a running machine's supervisor (docs/protocol.md, "An instance").
+#pragma once
+
+#include "base/socket.h"
+#include "client/instance.h"
+
+// Sends one message and receives the answer, without its "ok " (NUL-terminated). -ENOENT if the machine does not run;
+// the failure that an "error" answer tells otherwise.
+int ask_machine(const struct instance *i, const char *question, char ret_answer[static SOCKET_LINE_MAXIMUM],
+                struct error *error);
+
+// The value of a line `key value` of an answer; empty if there is none.
+void ask_find(const char *answer, const char *key, char *ret, size_t capacity);

@@ -1,0 +1,107 @@
+// rondo ps: the machines of this user, running or not.
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "client/ask.h"
+#include "client/cli.h"
+#include "client/json.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/banned.h"
+
+struct listing {
+    bool json;
+    unsigned count;
+};
+
+struct row {
+    char state[32], reason[ERROR_TEXT_SIZE], engine[16], since[32];
+    uint64_t written; // bytes that the overlay occupies
+};
+
+static void describe(const struct instance *i, const struct error *damage, struct row *row)
+{
+    char answer[SOCKET_LINE_MAXIMUM];
+    struct stat data;
+    *row = (struct row){.state = "stopped"};
+    if (fstatat(i->folder_fd, "disk.data", &data, AT_SYMLINK_NOFOLLOW) == 0)
+        row->written = (uint64_t)data.st_blocks * 512;
+    if (damage) {
+        snprintf(row->state, sizeof(row->state), "damaged");
+        snprintf(row->reason, sizeof(row->reason), "%s", damage->text);
+    } else if (instance_is_running(i)) {
+        snprintf(row->state, sizeof(row->state), "starting"); // the lock is held, but nobody answers yet
+        if (ask_machine(i, "status", answer, NULL) == 0) {
+            ask_find(answer, "state", row->state, sizeof(row->state));
+            ask_find(answer, "reason", row->reason, sizeof(row->reason));
+            ask_find(answer, "engine", row->engine, sizeof(row->engine));
+            ask_find(answer, "since", row->since, sizeof(row->since));
+        }
+    }
+}
+
+static int print_json(const struct listing *l, const struct instance *i, const struct row *row)
+{
+    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64u << 10);
+    char hex[SHA256_HEX_SIZE];
+    const struct instance_settings *s = &i->settings;
+    const char *const texts[][2] = {{"name", i->name},          {"state", row->state},   {"reason", row->reason},
+                                    {"image", s->image},        {"version", s->version}, {"site", s->site},
+                                    {"engine", row->engine},    {"since", row->since},   {"folder", i->folder},
+                                    {"manifest", sha256_to_hex(&s->manifest, hex)}};
+    int r = buf_append_format(&b, "%s\n  {", l->count ? "," : "");
+    for (size_t t = 0; t < ARRAY_SIZE(texts) && r == 0; t++) {
+        r = buf_append_format(&b, "\"%s\": ", texts[t][0]);
+        if (r == 0)
+            r = json_append_string(&b, texts[t][1]);
+        if (r == 0)
+            r = buf_append_format(&b, ", ");
+    }
+    if (r == 0)
+        r = buf_append_format(&b, "\"written\": %llu}", (unsigned long long)row->written);
+    if (r == 0)
+        fputs(buf_text(&b), stdout);
+    return r;
+}
+
+static int each(void *context, struct instance *i, const struct error *damage)
+{
+    struct listing *l = context;
+    struct row row;
+    char size[32];
+    describe(i, damage, &row);
+    int r = 0;
+    if (l->json) {
+        r = print_json(l, i, &row);
+    } else {
+        if (l->count == 0)
+            printf("%-20s %-9s %-24s %-10s %s\n", "NAME", "STATE", "IMAGE", "WRITTEN", "SITE");
+        char image[2 * CATALOG_NAME_SIZE];
+        snprintf(image, sizeof(image), "%s:%s", i->settings.image, i->settings.version);
+        printf("%-20s %-9s %-24s %-10s %s%s%s\n", i->name, row.state, image, text_format_size(row.written, size),
+               i->settings.site, row.reason[0] ? "  " : "", row.reason);
+    }
+    l->count++;
+    return r;
+}
+
+int verb_ps(int argc, char **argv)
+{
+    struct listing l = {.json = false};
+    const struct option options[] = {{"json", OPTION_FLAG, &l.json}, {NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 0, 0, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    struct error error = {.text = ""};
+    if (l.json)
+        fputs("[", stdout);
+    r = instance_list(each, &l, &error);
+    if (l.json)
+        fputs(l.count ? "\n]\n" : "]\n", stdout);
+    else if (r == 0 && l.count == 0)
+        fputs("no machines; rondo run IMAGE makes one\n", stderr);
+    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+}

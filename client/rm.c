@@ -1,0 +1,27 @@
+// rondo rm: a stopped machine and what it wrote. A damaged one can be removed too.
+#include "client/cli.h"
+#include "client/instance.h"
+#include <errno.h>
+
+#include "base/banned.h"
+
+int verb_rm(int argc, char **argv)
+{
+    static const struct option options[] = {{NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    struct error error = {.text = ""};
+    struct instance i = INSTANCE_NONE;
+    r = instance_open(argv[1], &i, &error);
+    if (r == 0 || (r == -EBADMSG && i.folder_fd >= 0)) {
+        r = instance_lock(&i, &error);
+        if (r == -EBUSY)
+            error_set(&error, EBUSY, "machine %s is running; rondo stop %s first", i.name, i.name);
+    }
+    if (r == 0)
+        r = instance_remove(&i, &error);
+    instance_close(&i);
+    return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
+}

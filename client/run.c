@@ -1,0 +1,397 @@
+// rondo run: from an address to a running machine, with its console on this terminal.
+//
+//   address → instance of that name? ──no──▶ resolve (catalog, trust, manifest) ─▶ rondo-cloop opens it ─▶ make instance
+//                                  └─yes─▶ the version that it was made from ────▶ rondo-cloop opens it ─▶ lock it
+//   ─▶ fork the supervisor ─▶ its word that the engine runs ─▶ attach to the console (or leave, with --detach)
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "client/cli.h"
+#include "client/console.h"
+#include "client/resolve.h"
+#include "client/supervisor.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+
+#include "base/banned.h"
+
+#define MEMORY_DEFAULT (512ull << 20)
+#define MEMORY_MINIMUM (64ull << 20)
+#define CPUS_MAXIMUM 32u
+#define CPUS_DEFAULT 2u
+
+struct run {
+    const char *address, *name, *engine_name, *network, *until, *append, *on_outage;
+    uint64_t cpus, memory, disk_size, timeout;
+    bool ephemeral, detach, offline, require_fresh, require_pin;
+    struct option_list ports;
+
+    struct configuration configuration;
+    struct address parsed;
+    char instance_name[CATALOG_NAME_SIZE];
+    const struct engine *engine;
+    struct instance instance;
+    bool exists; // the instance did before this run
+    struct instance_settings settings;
+    struct manifest *description; // owned
+    struct supervisor_options supervisor;
+};
+
+static bool valid_port(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    uint64_t port;
+    return colon &&
+           text_parse_u64((struct slice){.at = text, .length = (size_t)(colon - text)}, 65535, &port) && port &&
+           text_parse_u64(slice_of(colon + 1), 65535, &port) && port;
+}
+
+static int check_options(struct run *run)
+{
+    if (strcmp(run->network, "user") != 0 && strcmp(run->network, "none") != 0)
+        return cli_usage("run", "--net takes user or none, not \"%s\"", run->network);
+    if (strcmp(run->on_outage, "pause") != 0 && strcmp(run->on_outage, "error") != 0)
+        return cli_usage("run", "--on-outage takes pause or error, not \"%s\"", run->on_outage);
+    if (run->cpus > CPUS_MAXIMUM)
+        return cli_usage("run", "--cpus takes 1 to %u", CPUS_MAXIMUM);
+    if (run->memory && run->memory < MEMORY_MINIMUM)
+        return cli_usage("run", "--memory: a machine needs 64M at least");
+    if (run->detach && (run->until || run->timeout))
+        return cli_usage("run", "--detach leaves at once: --until and --timeout have no meaning with it");
+    if (run->ports.count && strcmp(run->network, "none") == 0)
+        return cli_usage("run", "--port needs a network; drop --net none");
+    for (unsigned i = 0; i < run->ports.count; i++)
+        if (!valid_port(run->ports.values[i]))
+            return cli_usage("run", "--port takes HOST:GUEST, two port numbers, not \"%s\"", run->ports.values[i]);
+    if (run->name && !text_is_image_name(slice_of(run->name)))
+        return cli_usage("run", "--name \"%s\": use a-z, 0-9, dot, dash, underscore", run->name);
+    return run->until && !console_check_pattern(run->until) ? EXIT_CODE_USAGE : 0;
+}
+
+static int parse_address(struct run *run, struct error *error)
+{
+    CLEANUP_FREE char *folder = getcwd(NULL, 0);
+    const char *site = getenv("RONDO_SITE");
+    if (!site || !*site)
+        site = run->configuration.site[0] ? run->configuration.site : NULL;
+    int r = address_parse(run->address, site, folder ? folder : "/", &run->parsed, error);
+    if (r < 0)
+        return r;
+    if (run->name) {
+        snprintf(run->instance_name, sizeof(run->instance_name), "%s", run->name);
+    } else if (run->ephemeral) {
+        // A name of its own, so that it stands in nobody's way.
+        unsigned char random[3];
+        if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+            return error_set(error, EIO, "no random numbers");
+        snprintf(run->instance_name, sizeof(run->instance_name), "%.56s-%02x%02x%02x", run->parsed.name, random[0], random[1],
+                 random[2]);
+    } else {
+        snprintf(run->instance_name, sizeof(run->instance_name), "%s", run->parsed.name);
+    }
+    return 0;
+}
+
+// An instance of that name: is it what the address asks for, and free?
+static int take_existing(struct run *run, struct error *error)
+{
+    int r = instance_open(run->instance_name, &run->instance, error);
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0)
+        return r;
+    const struct instance_settings *s = &run->instance.settings;
+    if (strcmp(s->image, run->parsed.name) != 0 || strcmp(s->site, run->parsed.site) != 0 ||
+        (run->parsed.has_manifest && !sha256_equal(&s->manifest, &run->parsed.manifest)))
+        return error_set(error, EBUSY,
+                         "machine %s exists and is %s %s from %s; choose another --name, or remove it with rondo rm %s",
+                         run->instance_name, s->image, s->version, s->site, run->instance_name);
+    r = instance_lock(&run->instance, error);
+    if (r < 0)
+        return r;
+    if (run->disk_size && run->disk_size != s->disk_size)
+        return error_set(error, EBUSY, "machine %s has a disk of %llu bytes; --disk-size is for new machines",
+                         run->instance_name, (unsigned long long)s->disk_size);
+    if (run->ephemeral)
+        return error_set(error, EBUSY, "machine %s exists; --ephemeral needs a new --name", run->instance_name);
+    run->exists = true;
+    run->settings = *s;
+    return 0;
+}
+
+static int copy_manifest(struct run *run, const struct manifest *m, struct error *error)
+{
+    run->description = malloc(sizeof(*m));
+    if (!run->description)
+        return error_set(error, ENOMEM, "out of memory");
+    *run->description = *m;
+    return 0;
+}
+
+// The version that an existing machine was made from: it keeps that, wherever the tags have moved (TRUST T43).
+static int find_own_version(struct run *run, struct store *store, struct error *error)
+{
+    const struct instance_settings *s = &run->settings;
+    const char *sources[CATALOG_MIRRORS_MAXIMUM];
+    for (unsigned i = 0; i < s->source_count; i++)
+        sources[i] = s->sources[i];
+    struct version *v;
+    int r = version_open(store, &s->manifest, sources, run->offline ? 0 : s->source_count, &v, error);
+    if (r < 0)
+        return r;
+    r = copy_manifest(run, version_manifest(v), error);
+    version_close(v);
+    return r;
+}
+
+static int find_version(struct run *run, struct store *store, struct error *error)
+{
+    struct resolve_options options = {
+        .offline = run->offline, .require_fresh = run->require_fresh, .require_pin = run->require_pin};
+    struct resolved resolved;
+    int r = 0;
+    if (!run->exists || run->require_fresh) {
+        r = resolve_image(store, &run->configuration, run->address, &options, &resolved, error);
+        if (r < 0)
+            return r;
+    }
+    if (run->exists) {
+        if (run->require_fresh)
+            resolve_free(&resolved);
+        return find_own_version(run, store, error);
+    }
+    struct instance_settings *s = &run->settings;
+    s->manifest = resolved.manifest;
+    snprintf(s->image, sizeof(s->image), "%s", resolved.description->name);
+    snprintf(s->version, sizeof(s->version), "%s", resolved.description->version);
+    snprintf(s->site, sizeof(s->site), "%s", run->parsed.site);
+    for (unsigned i = 0; i < resolved.source_count && i < CATALOG_MIRRORS_MAXIMUM; i++)
+        snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", resolved.sources[i]);
+    if (s->source_count == 0) // offline now, but perhaps not for ever
+        snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", run->parsed.site);
+    r = copy_manifest(run, resolved.description, error);
+    resolve_free(&resolved);
+    return r;
+}
+
+static int decide_settings(struct run *run, struct error *error)
+{
+    struct instance_settings *s = &run->settings;
+    int disk = manifest_find_member(run->description, "disk");
+    if (disk < 0)
+        return error_set(error, EINVAL, "%s %s has no disk, so it cannot be run", s->image, s->version);
+    if (manifest_find_member(run->description, "kernel") < 0)
+        return error_set(error, EOPNOTSUPP, "%s %s has no kernel member, and this version of Rondo boots no firmware", s->image,
+                         s->version);
+    uint64_t size = (run->description->members[disk].size + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
+    if (!run->exists) {
+        s->disk_size = run->disk_size ? (run->disk_size + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE : size;
+        if (s->disk_size < size)
+            return error_set(error, EINVAL, "--disk-size: the disk of %s has %llu bytes already", s->image,
+                             (unsigned long long)size);
+        s->ephemeral = run->ephemeral;
+        s->memory = run->description->memory ? run->description->memory : MEMORY_DEFAULT;
+        s->cpus = CPUS_DEFAULT;
+    }
+    if (run->memory)
+        s->memory = run->memory;
+    if (run->cpus)
+        s->cpus = run->cpus;
+    return 0;
+}
+
+static int open_version(struct run *run, struct error *error)
+{
+    struct instance_settings *s = &run->settings;
+    struct supervisor_options *o = &run->supervisor;
+    char *sources[CATALOG_MIRRORS_MAXIMUM], counts[1024];
+    for (unsigned i = 0; i < s->source_count; i++)
+        sources[i] = s->sources[i];
+    o->cloop = (struct cloop)CLOOP_NONE;
+    int r = cloop_connect(&o->cloop, error);
+    if (r == 0)
+        r = cloop_counts(&o->cloop, counts, sizeof(counts), error);
+    if (r == 0) {
+        o->requests_before = supervisor_count_in(counts, "requests");
+        o->bytes_before = supervisor_count_in(counts, "bytes");
+        r = cloop_open_version(&o->cloop, &s->manifest, sources, run->offline ? 0 : s->source_count,
+                               o->version_folder, error);
+    }
+    return r == 0 ? cloop_hold(&o->cloop, error) : r;
+}
+
+// Everything up to the fork. The store's thread ends with the store: nothing but this thread crosses the fork.
+static int prepare(struct run *run, struct error *error)
+{
+    char reason[256];
+    int r = configuration_read(&run->configuration, error);
+    if (r == 0)
+        r = engine_choose(run->engine_name, &run->engine, reason, sizeof(reason), error);
+    if (r == 0)
+        r = parse_address(run, error);
+    if (r == 0)
+        r = take_existing(run, error);
+    if (r < 0)
+        return r;
+    if (run->configuration.require_pin)
+        run->require_pin = true;
+    struct store *store;
+    r = resolve_open_store(&run->configuration, &store, error);
+    if (r < 0)
+        return r;
+    if (!run->offline && !run->exists)
+        fprintf(stderr, "rondo: asking %s\n", run->parsed.site);
+    r = find_version(run, store, error);
+    struct store_counts counts;
+    store_count(store, &counts);
+    run->supervisor.requests = counts.network.requests;
+    run->supervisor.bytes = counts.network.bytes;
+    store_free(store);
+    if (r == 0)
+        r = decide_settings(run, error);
+    if (r < 0)
+        return r;
+    if (reason[0])
+        fprintf(stderr, "rondo: %s\n", reason);
+    fprintf(stderr, "rondo: %s %s as machine %s\n", run->settings.image, run->settings.version, run->instance_name);
+    r = open_version(run, error);
+    if (r < 0)
+        return r;
+    if (run->exists)
+        run->instance.settings = run->settings;
+    else
+        r = instance_create(run->instance_name, &run->settings, &run->instance, error);
+    return r == -EEXIST ? error_set(error, EBUSY, "machine %s is being started by another command", run->instance_name) : r;
+}
+
+// The supervisor's own life begins: no terminal, no working folder, no standard streams of ours.
+static int become_supervisor(struct run *run)
+{
+    setsid();
+    if (chdir("/") < 0)
+        log_warning("cannot leave the working folder: %s", strerror(errno));
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+        return EXIT_CODE_OTHER;
+    return supervisor_run(&run->supervisor);
+}
+
+// Waits for the supervisor's word that the engine runs.
+static int hear_ready(int fd, struct error *error)
+{
+    char text[ERROR_TEXT_SIZE + 32];
+    size_t n = 0;
+    while (n < sizeof(text) - 1) {
+        ssize_t got = read(fd, text + n, sizeof(text) - 1 - n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+    }
+    struct slice rest = {.at = text, .length = n && text[n - 1] == '\n' ? n - 1 : n};
+    struct slice word = slice_cut_word(&rest);
+    uint64_t code;
+    if (slice_equal(word, "ok"))
+        return 0;
+    if (slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code)
+        return error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
+    return error_set(error, EIO, "the supervisor ended without a word");
+}
+
+static int launch(struct run *run, struct error *error)
+{
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) < 0)
+        return error_set(error, errno, "cannot make a pipe: %s", strerror(errno));
+    CLEANUP_CLOSE int reader = ready[0];
+    run->supervisor.instance = &run->instance;
+    run->supervisor.description = run->description;
+    run->supervisor.engine = run->engine;
+    run->supervisor.ports = &run->ports;
+    run->supervisor.append = run->append;
+    run->supervisor.network = strcmp(run->network, "user") == 0;
+    run->supervisor.offline = run->offline;
+    run->supervisor.remove_on_failure = !run->exists;
+    run->supervisor.outage_error = strcmp(run->on_outage, "error") == 0;
+    run->supervisor.outage_seconds = run->configuration.outage_seconds;
+    run->supervisor.ready_fd = ready[1];
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0) {
+        int code = errno;
+        close(ready[1]);
+        return error_set(error, code, "cannot start the supervisor: %s", strerror(code));
+    }
+    if (child == 0) {
+        close(TAKE_FD(reader));
+        _exit(become_supervisor(run));
+    }
+    close(ready[1]);
+    // The machine is the supervisor's now: our copies of its descriptors must not keep its lock.
+    close(TAKE_FD(run->instance.lock_fd));
+    cloop_close(&run->supervisor.cloop);
+    return hear_ready(reader, error);
+}
+
+static int run_machine(struct run *run)
+{
+    struct error error = {.text = ""};
+    cli_cancel_on_signals();
+    int r = prepare(run, &error);
+    if (r == 0)
+        r = launch(run, &error);
+    if (r < 0)
+        return cli_fail(r, &error);
+    if (run->detach) {
+        printf("%s\n", run->instance_name);
+        return cli_finish_output(EXIT_CODE_OK);
+    }
+    return console_attach(&run->instance, &(struct console_options){.owner = true,
+                                                                   .until = run->until,
+                                                                   .timeout = (unsigned)run->timeout});
+}
+
+int verb_run(int argc, char **argv)
+{
+    struct run run = {.engine_name = "auto",
+                      .network = "user",
+                      .on_outage = "pause",
+                      .instance = INSTANCE_NONE,
+                      .supervisor = {.cloop = CLOOP_NONE, .ready_fd = -1}};
+    const struct option options[] = {
+        {"name", OPTION_TEXT, &run.name},
+        {"cpus", OPTION_NUMBER, &run.cpus},
+        {"memory", OPTION_SIZE, &run.memory},
+        {"ephemeral", OPTION_FLAG, &run.ephemeral},
+        {"detach", OPTION_FLAG, &run.detach},
+        {"engine", OPTION_TEXT, &run.engine_name},
+        {"net", OPTION_TEXT, &run.network},
+        {"port", OPTION_LIST, &run.ports},
+        {"disk-size", OPTION_SIZE, &run.disk_size},
+        {"until", OPTION_TEXT, &run.until},
+        {"timeout", OPTION_NUMBER, &run.timeout},
+        {"append", OPTION_TEXT, &run.append},
+        {"offline", OPTION_FLAG, &run.offline},
+        {"require-fresh", OPTION_FLAG, &run.require_fresh},
+        {"require-pin", OPTION_FLAG, &run.require_pin},
+        {"on-outage", OPTION_TEXT, &run.on_outage},
+        {NULL, OPTION_FLAG, NULL},
+    };
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    run.address = argv[1];
+    r = check_options(&run);
+    if (r == 0)
+        r = run_machine(&run);
+    instance_close(&run.instance);
+    cloop_close(&run.supervisor.cloop);
+    free(run.description);
+    return r;
+}
