@@ -13,11 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRANSPORT_CONNECT_MS 5000   // TRUST rule 5
-#define TRANSPORT_STALL_SECONDS 10  // less than TRANSPORT_STALL_BYTES a second for this long: give up (TRUST T11)
+#define TRANSPORT_CONNECT_MS 5000  // TRUST rule 5
+#define TRANSPORT_STALL_SECONDS 10 // less than TRANSPORT_STALL_BYTES a second for this long: give up (TRUST T11)
 #define TRANSPORT_STALL_BYTES 4096
 #define TRANSPORT_REDIRECTS_MAXIMUM 5 // TRUST T09
 #define TRANSPORT_HOST_CONNECTIONS 8
+#define TRANSPORT_HEADER_BYTES 65536   // of all the header lines of one request's answers
+#define TRANSPORT_RETRY_AFTER_MS 10000 // the longest Retry-After that is honoured
 
 struct transport;
 int transport_new(struct transport **ret, struct error *error); // starts no thread before the first HTTP request
@@ -50,22 +52,28 @@ struct source_request {
     // Gets the bytes in order, on the transport's thread (or the caller's, for a directory). `offset` is the
     // position in the object: 0 first when a range was answered with the whole. A negative return ends the request.
     int (*sink)(void *context, uint64_t offset, const void *bytes, size_t n);
-    void *context;
+    // May be NULL. Called once, by the thread that ends the request, when the results below are set; source_wait
+    // must still be called, from elsewhere, and then returns at once or very soon.
+    void (*done)(void *context);
+    void *context; // of both
 
     // Results, after source_wait.
     int result;        // 0; -ENOENT (404, 410); -ENETUNREACH for whatever may pass (connection, time-out, 5xx, 429,
                        // short body); -EBADMSG for what a retry will not mend (wrong range, too many bytes,
-                       // redirect refused, 416); -ECANCELED; or the sink's
+                       // redirect refused, 416, 403); -EACCES (a directory's file that we may not read);
+                       // -ECANCELED; -EINVAL (path); -ENOMEM, -EMFILE; or the sink's
     bool whole;        // the whole file was delivered, though a range was asked for
     bool not_modified; // if_etag still stands: nothing was delivered
     uint64_t received; // body bytes
     char etag[128];    // of the answer; empty if there was none or it was too long
-    struct error error;
+    unsigned retry_after_ms; // how long the source asks to be left alone (429, 503); 0 if it did not say
+    struct error error;      // names the object and the source
 
     struct source_transfer *transfer; // the transport's own
 };
 
-// Starts; never blocks on the network. Whatever goes wrong is reported by source_wait.
+// Starts; never blocks on the network. (A directory is read here, in whole; wait and cancel have then nothing to do.)
+// Whatever goes wrong is reported by source_wait.
 void source_start(struct source *s, struct source_request *r);
 void source_wait(struct source *s, struct source_request *r);
 // Makes the request end soon, with -ECANCELED; source_wait must still be called.

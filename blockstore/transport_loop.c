@@ -1,0 +1,173 @@
+// The transport's thread: one curl multi handle, and the only caller of curl but for curl_multi_wakeup.
+//
+// 1. `active` and every easy handle belong to this thread. Others hand it transfers through `incoming`, and ask it
+//    to end one by `cancelled`; both under the mutex, followed by a wake-up.
+// 2. The thread sleeps in curl_multi_poll until there is something to do: an idle process wakes for nothing.
+// 3. All signals are blocked here: they are the main program's, and a SIGPIPE of OpenSSL's write() becomes EPIPE.
+
+#include "blockstore/transport_private.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/banned.h"
+
+#define POLL_MS 600000      // curl's own timers shorten this
+#define KEPT_CONNECTIONS 32 // idle ones, of all hosts
+
+static void activate(struct transport *t, struct source_transfer *tr)
+{
+    tr->previous = NULL;
+    tr->next = t->active;
+    if (t->active)
+        t->active->previous = tr;
+    t->active = tr;
+}
+
+// Publishes the result; from here on the transfer is the waiter's.
+static void finish(struct transport *t, struct source_transfer *tr)
+{
+    struct source_request *r = tr->request;
+    if (tr->previous)
+        tr->previous->next = tr->next;
+    else
+        t->active = tr->next;
+    if (tr->next)
+        tr->next->previous = tr->previous;
+    transport_http_release(tr);
+    if (r->result < 0 && r->result != -ECANCELED)
+        atomic_fetch_add_explicit(&t->failures, 1, memory_order_relaxed);
+    if (r->done)
+        r->done(r->context);
+    pthread_mutex_lock(&t->mutex);
+    tr->over = true;
+    pthread_cond_signal(&tr->changed);
+    pthread_mutex_unlock(&t->mutex);
+}
+
+static void cancel(struct transport *t, struct source_transfer *tr)
+{
+    if (tr->easy)
+        curl_multi_remove_handle(t->multi, tr->easy);
+    tr->request->result = transport_fail(tr->source, tr->request, ECANCELED, "cancelled");
+    finish(t, tr);
+}
+
+static void begin(struct transport *t, struct source_transfer *tr)
+{
+    activate(t, tr);
+    int r = transport_http_begin(tr);
+    if (r == 0 && curl_multi_add_handle(t->multi, tr->easy) != CURLM_OK)
+        r = transport_fail(tr->source, tr->request, ENOMEM, "libcurl took no more requests");
+    if (r < 0) {
+        tr->request->result = r;
+        finish(t, tr);
+    }
+}
+
+static void end(struct transport *t, struct source_transfer *tr, CURLcode code)
+{
+    curl_multi_remove_handle(t->multi, tr->easy);
+    if (transport_http_end(tr, code)) {
+        if (curl_multi_add_handle(t->multi, tr->easy) == CURLM_OK)
+            return;
+        tr->request->result = transport_fail(tr->source, tr->request, ENOMEM, "libcurl took no more requests");
+    }
+    finish(t, tr);
+}
+
+// What others asked for since the last time. False when the thread is to end.
+static bool take_orders(struct transport *t)
+{
+    pthread_mutex_lock(&t->mutex);
+    bool stopping = t->stopping;
+    struct source_transfer *incoming = t->incoming_first;
+    t->incoming_first = NULL;
+    t->incoming_last = &t->incoming_first;
+    bool cancels = t->cancels;
+    t->cancels = false;
+    pthread_mutex_unlock(&t->mutex);
+
+    while (incoming) {
+        struct source_transfer *tr = incoming;
+        incoming = tr->next;
+        begin(t, tr);
+    }
+    for (struct source_transfer *tr = t->active, *next; tr && (cancels || stopping); tr = next) {
+        next = tr->next;
+        pthread_mutex_lock(&t->mutex);
+        bool over = tr->cancelled || stopping;
+        pthread_mutex_unlock(&t->mutex);
+        if (over)
+            cancel(t, tr);
+    }
+    return !stopping;
+}
+
+static void *run(void *context)
+{
+    struct transport *t = context;
+    while (take_orders(t)) {
+        int still_running, left;
+        curl_multi_perform(t->multi, &still_running);
+        for (CURLMsg *message; (message = curl_multi_info_read(t->multi, &left));) {
+            struct source_transfer *tr = NULL;
+            if (message->msg == CURLMSG_DONE &&
+                curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &tr) == CURLE_OK)
+                end(t, tr, message->data.result);
+        }
+        curl_multi_poll(t->multi, NULL, 0, POLL_MS, NULL);
+    }
+    return NULL;
+}
+
+static int start(struct transport *t)
+{
+    CURLM *multi = curl_multi_init();
+    if (!multi)
+        return -ENOMEM;
+    curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)TRANSPORT_HOST_CONNECTIONS);
+    curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS);
+    t->multi = multi;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = pthread_create(&t->thread, NULL, run, t);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r != 0) {
+        curl_multi_cleanup(multi);
+        t->multi = NULL;
+        return -r;
+    }
+    pthread_setname_np(t->thread, "rondo-net");
+    t->running = true;
+    return 0;
+}
+
+int transport_loop_submit(struct source_transfer *tr)
+{
+    struct transport *t = tr->source->transport;
+    pthread_mutex_lock(&t->mutex);
+    int r = t->running ? 0 : start(t);
+    if (r == 0) {
+        tr->next = NULL;
+        *t->incoming_last = tr;
+        t->incoming_last = &tr->next;
+        curl_multi_wakeup(t->multi);
+    }
+    pthread_mutex_unlock(&t->mutex);
+    return r;
+}
+
+void transport_loop_stop(struct transport *t)
+{
+    if (!t->running)
+        return;
+    pthread_mutex_lock(&t->mutex);
+    t->stopping = true;
+    curl_multi_wakeup(t->multi);
+    pthread_mutex_unlock(&t->mutex);
+    pthread_join(t->thread, NULL);
+    curl_multi_cleanup(t->multi);
+}
