@@ -1,0 +1,76 @@
+// See configuration.h.
+#include "client/configuration.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/path.h"
+#include "base/text.h"
+#include "blockstore/store.h"
+#include "catalog/address.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define FILE_MAXIMUM (64u << 10)
+#define LINE_MAXIMUM 2048u
+
+// 0, or -EINVAL if the value does not suit the key, or -ENOENT if there is no such key.
+static int set(struct configuration *c, struct slice key, const char *value, struct error *error)
+{
+    uint64_t number;
+    if (slice_equal(key, "site"))
+        return address_parse_site(value, "/", c->site, error);
+    if (slice_equal(key, "cache-size")) {
+        if (!text_parse_size(value, &c->cache_size) || c->cache_size == 0)
+            return error_set(error, EINVAL, "a size like 10G is needed");
+        return 0;
+    }
+    if (slice_equal(key, "outage-seconds")) {
+        if (!text_parse_u64(slice_of(value), 86400, &number) || number == 0)
+            return error_set(error, EINVAL, "1 to 86400 seconds are possible");
+        c->outage_seconds = (unsigned)number;
+        return 0;
+    }
+    if (slice_equal(key, "require-pin")) {
+        c->require_pin = strcmp(value, "yes") == 0;
+        return c->require_pin || strcmp(value, "no") == 0 ? 0 : error_set(error, EINVAL, "yes or no are possible");
+    }
+    return error_set(error, EINVAL, "there is no such setting");
+}
+
+int configuration_read(struct configuration *ret, struct error *error)
+{
+    struct configuration c = {.outage_seconds = STORE_WAIT_SECONDS};
+    char folder[PATH_TEXT_SIZE], path[PATH_TEXT_SIZE], value[LINE_MAXIMUM];
+    CLEANUP_FREE void *bytes = NULL;
+    size_t size;
+    int r = path_find(PATH_CONFIG, folder, error);
+    if (r < 0)
+        return r;
+    r = path_format(path, sizeof(path), "%s/config", folder);
+    if (r < 0)
+        return error_set(error, -r, "the path of the configuration is too long");
+    r = io_read_file(AT_FDCWD, path, FILE_MAXIMUM, &bytes, &size);
+    if (r == -ENOENT) {
+        *ret = c;
+        return 0;
+    }
+    if (r < 0)
+        return error_set(error, -r, "cannot read %s: %s", path, strerror(-r));
+    struct text_reader reader = text_reader_over(bytes, size, LINE_MAXIMUM - 1);
+    struct slice line, key, text;
+    while ((r = text_next_line(&reader, &line)) > 0) {
+        if (line.length == 0 || line.at[0] == '#')
+            continue;
+        text_split_line(line, &key, &text);
+        snprintf(value, sizeof(value), "%.*s", SLICE_ARGUMENTS(text));
+        r = set(&c, key, value, error);
+        if (r < 0)
+            return error_prefix(error, -EINVAL, "%s, line %u (%.*s)", path, reader.line, SLICE_ARGUMENTS(key));
+    }
+    if (r < 0)
+        return error_set(error, EINVAL, "%s, line %u: not a line of text that ends in a newline", path, reader.line);
+    *ret = c;
+    return 0;
+}
