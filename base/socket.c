@@ -28,8 +28,9 @@
 
 #define BACKLOG 64
 
-// Opens the folder of the socket, and makes an address relative to it. *ret_name is the socket's name in it.
-static int make_address(const char *path, struct sockaddr_un *ret_address, const char **ret_name)
+// Opens the folder of the socket (`flags`: O_RDONLY to lock it, O_PATH where passing through is enough), and makes
+// an address relative to it. *ret_name is the socket's name in it.
+static int make_address(const char *path, int flags, struct sockaddr_un *ret_address, const char **ret_name)
 {
     char folder[PATH_TEXT_SIZE];
     const char *slash = strrchr(path, '/');
@@ -40,7 +41,7 @@ static int make_address(const char *path, struct sockaddr_un *ret_address, const
                   : path_format(folder, sizeof folder, ".");
     if (r < 0)
         return r;
-    int fd CLEANUP_CLOSE = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd CLEANUP_CLOSE = open(folder, flags | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -109,7 +110,7 @@ int socket_listen(const char *path, struct error *error)
 {
     struct sockaddr_un address;
     const char *name;
-    int folder CLEANUP_CLOSE = make_address(path, &address, &name);
+    int folder CLEANUP_CLOSE = make_address(path, O_RDONLY, &address, &name);
     if (folder < 0)
         return error_set(error, -folder, "cannot make the socket %s: %s", path, strerror(-folder));
     while (flock(folder, LOCK_EX) < 0)
@@ -129,7 +130,7 @@ int socket_connect(const char *path, struct error *error)
 {
     struct sockaddr_un address;
     const char *name;
-    int folder CLEANUP_CLOSE = make_address(path, &address, &name);
+    int folder CLEANUP_CLOSE = make_address(path, O_PATH, &address, &name);
     if (folder < 0)
         return error_set(error, -folder, "cannot reach the socket %s: %s", path, strerror(-folder));
     int fd CLEANUP_CLOSE = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
