@@ -104,8 +104,10 @@ void mirrors_health_note_result(struct mirror *m, int result, uint64_t started, 
     if (result == -ENETUNREACH) {
         note_failure(m, started, now, r);
     } else if (result == -EBADMSG) {
+        bool known = m->liar_until > now; // one that is asked because there is no other would fill the log
+        log_at(known ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "%s; this source is asked last for ten minutes",
+               r->error.text);
         m->liar_until = now + LIAR_NS;
-        log_warning("%s; this source is asked last for ten minutes", r->error.text);
     } else if (result == 0 || result == -ENOENT) {
         note_answer(m);
     }
