@@ -32,9 +32,12 @@ struct cache;
 // `dir` is made if it is missing. `limit` 0: CACHE_LIMIT_DEFAULT. Old temporary files are swept.
 int cache_open(const char *dir, uint64_t limit, struct cache **ret, struct error *error);
 void cache_close(struct cache *c);
+const char *cache_folder(const struct cache *c);
+uint64_t cache_limit(const struct cache *c);
+int cache_write_failure(const struct cache *c); // why a write was last dropped: a negative errno, or 0
 
-// Any thread. Reads n bytes of a pack at `offset`: 0, or -ENOENT if the pack or those bytes are not there (a hole
-// reads as zeros: the caller's hash decides), or -EIO.
+// Any thread. Reads n bytes, that should begin a chunk, of a pack at `offset`: 0 (the caller's hash decides what they
+// are worth), or -ENOENT if the pack or those bytes are not there (a hole begins with zero, a chunk never), or -EIO.
 int cache_read(struct cache *c, const struct sha256 *pack, uint64_t offset, void *to, size_t n);
 
 // Stores n bytes of a pack of `pack_size` bytes. Best effort: no failure is reported (rule 5).
@@ -51,6 +54,16 @@ bool cache_has_object(struct cache *c, const struct sha256 *name);
 // Bytes that turned out wrong: the chunk's range is forgotten by moving the pack out of objects/ (to partial/), so
 // that the next write can heal it.
 void cache_distrust(struct cache *c, const struct sha256 *pack);
+
+// A whole pack that arrives in order: it is written to a temporary file and hashed on the way, and becomes an object
+// only if its hash is its name, so unverified bytes never stand where somebody could read them. One thread at a time.
+struct cache_stream;
+int cache_stream_new(struct cache *c, const struct sha256 *pack, uint32_t pack_size, struct cache_stream **ret);
+int cache_stream_restart(struct cache_stream *s);                          // forgets what was added
+int cache_stream_add(struct cache_stream *s, const void *bytes, size_t n); // -EBADMSG beyond pack_size
+// 0: right, and in objects/; 1: right, but it could not be kept (rule 5); -EBADMSG: these are not the pack's bytes.
+int cache_stream_finish(struct cache_stream *s);
+void cache_stream_free(struct cache_stream *s); // NULL is fine
 
 // Small whole objects (manifests, catalog shards). Getting one checks its hash: -ENOENT if it is absent or wrong.
 int cache_get_object(struct cache *c, const struct sha256 *name, size_t maximum, void **ret_bytes, size_t *ret_size);

@@ -39,7 +39,7 @@ struct store_options {
     size_t chunk_memory;      // 0: the default
 };
 int store_new(const struct store_options *options, struct store **ret, struct error *error);
-void store_free(struct store *s); // after its versions were closed
+void store_free(struct store *s);           // after its versions were closed
 struct cache *store_cache(struct store *s); // NULL if there is none
 struct transport *store_transport(struct store *s);
 

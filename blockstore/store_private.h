@@ -1,0 +1,201 @@
+// What the store's own files share.
+//
+//   store.c         stores and versions: opening and closing
+//   store_read.c    version_read: from a range of bytes to chunks, and back
+//   store_map.c     the map: finding a leaf, walking all pages, version_measure
+//   store_chunks.c  how a thread gets its chunks: memory, disk, or whoever fetches them (the loop)
+//   store_table.c   the table of chunks: what is in memory or on its way, and what is evicted
+//   store_fetch.c   requests to the network: several chunks of one pack each
+//   store_pull.c    version_pull: the work on one pack, and the threads that do it
+//   store_list.c    what a version consists of: its packs, and the chunks wanted of each
+//
+// One mutex, store.mutex, guards the table, the states of its chunks and the lists of requests in flight. It is held
+// for lookups and state changes only. Whatever a chunk holds while it is LOADING or FETCHING belongs to the thread
+// that set that state; what a READY chunk holds never changes, and stays as long as it has users.
+#pragma once
+
+#include "blockstore/store.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define STORE_BATCH_MAXIMUM 32u // chunks that one thread asks for together: bounds the memory in flight
+#define STORE_JOBS_MAXIMUM 8u   // requests in flight for one version; more misses gather and are coalesced
+#define STORE_BUCKETS 4096u
+
+// The states of store.h's picture, with the two steps of "absent" told apart:
+//
+//   UNCHECKED ─▶ LOADING ─(not on disk)─▶ WANTED ─▶ FETCHING ─▶ READY
+//       ▲           └──────(on disk)────────┼───────────┼────────▲
+//       └───(whole pack arrived meanwhile)──┘           └─▶ FAILED (no longer in the table)
+enum chunk_state { CHUNK_UNCHECKED, CHUNK_LOADING, CHUNK_WANTED, CHUNK_FETCHING, CHUNK_READY, CHUNK_FAILED };
+
+struct store_chunk {
+    struct chunk_reference ref; // of whoever is to fetch it; its name is the key, with the kind
+    enum chunk_kind kind;
+    unsigned level; // of a page
+    enum chunk_state state;
+    unsigned users;        // threads that hold it; READY without users: in the pool's list, may be evicted
+    struct version *owner; // whose sources it is fetched from; only compared, after FETCHING
+    bool forgotten;        // READY, but no longer in the table: freed when released
+    const void *mark;      // the request that is just sorting it
+    unsigned char *blocks; // READY: decoded
+    unsigned nblocks;
+    struct map_page page;                         // READY, of kind page
+    uint64_t tried_until_ns;                      // FETCHING, FAILED: the deadline of that fetch
+    int result;                                   // FAILED
+    struct error *error;                          // FAILED; NULL if there was no memory for it
+    struct store_chunk *next;                     // in the bucket
+    struct store_chunk *list_before, *list_after; // in the pool's list (READY) or the wanted list (WANTED)
+};
+
+struct chunk_list {
+    struct store_chunk *first, *last;
+};
+
+struct chunk_pool {         // one for data, one for pages
+    struct chunk_list idle; // READY without users, least recently used first
+    size_t bytes, limit;    // of all READY ones
+};
+
+struct store {
+    struct cache *cache; // or NULL
+    struct transport *transport;
+    unsigned wait_seconds;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; // a chunk changed its state, or a request ended (monotonic clock)
+    struct store_chunk *buckets[STORE_BUCKETS];
+    struct chunk_pool pools[2]; // by store_pool()
+    struct chunk_list wanted;
+    atomic_uint_fast64_t in_memory, in_cache, fetched, wrong;
+};
+
+struct fetch;
+struct version {
+    struct store *store;
+    struct sha256 name;
+    void *bytes; // of the manifest file
+    size_t size;
+    struct manifest *manifest;
+    struct mirrors *mirrors; // NULL: offline
+    atomic_bool cancelled;
+    struct fetch *fetches; // in flight (store.mutex)
+    unsigned fetch_count;
+};
+
+uint64_t store_deadline(const struct store *s); // from now
+void store_object_path(const struct sha256 *name, char text[static 80]);
+
+// --- store_table.c: all with the mutex held, but for store_decode -----------------------------------------------
+
+struct store_chunk *store_find_chunk(struct store *s, enum chunk_kind kind, const struct sha256 *name);
+// Adds an UNCHECKED chunk with one user; NULL if memory is short.
+struct store_chunk *store_add_chunk(struct store *s, struct version *v, enum chunk_kind kind, unsigned level,
+                                    const struct chunk_reference *ref);
+void store_hold_chunk(struct store *s, struct store_chunk *c);
+void store_release_chunk(struct store *s, struct store_chunk *c);
+// Takes a READY chunk out of memory, so that the next request goes to the disk; holders keep it.
+void store_forget_chunk(struct store *s, enum chunk_kind kind, const struct sha256 *name);
+void store_set_state(struct store *s, struct store_chunk *c, enum chunk_state state); // not READY, not FAILED
+void store_fail_chunk(struct store *s, struct store_chunk *c, int result, const struct error *error);
+
+// What decoding gave, until it is handed to a chunk.
+struct decoded {
+    unsigned char *blocks;
+    unsigned nblocks;
+    struct map_page page;
+};
+void store_publish_chunk(struct store *s, struct store_chunk *c, struct decoded *d); // takes d->blocks
+
+// Hash, decode and, for a page, check. -EBADMSG: not the chunk's bytes. -EPROTO: the chunk's bytes, but malformed: no
+// other source can have better ones. -ENOMEM.
+int store_decode(enum chunk_kind kind, unsigned level, const struct chunk_reference *ref, const void *stored,
+                 struct decoded *ret, struct error *error);
+void store_free_table(struct store *s);
+
+// --- store_chunks.c ---------------------------------------------------------------------------------------------
+
+// Gets `count` ≤ STORE_BATCH_MAXIMUM chunks, each READY and held for the caller; on failure none is.
+int store_get_chunks(struct version *v, enum chunk_kind kind, unsigned level, const struct chunk_reference *refs,
+                     unsigned count, uint64_t deadline_ns, struct store_chunk **ret, struct error *error);
+void store_put_chunks(struct store *s, struct store_chunk **chunks, unsigned count);
+// -EBADMSG unless the reference lies inside its pack and has a length that its kind can have.
+int store_check_reference(enum chunk_kind kind, const struct chunk_reference *ref, struct error *error);
+
+// --- store_fetch.c ----------------------------------------------------------------------------------------------
+
+// One request: chunks of one pack, in the order of their offsets.
+struct fetch_piece {
+    struct store_chunk *chunk;
+    unsigned char *stored;
+    uint32_t filled;
+    bool done; // published or failed
+};
+
+struct fetch {
+    struct version *version;
+    struct pack_reference pack;
+    uint64_t start, end; // the range asked for
+    bool whole;          // the pack is asked for or being sent as a whole (store.mutex)
+    bool kept;           // … and stands in the cache now
+    bool begun;          // this attempt has delivered bytes
+    struct cache_stream *stream;
+    struct fetch_piece *pieces;
+    unsigned count, passed; // pieces; those that lie before what was delivered
+    char path[80];
+    struct fetch *next; // in version.fetches
+};
+
+struct fetch *store_new_fetch(struct version *v, struct store_chunk *const *chunks, unsigned count, bool whole,
+                              uint64_t deadline_ns);
+// Runs several side by side, without the mutex; afterwards each of their chunks is READY or FAILED, and they are freed.
+void store_run_fetches(struct version *v, struct fetch **fetches, unsigned count, uint64_t deadline_ns);
+
+// --- store_map.c ------------------------------------------------------------------------------------------------
+
+// The leaf that covers segment `segment` of a member, held, or NULL if all of it is zero.
+int store_get_leaf(struct version *v, unsigned member, uint64_t segment, struct store_chunk **ret, struct error *error);
+
+// Walks all pages of a member, several at a time: `visit` sees each page after it was got, with its reference.
+struct map_visit {
+    int (*visit)(void *context, const struct chunk_reference *ref, const struct map_page *page, uint64_t first_block,
+                 struct error *error);
+    void *context;
+};
+int store_walk_map(struct version *v, unsigned member, const struct map_visit *visit, struct error *error);
+
+// --- store_list.c -----------------------------------------------------------------------------------------------
+
+// One chunk of the version, and the packs that hold them. Packs are listed in the order in which the map names them.
+struct list_chunk {
+    struct sha256 name;
+    uint32_t pack, offset, length; // pack: number in version_list.packs
+    uint8_t kind, level;
+};
+
+struct list_pack {
+    struct sha256 name;
+    uint32_t size;
+    uint64_t references; // to it, repetitions in other leaves included
+    uint64_t bytes;      // of the chunks wanted of it; until its window was listed: repetitions included
+};
+
+struct version_list {
+    struct list_pack *packs;
+    uint32_t *slots; // hash table: number of a pack + 1
+    size_t pack_count, pack_capacity, slot_count;
+};
+
+// All packs of the version; memory in proportion to their number alone.
+int store_list_packs(struct version *v, struct version_list *ret, struct error *error);
+void store_free_list(struct version_list *list);
+
+// A window: packs from `first` on, as many as have LIST_WINDOW references in all (at least one), and their distinct
+// chunks sorted by pack and offset.
+struct list_window {
+    size_t first, count; // packs
+    struct list_chunk *chunks;
+    size_t chunk_count, chunk_capacity;
+};
+int store_list_window(struct version *v, struct version_list *list, size_t first, struct list_window *ret,
+                      struct error *error);
+void store_free_window(struct list_window *w);
