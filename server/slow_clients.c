@@ -74,6 +74,19 @@ static void open_window(struct watched *w, uint64_t now)
     w->acknowledged = acknowledged_bytes(w->fd);
 }
 
+// What was not taken so far must not stay in the kernel's memory for minutes more: the linger option makes the
+// close, which follows when libmicrohttpd sees the end of the connection, drop it and send a reset.
+static void cut(struct watched *w, bool owed)
+{
+    static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+    log_debug("closing a connection that %s", owed ? "takes its answer too slowly" : "has nothing to ask");
+    if (owed)
+        setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    shutdown(w->fd, SHUT_RDWR);
+    w->shut = true;
+}
+
 static void check(const struct slow_clients *s, struct watched *w, uint64_t now)
 {
     if (w->shut || now - w->window_start < s->window * NS_PER_SECOND)
@@ -81,9 +94,7 @@ static void check(const struct slow_clients *s, struct watched *w, uint64_t now)
     bool owed = w->answering || has_output_queued(w->fd);
     uint64_t needed = owed ? (uint64_t)s->window * SLOW_CLIENTS_BYTES_PER_SECOND : 1;
     if (acknowledged_bytes(w->fd) - w->acknowledged < needed) {
-        log_debug("closing a connection that %s", owed ? "takes its answer too slowly" : "has nothing to ask");
-        shutdown(w->fd, SHUT_RDWR);
-        w->shut = true; // libmicrohttpd sees the end of it and removes it
+        cut(w, owed);
         return;
     }
     open_window(w, now);
