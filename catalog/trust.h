@@ -1,15 +1,19 @@
 // Trust: what this user has seen and decided, in SQLite at <home>/trust.db. It answers one question: may this catalog,
 // from this address, be used, now?
 //
-//   site      address → key (first contact remembered; "pinned" when the user wrote it)
-//   seen      per (site key, id): the highest catalog number
-//   serials   per (site key, id, name): the highest serial
-//   clock     the greatest `issued` ever verified
+//   site      address → key (first contact remembered; "pinned" when the user wrote it), id and date of the last
+//   catalog seen      per (site key, id): the highest catalog number serials   per (site key, id, name): the highest
+//   serial clock     per site key: the greatest `issued` ever verified. Not one for all: else one site's catalog from
+//   the year
+//             9999 would make every other site's catalogs look expired
 //   contacts  per address: the last catalog (its bytes, ETag, when it was checked)
 //
 // One clock reading per command: the caller passes `now`. A changed database is written in one transaction with what
 // the decision was; on refusal nothing changes. A damaged database is moved aside with a warning naming it, and
 // rebuilt: what was known of sites is then learned anew (TRUST T16), so that is said aloud.
+//
+// Any number of processes may use the database at once; a `struct trust` belongs to one thread. -EBUSY if others hold
+// the database for longer than ten seconds.
 #pragma once
 
 #include "catalog/address.h"
@@ -28,14 +32,17 @@ struct trust_request {
     int64_t now;                  // seconds since 1970
 };
 struct trust_verdict {
-    bool first_contact; // the key was remembered just now: show it
-    bool fresh;         // not expired
-    bool clock_wrong;   // our clock lies before the greatest `issued` ever seen: fresh cannot be told
+    bool first_contact; // the key was remembered just now, and nobody had named it: show it
+    bool fresh;         // not expired, as far as that can be told
+    bool clock_wrong;   // our clock lies before the greatest `issued` ever seen of this key: fresh cannot be told
+    int64_t latest;     // that `issued`, for the message
 };
+#define TRUST_CLOCK_LEEWAY 300 // seconds by which clocks may differ before we call ours wrong
 
 // Decides about a catalog whose signature was verified, and remembers it: 0, or -EKEYREJECTED (another key than the
-// remembered or pinned one; message shows both and how to accept: `rondo trust rm`), -ESTALE (number lower than seen),
-// -EKEYEXPIRED.
+// remembered or pinned one; message shows both and how to accept: `rondo trust rm`), -ESTALE (number lower than seen;
+// or another id than at last, issued earlier), -EKEYEXPIRED (also at first contact: there is nothing verified earlier
+// that could go on being used).
 int trust_check(struct trust *t, const struct trust_request *request, const struct catalog *c,
                 struct trust_verdict *ret, struct error *error);
 
@@ -44,13 +51,18 @@ int trust_check(struct trust *t, const struct trust_request *request, const stru
 int trust_check_serial(struct trust *t, const struct catalog *c, const char *name, uint64_t newest_serial,
                        struct error *error);
 
-// The last catalog seen at this address: -ENOENT if there is none. *ret_bytes is malloc'ed.
+// The last catalog seen at this address: -ENOENT if there is none. *ret_bytes is malloc'ed. They are bytes from a disk:
+// catalog_open them again.
 int trust_load_catalog(struct trust *t, const char *site, void **ret_bytes, size_t *ret_size, char ret_etag[static 128],
                        int64_t *ret_checked, struct error *error);
+// Stores a catalog that trust_check has accepted: -EKEYREJECTED if it is not one of the key remembered for the address.
+// A catalog lower than what another process has seen meanwhile is not stored; that is no failure.
 int trust_save_catalog(struct trust *t, const char *site, const void *bytes, size_t n, const char *etag,
                        int64_t checked, struct error *error);
 
-// For `trust ls|add|rm` and messages.
+// For `trust ls|add|rm` and messages. A negative return of `each` ends the list and is returned. trust_add:
+// -EKEYREJECTED if another key is remembered. trust_remove: -ENOENT if there is none; numbers and serials seen of the
+// key stay known.
 int trust_list(struct trust *t, int (*each)(void *context, const char *site, const struct key_public *key, bool pinned),
                void *context, struct error *error);
 int trust_add(struct trust *t, const char *site, const struct key_public *key, struct error *error);

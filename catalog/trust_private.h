@@ -1,0 +1,31 @@
+// The trust database's connection and statements, for trust.c and trust_db.c alone.
+#pragma once
+
+#include "catalog/trust.h"
+#include <sqlite3.h>
+
+struct trust {
+    sqlite3 *db;
+    char *path; // of the database, for messages
+};
+
+// Prepares a statement and binds what follows by `types`: t (const char *), i (int64_t), b (const void *, size_t).
+// Blobs and texts must live until the statement is finished.
+int trust_db_start(struct trust *t, sqlite3_stmt **ret, struct error *error, const char *sql, const char *types, ...);
+// 1 for a row, 0 at the end.
+int trust_db_step(struct trust *t, sqlite3_stmt *statement, struct error *error);
+void trust_db_finish(sqlite3_stmt **statement); // for CLEANUP; NULL is fine
+// A statement without rows, whole.
+int trust_db_run(struct trust *t, struct error *error, const char *sql, const char *types, ...);
+// Copies a column that must be a blob of exactly `n` bytes; false if it is not.
+bool trust_db_take_blob(sqlite3_stmt *statement, int column, void *ret, size_t n);
+// The row holds what we never write.
+int trust_db_complain(struct trust *t, struct error *error);
+
+// A transaction that is rolled back at the end of its scope unless it was committed.
+struct trust_transaction {
+    struct trust *t; // NULL: none is open
+};
+int trust_db_begin(struct trust *t, struct trust_transaction *ret, struct error *error);
+int trust_db_commit(struct trust_transaction *x, struct error *error);
+void trust_db_end(struct trust_transaction *x); // for CLEANUP
