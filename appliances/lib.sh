@@ -5,6 +5,8 @@
 # report on stderr and end the build on failure. Images are reproducible as far as that is cheap: recipes set
 # SOURCE_DATE_EPOCH to the newest date among the packages used, and every date, identifier and order follows from it.
 
+PATH=$PATH:/usr/sbin:/sbin
+
 say() {
 	printf 'build: %s: %s\n' "${NAME:-appliance}" "$*" >&2
 }
@@ -22,7 +24,6 @@ die_host() {
 # need TOOL PACKAGE [TOOL PACKAGE]…: ends the build, with the line to type, if a program is missing on this host.
 need() {
 	local missing=() tools=()
-	PATH=$PATH:/usr/sbin:/sbin
 	while [ $# -ge 2 ]; do
 		if ! command -v "$1" >/dev/null; then
 			tools+=("$1")
@@ -31,7 +32,8 @@ need() {
 		shift 2
 	done
 	[ ${#missing[@]} -eq 0 ] ||
-		die_host "this host has no ${tools[*]}; type: apt-get install $(printf '%s\n' "${missing[@]}" | sort -u | xargs)"
+		die_host "this host has no ${tools[*]}; type: apt-get install" \
+			"$(printf '%s\n' "${missing[@]}" | sort -u | paste -s -d ' ')"
 }
 
 # fetch_packages DIR PACKAGE…: downloads Debian packages with this host's own apt sources, installing nothing.
