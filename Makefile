@@ -77,6 +77,10 @@ $(BUILD)/rondo-server: $(BUILD)/server/server_main.o $(call library,server block
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call library,client server fuse-cloop catalog blockstore base)
 	$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_all) -lcmocka
 
+# base/ stands alone, and so do its tests.
+$(BUILD)/tests/unit/test_base_%: $(BUILD)/tests/unit/test_base_%.o $(BUILD)/base.a
+	$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_crypto) -lcmocka
+
 unit: $(UNIT_TESTS)
 
 # Fuzz targets: clang's libFuzzer with both sanitizers; the whole source is compiled again for them.

@@ -26,7 +26,7 @@ static inline void cleanup_close(int *fd)
 static inline void cleanup_fclose(FILE **f)
 {
     if (*f)
-        fclose(*f);
+        (void)fclose(*f); // only for files that were read
 }
 
 static inline void cleanup_closedir(DIR **d)

@@ -33,7 +33,7 @@ static pthread_key_t context_key; // frees what `thread_context` points to
 static __thread EVP_MD_CTX *thread_context;
 
 // Without SHA-256 nothing can be verified: there is no way to go on that keeps a promise.
-static void die(const char *what)
+static _Noreturn void die(const char *what)
 {
     fprintf(stderr, "rondo: libcrypto cannot compute SHA-256 (%s); check the OpenSSL installation\n", what);
     abort();

@@ -109,7 +109,7 @@ static int listen_locked(int folder, const char *name, const struct sockaddr_un 
 int socket_listen(const char *path, struct error *error)
 {
     struct sockaddr_un address;
-    const char *name;
+    const char *name = path;
     int folder CLEANUP_CLOSE = make_address(path, O_RDONLY, &address, &name);
     if (folder < 0)
         return error_set(error, -folder, "cannot make the socket %s: %s", path, strerror(-folder));
@@ -129,7 +129,7 @@ int socket_listen(const char *path, struct error *error)
 int socket_connect(const char *path, struct error *error)
 {
     struct sockaddr_un address;
-    const char *name;
+    const char *name = path;
     int folder CLEANUP_CLOSE = make_address(path, O_PATH, &address, &name);
     if (folder < 0)
         return error_set(error, -folder, "cannot reach the socket %s: %s", path, strerror(-folder));

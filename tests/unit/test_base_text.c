@@ -137,14 +137,8 @@ static void long_lines_are_refused(void **state)
 static void bad_lines_are_refused_with_their_number(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"no newline",
-                                        "a\r\n",
-                                        "a\tb\n",
-                                        "\x1b[2J\n",
-                                        "\x7f\n",
-                                        "\xff\n",
-                                        "a\xe2\x80\xae"
-                                        "b\n"};
+    static const char *const wrong[] = {"no newline", "a\r\n",  "a\tb\n",        "\x1b[2J\n",
+                                        "\x7f\n",     "\xff\n", "\xe2\x80\xae\n"};
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         struct slice line = literal("untouched");
         char text[32] = "good\n";
