@@ -21,19 +21,19 @@
 
 struct writer;
 struct writer_options {
-    const char *site;    // directory; made if it is missing
-    const char *image;   // name, for the list of unfinished packs
-    int level;           // of LZ4-HC; 0: CHUNK_LEVEL_DEFAULT
-    unsigned threads;    // that compress; 0: one for each processor
+    const char *site;  // directory; made if it is missing
+    const char *image; // name, for the list of unfinished packs
+    int level;         // of LZ4-HC; 0: CHUNK_LEVEL_DEFAULT
+    unsigned threads;  // that compress; 0: one for each processor
     // Called about ten times a second by the thread that publishes: bytes of the member read so far, and in all (data
     // only, holes left out); its non-zero return cancels. May be NULL.
     int (*progress)(void *context, const char *member, uint64_t done, uint64_t all);
     void *context;
 };
 struct writer_counts {
-    uint64_t data_bytes;    // read from members
-    uint64_t zero_blocks;   // dropped because zero (those inside data extents)
-    uint64_t known_blocks;  // dropped because already stored
+    uint64_t data_bytes;   // read from members
+    uint64_t zero_blocks;  // dropped because zero (those inside data extents)
+    uint64_t known_blocks; // dropped because already stored
     uint64_t new_blocks;
     uint64_t written_bytes; // of packs
     uint64_t packs, chunks;

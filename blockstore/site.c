@@ -1,0 +1,361 @@
+// A site's folder (the layout is drawn in site.h).
+//
+// The order that survives power loss at any instant: temporary written and synced by whoever made it → its name on the
+// list, synced → renamed → its folder synced. A folder is synced into its own parent before anything is renamed to it.
+//
+// Invariants
+//   1. Every path is opened one component at a time, each with O_NOFOLLOW, from descriptors that stay open.
+//   2. `root`, `objects` and `unfinished` do not change after site_open, so two threads may use them.
+#include "blockstore/site.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/text.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+
+#include "base/banned.h"
+
+#define LIST_LINE_MAXIMUM 256
+#define LIST_SIZE_MAXIMUM (1u << 30) // 2 million packs of 150 bytes each are a 16 TiB image
+
+struct site {
+    int root, objects, unfinished, lock;
+    char path[PATH_MAX];
+};
+
+int site_write_failed(const struct site *s, struct error *error, int r, const char *what)
+{
+    if (r == -ENOSPC || r == -EDQUOT)
+        return error_set(error, -r, "no space is left in %s: make room and run the same command again", s->path);
+    if (r == -ELOOP || r == -ENOTDIR)
+        return error_set(error, -r, "%s in %s is a symbolic link or not what it should be; move it away", what,
+                         s->path);
+    return error_set(error, -r, "cannot write %s in %s: %s", what, s->path, strerror(-r));
+}
+
+// A file system that cannot sync folders says EINVAL; there is nothing more to be had from it.
+static int sync_folder(int fd)
+{
+    return io->fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
+}
+
+// Opens a folder below another, made (and synced into its parent) if it is missing.
+static int open_folder(int parent, const char *name)
+{
+    int fd = io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
+    if (fd != -ENOENT)
+        return fd;
+    if (io->mkdirat(parent, name, 0777) < 0 && errno != EEXIST)
+        return -errno;
+    int r = sync_folder(parent);
+    return r < 0 ? r : io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
+}
+
+// Opens the site's own folder; if it is new, each folder above is synced, as any of them may be new too.
+static int open_root(const char *path)
+{
+    char above[PATH_MAX];
+    int fd = io->openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+
+    if (fd >= 0 || errno != ENOENT)
+        return fd >= 0 ? fd : -errno;
+    int r = io_make_folders(AT_FDCWD, path, 0777);
+    if (r < 0)
+        return r;
+    snprintf(above, sizeof(above), "%s", path);
+    for (size_t i = strlen(above); i > 0; i--) {
+        if (above[i] != '/' && above[i] != '\0')
+            continue;
+        above[i] = '\0';
+        r = above[i - 1] == '/' ? 0 : io_sync_folder_of(AT_FDCWD, above);
+        if (r == -EACCES) // not ours to sync, so not made by us
+            break;
+        if (r < 0 && r != -EINVAL) // EINVAL: the path ends in . or ..
+            return r;
+    }
+    fd = io->openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    return fd >= 0 ? fd : -errno;
+}
+
+static void sweep(int folder)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d CLEANUP_CLOSEDIR = fd >= 0 ? fdopendir(fd) : NULL;
+
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (strncmp(e->d_name, IO_TEMPORARY_PREFIX, strlen(IO_TEMPORARY_PREFIX)) == 0)
+            io->unlinkat(folder, e->d_name, 0);
+    if (!d && fd >= 0)
+        close(fd);
+}
+
+static int take_lock(struct site *s, struct error *error)
+{
+    s->lock = io_open(s->root, ".lock", O_RDWR | O_CREAT, 0666);
+    if (s->lock < 0)
+        return site_write_failed(s, error, s->lock, "the lock");
+    if (flock(s->lock, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK
+                   ? error_set(error, EBUSY, "somebody else is publishing to %s; try again later", s->path)
+                   : site_write_failed(s, error, -errno, "the lock");
+    return 0;
+}
+
+static int open_parts(struct site *s, const char *path, struct error *error)
+{
+    s->root = open_root(path);
+    if (s->root < 0)
+        return error_set(error, -s->root, "cannot open or make the site %s: %s", path, strerror(-s->root));
+    int r = take_lock(s, error);
+    if (r < 0)
+        return r;
+    s->objects = open_folder(s->root, "objects");
+    if (s->objects < 0)
+        return site_write_failed(s, error, s->objects, "objects");
+    s->unfinished = open_folder(s->root, ".unfinished");
+    if (s->unfinished < 0)
+        return site_write_failed(s, error, s->unfinished, ".unfinished");
+    sweep(s->unfinished);
+    return 0;
+}
+
+int site_open(const char *path, struct site **ret, struct error *error)
+{
+    if (strlen(path) >= PATH_MAX)
+        return error_set(error, ENAMETOOLONG, "the site's path is too long");
+    struct site *s = calloc(1, sizeof(*s));
+    if (!s)
+        return error_set(error, ENOMEM, "no memory for a site");
+    s->root = s->objects = s->unfinished = s->lock = -1;
+    snprintf(s->path, sizeof(s->path), "%s", path);
+    int r = open_parts(s, path, error);
+    if (r < 0) {
+        site_close(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+void site_close(struct site *s)
+{
+    if (!s)
+        return;
+    cleanup_close(&s->objects);
+    cleanup_close(&s->unfinished);
+    cleanup_close(&s->root);
+    cleanup_close(&s->lock);
+    free(s);
+}
+
+const char *site_path(const struct site *s)
+{
+    return s->path;
+}
+
+// --- temporaries ---------------------------------------------------------------------------------------------------
+
+int site_make_temporary(struct site *s, char ret_name[static SITE_TEMPORARY_SIZE], struct error *error)
+{
+    uint64_t random;
+
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return error_set(error, EIO, "no random numbers can be had");
+    snprintf(ret_name, SITE_TEMPORARY_SIZE, IO_TEMPORARY_PREFIX "%016llx", (unsigned long long)random);
+    int fd = io_open(s->unfinished, ret_name, O_RDWR | O_CREAT | O_EXCL, 0666);
+    return fd < 0 ? site_write_failed(s, error, fd, "a temporary file") : fd;
+}
+
+void site_drop_temporary(struct site *s, const char *name)
+{
+    io->unlinkat(s->unfinished, name, 0); // what stays is swept by the next writer
+}
+
+int site_make_scratch(struct site *s)
+{
+    char name[SITE_TEMPORARY_SIZE];
+    int fd = io_open(s->unfinished, ".", O_RDWR | O_TMPFILE, 0600);
+
+    if (fd >= 0)
+        return fd;
+    fd = site_make_temporary(s, name, NULL); // this file system knows no O_TMPFILE
+    if (fd >= 0)
+        site_drop_temporary(s, name);
+    return fd;
+}
+
+// --- objects -------------------------------------------------------------------------------------------------------
+
+static int place_object(struct site *s, const struct site_object *object)
+{
+    char hex[SHA256_HEX_SIZE], shard[3];
+
+    sha256_to_hex(&object->name, hex);
+    snprintf(shard, sizeof(shard), "%.2s", hex);
+    int folder CLEANUP_CLOSE = open_folder(s->objects, shard);
+    if (folder < 0)
+        return folder;
+    if (io->renameat(s->unfinished, object->temporary, folder, hex) < 0)
+        return -errno;
+    return sync_folder(folder);
+}
+
+int site_place_objects(struct site *s, const struct site_object *objects, unsigned n, struct error *error)
+{
+    for (unsigned i = 0; i < n; i++) {
+        int r = place_object(s, &objects[i]);
+        if (r < 0)
+            return site_write_failed(s, error, r, "an object");
+    }
+    return 0;
+}
+
+// Writes bytes to a new temporary; when this returns 0, they are on stable storage.
+static int write_temporary(struct site *s, const void *bytes, size_t n, char ret_name[static SITE_TEMPORARY_SIZE],
+                           struct error *error)
+{
+    int fd = site_make_temporary(s, ret_name, error);
+    if (fd < 0)
+        return fd;
+    int r = io_write_full(fd, bytes, n, 0);
+    if (r == 0 && io->fsync(fd) < 0)
+        r = -errno;
+    int closed = io_close(fd);
+    r = r < 0 ? r : closed;
+    if (r < 0) {
+        site_drop_temporary(s, ret_name);
+        return site_write_failed(s, error, r, "a temporary file");
+    }
+    return 0;
+}
+
+int site_put_object(struct site *s, const void *bytes, size_t n, struct sha256 *ret_name, struct error *error)
+{
+    struct site_object object = {.name = sha256_of(bytes, n)};
+
+    int r = write_temporary(s, bytes, n, object.temporary, error);
+    if (r < 0)
+        return r;
+    r = site_place_objects(s, &object, 1, error);
+    if (r < 0) {
+        site_drop_temporary(s, object.temporary);
+        return r;
+    }
+    *ret_name = object.name;
+    return 0;
+}
+
+int site_put_catalog(struct site *s, const void *bytes, size_t n, struct error *error)
+{
+    char temporary[SITE_TEMPORARY_SIZE];
+
+    int r = write_temporary(s, bytes, n, temporary, error);
+    if (r < 0)
+        return r;
+    if (io->renameat(s->unfinished, temporary, s->root, "catalog.rondo") < 0) {
+        r = -errno;
+        site_drop_temporary(s, temporary);
+        return site_write_failed(s, error, r, "catalog.rondo");
+    }
+    r = sync_folder(s->root);
+    return r < 0 ? site_write_failed(s, error, r, "catalog.rondo") : 0;
+}
+
+int site_open_object(struct site *s, const struct sha256 *name)
+{
+    char hex[SHA256_HEX_SIZE], shard[3];
+
+    sha256_to_hex(name, hex);
+    snprintf(shard, sizeof(shard), "%.2s", hex);
+    int folder CLEANUP_CLOSE = io_open(s->objects, shard, O_RDONLY | O_DIRECTORY, 0);
+    return folder < 0 ? folder : io_open(folder, hex, O_RDONLY | O_NONBLOCK, 0);
+}
+
+// --- the list of unfinished packs ----------------------------------------------------------------------------------
+
+static int append_list(struct site *s, const char *image, const char *bytes, size_t n)
+{
+    struct stat st;
+    int fd = io_open(s->unfinished, image, O_RDWR | O_CREAT, 0666);
+    if (fd < 0)
+        return fd;
+    int r = io->fstat(fd, &st) < 0 ? -errno : 0;
+    if (r == 0)
+        r = io_write_full(fd, bytes, n, (uint64_t)st.st_size);
+    if (r == 0 && io->fsync(fd) < 0)
+        r = -errno;
+    int closed = io_close(fd);
+    r = r < 0 ? r : closed;
+    return r == 0 && st.st_size == 0 ? sync_folder(s->unfinished) : r;
+}
+
+int site_list_packs(struct site *s, const char *image, const struct pack_reference *packs, unsigned n,
+                    struct error *error)
+{
+    struct buf lines CLEANUP(buf_free) = BUF_WITH_MAXIMUM(LIST_SIZE_MAXIMUM);
+    char name[SHA256_HEX_SIZE], table[SHA256_HEX_SIZE];
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < n; i++)
+        r = buf_append_format(&lines, "%s %u %s\n", sha256_to_hex(&packs[i].name, name), packs[i].size,
+                              sha256_to_hex(&packs[i].table, table));
+    if (r == 0)
+        r = append_list(s, image, buf_text(&lines), lines.size);
+    return r < 0 ? site_write_failed(s, error, r, "the list of unfinished packs") : 0;
+}
+
+static bool parse_pack_line(struct slice line, struct pack_reference *ret)
+{
+    struct slice name = slice_cut_word(&line), size = slice_cut_word(&line);
+    uint64_t bytes;
+
+    if (!sha256_from_hex(name.at, name.length, &ret->name) || !text_parse_u64(size, UINT32_MAX, &bytes) ||
+        !sha256_from_hex(line.at, line.length, &ret->table))
+        return false;
+    ret->size = (uint32_t)bytes;
+    return true;
+}
+
+int site_walk_list(struct site *s, const char *image, int (*each)(void *context, const struct pack_reference *pack),
+                   void *context, struct error *error)
+{
+    void *bytes CLEANUP_FREE = NULL;
+    struct pack_reference pack;
+    struct slice line;
+    size_t size, sound = 0;
+
+    int r = io_read_file(s->unfinished, image, LIST_SIZE_MAXIMUM, &bytes, &size);
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0)
+        return site_write_failed(s, error, r, "the list of unfinished packs");
+    struct text_reader reader = text_reader_over(bytes, size, LIST_LINE_MAXIMUM);
+    while (text_next_line(&reader, &line) > 0 && parse_pack_line(line, &pack)) {
+        sound = size - reader.left;
+        r = each(context, &pack);
+        if (r < 0)
+            return r;
+    }
+    if (sound == size)
+        return 0;
+    // A crash cut the last line short: what is appended must not stand behind it.
+    int fd = io_open(s->unfinished, image, O_WRONLY, 0);
+    if (fd < 0)
+        return site_write_failed(s, error, fd, "the list of unfinished packs");
+    r = io->ftruncate(fd, (off_t)sound) < 0 ? -errno : 0;
+    int closed = io_close(fd);
+    r = r < 0 ? r : closed;
+    return r < 0 ? site_write_failed(s, error, r, "the list of unfinished packs") : 0;
+}
+
+int site_end_list(struct site *s, const char *image, struct error *error)
+{
+    if (io->unlinkat(s->unfinished, image, 0) < 0 && errno != ENOENT)
+        return site_write_failed(s, error, -errno, "the list of unfinished packs");
+    return 0;
+}

@@ -1,0 +1,56 @@
+// A site's folder, as its one writer sees it.
+//
+//   catalog.rondo            replaced by rename
+//   objects/ab/abcdef…       placed by rename, never changed
+//   .lock                    flock: held by the writer
+//   .unfinished/IMAGE        the packs of an interrupted publication: a line "<pack> <size> <table>" for each
+//   .unfinished/.rondo-tmp-… temporaries; whatever a killed writer left is swept by the next one
+//
+// All temporaries lie in .unfinished, so that a web server or a mirror never meets half a file among the objects. The
+// folder that the user names may be reached through symbolic links; below it none is followed.
+//
+// One thread at a time, but site_list_packs and site_place_objects, which one other thread may call.
+#pragma once
+
+#include "base/error.h"
+#include "blockstore/chunk.h"
+
+#define SITE_TEMPORARY_SIZE 40 // of a temporary's name, NUL included
+
+struct site;
+
+// Makes what is missing, takes the lock (-EBUSY if another writer has it) and sweeps old temporaries.
+int site_open(const char *path, struct site **ret, struct error *error);
+void site_close(struct site *s); // NULL is fine
+const char *site_path(const struct site *s);
+
+// The message for a write in the site that failed with `r` (negative errno); returns r.
+int site_write_failed(const struct site *s, struct error *error, int r, const char *what);
+
+// A new, empty temporary, open for reading and writing.
+int site_make_temporary(struct site *s, char ret_name[static SITE_TEMPORARY_SIZE], struct error *error);
+void site_drop_temporary(struct site *s, const char *name);
+// The same, but unlinked already: for data that need not survive this process. Returns the descriptor or -errno.
+int site_make_scratch(struct site *s);
+
+// Renames temporaries, whose bytes must be on stable storage already, to their names as objects, and makes that
+// durable. -ELOOP if a folder on the way is a symbolic link.
+struct site_object {
+    char temporary[SITE_TEMPORARY_SIZE];
+    struct sha256 name;
+};
+int site_place_objects(struct site *s, const struct site_object *objects, unsigned n, struct error *error);
+
+// Stores bytes as an object, or as catalog.rondo; durable when they return. A failure leaves no temporary.
+int site_put_object(struct site *s, const void *bytes, size_t n, struct sha256 *ret_name, struct error *error);
+int site_put_catalog(struct site *s, const void *bytes, size_t n, struct error *error);
+
+// Opens an object for reading; returns the descriptor or -errno.
+int site_open_object(struct site *s, const struct sha256 *name);
+
+// The list of unfinished packs of an image. A line that a crash cut short, and all behind it, is dropped.
+int site_list_packs(struct site *s, const char *image, const struct pack_reference *packs, unsigned n,
+                    struct error *error); // appends, durable
+int site_walk_list(struct site *s, const char *image, int (*each)(void *context, const struct pack_reference *pack),
+                   void *context, struct error *error);
+int site_end_list(struct site *s, const char *image, struct error *error); // fine if there is none

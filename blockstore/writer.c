@@ -1,0 +1,334 @@
+// The writer's life:
+//
+//   KNOWING ──first member──▶ ADDING ──writer_finish──▶ FINISHED ──writer_put_manifest, writer_put_catalog
+//      │ writer_know_pack        │ writer_add_member
+//
+// After a failure every call fails with the same code; writer_close is always right. What an interrupted publication
+// left is made known after the parent's packs, so that a block that both have is taken from the same place as in the
+// first attempt; then the second attempt makes the same packs as an undisturbed one would have.
+#include "blockstore/writer.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "blockstore/writer_private.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define LEVEL_MAXIMUM 12 // LZ4HC_CLEVEL_MAX
+
+static int keep_failure(struct writer *w, int r)
+{
+    if (r < 0 && w->failure == 0)
+        w->failure = r;
+    return r;
+}
+
+static int check_usable(const struct writer *w, bool in_state, struct error *error)
+{
+    if (w->failure < 0)
+        return error_set(error, -w->failure, "publishing failed before");
+    return in_state ? 0 : error_set(error, EINVAL, "the writer's functions were called out of order");
+}
+
+static int check_options(const struct writer_options *o, struct error *error)
+{
+    if (o->image && !text_is_image_name(slice_of(o->image)))
+        return error_set(error, EINVAL, "not an image name: use [a-z0-9][a-z0-9._-]{0,63}");
+    if (o->level < 0 || o->level > LEVEL_MAXIMUM)
+        return error_set(error, EINVAL, "not a level of LZ4-HC: %d (1 to %d)", o->level, LEVEL_MAXIMUM);
+    return 0;
+}
+
+static int allocate(struct writer *w)
+{
+    w->extents = malloc(MAP_LEAF_BLOCKS * sizeof(*w->extents));
+    w->piece = malloc(WRITER_PIECE_SIZE);
+    w->page = malloc(PAGE_BYTES_MAXIMUM);
+    w->page_stored = malloc(PAGE_STORED_MAXIMUM);
+    w->pack.hash = hash_stream_new();
+    return w->extents && w->piece && w->page && w->page_stored && w->pack.hash ? 0 : -ENOMEM;
+}
+
+int writer_open(const struct writer_options *options, struct writer **ret, struct error *error)
+{
+    int r = check_options(options, error);
+    if (r < 0)
+        return r;
+    struct writer *w = calloc(1, sizeof(*w));
+    if (!w)
+        return error_set(error, ENOMEM, "no memory to publish");
+    w->options = *options;
+    w->options.site = NULL; // the caller's strings need not live on
+    w->options.image = NULL;
+    if (options->level == 0)
+        w->options.level = CHUNK_LEVEL_DEFAULT;
+    if (options->image)
+        memcpy(w->image, options->image, strlen(options->image) + 1);
+    w->pack.fd = -1;
+    w->pack.table.bytes.maximum = PACK_SIZE_MAXIMUM;
+    w->last_leaf = &w->first_leaf;
+    r = site_open(options->site, &w->site, error);
+    if (r == 0) {
+        r = writer_index_open(w->site, &w->index);
+        if (r == 0)
+            r = allocate(w);
+        if (r < 0)
+            site_write_failed(w->site, error, r, "the block index");
+    }
+    if (r < 0) {
+        writer_close(w);
+        return r;
+    }
+    *ret = w;
+    return 0;
+}
+
+// --- known packs ---------------------------------------------------------------------------------------------------
+
+struct knowing {
+    struct writer *w;
+    const struct pack_reference *ref;
+    uint32_t pack;
+    bool begun;
+};
+
+static bool is_known_pack(const struct writer *w, const struct pack_reference *ref, const struct sha256 *first_chunk)
+{
+    struct chunk_reference there;
+    uint64_t chunk;
+    unsigned unused;
+
+    return writer_index_find(w->index, WRITER_INDEX_CHUNK, first_chunk, 0, &chunk, &unused) &&
+           writer_index_reference(w->index, chunk, &there) == 0 && sha256_equal(&there.pack.name, &ref->name);
+}
+
+static int know_entry(void *context, const struct pack_entry *entry)
+{
+    struct knowing *k = context;
+    struct writer_index *x = k->w->index;
+    uint64_t chunk;
+    int r = 0;
+
+    if (!k->begun) {
+        if (is_known_pack(k->w, k->ref, &entry->name))
+            return 1;
+        r = writer_index_open_pack(x, &k->pack);
+        if (r < 0)
+            return r;
+        writer_index_close_pack(x, k->pack, k->ref);
+        k->begun = true;
+    }
+    struct writer_index_place place = {k->pack, entry->offset, entry->length};
+    r = writer_index_begin_chunk(x, &chunk);
+    for (unsigned i = 0; r == 0 && entry->block_hashes && i < entry->nblocks; i++) {
+        struct sha256 hash;
+        memcpy(hash.bytes, entry->block_hashes + (size_t)i * SHA256_SIZE, SHA256_SIZE);
+        r = writer_index_add_block(x, chunk, i, &hash);
+    }
+    return r < 0 ? r : writer_index_place_chunk(x, chunk, &entry->name, &place);
+}
+
+static int know_pack(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
+                     size_t table_size, struct error *error)
+{
+    struct knowing k = {.w = w, .ref = ref};
+    struct pack_trailer parsed;
+
+    int r = pack_parse_trailer(trailer, PACK_TRAILER_SIZE, ref->size, &parsed, error);
+    if (r < 0)
+        return r;
+    struct sha256 hash = sha256_of(table, table_size);
+    if (!sha256_equal(&hash, &ref->table) || !sha256_equal(&parsed.table, &ref->table))
+        return error_set(error, EBADMSG, "its table is not the one that the map names");
+    r = pack_walk_table(table, table_size, &parsed, know_entry, &k, error);
+    if (r < 0 && r != -EBADMSG)
+        return keep_failure(w, site_write_failed(w->site, error, r, "the block index"));
+    return r < 0 ? r : 0;
+}
+
+int writer_know_pack(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
+                     size_t table_size, struct error *error)
+{
+    char hex[SHA256_HEX_SIZE];
+    int r = check_usable(w, w->state == WRITER_KNOWING, error);
+
+    if (r == 0)
+        r = know_pack(w, ref, trailer, table, table_size, error);
+    return r < 0 ? error_prefix(error, r, "pack %s", sha256_to_hex(&ref->name, hex)) : 0;
+}
+
+// A pack of an interrupted publication. It is believed only if all of it is there and hashes to its name; else it is
+// made anew.
+static int know_unfinished(void *context, const struct pack_reference *ref)
+{
+    struct writer *w = context;
+    unsigned char bytes[PACK_TRAILER_SIZE];
+    struct pack_trailer trailer;
+    struct sha256 hash;
+    unsigned long long size;
+
+    int fd CLEANUP_CLOSE = site_open_object(w->site, &ref->name);
+    if (fd < 0 || ref->size < PACK_MAGIC_SIZE + PACK_TRAILER_SIZE || ref->size > PACK_SIZE_MAXIMUM ||
+        sha256_of_file(fd, &hash, &size) < 0 || size != ref->size || !sha256_equal(&hash, &ref->name) ||
+        io_read_full(fd, bytes, sizeof(bytes), ref->size - PACK_TRAILER_SIZE) < 0 ||
+        pack_parse_trailer(bytes, sizeof(bytes), ref->size, &trailer, NULL) < 0)
+        return 0;
+    void *table CLEANUP_FREE = malloc(trailer.table_length ? trailer.table_length : 1);
+    if (!table)
+        return -ENOMEM;
+    if (io_read_full(fd, table, trailer.table_length, trailer.table_offset) < 0)
+        return 0;
+    int r = know_pack(w, ref, bytes, table, trailer.table_length, NULL);
+    return r == -EBADMSG ? 0 : r;
+}
+
+// --- members -------------------------------------------------------------------------------------------------------
+
+static int begin_adding(struct writer *w, struct error *error)
+{
+    int r = site_walk_list(w->site, w->image, know_unfinished, w, error);
+    if (r < 0)
+        return r;
+    r = compress_open(w->options.threads, w->options.level, &w->compressor);
+    if (r == 0)
+        r = seal_open(w->site, w->image, &w->sealer);
+    if (r < 0)
+        return error_set(error, -r, "cannot start threads to compress: %s", strerror(-r));
+    w->appended_below = w->closed_below = writer_index_chunk_count(w->index);
+    w->state = WRITER_ADDING;
+    return 0;
+}
+
+static int measure_file(int fd, const char *name, uint64_t *ret_size, struct error *error)
+{
+    struct stat st;
+
+    if (io->fstat(fd, &st) < 0)
+        return error_set(error, errno, "cannot read member %s: %s", name, strerror(errno));
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return error_set(error, EINVAL, "member %s is neither a regular file nor a block device", name);
+    off_t size = S_ISREG(st.st_mode) ? st.st_size : lseek(fd, 0, SEEK_END);
+    if (size < 0)
+        return error_set(error, errno, "cannot measure member %s: %s", name, strerror(errno));
+    if ((uint64_t)size > MEMBER_SIZE_MAXIMUM)
+        return error_set(error, EFBIG, "member %s is larger than 16 TiB", name);
+    *ret_size = (uint64_t)size;
+    return 0;
+}
+
+int writer_add_member(struct writer *w, const char *name, int fd, struct manifest_member *ret_member,
+                      struct error *error)
+{
+    uint64_t size = 0;
+    int r = check_usable(w, w->state != WRITER_FINISHED && w->image[0] != '\0', error);
+
+    if (r < 0)
+        return r;
+    if (w->member_count == MANIFEST_MEMBERS_MAXIMUM || strlen(name) >= sizeof(w->members[0].name))
+        return error_set(error, EINVAL, "member %s: too many members, or too long a name", name);
+    r = measure_file(fd, name, &size, error);
+    if (r == 0 && w->state == WRITER_KNOWING)
+        r = begin_adding(w, error);
+    if (r < 0)
+        return keep_failure(w, r);
+    unsigned member = w->member_count++;
+    memcpy(w->members[member].name, name, strlen(name) + 1);
+    w->members[member].size = size;
+    w->members[member].ret = ret_member;
+    w->fd = fd;
+    return keep_failure(w, writer_read_member(w, member, error));
+}
+
+static int fill_member(struct writer *w, unsigned i)
+{
+    struct manifest_member member = {.size = w->members[i].size, .zero = !w->members[i].has_top};
+
+    memcpy(member.name, w->members[i].name, sizeof(member.name));
+    if (!member.zero) {
+        int r = writer_index_reference(w->index, w->members[i].top, &member.top);
+        if (r < 0)
+            return r;
+    }
+    *w->members[i].ret = member;
+    return 0;
+}
+
+static int finish(struct writer *w, struct error *error)
+{
+    int r = writer_drain_all(w, error);
+
+    if (r == 0 && w->first_leaf)
+        r = writer_close_pack(w, error);
+    if (r == 0)
+        r = writer_store_leaves(w, error);
+    if (r == 0)
+        r = writer_store_indexes(w, error);
+    if (r == 0)
+        r = writer_close_pack(w, error);
+    if (r == 0)
+        r = seal_wait(w->sealer, error);
+    for (unsigned i = 0; r == 0 && i < w->member_count; i++) {
+        r = fill_member(w, i);
+        if (r < 0)
+            error_set(error, -r, "the map of member %s is not whole", w->members[i].name);
+    }
+    return r;
+}
+
+int writer_finish(struct writer *w, struct writer_counts *ret, struct error *error)
+{
+    int r = check_usable(w, w->state == WRITER_ADDING, error);
+
+    if (r == 0)
+        r = keep_failure(w, finish(w, error));
+    if (r < 0)
+        return r;
+    w->state = WRITER_FINISHED;
+    *ret = w->counts;
+    return 0;
+}
+
+// --- the rest ------------------------------------------------------------------------------------------------------
+
+int writer_put_manifest(struct writer *w, const void *bytes, size_t n, struct sha256 *ret_name, struct error *error)
+{
+    struct sha256 name;
+    int r = check_usable(w, w->state == WRITER_FINISHED, error);
+
+    if (r == 0 && n > MANIFEST_SIZE_MAXIMUM)
+        return error_set(error, EINVAL, "a manifest of %zu bytes is larger than any may be", n);
+    if (r == 0)
+        r = site_put_object(w->site, bytes, n, &name, error);
+    if (r == 0)
+        r = site_end_list(w->site, w->image, error);
+    if (r < 0)
+        return r;
+    *ret_name = name;
+    return 0;
+}
+
+int writer_put_catalog(struct writer *w, const void *bytes, size_t n, struct error *error)
+{
+    return site_put_catalog(w->site, bytes, n, error);
+}
+
+void writer_close(struct writer *w)
+{
+    if (!w)
+        return;
+    compress_close(w->compressor);
+    if (w->site)
+        writer_drop_pack(w);
+    seal_close(w->sealer);
+    writer_drop_leaves(w);
+    writer_index_close(w->index);
+    site_close(w->site);
+    free(w->extents);
+    free(w->piece);
+    free(w->page);
+    free(w->page_stored);
+    free(w);
+}

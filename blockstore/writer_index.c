@@ -1,0 +1,278 @@
+// The writer's index: records in spools, and an open-addressing hash table over them.
+//
+// A chunk's record holds 33 hashes, those of its blocks and its name. A hash is known by its place: number
+// chunk × 33 + position. A slot of the table is a u64:
+//
+//     bits 63..40  a fingerprint of the hash        bits 39..0  the hash's number + 1, 0 in an empty slot
+//
+// so that the table takes 8 bytes a hash, and a full hash is compared (on another page) only where the fingerprint is
+// equal. Probing is linear; nothing is ever removed.
+//
+// Invariants
+//   1. Equal hashes stand in the table in the order in which they were added: their probe sequence is the same, and
+//      rehashing goes by number. Blocks must therefore be added in the order of their numbers.
+//   2. At most two thirds of the slots are used.
+//   3. The position in the table depends on random keys, so nobody who chooses hashes (in the table of a pack that is
+//      not ours) can make them collide. No answer depends on the keys.
+#include "blockstore/writer_index.h"
+#include "base/cursor.h"
+#include "blockstore/spool.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/banned.h"
+
+#define HASHES (CHUNK_BLOCKS_MAXIMUM + 1) // of a record; the last is the chunk's name
+#define NAME CHUNK_BLOCKS_MAXIMUM
+#define NUMBER_BITS 40
+#define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
+#define SLOT_BITS_AT_START 15
+
+struct chunk_record {
+    struct sha256 hashes[HASHES]; // all zero: not there
+    uint32_t offset, length;
+    uint32_t pack_plus_one; // 0: unplaced
+};
+
+struct pack_record {
+    struct pack_reference reference;
+    uint32_t closed;
+};
+
+struct writer_index {
+    struct site *site;
+    struct spool chunks, packs, slots;
+    uint64_t chunk_count, used; // `used` slots
+    unsigned slot_bits;         // the table has 2^slot_bits
+    uint32_t pack_count;
+    uint64_t keys[4];
+};
+
+static struct chunk_record *chunk_at(const struct writer_index *x, uint64_t chunk)
+{
+    return (struct chunk_record *)(void *)x->chunks.at + chunk;
+}
+
+static struct pack_record *pack_at(const struct writer_index *x, uint32_t pack)
+{
+    return (struct pack_record *)(void *)x->packs.at + pack;
+}
+
+static const struct sha256 *hash_at(const struct writer_index *x, uint64_t number)
+{
+    return &chunk_at(x, number / HASHES)->hashes[number % HASHES];
+}
+
+static uint64_t *slots_of(const struct spool *s)
+{
+    return (uint64_t *)(void *)s->at;
+}
+
+// Multilinear hashing with random odd keys: universal in its high bits, which choose the slot.
+static uint64_t mix(const struct writer_index *x, const struct sha256 *hash)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < 4; i++)
+        sum += get_le64(hash->bytes + 8 * i) * x->keys[i];
+    return sum;
+}
+
+static uint64_t fingerprint(uint64_t mixed)
+{
+    return mixed >> 8 << NUMBER_BITS;
+}
+
+static void put_in_slot(uint64_t *slots, unsigned slot_bits, uint64_t mixed, uint64_t number)
+{
+    uint64_t mask = (UINT64_C(1) << slot_bits) - 1;
+    uint64_t i = mixed >> (64 - slot_bits);
+
+    while (slots[i] != 0)
+        i = (i + 1) & mask;
+    slots[i] = fingerprint(mixed) | (number + 1);
+}
+
+static int open_spool(struct writer_index *x, struct spool *s)
+{
+    int fd = site_make_scratch(x->site);
+
+    if (fd < 0)
+        return fd;
+    spool_open(s, fd);
+    return 0;
+}
+
+// Doubles the table. The hashes are walked by their numbers, which keeps invariant 1.
+static int grow_table(struct writer_index *x)
+{
+    unsigned bits = x->slot_bits ? x->slot_bits + 1 : SLOT_BITS_AT_START;
+    struct spool s = SPOOL_CLOSED;
+    int r = open_spool(x, &s);
+
+    if (r == 0)
+        r = spool_ensure(&s, sizeof(uint64_t) << bits);
+    if (r < 0) {
+        spool_close(&s);
+        return r;
+    }
+    for (uint64_t i = 0; i < x->chunk_count * HASHES; i++)
+        if (!sha256_is_zero(hash_at(x, i)))
+            put_in_slot(slots_of(&s), bits, mix(x, hash_at(x, i)), i);
+    spool_close(&x->slots);
+    x->slots = s;
+    x->slot_bits = bits;
+    return 0;
+}
+
+int writer_index_open(struct site *site, struct writer_index **ret)
+{
+    struct writer_index *x = calloc(1, sizeof(*x));
+
+    if (!x)
+        return -ENOMEM;
+    x->site = site;
+    x->chunks = x->packs = x->slots = (struct spool)SPOOL_CLOSED;
+    int r = getrandom(x->keys, sizeof(x->keys), 0) == (ssize_t)sizeof(x->keys) ? 0 : -EIO;
+    for (unsigned i = 0; i < 4; i++)
+        x->keys[i] |= 1;
+    if (r == 0)
+        r = open_spool(x, &x->chunks);
+    if (r == 0)
+        r = open_spool(x, &x->packs);
+    if (r == 0)
+        r = grow_table(x);
+    if (r < 0) {
+        writer_index_close(x);
+        return r;
+    }
+    *ret = x;
+    return 0;
+}
+
+void writer_index_close(struct writer_index *x)
+{
+    if (!x)
+        return;
+    spool_close(&x->chunks);
+    spool_close(&x->packs);
+    spool_close(&x->slots);
+    free(x);
+}
+
+int writer_index_open_pack(struct writer_index *x, uint32_t *ret_pack)
+{
+    if (x->pack_count == UINT32_MAX - 1)
+        return -EFBIG;
+    int r = spool_ensure(&x->packs, ((uint64_t)x->pack_count + 1) * sizeof(struct pack_record));
+    if (r < 0)
+        return r;
+    *ret_pack = x->pack_count++;
+    return 0;
+}
+
+void writer_index_close_pack(struct writer_index *x, uint32_t pack, const struct pack_reference *ref)
+{
+    *pack_at(x, pack) = (struct pack_record){.reference = *ref, .closed = 1};
+}
+
+bool writer_index_pack_is_closed(const struct writer_index *x, uint32_t pack)
+{
+    return pack_at(x, pack)->closed != 0;
+}
+
+uint64_t writer_index_chunk_count(const struct writer_index *x)
+{
+    return x->chunk_count;
+}
+
+int writer_index_begin_chunk(struct writer_index *x, uint64_t *ret_chunk)
+{
+    if ((x->chunk_count + 1) * HASHES >= NUMBER_MASK)
+        return -EFBIG;
+    int r = spool_ensure(&x->chunks, (x->chunk_count + 1) * sizeof(struct chunk_record));
+    if (r < 0)
+        return r;
+    *ret_chunk = x->chunk_count++;
+    return 0;
+}
+
+static int add_hash(struct writer_index *x, uint64_t number, const struct sha256 *hash)
+{
+    if ((x->used + 1) * 3 > (UINT64_C(2) << x->slot_bits)) {
+        int r = grow_table(x);
+        if (r < 0)
+            return r;
+    }
+    chunk_at(x, number / HASHES)->hashes[number % HASHES] = *hash;
+    put_in_slot(slots_of(&x->slots), x->slot_bits, mix(x, hash), number);
+    x->used++;
+    return 0;
+}
+
+int writer_index_add_block(struct writer_index *x, uint64_t chunk, unsigned block, const struct sha256 *hash)
+{
+    return add_hash(x, chunk * HASHES + block, hash);
+}
+
+int writer_index_place_chunk(struct writer_index *x, uint64_t chunk, const struct sha256 *name,
+                             const struct writer_index_place *place)
+{
+    int r = add_hash(x, chunk * HASHES + NAME, name);
+    if (r < 0)
+        return r;
+    struct chunk_record *record = chunk_at(x, chunk);
+    record->offset = place->offset;
+    record->length = place->length;
+    record->pack_plus_one = place->pack + 1;
+    return 0;
+}
+
+bool writer_index_find_place(const struct writer_index *x, uint64_t chunk, struct writer_index_place *ret)
+{
+    const struct chunk_record *record = chunk_at(x, chunk);
+
+    if (record->pack_plus_one == 0)
+        return false;
+    *ret = (struct writer_index_place){record->pack_plus_one - 1, record->offset, record->length};
+    return true;
+}
+
+const struct sha256 *writer_index_block_hashes(const struct writer_index *x, uint64_t chunk)
+{
+    return chunk_at(x, chunk)->hashes;
+}
+
+bool writer_index_find(const struct writer_index *x, enum writer_index_kind kind, const struct sha256 *hash,
+                       uint64_t minimum, uint64_t *ret_chunk, unsigned *ret_block)
+{
+    const uint64_t *slots = slots_of(&x->slots);
+    uint64_t mixed = mix(x, hash), mask = (UINT64_C(1) << x->slot_bits) - 1;
+
+    for (uint64_t i = mixed >> (64 - x->slot_bits); slots[i] != 0; i = (i + 1) & mask) {
+        if ((slots[i] & ~NUMBER_MASK) != fingerprint(mixed))
+            continue;
+        uint64_t number = (slots[i] & NUMBER_MASK) - 1;
+        if ((number % HASHES == NAME) != (kind == WRITER_INDEX_CHUNK) || number / HASHES < minimum ||
+            !sha256_equal(hash_at(x, number), hash))
+            continue;
+        *ret_chunk = number / HASHES;
+        *ret_block = (unsigned)(number % HASHES);
+        return true;
+    }
+    return false;
+}
+
+int writer_index_reference(const struct writer_index *x, uint64_t chunk, struct chunk_reference *ret)
+{
+    const struct chunk_record *record = chunk_at(x, chunk);
+
+    if (record->pack_plus_one == 0 || !pack_at(x, record->pack_plus_one - 1)->closed)
+        return -EAGAIN;
+    *ret = (struct chunk_reference){.name = record->hashes[NAME],
+                                    .pack = pack_at(x, record->pack_plus_one - 1)->reference,
+                                    .offset = record->offset,
+                                    .length = record->length};
+    return 0;
+}

@@ -1,0 +1,47 @@
+// The writer's index: every chunk and every block that is known, found by hash.
+//
+// Chunks are numbered from 0: first those of the known packs, then the new ones in the order in which they were begun.
+// A new chunk is unplaced until it is appended to a pack; a pack has no name until it is closed.
+//
+// All of it lies in spools (3 of them): 1,068 bytes a chunk, 72 a pack, and a hash table of 8-byte slots. One thread.
+#pragma once
+
+#include "blockstore/chunk.h"
+#include "blockstore/site.h"
+#include <stdbool.h>
+
+struct writer_index;
+
+// What a hash names: a block's bytes, or a whole stored chunk.
+enum writer_index_kind { WRITER_INDEX_BLOCK, WRITER_INDEX_CHUNK };
+
+int writer_index_open(struct site *site, struct writer_index **ret); // 0 or -errno; `site` must outlive it
+void writer_index_close(struct writer_index *x);
+
+// Packs. A known pack has its reference from the start; an open one gets it when it is closed.
+int writer_index_open_pack(struct writer_index *x, uint32_t *ret_pack);
+void writer_index_close_pack(struct writer_index *x, uint32_t pack, const struct pack_reference *ref);
+bool writer_index_pack_is_closed(const struct writer_index *x, uint32_t pack);
+
+// Chunks. Blocks must be added in the order of their numbers; each hash is found from then on.
+uint64_t writer_index_chunk_count(const struct writer_index *x);
+int writer_index_begin_chunk(struct writer_index *x, uint64_t *ret_chunk);
+int writer_index_add_block(struct writer_index *x, uint64_t chunk, unsigned block, const struct sha256 *hash);
+
+// Where a chunk lies; this also makes it findable by its name.
+struct writer_index_place {
+    uint32_t pack, offset, length;
+};
+int writer_index_place_chunk(struct writer_index *x, uint64_t chunk, const struct sha256 *name,
+                             const struct writer_index_place *place);
+bool writer_index_find_place(const struct writer_index *x, uint64_t chunk, struct writer_index_place *ret);
+
+// The hashes of a chunk's blocks, in order; valid until the next add.
+const struct sha256 *writer_index_block_hashes(const struct writer_index *x, uint64_t chunk);
+
+// The first one that was added with this hash, among chunks from number `minimum` on.
+bool writer_index_find(const struct writer_index *x, enum writer_index_kind kind, const struct sha256 *hash,
+                       uint64_t minimum, uint64_t *ret_chunk, unsigned *ret_block);
+
+// The full reference: -EAGAIN while the chunk is unplaced or its pack is open.
+int writer_index_reference(const struct writer_index *x, uint64_t chunk, struct chunk_reference *ret);

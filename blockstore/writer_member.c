@@ -1,0 +1,329 @@
+// Reading a member: data extents → blocks → known, zero or new → the extents of the map, and chunks for the compressor.
+//
+// Holes are skipped with SEEK_DATA, where the file system has it, so the time follows the data and not the size. A
+// block is looked for first where the block before it was found, then by its hash.
+//
+// Limits on what a hostile or unlucky input can make of the map:
+//   1. A segment whose blocks lie scattered over so many chunks that its leaf would overflow a page is read again, and
+//      only blocks that this segment itself brought count as known: then it has at most 2,049 chunks and fits.
+//   2. Leaves wait in memory for packs to close; after CUT_EXTENTS of them, the open pack is closed early.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "blockstore/file_extents.h"
+#include "blockstore/writer_private.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define SEGMENT_SIZE ((uint64_t)MAP_LEAF_BLOCKS * BLOCK_SIZE)
+#define CUT_EXTENTS (1u << 20) // 16 MiB of memory
+#define PROGRESS_INTERVAL_NS 100000000u
+// With fewer extents than this, each in a chunk and a pack of its own, a leaf still fits.
+#define SURE_EXTENTS                                                                                                   \
+    ((PAGE_BYTES_MAXIMUM - MAP_PAGE_HEADER_SIZE) / (MAP_PACK_SIZE + MAP_REFERENCE_SIZE + MAP_EXTENT_SIZE))
+
+int writer_report_progress(struct writer *w, bool now, struct error *error)
+{
+    if (!w->options.progress || w->member_count == 0)
+        return 0;
+    uint64_t time = io_monotonic_ns();
+    if (!now && time < w->progress_due)
+        return 0;
+    w->progress_due = time + PROGRESS_INTERVAL_NS;
+    if (w->options.progress(w->options.context, w->members[w->member_count - 1].name, w->done, w->all) != 0)
+        return error_set(error, ECANCELED, "cancelled; the same command goes on from here");
+    return 0;
+}
+
+static int read_failed(const struct writer *w, int r, uint64_t offset, struct error *error)
+{
+    return error_set(error, -r, "cannot read member %s at offset %" PRIu64 ": %s", w->members[w->member_count - 1].name,
+                     offset, strerror(-r));
+}
+
+// --- chunks --------------------------------------------------------------------------------------------------------
+
+static int begin_chunk(struct writer *w, struct error *error)
+{
+    struct compress_job *job;
+
+    while (!(job = compress_next_place(w->compressor))) {
+        int r = writer_drain(w, true, error);
+        if (r < 0)
+            return r;
+    }
+    int r = writer_index_begin_chunk(w->index, &job->chunk);
+    if (r < 0)
+        return site_write_failed(w->site, error, r, "the block index");
+    job->nblocks = 0;
+    w->gathering = job;
+    return 0;
+}
+
+static int submit_chunk(struct writer *w, struct error *error)
+{
+    w->gathering = NULL;
+    w->next_chunk = writer_index_chunk_count(w->index);
+    w->submitted++;
+    compress_submit(w->compressor);
+    int r = writer_drain(w, false, error);
+    return r < 0 ? r : writer_report_progress(w, false, error);
+}
+
+static int flush_chunk(struct writer *w, struct error *error)
+{
+    return w->gathering ? submit_chunk(w, error) : 0;
+}
+
+// --- blocks --------------------------------------------------------------------------------------------------------
+
+static void add_extent(struct writer *w, uint32_t block, uint64_t chunk, unsigned position)
+{
+    struct map_extent *last = w->extent_count ? &w->extents[w->extent_count - 1] : NULL;
+
+    if (last && last->chunk == chunk && last->first + last->blocks == block &&
+        (unsigned)(last->block_in_chunk + last->blocks) == position) {
+        last->blocks++;
+        return;
+    }
+    w->extents[w->extent_count++] =
+        (struct map_extent){.first = block, .blocks = 1, .block_in_chunk = (uint8_t)position, .chunk = chunk};
+}
+
+// True if the block stands in the store right behind the one before it.
+static bool follows_last(const struct writer *w, uint32_t block, const struct sha256 *hash, uint64_t *ret_chunk,
+                         unsigned *ret_position)
+{
+    const struct map_extent *last = w->extent_count ? &w->extents[w->extent_count - 1] : NULL;
+
+    if (!last || last->first + last->blocks != block || last->chunk < w->minimum)
+        return false;
+    unsigned position = (unsigned)(last->block_in_chunk + last->blocks);
+    if (position >= CHUNK_BLOCKS_MAXIMUM ||
+        !sha256_equal(&writer_index_block_hashes(w->index, last->chunk)[position], hash))
+        return false;
+    *ret_chunk = last->chunk;
+    *ret_position = position;
+    return true;
+}
+
+static int add_new_block(struct writer *w, uint32_t block, const unsigned char *bytes, const struct sha256 *hash,
+                         struct error *error)
+{
+    int r = w->gathering ? 0 : begin_chunk(w, error);
+    if (r < 0)
+        return r;
+    struct compress_job *job = w->gathering;
+    unsigned position = job->nblocks++;
+    memcpy(job->blocks + (size_t)position * BLOCK_SIZE, bytes, BLOCK_SIZE);
+    r = writer_index_add_block(w->index, job->chunk, position, hash);
+    if (r < 0)
+        return site_write_failed(w->site, error, r, "the block index");
+    add_extent(w, block, job->chunk, position);
+    w->counts.new_blocks++;
+    return job->nblocks == CHUNK_BLOCKS_MAXIMUM ? submit_chunk(w, error) : 0;
+}
+
+static int add_block(struct writer *w, uint32_t block, const unsigned char *bytes, struct error *error)
+{
+    uint64_t chunk;
+    unsigned position;
+
+    if (bytes[0] == 0 && memcmp(bytes, bytes + 1, BLOCK_SIZE - 1) == 0) {
+        w->counts.zero_blocks += !w->again;
+        return 0;
+    }
+    struct sha256 hash = sha256_of(bytes, BLOCK_SIZE);
+    if (follows_last(w, block, &hash, &chunk, &position) ||
+        writer_index_find(w->index, WRITER_INDEX_BLOCK, &hash, w->minimum, &chunk, &position)) {
+        add_extent(w, block, chunk, position);
+        w->counts.known_blocks += !w->again;
+        return 0;
+    }
+    return add_new_block(w, block, bytes, &hash, error);
+}
+
+// Reads [from, to) of the member, which lies in one segment and begins on a block; only the member's end need not end
+// on one, and is padded with zeros.
+static int read_range(struct writer *w, uint64_t from, uint64_t to, struct error *error)
+{
+    while (from < to) {
+        size_t n = to - from < WRITER_PIECE_SIZE ? (size_t)(to - from) : WRITER_PIECE_SIZE;
+        ssize_t got = io_read_some(w->fd, w->piece, n, from);
+        if (got < 0)
+            return read_failed(w, (int)got, from, error);
+        if ((size_t)got < n)
+            return error_set(error, EBUSY,
+                             "the file of member %s became shorter while it was read; stop what writes to "
+                             "it and run the same command again",
+                             w->members[w->member_count - 1].name);
+        size_t padded = (n + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
+        memset(w->piece + n, 0, padded - n);
+        for (size_t i = 0; i < padded; i += BLOCK_SIZE) {
+            int r = add_block(w, (uint32_t)((from + i) % SEGMENT_SIZE / BLOCK_SIZE), w->piece + i, error);
+            if (r < 0)
+                return r;
+        }
+        from += n;
+        if (!w->again) {
+            w->done += n;
+            w->counts.data_bytes += n;
+        }
+        int r = writer_report_progress(w, false, error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+// --- extents of the file -------------------------------------------------------------------------------------------
+
+static int measure_data(struct writer *w, struct error *error)
+{
+    uint64_t start, end = 0;
+    int r;
+
+    w->all = 0;
+    while ((r = file_extents_find_data(w->fd, end, w->size, &start, &end)) > 0)
+        w->all += end - start;
+    return r < 0 ? read_failed(w, r, end, error) : 0;
+}
+
+// --- segments ------------------------------------------------------------------------------------------------------
+
+static void begin_segment(struct writer *w, uint32_t segment)
+{
+    w->segment = segment;
+    w->extent_count = 0;
+}
+
+// The least number that a chunk can have which this segment brings blocks to.
+static uint64_t first_own_chunk(const struct writer *w)
+{
+    return w->gathering ? w->gathering->chunk : w->next_chunk;
+}
+
+static int read_again(struct writer *w, uint64_t minimum, struct error *error)
+{
+    uint64_t from = w->segment * SEGMENT_SIZE, start, end = from;
+    uint64_t limit = w->size - from < SEGMENT_SIZE ? w->size : from + SEGMENT_SIZE;
+    int r;
+
+    w->extent_count = 0;
+    w->minimum = minimum;
+    w->again = true;
+    while ((r = file_extents_find_data(w->fd, end, limit, &start, &end)) > 0) {
+        r = read_range(w, start, end, error);
+        if (r < 0)
+            return r;
+    }
+    w->minimum = 0;
+    w->again = false;
+    return r < 0 ? read_failed(w, r, end, error) : 0;
+}
+
+// Closes the open pack early, so that the leaves that wait for it can go.
+static int cut(struct writer *w, struct error *error)
+{
+    int r = flush_chunk(w, error);
+
+    if (r == 0)
+        r = writer_drain_all(w, error);
+    if (r == 0)
+        r = writer_close_pack(w, error);
+    if (r == 0)
+        r = writer_store_leaves(w, error);
+    w->extents_since_cut = 0;
+    return r;
+}
+
+static int end_segment(struct writer *w, uint64_t own_chunks, struct error *error)
+{
+    bool fits = true;
+    int r = 0;
+
+    if (w->extent_count == 0)
+        return 0;
+    if (w->extent_count > SURE_EXTENTS) {
+        r = writer_drain_all(w, error); // places every chunk but the one that is being gathered
+        if (r < 0)
+            return r;
+        r = writer_leaf_fits(w, &fits);
+        if (r < 0)
+            return error_set(error, -r, "no memory for the map");
+    }
+    if (!fits)
+        r = read_again(w, own_chunks, error);
+    if (r == 0)
+        r = writer_queue_leaf(w, w->member_count - 1, error);
+    if (r < 0)
+        return r;
+    w->extents_since_cut += w->extent_count;
+    return w->extents_since_cut >= CUT_EXTENTS ? cut(w, error) : 0;
+}
+
+static int read_segments(struct writer *w, struct error *error)
+{
+    uint64_t start, end = 0, own_chunks = first_own_chunk(w);
+    int r;
+
+    begin_segment(w, 0);
+    while ((r = file_extents_find_data(w->fd, end, w->size, &start, &end)) > 0) {
+        for (uint64_t stop; start < end; start = stop) {
+            uint32_t segment = (uint32_t)(start / SEGMENT_SIZE);
+            uint64_t segment_end = (segment + 1) * SEGMENT_SIZE;
+            stop = end < segment_end ? end : segment_end;
+            if (segment != w->segment) {
+                r = end_segment(w, own_chunks, error);
+                if (r < 0)
+                    return r;
+                begin_segment(w, segment);
+                own_chunks = first_own_chunk(w);
+            }
+            r = read_range(w, start, stop, error);
+            if (r < 0)
+                return r;
+        }
+    }
+    if (r < 0)
+        return read_failed(w, r, end, error);
+    return end_segment(w, own_chunks, error);
+}
+
+static int fail_changed(const struct writer *w, struct error *error)
+{
+    return error_set(error, EBUSY,
+                     "the file of member %s changed while it was read; stop what writes to it and run the "
+                     "same command again",
+                     w->members[w->member_count - 1].name);
+}
+
+int writer_read_member(struct writer *w, unsigned member, struct error *error)
+{
+    struct stat before, after;
+
+    if (io->fstat(w->fd, &before) < 0)
+        return read_failed(w, -errno, 0, error);
+    w->size = w->members[member].size;
+    w->done = 0;
+    w->next_chunk = writer_index_chunk_count(w->index);
+    posix_fadvise(w->fd, 0, 0, POSIX_FADV_SEQUENTIAL); // only a hint
+    int r = measure_data(w, error);
+    if (r == 0)
+        r = writer_report_progress(w, true, error);
+    if (r == 0)
+        r = read_segments(w, error);
+    if (r == 0)
+        r = flush_chunk(w, error);
+    if (r < 0)
+        return r;
+    if (io->fstat(w->fd, &after) < 0)
+        return read_failed(w, -errno, 0, error);
+    if (S_ISREG(after.st_mode) && (after.st_size != before.st_size || after.st_mtim.tv_sec != before.st_mtim.tv_sec ||
+                                   after.st_mtim.tv_nsec != before.st_mtim.tv_nsec))
+        return fail_changed(w, error);
+    return writer_report_progress(w, true, error);
+}

@@ -1,0 +1,221 @@
+// The writer's side of the map: when each page is built and stored.
+//
+// A page names packs by their hashes, so it can only be built when the packs of everything it refers to are closed, and
+// lies in a later pack itself (rule 4 of writer.h). Leaves wait in a queue, in the order in which their segments ended;
+// the first one is stored as soon as all its packs are closed, into the pack that is then open, among the chunks that
+// follow. What remains at the end follows in a pack of its own, then the index pages, level by level.
+//
+// A page that is stored already, by this publication or in a known pack, is found by its chunk's name and not stored
+// again; so whatever did not change since the parent costs nothing.
+#include "base/cleanup.h"
+#include "blockstore/writer_private.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+struct writer_leaf {
+    struct writer_leaf *next;
+    unsigned member;
+    uint32_t segment;
+    uint64_t after;  // its place in the stream: behind this many chunks
+    uint64_t newest; // the highest number of its chunks
+    unsigned count;
+    struct map_extent extents[];
+};
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+// Sorts, and moves each number's first to the front; returns how many different ones there are.
+static unsigned count_different(uint64_t *numbers, unsigned n)
+{
+    unsigned different = 0;
+
+    qsort(numbers, n, sizeof(*numbers), compare_numbers);
+    for (unsigned i = 0; i < n; i++)
+        if (i == 0 || numbers[i] != numbers[i - 1])
+            numbers[different++] = numbers[i];
+    return different;
+}
+
+int writer_leaf_fits(struct writer *w, bool *ret_fits)
+{
+    unsigned n = w->extent_count, placed = 0;
+    uint64_t *numbers CLEANUP_FREE = malloc((n ? n : 1) * sizeof(*numbers));
+    struct writer_index_place place;
+
+    if (!numbers)
+        return -ENOMEM;
+    for (unsigned i = 0; i < n; i++)
+        numbers[i] = w->extents[i].chunk;
+    unsigned chunks = count_different(numbers, n);
+    for (unsigned i = 0; i < chunks; i++)
+        if (writer_index_find_place(w->index, numbers[i], &place))
+            numbers[placed++] = place.pack;
+    // The chunk that is still being gathered may need one pack more.
+    unsigned packs = count_different(numbers, placed) + 1;
+    *ret_fits = MAP_PAGE_HEADER_SIZE + (uint64_t)packs * MAP_PACK_SIZE + (uint64_t)chunks * MAP_REFERENCE_SIZE +
+                    (uint64_t)n * MAP_EXTENT_SIZE <=
+                PAGE_BYTES_MAXIMUM;
+    return 0;
+}
+
+int writer_queue_leaf(struct writer *w, unsigned member, struct error *error)
+{
+    unsigned n = w->extent_count;
+    struct writer_leaf *leaf = malloc(sizeof(*leaf) + n * sizeof(*leaf->extents));
+
+    if (!leaf)
+        return error_set(error, ENOMEM, "no memory for the map");
+    *leaf = (struct writer_leaf){.member = member, .segment = w->segment, .after = w->submitted, .count = n};
+    memcpy(leaf->extents, w->extents, n * sizeof(*leaf->extents));
+    for (unsigned i = 0; i < n; i++)
+        if (leaf->extents[i].chunk > leaf->newest)
+            leaf->newest = leaf->extents[i].chunk;
+    *w->last_leaf = leaf;
+    w->last_leaf = &leaf->next;
+    return writer_store_leaves(w, error);
+}
+
+static int add_page(struct writer_page_list *list, unsigned member, uint32_t position, uint64_t chunk)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? list->capacity * 2 : 64;
+        struct writer_page *grown = realloc(list->pages, capacity * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        list->pages = grown;
+        list->capacity = capacity;
+    }
+    list->pages[list->count++] = (struct writer_page){member, position, chunk};
+    return 0;
+}
+
+// Stores the page of `size` bytes in w->page, unless it is stored already, and adds it to the list.
+static int store_page(struct writer *w, size_t size, struct writer_page_list *list, unsigned member, uint32_t position,
+                      struct error *error)
+{
+    size_t length = chunk_encode(CHUNK_PAGE, w->options.level, w->page, (unsigned)(size / BLOCK_SIZE), w->page_stored);
+    struct sha256 name = sha256_of(w->page_stored, length);
+    uint64_t chunk;
+    unsigned unused;
+
+    if (!writer_index_find(w->index, WRITER_INDEX_CHUNK, &name, 0, &chunk, &unused)) {
+        int r = writer_index_begin_chunk(w->index, &chunk);
+        if (r < 0)
+            return site_write_failed(w->site, error, r, "the block index");
+        r = writer_append_chunk(w, chunk, &name, w->page_stored, length, NULL, error);
+        if (r < 0)
+            return r;
+        if (w->pack.size >= PACK_SIZE_TARGET)
+            r = writer_close_pack(w, error);
+        if (r < 0)
+            return r;
+    }
+    int r = add_page(list, member, position, chunk);
+    return r < 0 ? error_set(error, -r, "no memory for the map") : 0;
+}
+
+static int find_reference(void *context, uint64_t chunk, struct chunk_reference *ret)
+{
+    return writer_index_reference(context, chunk, ret);
+}
+
+int writer_store_leaves(struct writer *w, struct error *error)
+{
+    for (struct writer_leaf *leaf; (leaf = w->first_leaf);) {
+        if (leaf->after > w->appended || leaf->newest >= w->closed_below)
+            return 0;
+        size_t size;
+        int r = map_leaf_build(leaf->extents, leaf->count, find_reference, w->index, w->page, &size);
+        if (r < 0)
+            return error_set(error, -r, "cannot build the map: %s", strerror(-r));
+        r = store_page(w, size, &w->leaves, leaf->member, leaf->segment, error);
+        if (r < 0)
+            return r;
+        w->first_leaf = leaf->next;
+        if (!w->first_leaf)
+            w->last_leaf = &w->first_leaf;
+        free(leaf);
+    }
+    return 0;
+}
+
+void writer_drop_leaves(struct writer *w)
+{
+    for (struct writer_leaf *leaf; (leaf = w->first_leaf);) {
+        w->first_leaf = leaf->next;
+        free(leaf);
+    }
+    free(w->leaves.pages);
+}
+
+// Builds and stores the index page over the pages from number *at on that belong to it, and moves *at behind them.
+static int store_index(struct writer *w, unsigned level, const struct writer_page_list *below, size_t *at,
+                       struct writer_page_list *list, struct error *error)
+{
+    const struct writer_page first = below->pages[*at];
+    uint32_t position = first.position / MAP_FANOUT;
+    uint64_t child_blocks = map_child_blocks(level),
+             blocks = (w->members[first.member].size + BLOCK_SIZE - 1) / BLOCK_SIZE;
+    uint64_t children_left = (blocks + child_blocks - 1) / child_blocks - (uint64_t)position * MAP_FANOUT;
+    unsigned children = children_left < MAP_FANOUT ? (unsigned)children_left : MAP_FANOUT;
+    struct chunk_reference *references CLEANUP_FREE = calloc(children, sizeof(*references));
+    size_t i = *at, size;
+    int r = references ? 0 : -ENOMEM;
+
+    while (r == 0 && i < below->count && below->pages[i].member == first.member &&
+           below->pages[i].position / MAP_FANOUT == position) {
+        const struct writer_page *child = &below->pages[i++];
+        r = writer_index_reference(w->index, child->chunk, &references[child->position % MAP_FANOUT]);
+        if (r == -EAGAIN) { // its pack is still open
+            r = writer_close_pack(w, error);
+            if (r < 0)
+                return r;
+            r = writer_index_reference(w->index, child->chunk, &references[child->position % MAP_FANOUT]);
+        }
+    }
+    if (r == 0)
+        r = map_index_build(level, references, children, w->page, &size);
+    if (r < 0)
+        return error_set(error, -r, "cannot build the map: %s", strerror(-r));
+    *at = i;
+    return store_page(w, size, list, first.member, position, error);
+}
+
+// From the pages of one level to those of the next; pages of members that have no more levels are their tops.
+static int store_level(struct writer *w, unsigned level, const struct writer_page_list *below,
+                       struct writer_page_list *list, struct error *error)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < below->count;) {
+        const struct writer_page *page = &below->pages[i];
+        if (map_levels(w->members[page->member].size) == level) {
+            w->members[page->member].top = page->chunk;
+            w->members[page->member].has_top = true;
+            i++;
+        } else {
+            r = store_index(w, level, below, &i, list, error);
+        }
+    }
+    return r;
+}
+
+int writer_store_indexes(struct writer *w, struct error *error)
+{
+    struct writer_page_list lists[MAP_LEVELS_MAXIMUM] = {{NULL, 0, 0}};
+    int r = store_level(w, 1, &w->leaves, &lists[0], error);
+
+    for (unsigned level = 2; r == 0 && level <= MAP_LEVELS_MAXIMUM; level++)
+        r = store_level(w, level, &lists[level - 2], &lists[level - 1], error);
+    for (unsigned i = 0; i < MAP_LEVELS_MAXIMUM; i++)
+        free(lists[i].pages);
+    return r;
+}

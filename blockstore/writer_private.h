@@ -1,0 +1,105 @@
+// What the writer's files share: writer.c (life), writer_member.c (reading), writer_pages.c (the map), writer_pack.c
+// (the open pack). All of it belongs to the one thread that calls writer.h; the compressor and the sealer have threads
+// of their own behind their headers.
+//
+// Why the packs do not depend on timing (rule 1): the reader makes one stream of new chunks and ended segments, and
+// everything behind it (where a chunk goes, when a pack closes, when a leaf is stored) is decided as that stream is
+// drained, in its order. The reader runs ahead of the drain by at most the compressor's ring, and asks the drain
+// for nothing, but where it first lets the ring run empty.
+#pragma once
+
+#include "blockstore/pack.h"
+#include "blockstore/writer.h"
+#include "blockstore/writer_compress.h"
+#include "blockstore/writer_index.h"
+#include "blockstore/writer_seal.h"
+
+#define WRITER_PIECE_SIZE (512u << 10) // bytes read at once
+
+struct writer_leaf; // a segment that ended, whose leaf waits for packs to close
+
+// A page that was stored: the `position`-th of its level in its member.
+struct writer_page {
+    unsigned member;
+    uint32_t position;
+    uint64_t chunk;
+};
+
+struct writer_page_list {
+    struct writer_page *pages;
+    size_t count, capacity;
+};
+
+struct writer {
+    struct site *site;
+    struct writer_index *index;
+    struct compressor *compressor; // these two from the first member on
+    struct sealer *sealer;
+    struct writer_options options;
+    char image[MANIFEST_NAME_SIZE];
+    struct writer_counts counts;
+    enum { WRITER_KNOWING, WRITER_ADDING, WRITER_FINISHED } state;
+    int failure; // what the first failed call returned: all later ones fail too
+
+    struct {
+        char name[sizeof(((struct manifest_member *)0)->name)];
+        uint64_t size;
+        uint64_t top; // chunk; valid with has_top
+        bool has_top;
+        struct manifest_member *ret;
+    } members[MANIFEST_MEMBERS_MAXIMUM];
+    unsigned member_count;
+
+    // The reader (writer_member.c)
+    int fd;
+    uint64_t size;              // of the member, in bytes
+    uint64_t done, all;         // bytes of data, for progress
+    uint64_t progress_due;      // io_monotonic_ns
+    uint32_t segment;           // that is being read
+    uint64_t minimum;           // only blocks in chunks from this number on count as known
+    bool again;                 // the segment is being read a second time, to be stored afresh
+    struct map_extent *extents; // MAP_LEAF_BLOCKS of them, the segment's so far in extent_count
+    unsigned extent_count;
+    struct compress_job *gathering; // the chunk that is being filled, or NULL
+    uint64_t next_chunk;            // if nothing is being gathered: the least number that the next chunk can have
+    uint64_t submitted;             // chunks
+    uint64_t extents_since_cut;
+    unsigned char *piece;
+
+    // The drain (writer_pack.c, writer_pages.c)
+    uint64_t appended;       // chunks that were drained
+    uint64_t appended_below; // every chunk of data with a number below this was drained …
+    uint64_t closed_below;   // … and is in a closed pack
+    struct {
+        int fd; // -1: none is open
+        char temporary[SITE_TEMPORARY_SIZE];
+        uint32_t number, size;
+        struct hash_stream *hash;
+        struct pack_table table;
+    } pack;
+    struct writer_leaf *first_leaf, **last_leaf;
+    struct writer_page_list leaves;
+    unsigned char *page, *page_stored;
+};
+
+// --- writer_member.c
+int writer_read_member(struct writer *w, unsigned member, struct error *error);
+int writer_report_progress(struct writer *w, bool now, struct error *error);
+
+// --- writer_pack.c
+// Appends a chunk to the open pack (opening one), and closes the pack if it is full. `block_hashes` is NULL for a page.
+int writer_append_chunk(struct writer *w, uint64_t chunk, const struct sha256 *name, const void *stored, size_t length,
+                        const struct sha256 *block_hashes, struct error *error);
+int writer_close_pack(struct writer *w, struct error *error); // fine if none is open
+void writer_drop_pack(struct writer *w);
+// Appends what the compressor has done; with `wait`, waits for at least one, if there is one.
+int writer_drain(struct writer *w, bool wait, struct error *error);
+int writer_drain_all(struct writer *w, struct error *error);
+
+// --- writer_pages.c
+// True if the leaf for the segment's extents would surely fit into a page. Call it when the drain is empty.
+int writer_leaf_fits(struct writer *w, bool *ret_fits);
+int writer_queue_leaf(struct writer *w, unsigned member, struct error *error); // takes the segment's extents
+int writer_store_leaves(struct writer *w, struct error *error);                // those whose time has come
+int writer_store_indexes(struct writer *w, struct error *error);               // and finds each member's top
+void writer_drop_leaves(struct writer *w);
