@@ -191,7 +191,9 @@ need_kvm() {
 run() {
 	"$@" >"$TMPDIR/run.out" 2>"$TMPDIR/run.err"
 	status=$?
+	# shellcheck disable=SC2034 # for the tests
 	out=$(tr -d '\0' <"$TMPDIR/run.out")
+	# shellcheck disable=SC2034
 	err=$(tr -d '\0' <"$TMPDIR/run.err")
 	return 0
 }

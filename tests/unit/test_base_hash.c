@@ -220,6 +220,30 @@ static void base64_refuses_all_but_one_text(void **state)
     assert_int_equal(bytes[0], 7);
 }
 
+// Of all last digits only those are right whose unused bits are zero: 4 behind one byte, 16 behind two.
+static void base64_refuses_every_stray_bit(void **state)
+{
+    (void)state;
+    unsigned one = 0;
+    unsigned two = 0;
+    unsigned one_padded = 0;
+    unsigned two_padded = 0;
+    unsigned char bytes[4];
+    for (int c = 0; c < 256; c++) {
+        char text[4] = {'Z', (char)c, '=', '='};
+        one += base64url_decode(text, 2, bytes, sizeof bytes) == 1;
+        one_padded += base64_decode(text, 4, bytes, sizeof bytes) == 1;
+        text[1] = 'Z';
+        text[2] = (char)c;
+        two += base64url_decode(text, 3, bytes, sizeof bytes) == 2;
+        two_padded += base64_decode(text, 4, bytes, sizeof bytes) == 2;
+    }
+    assert_int_equal(one, 4);
+    assert_int_equal(two, 16);
+    assert_int_equal(one_padded, 4);
+    assert_int_equal(two_padded, 16);
+}
+
 static void base64_respects_the_capacity(void **state)
 {
     (void)state;
@@ -269,6 +293,7 @@ int main(void)
         cmocka_unit_test(base64_vectors),
         cmocka_unit_test(base64_alphabets_differ),
         cmocka_unit_test(base64_refuses_all_but_one_text),
+        cmocka_unit_test(base64_refuses_every_stray_bit),
         cmocka_unit_test(base64_respects_the_capacity),
         cmocka_unit_test(base64_round_trip_of_every_length),
     };

@@ -231,6 +231,28 @@ static void replace_replaces_a_link_and_not_its_target(void **state)
     assert_content(dir, "link", "new");
 }
 
+// The temporary's name is random; nothing that has it already, a planted link say, is opened or overwritten.
+static int temporary_flags;
+
+static int watching_openat(int dir, const char *path, int flags, mode_t mode)
+{
+    if (strncmp(path, IO_TEMPORARY_PREFIX, strlen(IO_TEMPORARY_PREFIX)) == 0)
+        temporary_flags = flags;
+    return openat(dir, path, flags, mode);
+}
+
+static void the_temporary_is_always_a_new_file(void **state)
+{
+    int dir = *(int *)*state;
+    struct io_table table = io_table_system;
+    table.openat = watching_openat;
+    io = &table;
+    int r = io_replace_file(dir, "f", "new", 3, 0600);
+    io = &io_table_system;
+    assert_int_equal(r, 0);
+    assert_int_equal(temporary_flags & (O_EXCL | O_CREAT), O_EXCL | O_CREAT);
+}
+
 static void replace_refuses_what_names_no_file(void **state)
 {
     int dir = *(int *)*state;
@@ -419,6 +441,7 @@ int main(void)
         IN_FOLDER(read_file_reads_regular_files_only),
         IN_FOLDER(replace_makes_and_replaces),
         IN_FOLDER(replace_replaces_a_link_and_not_its_target),
+        IN_FOLDER(the_temporary_is_always_a_new_file),
         IN_FOLDER(replace_refuses_what_names_no_file),
         IN_FOLDER(replace_survives_every_single_fault),
         IN_FOLDER(replace_keeps_the_old_file_when_all_fails),
