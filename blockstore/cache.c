@@ -47,12 +47,15 @@ int cache_write_failure(const struct cache *c)
 // A folder of ours. It may be absent where it cannot be made (a read-only disk): *ret_fd is then −1.
 static int open_own_folder(struct cache *c, const char *name, int *ret_fd, struct error *error)
 {
-    if (io->mkdirat(c->dir, name, 0700) < 0 && errno != EEXIST) {
-        cache_note_failure(c, -errno);
-        *ret_fd = -1;
-        return 0;
-    }
     int fd = io_open(c->dir, name, O_RDONLY | O_DIRECTORY, 0);
+    if (fd == -ENOENT) {
+        if (io->mkdirat(c->dir, name, 0700) < 0 && errno != EEXIST) {
+            cache_note_failure(c, -errno);
+            *ret_fd = -1;
+            return 0;
+        }
+        fd = io_open(c->dir, name, O_RDONLY | O_DIRECTORY, 0);
+    }
     if (fd < 0)
         return error_set(error, -fd, "%s/%s is not a folder that can be used (%s); remove it", c->folder, name,
                          strerror(-fd));
