@@ -332,3 +332,8 @@ void writer_close(struct writer *w)
     free(w->page_stored);
     free(w);
 }
+
+struct site *writer_site(struct writer *w)
+{
+    return w->site;
+}

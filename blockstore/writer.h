@@ -19,6 +19,7 @@
 
 #include "blockstore/manifest.h"
 
+struct site;
 struct writer;
 struct writer_options {
     const char *site;  // directory; made if it is missing
@@ -58,5 +59,8 @@ int writer_put_manifest(struct writer *w, const void *bytes, size_t n, struct sh
 
 // Replaces the site's catalog.rondo.
 int writer_put_catalog(struct writer *w, const void *bytes, size_t n, struct error *error);
+
+// The site that it writes to, for catalogs and their shards; valid until writer_close.
+struct site *writer_site(struct writer *w);
 
 void writer_close(struct writer *w); // at any point; what is not finished can be continued later

@@ -53,49 +53,9 @@ static int ask(struct cloop *c, const char *question, const int *fds, unsigned f
     return error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
 }
 
-// Starts rondo-cloop as a daemon and waits for its first word.
-static int start_daemon(const struct cloop *c, const char *runtime, struct error *error)
+// Its first word: "ok", or "error CODE TEXT".
+static int hear_ready(int reader, const char *log, struct error *error)
 {
-    char program[PATH_TEXT_SIZE], log[PATH_TEXT_SIZE], ready_text[16], session_text[16], state_text[16];
-    int r = path_find_program("rondo-cloop", program, error);
-    if (r < 0)
-        return r;
-    r = path_format(log, sizeof(log), "%s/cloop.log", runtime);
-    if (r < 0)
-        return error_set(error, -r, "the runtime folder's path is too long");
-    CLEANUP_CLOSE int log_fd = io_open(AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    if (log_fd < 0)
-        return error_set(error, -log_fd, "cannot write %s: %s", log, strerror(-log_fd));
-    int ready[2];
-    if (pipe2(ready, O_CLOEXEC) < 0)
-        return error_set(error, errno, "cannot make a pipe: %s", strerror(errno));
-    CLEANUP_CLOSE int reader = ready[0];
-    CLEANUP_CLOSE int writer = ready[1];
-    snprintf(ready_text, sizeof(ready_text), "%d", writer);
-    snprintf(session_text, sizeof(session_text), "%d", c->session_fd);
-    snprintf(state_text, sizeof(state_text), "%d", c->state_fd);
-    static char ready_option[] = "--ready-fd", session_option[] = "--session-fd", state_option[] = "--state-fd";
-    char *arguments[] = {program, ready_option, ready_text, NULL, NULL, NULL, NULL, NULL};
-    struct spawn s = {.path = program,
-                      .arguments = arguments,
-                      .input = -1,
-                      .output = -1,
-                      .errors = log_fd,
-                      .kept = {writer},
-                      .kept_count = 1,
-                      .new_session = true};
-    if (c->session_fd >= 0) {
-        arguments[3] = session_option;
-        arguments[4] = session_text;
-        arguments[5] = state_option;
-        arguments[6] = state_text;
-        s.kept[s.kept_count++] = c->session_fd;
-        s.kept[s.kept_count++] = c->state_fd;
-    }
-    pid_t pid = spawn_program(&s, error);
-    if (pid < 0)
-        return pid;
-    close(TAKE_FD(writer));
     char text[ERROR_TEXT_SIZE];
     size_t n = 0;
     for (;;) {
@@ -122,6 +82,87 @@ static int start_daemon(const struct cloop *c, const char *runtime, struct error
     return error_set(error, EIO, "rondo-cloop did not start; %s says why", log);
 }
 
+#define ARGUMENTS_MAXIMUM 64u
+
+// Starts rondo-cloop as a daemon with these arguments (the first two and those of every start are added here) and waits for its
+// first word.
+static int start_daemon(const struct cloop *c, char *const *more, unsigned more_count, struct error *error)
+{
+    static char ready_option[] = "--ready-fd", limit_option[] = "--cache-limit", wait_option[] = "--wait";
+    char program[PATH_TEXT_SIZE], runtime[PATH_TEXT_SIZE], log[PATH_TEXT_SIZE], ready_text[16], limit_text[32], wait_text[16];
+    int r = path_find_program("rondo-cloop", program, error);
+    if (r == 0)
+        r = path_make(PATH_RUNTIME, runtime, error);
+    if (r < 0)
+        return r;
+    r = path_format(log, sizeof(log), "%s/cloop.log", runtime);
+    if (r < 0)
+        return error_set(error, -r, "the runtime folder's path is too long");
+    CLEANUP_CLOSE int log_fd = io_open(AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (log_fd < 0)
+        return error_set(error, -log_fd, "cannot write %s: %s", log, strerror(-log_fd));
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) < 0)
+        return error_set(error, errno, "cannot make a pipe: %s", strerror(errno));
+    CLEANUP_CLOSE int reader = ready[0];
+    CLEANUP_CLOSE int writer = ready[1];
+    char *arguments[ARGUMENTS_MAXIMUM + 8] = {program, ready_option, ready_text};
+    unsigned n = 3;
+    snprintf(ready_text, sizeof(ready_text), "%d", writer);
+    if (c->cache_limit) {
+        snprintf(limit_text, sizeof(limit_text), "%llu", (unsigned long long)c->cache_limit);
+        arguments[n++] = limit_option;
+        arguments[n++] = limit_text;
+    }
+    if (c->wait_seconds) {
+        snprintf(wait_text, sizeof(wait_text), "%u", c->wait_seconds);
+        arguments[n++] = wait_option;
+        arguments[n++] = wait_text;
+    }
+    for (unsigned i = 0; i < more_count; i++)
+        arguments[n++] = more[i];
+    arguments[n] = NULL;
+    struct spawn s = {.path = program,
+                      .arguments = arguments,
+                      .input = -1,
+                      .output = -1,
+                      .errors = log_fd,
+                      .kept = {writer, c->session_fd, c->state_fd},
+                      .kept_count = 3,
+                      .new_session = true};
+    pid_t pid = spawn_program(&s, error);
+    if (pid < 0)
+        return pid;
+    close(TAKE_FD(writer));
+    return hear_ready(reader, log, error);
+}
+
+// The daemon that serves all machines, with the session if we hold one.
+static int start_shared(const struct cloop *c, struct error *error)
+{
+    static char session_option[] = "--session-fd", state_option[] = "--state-fd";
+    char session_text[16], state_text[16];
+    char *arguments[] = {session_option, session_text, state_option, state_text};
+    snprintf(session_text, sizeof(session_text), "%d", c->session_fd);
+    snprintf(state_text, sizeof(state_text), "%d", c->state_fd);
+    return start_daemon(c, arguments, c->session_fd >= 0 ? 4 : 0, error);
+}
+
+int cloop_mount(const struct cloop *settings, const char *folder, const struct sha256 *manifest, char *const *sources,
+                unsigned count, struct error *error)
+{
+    static char mount_option[] = "--mount", manifest_option[] = "--manifest", source_option[] = "--source";
+    char hex[SHA256_HEX_SIZE];
+    char *arguments[ARGUMENTS_MAXIMUM] = {mount_option, (char *)folder, manifest_option, hex};
+    unsigned n = 4;
+    sha256_to_hex(manifest, hex);
+    for (unsigned i = 0; i < count && n + 2 <= ARGUMENTS_MAXIMUM; i++) {
+        arguments[n++] = source_option;
+        arguments[n++] = sources[i];
+    }
+    return start_daemon(settings, arguments, n, error);
+}
+
 int cloop_connect(struct cloop *c, struct error *error)
 {
     char runtime[PATH_TEXT_SIZE], path[PATH_TEXT_SIZE];
@@ -137,7 +178,7 @@ int cloop_connect(struct cloop *c, struct error *error)
         fd = socket_connect(path, error);
         if (fd != -ENOENT && fd != -ECONNREFUSED)
             break;
-        r = start_daemon(c, runtime, error);
+        r = start_shared(c, error);
         if (r < 0 && r != -EBUSY)
             return r;
         if (io_monotonic_ns() > end)

@@ -5,11 +5,14 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/path.h"
+#include <stdint.h>
 
 struct cloop {
     int socket;     // -1 when not connected
     int session_fd; // the /dev/fuse descriptor, once held; -1 before
     int state_fd;   // the state memfd, likewise
+    uint64_t cache_limit; // for a rondo-cloop that we start; 0: its defaults
+    unsigned wait_seconds;
 };
 #define CLOOP_NONE {.socket = -1, .session_fd = -1, .state_fd = -1}
 
@@ -26,5 +29,9 @@ int cloop_hold(struct cloop *c, struct error *error);
 
 // "requests=… bytes=…": as rondo-cloop says it.
 int cloop_counts(struct cloop *c, char *ret_text, size_t capacity, struct error *error);
+
+// A rondo-cloop of its own that shows one version in `folder` and ends with that mount (rondo mount).
+int cloop_mount(const struct cloop *settings, const char *folder, const struct sha256 *manifest, char *const *sources,
+                unsigned count, struct error *error);
 
 void cloop_close(struct cloop *c);

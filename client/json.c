@@ -57,3 +57,24 @@ bool json_find(const char *json, size_t n, const char *path, char *ret, size_t c
     struct room room = {ret, capacity};
     return evaluate("SELECT json_extract(?1, ?2)", json, n, path, take_into_room, &room) == 0;
 }
+
+static int append_key(struct buf *b, const char *key)
+{
+    bool first = b->size && b->data[b->size - 1] == '{';
+    int r = buf_append_format(b, "%s", first ? "" : ", ");
+    if (r == 0)
+        r = json_append_string(b, key);
+    return r == 0 ? buf_append_format(b, ": ") : r;
+}
+
+int json_append_text(struct buf *b, const char *key, const char *text)
+{
+    int r = append_key(b, key);
+    return r == 0 ? json_append_string(b, text) : r;
+}
+
+int json_append_number(struct buf *b, const char *key, unsigned long long number)
+{
+    int r = append_key(b, key);
+    return r == 0 ? buf_append_format(b, "%llu", number) : r;
+}

@@ -212,6 +212,8 @@ static int open_version(struct run *run, struct error *error)
     for (unsigned i = 0; i < s->source_count; i++)
         sources[i] = s->sources[i];
     o->cloop = (struct cloop)CLOOP_NONE;
+    o->cloop.cache_limit = run->configuration.cache_size;
+    o->cloop.wait_seconds = run->configuration.outage_seconds;
     int r = cloop_connect(&o->cloop, error);
     if (r == 0)
         r = cloop_counts(&o->cloop, counts, sizeof(counts), error);

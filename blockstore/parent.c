@@ -1,0 +1,151 @@
+// See parent.h. The pages are walked depth first; what is remembered is the set of pack names, which is small (one for 8 MiB of
+// stored bytes), and one page a level.
+#include "blockstore/parent.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "blockstore/pack.h"
+#include <string.h>
+
+#include "base/banned.h"
+
+#define PACKS_MAXIMUM (1u << 20) // 8 TiB of packs
+
+struct walk {
+    struct site *site;
+    struct pack_reference *packs; // sorted by name
+    size_t count, capacity;
+    unsigned missing;
+};
+
+// Where the pack stands, or would stand, in the sorted list.
+static size_t find_pack(const struct walk *w, const struct sha256 *name, bool *ret_found)
+{
+    size_t low = 0, high = w->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = memcmp(w->packs[middle].name.bytes, name->bytes, SHA256_SIZE);
+        if (order == 0) {
+            *ret_found = true;
+            return middle;
+        }
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret_found = false;
+    return low;
+}
+
+static int note_pack(struct walk *w, const struct pack_reference *pack, struct error *error)
+{
+    bool found;
+    size_t at = find_pack(w, &pack->name, &found);
+    if (found)
+        return 0;
+    if (w->count == PACKS_MAXIMUM)
+        return error_set(error, E2BIG, "the parent version refers to more than %u packs", PACKS_MAXIMUM);
+    if (w->count == w->capacity) {
+        size_t capacity = w->capacity ? 2 * w->capacity : 64;
+        struct pack_reference *grown = realloc(w->packs, capacity * sizeof(*grown));
+        if (!grown)
+            return error_set(error, ENOMEM, "out of memory");
+        w->packs = grown;
+        w->capacity = capacity;
+    }
+    memmove(w->packs + at + 1, w->packs + at, (w->count - at) * sizeof(*w->packs));
+    w->packs[at] = *pack;
+    w->count++;
+    return 0;
+}
+
+// Reads and verifies one page. -ENOENT if its pack is not in this site.
+static int read_page(struct walk *w, const struct chunk_reference *ref, void *bytes, unsigned level,
+                     struct map_page *ret, struct error *error)
+{
+    if (ref->length > PAGE_STORED_MAXIMUM)
+        return error_set(error, EBADMSG, "a map page of the parent is too long");
+    CLEANUP_CLOSE int fd = site_open_object(w->site, &ref->pack.name);
+    if (fd < 0)
+        return fd;
+    CLEANUP_FREE void *stored = malloc(ref->length);
+    if (!stored)
+        return error_set(error, ENOMEM, "out of memory");
+    unsigned nblocks;
+    int r = io_read_full(fd, stored, ref->length, ref->offset);
+    if (r < 0)
+        return error_set(error, -r, "cannot read a map page of the parent: %s", strerror(-r));
+    r = chunk_decode(CHUNK_PAGE, &ref->name, stored, ref->length, bytes, &nblocks, error);
+    return r < 0 ? r : map_page_parse(bytes, (size_t)nblocks * BLOCK_SIZE, level, ret, error);
+}
+
+static int walk_page(struct walk *w, const struct chunk_reference *ref, unsigned level, struct error *error)
+{
+    CLEANUP_FREE void *bytes = malloc(PAGE_BYTES_MAXIMUM);
+    struct map_page page;
+    if (!bytes)
+        return error_set(error, ENOMEM, "out of memory");
+    int r = note_pack(w, &ref->pack, error);
+    if (r == 0)
+        r = read_page(w, ref, bytes, level, &page, error);
+    if (r == -ENOENT) {
+        w->missing++;
+        return 0;
+    }
+    for (unsigned i = 0; r == 0 && i < page.references; i++) {
+        struct chunk_reference child;
+        if (!map_page_reference(&page, i, &child))
+            continue;
+        r = level ? walk_page(w, &child, level - 1, error) : note_pack(w, &child.pack, error);
+    }
+    return r;
+}
+
+// Hands one pack's table to the writer. -ENOENT if the site does not have the pack.
+static int know_pack(struct writer *writer, struct site *site, const struct pack_reference *pack, struct error *error)
+{
+    unsigned char end[PACK_TRAILER_SIZE];
+    struct pack_trailer trailer;
+    CLEANUP_CLOSE int fd = site_open_object(site, &pack->name);
+    if (fd < 0)
+        return fd;
+    if (pack->size < PACK_TRAILER_SIZE)
+        return error_set(error, EBADMSG, "a pack of the parent is too short");
+    int r = io_read_full(fd, end, sizeof(end), pack->size - PACK_TRAILER_SIZE);
+    if (r < 0)
+        return error_set(error, -r, "cannot read a pack of the parent: %s", strerror(-r));
+    r = pack_parse_trailer(end, sizeof(end), pack->size, &trailer, error);
+    if (r < 0)
+        return r;
+    CLEANUP_FREE void *table = malloc(trailer.table_length ? trailer.table_length : 1);
+    if (!table)
+        return error_set(error, ENOMEM, "out of memory");
+    r = io_read_full(fd, table, trailer.table_length, trailer.table_offset);
+    if (r < 0)
+        return error_set(error, -r, "cannot read a pack of the parent: %s", strerror(-r));
+    return writer_know_pack(writer, pack, end, table, trailer.table_length, error);
+}
+
+int parent_know(struct writer *w, struct site *s, const struct manifest *m, unsigned *ret_known, unsigned *ret_missing,
+                struct error *error)
+{
+    struct walk walk = {.site = s};
+    unsigned known = 0;
+    int r = 0;
+    for (unsigned i = 0; i < m->member_count && r == 0; i++)
+        if (!m->members[i].zero)
+            r = walk_page(&walk, &m->members[i].top, map_levels(m->members[i].size) - 1, error);
+    for (size_t i = 0; i < walk.count && r == 0; i++) {
+        r = know_pack(w, s, &walk.packs[i], error);
+        if (r == 0)
+            known++;
+        else if (r == -ENOENT)
+            r = 0, walk.missing++;
+    }
+    free(walk.packs);
+    if (r < 0)
+        return r;
+    *ret_known = known;
+    *ret_missing = walk.missing;
+    return 0;
+}

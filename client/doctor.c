@@ -1,0 +1,159 @@
+// rondo doctor: what this host can do, one line for each thing, and the next step for whatever is missing. Exit code 9 if rondo
+// run cannot work here.
+#include "base/cleanup.h"
+#include "client/cli.h"
+#include "client/engine.h"
+#include "client/json.h"
+#include "client/resolve.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+
+#include "base/banned.h"
+
+enum verdict { FINE, LIMITED, MISSING }; // missing: rondo run cannot work
+
+struct doctor {
+    bool json;
+    unsigned findings;
+    enum verdict worst;
+    int failed;
+};
+
+static void find(struct doctor *d, const char *what, enum verdict verdict, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static void find(struct doctor *d, const char *what, enum verdict verdict, const char *format, ...)
+{
+    static const char *const words[] = {"ok", "limited", "missing"};
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (verdict > d->worst)
+        d->worst = verdict;
+    if (d->json) {
+        struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(4096);
+        int r = buf_append_format(&b, "%s\n  {", d->findings ? "," : "");
+        if (r == 0)
+            r = json_append_text(&b, "what", what);
+        if (r == 0)
+            r = json_append_text(&b, "verdict", words[verdict]);
+        if (r == 0)
+            r = json_append_text(&b, "text", text);
+        if (r == 0)
+            printf("%s}", buf_text(&b));
+        else
+            d->failed = r;
+    } else {
+        printf("%-8s %-8s %s\n", words[verdict], what, text);
+    }
+    d->findings++;
+}
+
+static void check_fuse(struct doctor *d)
+{
+    CLEANUP_CLOSE int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        find(d, "fuse", MISSING, "there is no /dev/fuse: modprobe fuse, or use a kernel with FUSE");
+    else if (fd < 0)
+        find(d, "fuse", MISSING, "/dev/fuse cannot be opened: %s", strerror(errno));
+    else if (geteuid() != 0 && access("/usr/bin/fusermount3", X_OK) < 0)
+        find(d, "fuse", MISSING, "fusermount3 is not installed (apt-get install fuse3)");
+    else
+        find(d, "fuse", FINE, "/dev/fuse can be used");
+    struct utsname name;
+    unsigned major = 0, minor = 0;
+    if (uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2) {
+        bool resend = major > 6 || (major == 6 && minor >= 9);
+        find(d, "kernel", FINE, "Linux %s%s", name.release, resend ? ": can resend FUSE requests to a successor" : "");
+    }
+}
+
+static void check_program(struct doctor *d, const char *name)
+{
+    struct error error = {.text = ""};
+    char path[PATH_TEXT_SIZE];
+    if (path_find_program(name, path, &error) < 0)
+        find(d, name, MISSING, "%s", error.text);
+}
+
+static void check_engines(struct doctor *d)
+{
+    struct error error = {.text = ""};
+    if (engine_qemu.probe(&error) == 0)
+        find(d, "qemu", FINE, "qemu-system-x86_64 is installed: software emulation works");
+    else
+        find(d, "qemu", MISSING, "%s", error.text);
+    find(d, "kvm", LIMITED, "this version of Rondo has no kvm engine; guests run in software emulation%s",
+         access("/dev/kvm", F_OK) == 0 ? ", although /dev/kvm is there" : "");
+    bool passt = access("/usr/bin/passt", X_OK) == 0 || access("/usr/local/bin/passt", X_OK) == 0;
+    find(d, "network", passt ? FINE : LIMITED, "%s",
+         passt ? "passt is installed: guests have a network" : "passt is not installed (apt-get install passt): guests have no network");
+}
+
+static void check_folder(struct doctor *d, const char *what, enum path_kind kind)
+{
+    struct error error = {.text = ""};
+    struct statvfs space;
+    char path[PATH_TEXT_SIZE], size[32];
+    if (path_make(kind, path, &error) < 0)
+        find(d, what, MISSING, "%s", error.text);
+    else if (access(path, W_OK) < 0)
+        find(d, what, MISSING, "%s cannot be written: %s", path, strerror(errno));
+    else if (statvfs(path, &space) < 0)
+        find(d, what, LIMITED, "%s: %s", path, strerror(errno));
+    else
+        find(d, what, FINE, "%s, %s free", path, text_format_size((uint64_t)space.f_bavail * space.f_frsize, size));
+}
+
+static void check_cache(struct doctor *d)
+{
+    struct error error = {.text = ""};
+    struct configuration configuration;
+    struct store *store;
+    struct cache_usage usage;
+    char used[32], pinned[32];
+    int r = configuration_read(&configuration, &error);
+    if (r < 0) {
+        find(d, "config", MISSING, "%s", error.text);
+        return;
+    }
+    find(d, "config", FINE, "%s", configuration.site[0] ? configuration.site : "no default site");
+    r = resolve_open_store(&configuration, &store, &error);
+    if (r < 0) {
+        find(d, "cache", LIMITED, "%s", error.text);
+        return;
+    }
+    if (cache_measure(store_cache(store), &usage) == 0)
+        find(d, "cache", FINE, "holds %s, %s of it pulled, in %llu files", text_format_size(usage.bytes, used),
+             text_format_size(usage.pinned_bytes, pinned), (unsigned long long)usage.files);
+    store_free(store);
+}
+
+int verb_doctor(int argc, char **argv)
+{
+    struct doctor d = {.json = false};
+    const struct option options[] = {{"json", OPTION_FLAG, &d.json}, {NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 0, 0, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    if (d.json)
+        fputs("[", stdout);
+    check_fuse(&d);
+    check_engines(&d);
+    check_program(&d, "rondo-cloop");
+    check_program(&d, "rondo-overlay");
+    check_program(&d, "rondo-server");
+    check_folder(&d, "home", PATH_HOME);
+    check_folder(&d, "cache", PATH_CACHE);
+    check_folder(&d, "runtime", PATH_RUNTIME);
+    check_cache(&d);
+    if (d.json)
+        fputs("\n]\n", stdout);
+    r = d.worst == MISSING ? EXIT_CODE_HOST_CANNOT : EXIT_CODE_OK;
+    return cli_finish_output(d.failed ? EXIT_CODE_OTHER : r);
+}

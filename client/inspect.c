@@ -1,0 +1,190 @@
+// rondo inspect IMAGE|NAME: what a version consists of, or what a machine is doing. A name without a URL that is a machine's is
+// that machine; otherwise it is an image's.
+#include "base/cleanup.h"
+#include "client/ask.h"
+#include "client/cli.h"
+#include "client/json.h"
+#include "client/resolve.h"
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+// A list of fields, printed at the end as lines or as one JSON object.
+struct report {
+    bool json;
+    struct buf object;
+    int failed; // the first failure of a buffer
+};
+
+static void put_text(struct report *p, const char *key, const char *text)
+{
+    if (!p->json)
+        printf("%-18s %s\n", key, text);
+    else if (p->failed == 0)
+        p->failed = json_append_text(&p->object, key, text);
+}
+
+static void put_number(struct report *p, const char *key, unsigned long long number)
+{
+    if (!p->json)
+        printf("%-18s %llu\n", key, number);
+    else if (p->failed == 0)
+        p->failed = json_append_number(&p->object, key, number);
+}
+
+static int end_report(struct report *p, struct error *error)
+{
+    if (p->json && p->failed == 0)
+        printf("%s}\n", buf_text(&p->object));
+    int failed = p->failed;
+    buf_free(&p->object);
+    return failed < 0 ? error_set(error, -failed, "the report is too long") : 0;
+}
+
+static int report_members(struct report *p, struct version *v, struct error *error)
+{
+    const struct manifest *m = version_manifest(v);
+    for (unsigned i = 0; i < m->member_count; i++) {
+        struct version_extent e;
+        char key[64];
+        int r = version_measure(v, i, &e, error);
+        if (r < 0)
+            return r;
+        const struct {
+            const char *name;
+            uint64_t value;
+        } fields[] = {{"bytes", m->members[i].size},   {"mapped_bytes", e.mapped_blocks * BLOCK_SIZE},
+                      {"stored_bytes", e.stored_bytes}, {"chunks", e.chunks},
+                      {"packs", e.packs}};
+        for (size_t f = 0; f < ARRAY_SIZE(fields); f++) {
+            snprintf(key, sizeof(key), "%s_%s", m->members[i].name, fields[f].name);
+            put_number(p, key, fields[f].value);
+        }
+    }
+    return 0;
+}
+
+static int inspect_image(struct report *p, struct store *store, const struct configuration *configuration,
+                         const char *address, const struct resolve_options *options, struct error *error)
+{
+    struct resolved resolved;
+    struct version *v;
+    char hex[SHA256_HEX_SIZE], key[KEY_TEXT_SIZE], date[32];
+    int r = resolve_image(store, configuration, address, options, &resolved, error);
+    if (r < 0)
+        return r;
+    const struct manifest *m = resolved.description;
+    struct key_public publisher = {.id = {0}};
+    memcpy(publisher.bytes, m->publisher, sizeof(publisher.bytes));
+    put_text(p, "name", m->name);
+    put_text(p, "version", m->version);
+    put_number(p, "serial", m->serial);
+    put_text(p, "manifest", sha256_to_hex(&resolved.manifest, hex));
+    put_text(p, "parent", m->has_parent ? sha256_to_hex(&m->parent, hex) : "");
+    put_text(p, "created", text_format_time(m->created, date));
+    put_text(p, "publisher", key_to_text(&publisher, key));
+    put_text(p, "site", resolved.address.site);
+    put_text(p, "fresh", resolved.fresh ? "yes" : "no");
+    put_text(p, "pulled", cache_is_pinned(store_cache(store), &resolved.manifest) ? "yes" : "no");
+    put_text(p, "title", m->title);
+    put_text(p, "summary", m->summary);
+    put_text(p, "homepage", m->homepage);
+    put_text(p, "licence", m->licence);
+    put_text(p, "os", m->os);
+    put_text(p, "arch", m->arch);
+    put_text(p, "cmdline", m->cmdline);
+    put_text(p, "ready", m->ready);
+    put_number(p, "memory", m->memory);
+    r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v, error);
+    if (r == 0) {
+        r = report_members(p, v, error);
+        version_close(v);
+    }
+    resolve_free(&resolved);
+    return r;
+}
+
+static int inspect_machine(struct report *p, const struct instance *i, struct error *error)
+{
+    static const char *const asked[] = {"state", "reason", "engine", "pid", "since"};
+    const struct instance_settings *s = &i->settings;
+    char answer[SOCKET_LINE_MAXIMUM], value[ERROR_TEXT_SIZE], hex[SHA256_HEX_SIZE];
+    bool running = instance_is_running(i);
+    int r = running ? ask_machine(i, "status", answer, error) : 0;
+    if (r < 0)
+        return r;
+    put_text(p, "machine", i->name);
+    for (size_t a = 0; running && a < ARRAY_SIZE(asked); a++) {
+        ask_find(answer, asked[a], value, sizeof(value));
+        put_text(p, asked[a], value);
+    }
+    if (!running)
+        put_text(p, "state", "stopped");
+    put_text(p, "image", s->image);
+    put_text(p, "version", s->version);
+    put_text(p, "manifest", sha256_to_hex(&s->manifest, hex));
+    put_text(p, "site", s->site);
+    put_text(p, "folder", i->folder);
+    put_number(p, "disk_bytes", s->disk_size);
+    put_number(p, "memory", s->memory);
+    put_number(p, "cpus", s->cpus);
+    if (running && ask_machine(i, "counts", answer, error) == 0) {
+        struct slice rest = slice_of(answer);
+        while (rest.length) {
+            struct slice word = slice_cut_word(&rest);
+            const char *equal = memchr(word.at, '=', word.length);
+            uint64_t number;
+            if (!equal || !text_parse_u64((struct slice){equal + 1, (size_t)(word.at + word.length - equal - 1)},
+                                          UINT64_MAX, &number))
+                continue;
+            snprintf(value, sizeof(value), "%.*s", (int)(equal - word.at), word.at);
+            put_number(p, value, number);
+        }
+    }
+    return 0;
+}
+
+static int inspect(struct report *p, const char *what, const struct resolve_options *options, struct error *error)
+{
+    struct configuration configuration;
+    struct store *store;
+    struct instance i = INSTANCE_NONE;
+    int r = configuration_read(&configuration, error);
+    if (r < 0)
+        return r;
+    if (text_is_image_name(slice_of(what)) && (r = instance_open(what, &i, error)) != -ENOENT) {
+        if (r == 0)
+            r = inspect_machine(p, &i, error);
+        instance_close(&i);
+        return r;
+    }
+    r = resolve_open_store(&configuration, &store, error);
+    if (r < 0)
+        return r;
+    r = inspect_image(p, store, &configuration, what, options, error);
+    store_free(store);
+    return r;
+}
+
+int verb_inspect(int argc, char **argv)
+{
+    struct report report = {.object = BUF_WITH_MAXIMUM(256u << 10)};
+    struct resolve_options resolve = {.offline = false};
+    const struct option options[] = {
+        {"json", OPTION_FLAG, &report.json}, {"offline", OPTION_FLAG, &resolve.offline}, {NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    struct error error = {.text = ""};
+    cli_cancel_on_signals();
+    if (report.json)
+        report.failed = buf_append(&report.object, "{", 1);
+    r = inspect(&report, argv[1], &resolve, &error);
+    if (r == 0)
+        r = end_report(&report, &error);
+    else
+        buf_free(&report.object);
+    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+}

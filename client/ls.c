@@ -1,0 +1,113 @@
+// rondo ls [SITE]: the images that a site offers, each version a line, newest first.
+#include "base/cleanup.h"
+#include "client/cli.h"
+#include "client/json.h"
+#include "client/resolve.h"
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+static int by_name_then_newest(const void *a, const void *b)
+{
+    const struct catalog_image *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : x->serial < y->serial ? 1 : -1;
+}
+
+// "latest, stable": the tags of one version.
+static void collect_tags(const struct catalog *c, const struct catalog_image *image, char *ret, size_t capacity)
+{
+    size_t n = 0;
+    ret[0] = '\0';
+    for (unsigned i = 0; i < c->tag_count && n < capacity; i++)
+        if (strcmp(c->tags[i].name, image->name) == 0 && strcmp(c->tags[i].version, image->version) == 0)
+            n += (size_t)snprintf(ret + n, capacity - n, "%s%s", n ? ", " : "", c->tags[i].tag);
+}
+
+static int print_json(const struct catalog_image *image, const char *tags, bool pinned, bool first)
+{
+    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
+    char hex[SHA256_HEX_SIZE];
+    int r = buf_append_format(&b, "%s\n  {", first ? "" : ",");
+    if (r == 0)
+        r = json_append_text(&b, "name", image->name);
+    if (r == 0)
+        r = json_append_text(&b, "version", image->version);
+    if (r == 0)
+        r = json_append_number(&b, "serial", image->serial);
+    if (r == 0)
+        r = json_append_text(&b, "tags", tags);
+    if (r == 0)
+        r = json_append_text(&b, "manifest", sha256_to_hex(&image->manifest, hex));
+    if (r == 0)
+        r = buf_append_format(&b, ", \"pulled\": %s}", pinned ? "true" : "false");
+    if (r == 0)
+        fputs(buf_text(&b), stdout);
+    return r;
+}
+
+static int list(struct store *store, const char *site, const struct resolve_options *options, bool json,
+                struct error *error)
+{
+    struct catalog c;
+    bool fresh;
+    int r = resolve_catalog(store, site, NULL, options, &c, &fresh, error);
+    if (r < 0)
+        return r;
+    if (c.image_count)
+        qsort(c.images, c.image_count, sizeof(*c.images), by_name_then_newest);
+    if (json)
+        fputs("[", stdout);
+    else
+        printf("%-24s %-16s %-8s %-8s %s\n", "NAME", "VERSION", "SERIAL", "PULLED", "TAGS");
+    for (unsigned i = 0; i < c.image_count && r == 0; i++) {
+        char tags[1024];
+        const struct catalog_image *image = &c.images[i];
+        bool pinned = cache_is_pinned(store_cache(store), &image->manifest);
+        collect_tags(&c, image, tags, sizeof(tags));
+        if (json)
+            r = print_json(image, tags, pinned, i == 0);
+        else
+            printf("%-24s %-16s %-8llu %-8s %s\n", image->name, image->version, (unsigned long long)image->serial,
+                   pinned ? "yes" : "no", tags);
+    }
+    if (json)
+        fputs(c.image_count ? "\n]\n" : "]\n", stdout);
+    catalog_free(&c);
+    return r < 0 ? error_set(error, -r, "out of memory") : 0;
+}
+
+int verb_ls(int argc, char **argv)
+{
+    bool json = false;
+    struct resolve_options resolve = {.offline = false};
+    const struct option options[] = {
+        {"json", OPTION_FLAG, &json}, {"offline", OPTION_FLAG, &resolve.offline}, {NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 0, 1, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    struct error error = {.text = ""};
+    struct configuration configuration;
+    struct store *store;
+    char site[CATALOG_URL_SIZE];
+    CLEANUP_FREE char *folder = getcwd(NULL, 0);
+    cli_cancel_on_signals();
+    r = configuration_read(&configuration, &error);
+    if (r < 0)
+        return cli_fail(r, &error);
+    const char *wanted = operands ? argv[1] : getenv("RONDO_SITE");
+    if (!wanted || !*wanted)
+        wanted = configuration.site;
+    if (!*wanted)
+        return cli_usage("ls", "which site? There is no default one (RONDO_SITE, or site in the configuration)");
+    r = address_parse_site(wanted, folder ? folder : "/", site, &error);
+    if (r == 0)
+        r = resolve_open_store(&configuration, &store, &error);
+    if (r < 0)
+        return cli_fail(r, &error);
+    r = list(store, site, &resolve, json, &error);
+    store_free(store);
+    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+}

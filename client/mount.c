@@ -1,0 +1,117 @@
+// rondo mount IMAGE DIR, rondo umount DIR: one version's members as read-only files. A rondo-cloop of its own serves each such
+// mount, and ends with it.
+#include "base/cleanup.h"
+#include "client/cli.h"
+#include "client/cloop.h"
+#include "client/resolve.h"
+#include "client/spawn.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+#include "base/banned.h"
+
+#define FUSE_SUPER_MAGIC 0x65735546 // statfs(2)
+
+static int check_folder(const char *path, char ret_path[static PATH_TEXT_SIZE], struct error *error)
+{
+    struct statfs file_system;
+    if (!realpath(path, ret_path))
+        return error_set(error, errno, "cannot mount on %s: %s", path, strerror(errno));
+    CLEANUP_CLOSEDIR DIR *folder = opendir(ret_path);
+    if (!folder)
+        return error_set(error, errno == ENOTDIR ? EINVAL : errno, "cannot mount on %s: %s", path, strerror(errno));
+    if (statfs(ret_path, &file_system) == 0 && file_system.f_type == FUSE_SUPER_MAGIC)
+        return error_set(error, EBUSY, "something is mounted on %s already; rondo umount %s first", path, path);
+    struct dirent *entry;
+    while ((entry = readdir(folder)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            return error_set(error, EBUSY, "%s is not empty; mount on an empty folder", path);
+    return 0;
+}
+
+static int mount_image(const char *image, const char *folder, const struct resolve_options *options, struct error *error)
+{
+    struct configuration configuration;
+    struct store *store;
+    struct resolved resolved;
+    char path[PATH_TEXT_SIZE];
+    int r = check_folder(folder, path, error);
+    if (r == 0)
+        r = configuration_read(&configuration, error);
+    if (r == 0)
+        r = resolve_open_store(&configuration, &store, error);
+    if (r < 0)
+        return r;
+    r = resolve_image(store, &configuration, image, options, &resolved, error);
+    store_free(store);
+    if (r < 0)
+        return r;
+    struct cloop settings = CLOOP_NONE;
+    settings.cache_limit = configuration.cache_size;
+    settings.wait_seconds = configuration.outage_seconds;
+    r = cloop_mount(&settings, path, &resolved.manifest, resolved.sources, resolved.source_count, error);
+    if (r == 0)
+        fprintf(stderr, "rondo: %s %s is mounted on %s\n", resolved.description->name, resolved.description->version, path);
+    resolve_free(&resolved);
+    return r;
+}
+
+int verb_mount(int argc, char **argv)
+{
+    struct resolve_options resolve = {.offline = false};
+    const struct option options[] = {{"offline", OPTION_FLAG, &resolve.offline},
+                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
+                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
+                                     {NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 2, 2, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    struct error error = {.text = ""};
+    cli_cancel_on_signals();
+    r = mount_image(argv[1], argv[2], &resolve, &error);
+    return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
+}
+
+// As root directly; otherwise through fusermount3, which may do it for the mount's owner.
+static int unmount(const char *path, struct error *error)
+{
+    if (umount2(path, UMOUNT_NOFOLLOW) == 0)
+        return 0;
+    if (errno == EBUSY)
+        return error_set(error, EBUSY, "%s is in use; close what is open there first", path);
+    if (errno == EINVAL || errno == ENOENT)
+        return error_set(error, ENOENT, "nothing is mounted on %s", path);
+    if (errno != EPERM)
+        return error_set(error, errno, "cannot unmount %s: %s", path, strerror(errno));
+    static char name[] = "fusermount3", end[] = "-u", quiet[] = "-q", rest[] = "--";
+    char *arguments[] = {name, end, quiet, rest, (char *)path, NULL};
+    struct spawn s = {.path = name, .arguments = arguments, .input = -1, .output = -1, .errors = STDERR_FILENO};
+    pid_t pid = spawn_program(&s, error);
+    if (pid < 0)
+        return pid;
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0
+               ? 0
+               : error_set(error, EBUSY, "%s is in use, or not a mount of yours", path);
+}
+
+int verb_umount(int argc, char **argv)
+{
+    static const struct option options[] = {{NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    struct error error = {.text = ""};
+    r = unmount(argv[1], &error);
+    return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
+}

@@ -1,0 +1,126 @@
+// See publisher.h.
+#include "client/publisher.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "catalog/signed.h"
+#include <ctype.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/banned.h"
+
+static int read_object(struct site *s, const struct sha256 *name, size_t size, void **ret, struct error *error)
+{
+    char hex[SHA256_HEX_SIZE];
+    CLEANUP_CLOSE int fd = site_open_object(s, name);
+    if (fd < 0)
+        return error_set(error, -fd, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex), strerror(-fd));
+    CLEANUP_FREE void *bytes = malloc(size ? size : 1);
+    if (!bytes)
+        return error_set(error, ENOMEM, "out of memory");
+    int r = io_read_full(fd, bytes, size, 0);
+    if (r < 0)
+        return error_set(error, -r, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex), strerror(-r));
+    struct sha256 hash = sha256_of(bytes, size);
+    if (!sha256_equal(&hash, name))
+        return error_set(error, EBADMSG, "%s: object %.16s… is damaged", site_path(s), sha256_to_hex(name, hex));
+    *ret = TAKE_PTR(bytes);
+    return 0;
+}
+
+int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error)
+{
+    CLEANUP_FREE void *bytes = NULL;
+    char path[4096];
+    size_t size;
+    struct catalog c;
+    snprintf(path, sizeof(path), "%s/catalog.rondo", site_path(s));
+    int r = io_read_file(AT_FDCWD, path, CATALOG_SIZE_MAXIMUM, &bytes, &size);
+    if (r < 0)
+        return error_set(error, -r, "cannot read %s: %s", path, strerror(-r));
+    r = catalog_open(bytes, size, &c, error);
+    if (r < 0)
+        return error_prefix(error, r, "%s", path);
+    for (unsigned i = 0; i < c.shard_count && r == 0; i++) {
+        CLEANUP_FREE void *text = NULL;
+        struct catalog_shard shard = c.shards[i]; // parsing may move the arrays
+        r = shard.size > CATALOG_SHARD_MAXIMUM ? error_set(error, EBADMSG, "%s: a shard is too long", path)
+                                               : read_object(s, &shard.object, shard.size, &text, error);
+        if (r == 0)
+            r = catalog_parse_shard(&c, &shard, text, shard.size, error);
+    }
+    if (r < 0)
+        catalog_free(&c);
+    else
+        *ret = c;
+    return r;
+}
+
+int publisher_new_catalog(const char *path, const struct key_public *site_key, struct catalog *ret, struct error *error)
+{
+    struct catalog c = {.number = 0};
+    size_t end = strlen(path), n = 0;
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    for (size_t i = start; i < end && n < sizeof(c.site) - 1; i++) {
+        unsigned char byte = (unsigned char)tolower((unsigned char)path[i]);
+        if (isalnum(byte) || (n > 0 && (byte == '.' || byte == '-' || byte == '_')))
+            c.site[n++] = (char)byte;
+    }
+    if (n == 0)
+        snprintf(c.site, sizeof(c.site), "site");
+    c.site_key = *site_key;
+    if (getrandom(c.id, sizeof(c.id), 0) != (ssize_t)sizeof(c.id))
+        return error_set(error, EIO, "no random numbers");
+    *ret = c;
+    return 0;
+}
+
+static int store_shard(void *context, const void *bytes, size_t n, struct sha256 *ret)
+{
+    return site_put_object(context, bytes, n, ret, NULL);
+}
+
+int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key, int64_t expires_seconds,
+                           struct error *error)
+{
+    struct key_public public;
+    char key[KEY_TEXT_SIZE];
+    key_public_of(site_key, &public);
+    if (!key_equal(&public, &c->site_key))
+        return error_set(error, EKEYREJECTED, "the key of %s is %s; sign with that one (--site-key)", site_path(s),
+                         key_to_text(&c->site_key, key));
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
+    struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
+    int64_t now = io_realtime_seconds();
+    c->number++;
+    c->issued = now;
+    c->expires = now + expires_seconds;
+    int r = catalog_format(c, store_shard, s, &text, error);
+    if (r == 0)
+        r = signed_write(site_key, text.data, text.size, "rondo catalog", &file, error);
+    return r < 0 ? r : site_put_catalog(s, file.data, file.size, error);
+}
+
+bool publisher_parse_duration(const char *text, int64_t *ret_seconds)
+{
+    static const struct {
+        char unit;
+        uint64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 7 * 86400}};
+    const uint64_t ten_years = 3650ull * 86400;
+    size_t n = strlen(text);
+    uint64_t value;
+    for (size_t i = 0; n > 1 && i < ARRAY_SIZE(units); i++)
+        if (text[n - 1] == units[i].unit &&
+            text_parse_u64((struct slice){.at = text, .length = n - 1}, ten_years / units[i].seconds, &value) && value) {
+            *ret_seconds = (int64_t)(value * units[i].seconds);
+            return true;
+        }
+    return false;
+}

@@ -1,0 +1,18 @@
+// What the verbs that change a site share: its catalog read from the directory itself, and signed and replaced.
+#pragma once
+
+#include "blockstore/site.h"
+#include "catalog/catalog.h"
+
+// Reads and verifies the catalog of an opened site, shards included. -ENOENT if the site is new.
+int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error);
+
+// A new catalog for a site at `path`, named after its last folder.
+int publisher_new_catalog(const char *path, const struct key_public *site_key, struct catalog *ret, struct error *error);
+
+// Counts the number up, dates it from now for `expires_seconds`, signs it with the site's key and replaces the file.
+int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key, int64_t expires_seconds,
+                           struct error *error);
+
+// "90d", "12h", "3600s": seconds; false if it is none of these, or over ten years.
+bool publisher_parse_duration(const char *text, int64_t *ret_seconds);

@@ -1,0 +1,51 @@
+// rondo renew: signs a site's catalog anew, with the next number and a later date. Nothing else changes.
+#include "base/cleanup.h"
+#include "client/cli.h"
+#include "client/passphrase.h"
+#include "client/publisher.h"
+#include <stdio.h>
+
+#include "base/banned.h"
+
+static int renew(const char *path, const char *key_path, int64_t expires, struct error *error)
+{
+    struct key_secret *key CLEANUP(key_free) = NULL;
+    struct site *s;
+    struct catalog c;
+    char date[32];
+    if (access(path, F_OK) < 0)
+        return error_set(error, ENOENT, "there is no site %s", path);
+    int r = key_read_secret(key_path, passphrase_ask, NULL, &key, error);
+    if (r == 0)
+        r = site_open(path, &s, error);
+    if (r < 0)
+        return r;
+    r = publisher_read_catalog(s, &c, error);
+    if (r == 0) {
+        r = publisher_sign_catalog(s, &c, key, expires, error);
+        if (r == 0)
+            printf("%s: number %llu, expires %s\n", path, (unsigned long long)c.number, text_format_time(c.expires, date));
+        catalog_free(&c);
+    }
+    site_close(s);
+    return r;
+}
+
+int verb_renew(int argc, char **argv)
+{
+    const char *key = NULL, *expires_text = NULL;
+    int64_t expires = CATALOG_EXPIRES_DEFAULT;
+    const struct option options[] = {
+        {"key", OPTION_TEXT, &key}, {"expires", OPTION_TEXT, &expires_text}, {NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    if (!key)
+        return cli_usage("renew", "--key KEYFILE is needed");
+    if (expires_text && !publisher_parse_duration(expires_text, &expires))
+        return cli_usage("renew", "--expires takes a time like 90d or 12h, not \"%s\"", expires_text);
+    struct error error = {.text = ""};
+    r = renew(argv[1], key, expires, &error);
+    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+}
