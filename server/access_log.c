@@ -18,7 +18,7 @@
 
 #define TARGET_MAXIMUM 512
 #define SHORT_FIELD_MAXIMUM 64
-#define ESCAPED_SIZE(n) (3 * (n) + sizeof "...")
+#define ESCAPED_SIZE(n) (3UL * (n) + sizeof "...")
 
 int access_log_open(const char *file, struct access_log *ret, struct error *error)
 {

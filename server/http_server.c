@@ -139,19 +139,15 @@ static unsigned count_connections(void)
     if (limit.rlim_cur >= wanted)
         return HTTP_SERVER_CONNECTIONS;
     rlim_t usable = limit.rlim_cur > DESCRIPTORS_RESERVED ? limit.rlim_cur - DESCRIPTORS_RESERVED : 0;
-    unsigned n = (unsigned)(usable / DESCRIPTORS_PER_CONNECTION);
-    return n;
+    return (unsigned)(usable / DESCRIPTORS_PER_CONNECTION);
 }
 
 int http_server_start(int listener, const struct static_site *site, unsigned stall_seconds, struct http_server **ret,
                       struct error *error)
 {
     int fd CLEANUP_CLOSE = listener;
-    struct http_server *server CLEANUP_FREE = calloc(1, sizeof *server);
     unsigned threads = count_threads(), connections = count_connections();
 
-    if (!server)
-        return error_set(error, ENOMEM, "not enough memory to start");
     if (connections < threads)
         return error_set(error, EMFILE,
                          "too few file descriptors to serve anybody: raise the limit (ulimit -n) to %u or more",
@@ -159,6 +155,10 @@ int http_server_start(int listener, const struct static_site *site, unsigned sta
     if (connections < HTTP_SERVER_CONNECTIONS)
         log_warning("serving at most %u connections at once: the limit of file descriptors (ulimit -n) allows no more",
                     connections);
+
+    struct http_server *server CLEANUP_FREE = calloc(1, sizeof *server);
+    if (!server)
+        return error_set(error, ENOMEM, "not enough memory to start");
     server->site = site;
     atomic_init(&server->winding_down, false);
     int r = slow_clients_start(stall_seconds, &server->slow_clients, error);

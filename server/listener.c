@@ -33,7 +33,7 @@ static bool split_address(const char *address, char host[static HOST_SIZE], char
         return false;
     memcpy(host, address, length);
     host[length] = '\0';
-    snprintf(port, 6, "%u", (unsigned)number);
+    (void)snprintf(port, 6, "%u", (unsigned)number);
     return true;
 }
 
@@ -64,7 +64,8 @@ static int describe(int fd, char ret_url[static LISTENER_URL_SIZE], struct error
                         NI_NUMERICHOST | NI_NUMERICSERV);
     if (r)
         return error_set(error, EIO, "cannot tell which port was taken: %s", gai_strerror(r));
-    snprintf(ret_url, LISTENER_URL_SIZE, bound.ss_family == AF_INET6 ? "http://[%s]:%s/" : "http://%s:%s/", host, port);
+    (void)snprintf(ret_url, LISTENER_URL_SIZE, bound.ss_family == AF_INET6 ? "http://[%s]:%s/" : "http://%s:%s/", host,
+                   port);
     return 0;
 }
 

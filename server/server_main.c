@@ -71,10 +71,10 @@ static int parse_options(int argc, char **argv, struct options *ret, struct erro
             options.stall = (unsigned)number;
             break;
         case 'h':
-            fputs(usage, stdout);
+            (void)fputs(usage, stdout);
             return 1;
         case 'v':
-            puts("rondo-server " RONDO_VERSION);
+            (void)puts("rondo-server " RONDO_VERSION);
             return 1;
         case ':':
             return usage_error(error, "a value is missing behind ", argv[optind - 1]);
@@ -125,7 +125,7 @@ static int serve(const struct options *options, struct error *error)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
 
     r = site_open(options->folder, &files, error);
     if (r < 0)

@@ -138,7 +138,7 @@ void site_close(struct site *site)
 
 static void describe_object(struct site_file *file, const char *name)
 {
-    snprintf(file->tag, sizeof file->tag, "\"%.64s\"", name + strlen("objects/ab/"));
+    (void)snprintf(file->tag, sizeof file->tag, "\"%.64s\"", name + strlen("objects/ab/"));
     file->content_type = "application/octet-stream";
     file->cache_control = "public, max-age=31536000, immutable";
 }
@@ -160,7 +160,7 @@ static void describe_other(struct site_file *file, const struct site_path *path,
     struct sha256 hash = sha256_of(&identity, sizeof identity);
     char hex[SHA256_HEX_SIZE];
 
-    snprintf(file->tag, sizeof file->tag, "\"%.32s\"", sha256_to_hex(&hash, hex));
+    (void)snprintf(file->tag, sizeof file->tag, "\"%.32s\"", sha256_to_hex(&hash, hex));
     file->content_type = content_type_of(path->name);
     // The catalog: FORMATS says that a client asks at most once a minute. Pages: cached, but asked for each time.
     file->cache_control =

@@ -167,7 +167,7 @@ static int make_unsatisfiable(const struct site_file *file, struct answer *ret)
     int r = make_refusal(416, &answer);
     if (r < 0)
         return r;
-    snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)file->size);
+    (void)snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)file->size);
     if (!add(answer.response, "Content-Range", text)) {
         MHD_destroy_response(answer.response);
         return -ENOMEM;
@@ -190,8 +190,8 @@ static int make_content(struct site_file *file, const struct byte_range *range, 
         !add(response, "Accept-Ranges", "bytes") || !add(response, "X-Content-Type-Options", "nosniff"))
         return -ENOMEM;
     if (range) {
-        snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)first,
-                 (unsigned long long)(first + length - 1), (unsigned long long)file->size);
+        (void)snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)first,
+                       (unsigned long long)(first + length - 1), (unsigned long long)file->size);
         if (!add(response, "Content-Range", text))
             return -ENOMEM;
     }
@@ -203,7 +203,7 @@ static int make_answer(const struct static_site *site, struct MHD_Connection *co
                        const char *target, struct answer *ret)
 {
     struct site_path path;
-    struct site_file file;
+    struct site_file file = {.fd = -1};
     struct byte_range range;
 
     if (!is_method_known(method))
@@ -214,7 +214,7 @@ static int make_answer(const struct static_site *site, struct MHD_Connection *co
     int r = site_path_parse(target, strlen(target), &path);
     if (r == 0)
         r = site_open_file(site->files, &path, &file);
-    if (r < 0)
+    if (r != 0)
         return make_refusal(status_of(r), ret);
 
     if (is_unchanged(connection, &file)) {

@@ -174,8 +174,8 @@ for method in POST PUT DELETE OPTIONS PATCH TRACE get; do
 	get catalog.rondo -X "$method"
 	is "$code $(header allow)" '405 GET, HEAD' "$method is not allowed"
 done
-head -c 10000000 /dev/zero | curl -sS --max-time 20 -o /dev/null -w '%{http_code}' -T - -H 'Expect:' "${url}x" >"$TMPDIR/code" 2>/dev/null
-is "$(cat "$TMPDIR/code")" 405 "an upload is refused without being read"
+sent=$(head -c 50000000 /dev/zero | curl -sS --max-time 20 -o /dev/null -w '%{size_upload}' -T - -H 'Expect:' "${url}x" 2>/dev/null)
+ok "an upload is cut short ($sent bytes)" test "$sent" -lt 25000000
 get catalog.rondo -X GET -d body
 is "$code" 400 "a GET with a body is refused"
 port=${url##*:}
