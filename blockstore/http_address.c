@@ -14,6 +14,7 @@
 
 #include "base/banned.h"
 
+#define HOST_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789.-_"
 #define SHOWN 160 // bytes of a bad address that a message repeats
 
 static void cleanup_url(CURLU **u)
@@ -84,6 +85,16 @@ static int parse(const char *text, CURLU **ret, const char **ret_reason)
     for (char *c = host; *c; c++)
         if (*c >= 'A' && *c <= 'Z')
             *c = (char)(*c | 32);
+    // The parser decodes %XX in a host, which could hide anything. Brackets enclose a literal IPv6 address, which the
+    // parser has checked; there, % begins the zone.
+    const char *authority = strstr(text, "://");
+    bool is_literal6 = host[0] == '[';
+    const char *allowed = is_literal6 ? "[]:%" HOST_CHARACTERS : HOST_CHARACTERS;
+    if (!authority || authority[3] == '/' || host[strspn(host, allowed)] != '\0' ||
+        (!is_literal6 && memchr(authority, '%', 3 + strcspn(authority + 3, "/?#")))) {
+        *ret_reason = "its host is not written as hosts are";
+        return -EINVAL;
+    }
     if (curl_url_set(u, CURLUPART_HOST, host, 0) != CURLUE_OK)
         return -ENOMEM;
     *ret = TAKE_PTR(u);

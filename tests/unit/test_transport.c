@@ -518,10 +518,11 @@ static void nobody_there_is_a_network_error(void **state)
 static void addresses_are_checked(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"ftp://a/",      "file:///etc",       "http://u@a/",      "http://u:p@a/",
-                                      "http://a b/",   "http://a/\n",       "http://a/?x=1",    "http://a/#x",
-                                      "http://",       "http://a:70000/",   "http://\xc3\xa9/", "http://a/?",
-                                      "HTTPS://u@a/x", "javascript://a/%0a"};
+    static const char *const bad[] = {
+        "ftp://a/",         "file:///etc",        "http://u@a/",        "http://u:p@a/", "http://a b/",
+        "http://a/\n",      "http://a/?x=1",      "http://a/#x",        "http://",       "http://a:70000/",
+        "http://\xc3\xa9/", "http://a/?",         "http://lo%calhost/", "http://a%2fb/", "http://a%40b/",
+        "http://a%00b/",    "http://106%353216/", "http:///a/",         "HTTPS://u@a/x", "javascript://a/%0a"};
     struct transport *t;
     struct source *s;
     struct error e;
