@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include "base/banned.h"
 
@@ -102,8 +103,9 @@ void machine_clients_console(struct machine *m, const void *bytes, size_t n)
 void machine_clients_tell(struct machine *m, const char *message)
 {
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
-        if (m->clients[i].fd >= 0 && m->clients[i].console >= 0)
-            socket_send(m->clients[i].fd, message, NULL, 0);
+        if (m->clients[i].fd >= 0 && m->clients[i].console >= 0 &&
+            socket_send(m->clients[i].fd, message, NULL, 0) == -EAGAIN)
+            detach(&m->clients[i]); // it does not listen: not a second time
 }
 
 static int attach(struct machine *m, struct machine_client *c)
@@ -233,9 +235,14 @@ static void serve_console(struct machine *m, struct machine_client *c, short rea
 
 static void welcome(struct machine *m)
 {
+    const struct timeval patience = {.tv_sec = 1}; // for one that does not read what it is told
     int fd = socket_accept(m->listener);
     if (fd < 0)
         return;
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0) {
+        close(fd);
+        return;
+    }
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
         if (m->clients[i].fd < 0) {
             m->clients[i].fd = fd;
