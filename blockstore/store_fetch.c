@@ -49,6 +49,7 @@ struct fetch *store_new_fetch(struct version *v, struct store_chunk *const *chun
         uint64_t end = (uint64_t)chunks[i]->ref.offset + chunks[i]->ref.length;
         f->end = end > f->end ? end : f->end;
         f->pieces[i].chunk = chunks[i];
+        f->pieces[i].ref = chunks[i]->ref;
         chunks[i]->tried_until_ns = deadline_ns;
         store_set_state(v->store, chunks[i], CHUNK_FETCHING);
     }
@@ -61,7 +62,7 @@ struct fetch *store_new_fetch(struct version *v, struct store_chunk *const *chun
 static int allocate_pieces(struct fetch *f)
 {
     for (unsigned i = 0; i < f->count; i++) {
-        f->pieces[i].stored = io->malloc(f->pieces[i].chunk->ref.length);
+        f->pieces[i].stored = io->malloc(f->pieces[i].ref.length);
         if (!f->pieces[i].stored)
             return -ENOMEM;
     }
@@ -101,7 +102,7 @@ static int begin(struct fetch *f, uint64_t offset)
 
 static void copy_overlap(struct fetch_piece *p, uint64_t offset, const unsigned char *bytes, size_t n)
 {
-    const struct chunk_reference *ref = &p->chunk->ref;
+    const struct chunk_reference *ref = &p->ref;
     uint64_t from = offset > ref->offset ? offset : ref->offset;
     uint64_t end = (uint64_t)ref->offset + ref->length;
     uint64_t to = offset + n < end ? offset + n : end;
@@ -120,7 +121,7 @@ static int sink(void *context, uint64_t offset, const void *bytes, size_t n)
     if (r < 0)
         return r;
     for (unsigned i = f->passed; i < f->count; i++) {
-        const struct chunk_reference *ref = &f->pieces[i].chunk->ref;
+        const struct chunk_reference *ref = &f->pieces[i].ref;
         if (ref->offset >= offset + n)
             break;
         copy_overlap(&f->pieces[i], offset, bytes, n);
@@ -136,7 +137,7 @@ static void finish_piece(struct fetch *f, struct fetch_piece *p, int result, str
                          const struct error *error)
 {
     struct store *s = f->version->store;
-    struct chunk_reference ref = p->chunk->ref;
+    const struct chunk_reference *ref = &p->ref;
 
     p->done = true;
     if (result == 0)
@@ -149,7 +150,7 @@ static void finish_piece(struct fetch *f, struct fetch_piece *p, int result, str
     pthread_mutex_unlock(&s->mutex);
     p->chunk = NULL; // it may be evicted from here on
     if (result == 0 && s->cache && !f->stream)
-        cache_write(s->cache, &ref.pack.name, ref.pack.size, ref.offset, p->stored, ref.length);
+        cache_write(s->cache, &ref->pack.name, ref->pack.size, ref->offset, p->stored, ref->length);
     free(TAKE_PTR(p->stored));
 }
 
@@ -161,10 +162,10 @@ static bool judge_piece(struct fetch *f, struct fetch_piece *p, struct error *er
     struct error malformed;
     int r = -EBADMSG;
 
-    if (p->filled == c->ref.length)
-        r = store_decode(c->kind, c->level, &c->ref, p->stored, &d, &malformed);
+    if (p->filled == p->ref.length)
+        r = store_decode(c->kind, c->level, &p->ref, p->stored, &d, &malformed);
     else
-        error_set(&malformed, EBADMSG, "bytes %u to %u are not in it", c->ref.offset, c->ref.offset + c->ref.length);
+        error_set(&malformed, EBADMSG, "bytes %u to %u are not in it", p->ref.offset, p->ref.offset + p->ref.length);
     if (r == -EBADMSG) {
         atomic_fetch_add(&f->version->store->wrong, 1);
         error_set(error, EBADMSG, "%s", malformed.text);
@@ -209,10 +210,10 @@ static void end_fetch(struct fetch *f, int result, const struct error *why)
         struct error error;
         if (p->done)
             continue;
-        if (result != -EBADMSG && p->stored && p->filled == p->chunk->ref.length && judge_piece(f, p, &error))
+        if (result != -EBADMSG && p->stored && p->filled == p->ref.length && judge_piece(f, p, &error))
             continue;
         int r = result < 0 ? result : -EBADMSG;
-        error_set(&error, -r, "chunk %s: %s", sha256_to_hex(&p->chunk->ref.name, chunk),
+        error_set(&error, -r, "chunk %s: %s", sha256_to_hex(&p->ref.name, chunk),
                   why && why->text[0] ? why->text : strerror(-r));
         if (r == -EBADMSG)
             log_warning("%s", error.text);

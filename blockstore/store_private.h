@@ -125,7 +125,8 @@ int store_check_reference(enum chunk_kind kind, const struct chunk_reference *re
 
 // One request: chunks of one pack, in the order of their offsets.
 struct fetch_piece {
-    struct store_chunk *chunk;
+    struct store_chunk *chunk; // until it is done
+    struct chunk_reference ref;
     unsigned char *stored;
     uint32_t filled;
     bool done; // published or failed
