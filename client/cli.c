@@ -84,7 +84,7 @@ int cli_parse(int argc, char **argv, const struct option *options, unsigned mini
         }
         if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
             const struct verb *v = find_verb(verb);
-            printf("usage: rondo %s %s\n\n%s\n\nThe manual: man rondo-%s\n", verb, v->form, v->summary, verb);
+            printf("usage: rondo %s %s\n\n%s\n\nThe manual: man rondo\n", verb, v->form, v->summary);
             return -1;
         }
         const struct option *o = options;
