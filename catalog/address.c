@@ -246,6 +246,20 @@ static int append_segments(struct slice path, char site[static CATALOG_URL_SIZE]
     return 0;
 }
 
+// Without one of these beginnings, what looks like host:port or like options in a name is not taken for a directory.
+static bool is_plainly_directory(struct slice s)
+{
+    return s.at[0] == '/' || slice_starts(s, "./") || slice_starts(s, "../");
+}
+
+static bool has_any(struct slice s, const char *signs)
+{
+    for (; *signs; signs++)
+        if (memchr(s.at, *signs, s.length))
+            return true;
+    return false;
+}
+
 static int parse_directory(struct slice text, const char *base_folder, char ret_site[static CATALOG_URL_SIZE],
                            struct error *error)
 {
@@ -259,6 +273,8 @@ static int parse_directory(struct slice text, const char *base_folder, char ret_
         return error_set(error, EINVAL, "it holds control, invisible or malformed characters");
     if (memmem(text.at, text.length, "://", 3))
         return error_set(error, EINVAL, "a site is http://…, https://… or a directory, and nothing else");
+    if (!is_plainly_directory(text) && has_any(text, ":#?@ "))
+        return error_set(error, EINVAL, "write http:// before a host, or ./ before a directory");
     int r = 0;
     if (text.at[0] != '/')
         r = append_segments(slice_of(base_folder), site, &length);
@@ -294,12 +310,7 @@ int address_parse_site(const char *text, const char *base_folder, char ret_site[
                        struct error *error)
 {
     static const char what[] = "the address of a site (http://…, https://… or a directory)";
-    struct slice s = slice_of(text);
-    int r;
-    if (!memchr(text, '/', s.length) && memchr(text, ':', s.length)) // host:port, most likely
-        r = error_set(error, EINVAL, "write http:// before a host, or ./ before a directory");
-    else
-        r = parse_site(s, base_folder, ret_site, error);
+    int r = parse_site(slice_of(text), base_folder, ret_site, error);
     return r < 0 ? complain(error, r, text, what) : 0;
 }
 

@@ -22,9 +22,9 @@ struct address {
 //
 // One site has one text, since what is known of a site is kept under it: URLs get scheme and host in lower case and
 // lose a default port; directories lose "//", "." and ".." (by their text: symbolic links are not asked). URLs have no
-// query and no fragment but the key, no empty, "." or ".." segment, and no percent-encoded control character, ".", "/",
-// "\" or
-// "%".
+// query and no fragment but the key, no empty, "." or ".." segment, and no percent-encoded control character, dot,
+// slash, backslash or percent sign. A directory that does not begin with /, ./ or ../ holds none of ":#?@" and spaces:
+// it is more likely a URL without its scheme.
 int address_parse(const char *text, const char *default_site, const char *base_folder, struct address *ret,
                   struct error *error);
 // A site alone: a URL or a directory; the "/" at its end may be missing.
