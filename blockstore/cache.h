@@ -73,6 +73,8 @@ void cache_put_object(struct cache *c, const struct sha256 *name, const void *by
 int cache_pin(struct cache *c, const struct sha256 *manifest, const struct sha256 *objects, size_t count,
               struct error *error);
 int cache_unpin(struct cache *c, const struct sha256 *manifest, struct error *error); // -ENOENT if it was not pinned
+// Calls `each` for every pinned version, in no order; its non-zero return ends the walk and is returned.
+int cache_walk_pins(struct cache *c, int (*each)(void *context, const struct sha256 *manifest), void *context);
 bool cache_is_pinned(struct cache *c, const struct sha256 *manifest);
 
 struct cache_usage {

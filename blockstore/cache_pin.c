@@ -90,6 +90,24 @@ bool cache_is_pinned(struct cache *c, const struct sha256 *manifest)
            S_ISREG(st.st_mode);
 }
 
+int cache_walk_pins(struct cache *c, int (*each)(void *context, const struct sha256 *manifest), void *context)
+{
+    struct sha256 manifest;
+    int fd = c->pins < 0 ? -ENOENT : io_open(c->pins, ".", O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    DIR *d CLEANUP_CLOSEDIR = fdopendir(fd);
+    if (!d) {
+        close(fd);
+        return -ENOMEM;
+    }
+    int r = 0;
+    for (struct dirent *entry; r == 0 && (errno = 0, entry = readdir(d));)
+        if (sha256_from_hex(entry->d_name, strlen(entry->d_name), &manifest))
+            r = each(context, &manifest);
+    return r != 0 ? r : -errno;
+}
+
 // --- for eviction --------------------------------------------------------------------------------------------------
 
 static int add_name(struct buf *names, const struct sha256 *name)

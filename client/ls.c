@@ -1,5 +1,7 @@
-// rondo ls [SITE]: the images that a site offers, each version a line, newest first.
+// rondo ls [SITE]: the images that a site offers, each version a line, newest first; without a site, the versions that were
+// pulled.
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "client/cli.h"
 #include "client/json.h"
 #include "client/resolve.h"
@@ -78,6 +80,51 @@ static int list(struct store *store, const char *site, const struct resolve_opti
     return r < 0 ? error_set(error, -r, "out of memory") : 0;
 }
 
+struct pulled {
+    struct store *store;
+    bool json;
+    unsigned count;
+};
+
+static int list_pulled(void *context, const struct sha256 *manifest)
+{
+    struct pulled *p = context;
+    struct version *v;
+    struct error error = {.text = ""};
+    char hex[SHA256_HEX_SIZE];
+    struct catalog_image image = {.manifest = *manifest};
+    int r = version_open(p->store, manifest, NULL, 0, &v, &error);
+    if (r < 0) {
+        log_warning("pulled version %.12s…: %s", sha256_to_hex(manifest, hex), error.text);
+        return 0;
+    }
+    const struct manifest *m = version_manifest(v);
+    snprintf(image.name, sizeof(image.name), "%s", m->name);
+    snprintf(image.version, sizeof(image.version), "%s", m->version);
+    image.serial = m->serial;
+    if (p->json)
+        r = print_json(&image, "", true, p->count == 0);
+    else
+        printf("%-24s %-16s %-8llu %s\n", image.name, image.version, (unsigned long long)image.serial,
+               sha256_to_hex(manifest, hex));
+    p->count++;
+    version_close(v);
+    return r;
+}
+
+static int list_all_pulled(struct store *store, bool json, struct error *error)
+{
+    struct pulled p = {.store = store, .json = json};
+    if (json)
+        fputs("[", stdout);
+    else
+        printf("%-24s %-16s %-8s %s\n", "NAME", "VERSION", "SERIAL", "MANIFEST");
+    int r = cache_walk_pins(store_cache(store), list_pulled, &p);
+    if (json)
+        fputs(p.count ? "\n]\n" : "]\n", stdout);
+    return r < 0 ? error_set(error, -r, "cannot list what was pulled: %s", strerror(-r)) : 0;
+}
+
 int verb_ls(int argc, char **argv)
 {
     bool json = false;
@@ -97,17 +144,13 @@ int verb_ls(int argc, char **argv)
     r = configuration_read(&configuration, &error);
     if (r < 0)
         return cli_fail(r, &error);
-    const char *wanted = operands ? argv[1] : getenv("RONDO_SITE");
-    if (!wanted || !*wanted)
-        wanted = configuration.site;
-    if (!*wanted)
-        return cli_usage("ls", "which site? There is no default one (RONDO_SITE, or site in the configuration)");
-    r = address_parse_site(wanted, folder ? folder : "/", site, &error);
+    if (operands)
+        r = address_parse_site(argv[1], folder ? folder : "/", site, &error);
     if (r == 0)
         r = resolve_open_store(&configuration, &store, &error);
     if (r < 0)
         return cli_fail(r, &error);
-    r = list(store, site, &resolve, json, &error);
+    r = operands ? list(store, site, &resolve, json, &error) : list_all_pulled(store, json, &error);
     store_free(store);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

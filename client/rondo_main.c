@@ -18,7 +18,7 @@ const struct verb verbs[] = {
     {"stop", verb_stop, "NAME [--timeout SECONDS]", "Shut a machine down; after the time-out, switch it off."},
     {"rm", verb_rm, "NAME", "Remove a stopped machine and what it wrote."},
     {"pull", verb_pull, "IMAGE [--require-pin]", "Fetch a whole version, so that it runs without a network."},
-    {"ls", verb_ls, "[SITE] [--json]", "List a site's images, or those that were pulled."},
+    {"ls", verb_ls, "[SITE] [--json]", "List a site's images; without a site, what was pulled."},
     {"inspect", verb_inspect, "IMAGE|NAME [--json]", "Show what a version or a machine consists of."},
     {"mount", verb_mount, "IMAGE DIR [--offline] [--require-pin]", "Show a version's members as read-only files."},
     {"umount", verb_umount, "DIR", "End a mount."},
