@@ -27,6 +27,7 @@ struct bad_server {
     bool missing;       // 404
     atomic_uint lies;   // so many answers have one bit flipped
     atomic_uint silent; // so many requests get no answer until the test ends
+    atomic_uint slow;   // so many get two bytes a second
     const char *retry_after;
 };
 
@@ -46,6 +47,12 @@ static bool misbehave(struct tiny_request *q, void *context)
     if (take_one(&b->silent)) {
         char byte;
         recv(q->fd, &byte, 1, 0);
+        return false;
+    }
+    if (take_one(&b->slow)) {
+        tiny_text(q->fd, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+        for (unsigned i = 0; !atomic_load(&q->server->stopping) && send(q->fd, file + i, 1, MSG_NOSIGNAL) == 1; i++)
+            usleep(500000);
         return false;
     }
     if (take_one(&b->fail)) {
@@ -327,7 +334,7 @@ static void slow_source_gives_way_to_the_next(void **state)
     struct world w;
     struct got g;
     open_world(&w, 2);
-    w.bad[0].silent = 100;
+    w.bad[0].slow = 100;
     uint64_t before = io_monotonic_ns();
     assert_int_equal(fetch_one(&w, &g, 30), 0);
     uint64_t took = io_monotonic_ns() - before;
