@@ -118,9 +118,9 @@ static int read_file(struct source *s, struct source_request *r)
         return 0;
     }
     uint64_t size = (uint64_t)st.st_size;
-    if (r->length && r->offset + r->length > size)
-        return transport_fail(s, r, EBADMSG, "the file there ends before byte %llu",
-                              (unsigned long long)(r->offset + r->length));
+    unsigned long long end = r->offset + r->length;
+    if (r->length && end > size)
+        return transport_fail(s, r, EBADMSG, "the file there ends before byte %llu", end);
     if (!r->length && size > r->maximum)
         return transport_fail(s, r, EBADMSG, "it has %llu bytes, where at most %llu can be right",
                               (unsigned long long)size, (unsigned long long)r->maximum);

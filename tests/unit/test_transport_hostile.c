@@ -192,8 +192,7 @@ static bool redirect(struct tiny_request *q, void *context)
 {
     unsigned hops = *(unsigned *)context;
     unsigned at = 0;
-    sscanf(q->path, "/hop%u", &at);
-    if (at >= hops)
+    if (sscanf(q->path, "/hop%u", &at) == 1 && at >= hops)
         return tiny_serve(q, file, FILE_SIZE);
     char fields[128];
     snprintf(fields, sizeof(fields), "Location: /hop%u\r\n", at + 1);
