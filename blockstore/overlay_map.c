@@ -69,7 +69,7 @@ static uint64_t offset_of(uint64_t number)
 
 static unsigned bits_at(const unsigned char *bits, uint64_t index)
 {
-    return bits[index / 4] >> (index % 4 * 2) & 3u;
+    return (unsigned)bits[index / 4] >> (index % 4 * 2) & 3u;
 }
 
 // Invariant 3.
