@@ -303,6 +303,14 @@ int trust_save_catalog(struct trust *t, const char *site, const void *bytes, siz
     return r < 0 ? r : trust_db_commit(&x, error);
 }
 
+int trust_forget_checks(struct trust *t, const struct key_public *key, struct error *error)
+{
+    return trust_db_run(t, error,
+                        "UPDATE contacts SET checked = max(checked - 86400, 0) WHERE address IN (SELECT address FROM "
+                        "site WHERE key = ?)",
+                        "b", key->bytes, sizeof key->bytes);
+}
+
 int trust_list(struct trust *t, int (*each)(void *context, const char *site, const struct key_public *key, bool pinned),
                void *context, struct error *error)
 {

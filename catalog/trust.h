@@ -60,6 +60,9 @@ int trust_load_catalog(struct trust *t, const char *site, void **ret_bytes, size
 int trust_save_catalog(struct trust *t, const char *site, const void *bytes, size_t n, const char *etag,
                        int64_t checked, struct error *error);
 
+// The catalogs of this key were changed by ourselves: those stored here count as checked a day earlier than they were.
+int trust_forget_checks(struct trust *t, const struct key_public *key, struct error *error);
+
 // For `trust ls|add|rm` and messages. A negative return of `each` ends the list and is returned. trust_add:
 // -EKEYREJECTED if another key is remembered. trust_remove: -ENOENT if there is none; numbers and serials seen of the
 // key stay known.

@@ -33,6 +33,14 @@ static void put_number(struct report *p, const char *key, unsigned long long num
         p->failed = json_append_number(&p->object, key, number);
 }
 
+static void put_yes_or_no(struct report *p, const char *key, bool yes)
+{
+    if (!p->json)
+        printf("%-18s %s\n", key, yes ? "yes" : "no");
+    else if (p->failed == 0)
+        p->failed = json_append_bool(&p->object, key, yes);
+}
+
 static int end_report(struct report *p, struct error *error)
 {
     if (p->json && p->failed == 0)
@@ -85,8 +93,8 @@ static int inspect_image(struct report *p, struct store *store, const struct con
     put_text(p, "created", text_format_time(m->created, date));
     put_text(p, "publisher", key_to_text(&publisher, key));
     put_text(p, "site", resolved.address.site);
-    put_text(p, "fresh", resolved.fresh ? "yes" : "no");
-    put_text(p, "pulled", cache_is_pinned(store_cache(store), &resolved.manifest) ? "yes" : "no");
+    put_yes_or_no(p, "fresh", resolved.fresh);
+    put_yes_or_no(p, "pulled", cache_is_pinned(store_cache(store), &resolved.manifest));
     put_text(p, "title", m->title);
     put_text(p, "summary", m->summary);
     put_text(p, "homepage", m->homepage);
@@ -172,7 +180,11 @@ int verb_inspect(int argc, char **argv)
     struct report report = {.object = BUF_WITH_MAXIMUM(256u << 10)};
     struct resolve_options resolve = {.offline = false};
     const struct option options[] = {
-        {"json", OPTION_FLAG, &report.json}, {"offline", OPTION_FLAG, &resolve.offline}, {NULL, OPTION_FLAG, NULL}};
+        {"json", OPTION_FLAG, &report.json},
+        {"offline", OPTION_FLAG, &resolve.offline},
+        {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
+        {"require-pin", OPTION_FLAG, &resolve.require_pin},
+        {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
     if (r != 0)

@@ -78,3 +78,9 @@ int json_append_number(struct buf *b, const char *key, unsigned long long number
     int r = append_key(b, key);
     return r == 0 ? buf_append_format(b, "%llu", number) : r;
 }
+
+int json_append_bool(struct buf *b, const char *key, bool value)
+{
+    int r = append_key(b, key);
+    return r == 0 ? buf_append_format(b, "%s", value ? "true" : "false") : r;
+}

@@ -49,12 +49,12 @@ static int print_json(const struct catalog_image *image, const char *tags, bool 
     return r;
 }
 
-static int list(struct store *store, const char *site, const struct resolve_options *options, bool json,
-                struct error *error)
+static int list(struct store *store, const struct configuration *configuration, const char *site,
+                const struct resolve_options *options, bool json, struct error *error)
 {
     struct catalog c;
     bool fresh;
-    int r = resolve_catalog(store, site, NULL, options, &c, &fresh, error);
+    int r = resolve_catalog(store, configuration, site, options, &c, &fresh, error);
     if (r < 0)
         return r;
     if (c.image_count)
@@ -130,7 +130,11 @@ int verb_ls(int argc, char **argv)
     bool json = false;
     struct resolve_options resolve = {.offline = false};
     const struct option options[] = {
-        {"json", OPTION_FLAG, &json}, {"offline", OPTION_FLAG, &resolve.offline}, {NULL, OPTION_FLAG, NULL}};
+        {"json", OPTION_FLAG, &json},
+        {"offline", OPTION_FLAG, &resolve.offline},
+        {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
+        {"require-pin", OPTION_FLAG, &resolve.require_pin},
+        {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 1, &operands);
     if (r != 0)
@@ -150,7 +154,7 @@ int verb_ls(int argc, char **argv)
         r = resolve_open_store(&configuration, &store, &error);
     if (r < 0)
         return cli_fail(r, &error);
-    r = operands ? list(store, site, &resolve, json, &error) : list_all_pulled(store, json, &error);
+    r = operands ? list(store, &configuration, site, &resolve, json, &error) : list_all_pulled(store, json, &error);
     store_free(store);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

@@ -23,6 +23,8 @@
 struct publication {
     const char *name, *version, *site, *tag, *parent, *key_path, *site_key_path, *expires_text;
     const char *files[3]; // disk, kernel, initrd
+    int file_fds[3];
+    struct option_list mirrors;
     const char *title, *summary, *homepage, *licence, *os, *cmdline, *ready;
     uint64_t memory, level;
 
@@ -56,6 +58,23 @@ static int read_keys(struct publication *p, struct error *error)
     return r;
 }
 
+// What would make the catalog refuse the new lines; asked before the long work.
+static int check_names(const struct publication *p, const struct catalog *c, struct error *error)
+{
+    for (unsigned i = 0; i < c->image_count; i++) {
+        if (strcmp(c->images[i].name, p->name) != 0)
+            continue;
+        if (strcmp(c->images[i].version, p->version) == 0)
+            return error_set(error, EEXIST, "%s %s is published already; choose another --version", p->name, p->version);
+        if (p->tag && strcmp(c->images[i].version, p->tag) == 0)
+            return error_set(error, EINVAL, "%s is a version of %s; choose another --tag", p->tag, p->name);
+    }
+    for (unsigned i = 0; i < c->tag_count; i++)
+        if (strcmp(c->tags[i].name, p->name) == 0 && strcmp(c->tags[i].tag, p->version) == 0)
+            return error_set(error, EINVAL, "%s is a tag of %s; choose another --version", p->version, p->name);
+    return 0;
+}
+
 // The catalog as it will be, up to the new version's own lines: may this key publish this name here?
 static int prepare_catalog(struct publication *p, struct error *error)
 {
@@ -74,12 +93,14 @@ static int prepare_catalog(struct publication *p, struct error *error)
     if (!key_equal(&site_public, &c->site_key))
         return error_set(error, EKEYREJECTED, "the key of %s is %s; give its file with --site-key", p->site,
                          key_to_text(&c->site_key, text));
-    for (unsigned i = 0; i < c->image_count; i++)
-        if (strcmp(c->images[i].name, p->name) == 0 && strcmp(c->images[i].version, p->version) == 0)
-            return error_set(error, EEXIST, "%s %s is published already; choose another --version", p->name, p->version);
-    if (!catalog_allows(c, &public, p->name))
-        return catalog_add_key(c, &public, p->name, error); // the site's owner signs for this
-    return 0;
+    r = check_names(p, c, error);
+    if (r == 0 && !catalog_allows(c, &public, p->name)) {
+        r = catalog_add_key(c, &public, p->name, error); // the site's owner signs for this
+        if (r == 0 && !catalog_allows(c, &public, p->name))
+            r = error_set(error, EKEYREJECTED, "the key %s is revoked in %s; publish with another --key",
+                          key_to_text(&public, text), p->site);
+    }
+    return r < 0 ? r : publisher_set_mirrors(c, &p->mirrors, error);
 }
 
 // The manifest of a version that this site's own catalog lists.
@@ -188,16 +209,30 @@ static int fill_manifest(struct publication *p, struct error *error)
     return r;
 }
 
+// Before the long work, and before anything is made. O_NONBLOCK: a pipe is refused later, and must not be waited for here.
+static int open_files(struct publication *p, struct error *error)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(member_names); i++) {
+        if (!p->files[i])
+            continue;
+        // A symbolic link is the user's own choice.
+        p->file_fds[i] = open(p->files[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        struct stat s;
+        if (p->file_fds[i] < 0 || fstat(p->file_fds[i], &s) < 0)
+            return error_set(error, errno, "cannot read %s: %s", p->files[i], strerror(errno));
+        if (!S_ISREG(s.st_mode) && !S_ISBLK(s.st_mode))
+            return error_set(error, EINVAL, "%s is neither a file nor a block device", p->files[i]);
+    }
+    return 0;
+}
+
 static int add_members(struct publication *p, struct writer_counts *ret, struct error *error)
 {
     int r = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(member_names) && r == 0; i++) {
         if (!p->files[i])
             continue;
-        CLEANUP_CLOSE int fd = open(p->files[i], O_RDONLY | O_CLOEXEC); // a symbolic link is the user's own choice
-        if (fd < 0)
-            return error_set(error, errno, "cannot read %s: %s", p->files[i], strerror(errno));
-        r = writer_add_member(p->writer, member_names[i], fd, &p->manifest->members[p->manifest->member_count++], error);
+        r = writer_add_member(p->writer, member_names[i], p->file_fds[i], &p->manifest->members[p->manifest->member_count++], error);
         if (r < 0)
             error_prefix(error, r, "%s", p->files[i]);
     }
@@ -238,6 +273,8 @@ static int publish(struct publication *p, struct error *error)
     if (r == 0)
         r = fill_manifest(p, error);
     if (r == 0)
+        r = open_files(p, error);
+    if (r == 0)
         r = writer_open(&options, &p->writer, error);
     if (r == 0)
         r = prepare_catalog(p, error);
@@ -270,6 +307,10 @@ static int check_options(const struct publication *p)
         return cli_usage("publish", "--name \"%s\": a-z, 0-9, dot, dash, underscore; 64 at most", p->name);
     if (!text_is_version_name(slice_of(p->version)))
         return cli_usage("publish", "--version \"%s\": letters, digits, dot, dash, underscore, plus", p->version);
+    if (strcmp(p->version, "latest") == 0)
+        return cli_usage("publish", "--version latest: that is the tag of the newest version");
+    if (p->tag && strcmp(p->tag, p->version) == 0)
+        return cli_usage("publish", "--tag and --version are the same");
     if (p->tag && !text_is_version_name(slice_of(p->tag)))
         return cli_usage("publish", "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
     if (strstr(p->site, "://"))
@@ -285,7 +326,7 @@ static int check_options(const struct publication *p)
 
 int verb_publish(int argc, char **argv)
 {
-    struct publication p = {.expires = CATALOG_EXPIRES_DEFAULT};
+    struct publication p = {.expires = CATALOG_EXPIRES_DEFAULT, .file_fds = {-1, -1, -1}};
     const struct option options[] = {
         {"name", OPTION_TEXT, &p.name},         {"version", OPTION_TEXT, &p.version},
         {"disk", OPTION_TEXT, &p.files[0]},     {"kernel", OPTION_TEXT, &p.files[1]},
@@ -297,7 +338,7 @@ int verb_publish(int argc, char **argv)
         {"key", OPTION_TEXT, &p.key_path},      {"site-key", OPTION_TEXT, &p.site_key_path},
         {"to", OPTION_TEXT, &p.site},           {"tag", OPTION_TEXT, &p.tag},
         {"expires", OPTION_TEXT, &p.expires_text}, {"level", OPTION_NUMBER, &p.level},
-        {NULL, OPTION_FLAG, NULL},
+        {"mirror", OPTION_LIST, &p.mirrors},     {NULL, OPTION_FLAG, NULL},
     };
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 0, &operands);
@@ -313,6 +354,9 @@ int verb_publish(int argc, char **argv)
     r = publish(&p, &error);
     if (p.writer)
         writer_close(p.writer);
+    for (unsigned i = 0; i < ARRAY_SIZE(p.file_fds); i++)
+        if (p.file_fds[i] >= 0)
+            close(p.file_fds[i]);
     catalog_free(&p.catalog);
     if (p.site_key && p.site_key != p.key)
         key_free(&p.site_key);

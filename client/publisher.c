@@ -2,12 +2,13 @@
 #include "client/publisher.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/path.h"
+#include "catalog/address.h"
 #include "catalog/signed.h"
-#include <ctype.h>
+#include "catalog/trust.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/banned.h"
 
@@ -60,25 +61,61 @@ int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *er
 
 int publisher_new_catalog(const char *path, const struct key_public *site_key, struct catalog *ret, struct error *error)
 {
-    struct catalog c = {.number = 0};
+    char name[CATALOG_NAME_SIZE];
     size_t end = strlen(path), n = 0;
     while (end > 1 && path[end - 1] == '/')
         end--;
     size_t start = end;
     while (start > 0 && path[start - 1] != '/')
         start--;
-    for (size_t i = start; i < end && n < sizeof(c.site) - 1; i++) {
-        unsigned char byte = (unsigned char)tolower((unsigned char)path[i]);
-        if (isalnum(byte) || (n > 0 && (byte == '.' || byte == '-' || byte == '_')))
-            c.site[n++] = (char)byte;
+    for (size_t i = start; i < end && n < sizeof(name) - 1; i++) {
+        unsigned char byte = (unsigned char)path[i];
+        if (byte >= 'A' && byte <= 'Z')
+            byte = (unsigned char)(byte - 'A' + 'a');
+        if ((byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') ||
+            (n > 0 && (byte == '.' || byte == '-' || byte == '_')))
+            name[n++] = (char)byte;
     }
-    if (n == 0)
-        snprintf(c.site, sizeof(c.site), "site");
-    c.site_key = *site_key;
-    if (getrandom(c.id, sizeof(c.id), 0) != (ssize_t)sizeof(c.id))
-        return error_set(error, EIO, "no random numbers");
-    *ret = c;
+    name[n] = '\0';
+    return catalog_start(ret, n ? name : "site", site_key, error);
+}
+
+int publisher_set_mirrors(struct catalog *c, const struct option_list *urls, struct error *error)
+{
+    if (urls->count == 0)
+        return 0;
+    bool none = urls->count == 1 && strcmp(urls->values[0], "none") == 0;
+    unsigned count = none ? 0 : urls->count;
+    if (count > CATALOG_MIRRORS_MAXIMUM)
+        return error_set(error, EINVAL, "a site has at most %u mirrors", CATALOG_MIRRORS_MAXIMUM);
+    CLEANUP_FREE char(*mirrors)[CATALOG_URL_SIZE] = calloc(count ? count : 1, sizeof(*mirrors));
+    if (!mirrors)
+        return error_set(error, ENOMEM, "out of memory");
+    for (unsigned i = 0; i < count; i++) {
+        int r = address_parse_url(slice_of(urls->values[i]), mirrors[i], error);
+        if (r < 0)
+            return error_prefix(error, r, "--mirror");
+        for (unsigned earlier = 0; earlier < i; earlier++)
+            if (strcmp(mirrors[earlier], mirrors[i]) == 0)
+                return error_set(error, EINVAL, "--mirror: %s is there twice", mirrors[i]);
+    }
+    free(c->mirrors);
+    c->mirrors = TAKE_PTR(mirrors);
+    c->mirror_count = count;
     return 0;
+}
+
+// Whoever published wants to see it at once, whatever their client knows of the site's catalog from a moment ago. It is
+// only a convenience, so that no failure matters; and a publisher who is no client gets no trust database from it.
+static void expect_change(const struct key_public *site_key)
+{
+    char home[PATH_TEXT_SIZE], path[PATH_TEXT_SIZE];
+    struct trust *trust;
+    if (path_find(PATH_HOME, home, NULL) < 0 || path_format(path, sizeof(path), "%s/trust.db", home) < 0 ||
+        access(path, F_OK) < 0 || trust_open(home, &trust, NULL) < 0)
+        return;
+    trust_forget_checks(trust, site_key, NULL);
+    trust_close(trust);
 }
 
 static int store_shard(void *context, const void *bytes, size_t n, struct sha256 *ret)
@@ -97,14 +134,16 @@ int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_s
                          key_to_text(&c->site_key, key));
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
     struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
-    int64_t now = io_realtime_seconds();
-    c->number++;
-    c->issued = now;
-    c->expires = now + expires_seconds;
-    int r = catalog_format(c, store_shard, s, &text, error);
+    int r = catalog_advance(c, io_realtime_seconds(), expires_seconds, error);
+    if (r == 0)
+        r = catalog_format(c, store_shard, s, &text, error);
     if (r == 0)
         r = signed_write(site_key, text.data, text.size, "rondo catalog", &file, error);
-    return r < 0 ? r : site_put_catalog(s, file.data, file.size, error);
+    if (r == 0)
+        r = site_put_catalog(s, file.data, file.size, error);
+    if (r == 0)
+        expect_change(&public);
+    return r;
 }
 
 bool publisher_parse_duration(const char *text, int64_t *ret_seconds)

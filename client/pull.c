@@ -66,8 +66,6 @@ int verb_pull(int argc, char **argv)
         r = resolve_open_store(&configuration, &store, &error);
     if (r < 0)
         return cli_fail(r, &error);
-    if (configuration.require_pin)
-        resolve.require_pin = true;
     r = pull(&configuration, store, argv[1], &resolve, &error);
     store_free(store);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);

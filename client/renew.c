@@ -1,4 +1,5 @@
-// rondo renew: signs a site's catalog anew, with the next number and a later date. Nothing else changes.
+// rondo renew: signs a site's catalog anew, with the next number and a later date; --mirror replaces its mirrors.
+// Nothing else changes. Cut short at any point, the old catalog or the new one stands.
 #include "base/cleanup.h"
 #include "client/cli.h"
 #include "client/passphrase.h"
@@ -7,22 +8,29 @@
 
 #include "base/banned.h"
 
-static int renew(const char *path, const char *key_path, int64_t expires, struct error *error)
+static int renew(const char *path, const char *key_path, int64_t expires, const struct option_list *mirrors,
+                 struct error *error)
 {
     struct key_secret *key CLEANUP(key_free) = NULL;
     struct site *s;
     struct catalog c;
     char date[32];
-    if (access(path, F_OK) < 0)
-        return error_set(error, ENOENT, "there is no site %s", path);
-    int r = key_read_secret(key_path, passphrase_ask, NULL, &key, error);
+    char catalog[PATH_TEXT_SIZE];
+    int r = path_format(catalog, sizeof(catalog), "%s/catalog.rondo", path);
+    if (r < 0)
+        return error_set(error, -r, "the path %s is too long", path);
+    if (access(catalog, F_OK) < 0) // site_open would make one
+        return error_set(error, ENOENT, "%s is no site: it has no catalog.rondo", path);
+    r = key_read_secret(key_path, passphrase_ask, NULL, &key, error);
     if (r == 0)
         r = site_open(path, &s, error);
     if (r < 0)
         return r;
     r = publisher_read_catalog(s, &c, error);
     if (r == 0) {
-        r = publisher_sign_catalog(s, &c, key, expires, error);
+        r = publisher_set_mirrors(&c, mirrors, error);
+        if (r == 0)
+            r = publisher_sign_catalog(s, &c, key, expires, error);
         if (r == 0)
             printf("%s: number %llu, expires %s\n", path, (unsigned long long)c.number, text_format_time(c.expires, date));
         catalog_free(&c);
@@ -35,8 +43,11 @@ int verb_renew(int argc, char **argv)
 {
     const char *key = NULL, *expires_text = NULL;
     int64_t expires = CATALOG_EXPIRES_DEFAULT;
-    const struct option options[] = {
-        {"key", OPTION_TEXT, &key}, {"expires", OPTION_TEXT, &expires_text}, {NULL, OPTION_FLAG, NULL}};
+    struct option_list mirrors = {.count = 0};
+    const struct option options[] = {{"key", OPTION_TEXT, &key},
+                                     {"expires", OPTION_TEXT, &expires_text},
+                                     {"mirror", OPTION_LIST, &mirrors},
+                                     {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
     if (r != 0)
@@ -46,6 +57,7 @@ int verb_renew(int argc, char **argv)
     if (expires_text && !publisher_parse_duration(expires_text, &expires))
         return cli_usage("renew", "--expires takes a time like 90d or 12h, not \"%s\"", expires_text);
     struct error error = {.text = ""};
-    r = renew(argv[1], key, expires, &error);
+    cli_cancel_on_signals();
+    r = renew(argv[1], key, expires, &mirrors, &error);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

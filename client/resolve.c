@@ -155,8 +155,10 @@ static int use_remembered(struct decision *d, const void *bytes, size_t n, struc
     return accept(d, bytes, n, ret, ret_fresh, error);
 }
 
+// A recent catalog serves without asking the site if *may_be_recent, which then stays true. A directory costs nothing to
+// ask.
 static int get_catalog(struct store *store, struct decision *d, const struct resolve_options *options,
-                       const char *wanted_name, struct catalog *ret, bool *ret_fresh, struct error *error)
+                       bool *may_be_recent, struct catalog *ret, bool *ret_fresh, struct error *error)
 {
     CLEANUP_FREE void *known = NULL;
     size_t known_size = 0;
@@ -165,22 +167,14 @@ static int get_catalog(struct store *store, struct decision *d, const struct res
     int r = trust_load_catalog(d->trust, d->site, &known, &known_size, etag, &checked, error);
     if (r < 0 && r != -ENOENT)
         return r;
-    if (options->offline)
+    if (options->offline) {
+        *may_be_recent = false;
         return use_remembered(d, known, known_size, ret, ret_fresh, error);
-    if (known && !options->for_update && d->now >= checked && d->now - checked < RESOLVE_CATALOG_SECONDS) {
-        struct catalog c;
-        bool fresh;
-        r = accept(d, known, known_size, &c, &fresh, NULL);
-        if (r == 0) {
-            const struct catalog_image *image;
-            if (!wanted_name || c.shard_count || catalog_find(&c, wanted_name, NULL, &image, NULL) == 0) {
-                *ret = c;
-                *ret_fresh = fresh;
-                return 0;
-            }
-            catalog_free(&c);
-        }
     }
+    if (known && *may_be_recent && !options->for_update && !address_is_directory(d->site) && d->now >= checked &&
+        d->now - checked < RESOLVE_CATALOG_SECONDS && accept(d, known, known_size, ret, ret_fresh, NULL) == 0)
+        return 0;
+    *may_be_recent = false;
     struct fetched fetched = {.bytes = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
     r = fetch_catalog(store, d->site, known ? etag : NULL, &fetched, error);
     if (error_is_network(r) && known && !options->for_update) {
@@ -202,14 +196,14 @@ static int get_catalog(struct store *store, struct decision *d, const struct res
     return r;
 }
 
-static int begin_decision(struct decision *d, const char *site, const struct key_public *pin,
-                          const struct resolve_options *options, struct error *error)
+static int begin_decision(struct decision *d, const struct configuration *configuration, const char *site,
+                          const struct key_public *pin, const struct resolve_options *options, struct error *error)
 {
     char home[PATH_TEXT_SIZE];
     *d = (struct decision){.site = site, .now = io_realtime_seconds()};
     d->request = (struct trust_request){.site = site,
                                         .pin = pin,
-                                        .require_pin = options->require_pin,
+                                        .require_pin = options->require_pin || configuration->require_pin,
                                         .require_fresh = options->require_fresh,
                                         .for_update = options->for_update,
                                         .now = d->now};
@@ -217,15 +211,16 @@ static int begin_decision(struct decision *d, const char *site, const struct key
     return r < 0 ? r : trust_open(home, &d->trust, error);
 }
 
-int resolve_catalog(struct store *store, const char *site, const struct key_public *pin,
+int resolve_catalog(struct store *store, const struct configuration *configuration, const char *site,
                     const struct resolve_options *options, struct catalog *ret, bool *ret_fresh, struct error *error)
 {
     struct decision d;
     struct catalog c;
-    int r = begin_decision(&d, site, pin, options, error);
+    bool may_be_recent = true;
+    int r = begin_decision(&d, configuration, site, NULL, options, error);
     if (r < 0)
         return r;
-    r = get_catalog(store, &d, options, NULL, &c, ret_fresh, error);
+    r = get_catalog(store, &d, options, &may_be_recent, &c, ret_fresh, error);
     trust_close(d.trust);
     if (r < 0)
         return r;
@@ -242,7 +237,7 @@ static int list_sources(struct resolved *r, const struct catalog *c)
     r->sources = calloc(1 + c->mirror_count, sizeof(*r->sources));
     if (!r->sources)
         return -ENOMEM;
-    for (unsigned i = 0; i < 1 + c->mirror_count; i++) {
+    for (unsigned i = 0; i < 1 + c->mirror_count && i < MIRRORS_MAXIMUM; i++) {
         r->sources[i] = strdup(i == 0 ? r->address.site : c->mirrors[i - 1]);
         if (!r->sources[i])
             return -ENOMEM;
@@ -281,6 +276,9 @@ static int open_manifest(struct store *store, struct resolved *r, const struct c
     struct version *v;
     int code =
         version_open(store, &r->manifest, (const char *const *)r->sources, r->source_count, &v, error);
+    if (code == -ENOENT && r->source_count == 0)
+        return error_set(error, ENETUNREACH, "%s %s is not in the cache; rondo pull %s%s:%s, once there is a network",
+                         image->name, image->version, r->address.site, image->name, image->version);
     if (code < 0)
         return error_prefix(error, code, "%s %s", image->name, image->version);
     code = check_manifest(r, c, image, v, error);
@@ -333,6 +331,30 @@ static int find_image(struct decision *d, struct resolved *r, const struct catal
     return code;
 }
 
+// One pass over the chain. Leaves *r to be freed by the caller, whatever it returns.
+static int resolve_once(struct store *store, struct decision *d, const struct resolve_options *options,
+                        bool *may_be_recent, struct resolved *r, struct error *error)
+{
+    struct catalog c;
+    const struct catalog_image *image = NULL;
+    int code = get_catalog(store, d, options, may_be_recent, &c, &r->fresh, error);
+    if (code < 0)
+        return code;
+    code = load_shards(store, r->address.site, r->address.name, options->offline, &c, error);
+    if (code == 0)
+        code = find_image(d, r, &c, &image, error);
+    if (code == 0) {
+        r->manifest = image->manifest;
+        code = options->offline ? 0 : list_sources(r, &c);
+        if (code < 0)
+            error_set(error, -code, "out of memory");
+    }
+    if (code == 0)
+        code = open_manifest(store, r, &c, image, error);
+    catalog_free(&c);
+    return code;
+}
+
 int resolve_image(struct store *store, const struct configuration *configuration, const char *address,
                   const struct resolve_options *options, struct resolved *ret, struct error *error)
 {
@@ -340,30 +362,22 @@ int resolve_image(struct store *store, const struct configuration *configuration
     const char *site = getenv("RONDO_SITE");
     struct resolved resolved = {.source_count = 0};
     struct decision d;
-    struct catalog c;
-    const struct catalog_image *image = NULL;
+    bool may_be_recent = true;
     if (!site || !*site)
         site = configuration->site[0] ? configuration->site : NULL;
     int r = address_parse(address, site, folder ? folder : "/", &resolved.address, error);
     if (r == 0)
-        r = begin_decision(&d, resolved.address.site, resolved.address.has_key ? &resolved.address.key : NULL, options,
-                           error);
+        r = begin_decision(&d, configuration, resolved.address.site,
+                           resolved.address.has_key ? &resolved.address.key : NULL, options, error);
     if (r < 0)
         return r;
-    r = get_catalog(store, &d, options, resolved.address.name, &c, &resolved.fresh, error);
-    if (r == 0) {
-        r = load_shards(store, resolved.address.site, resolved.address.name, options->offline, &c, error);
-        if (r == 0)
-            r = find_image(&d, &resolved, &c, &image, error);
-        if (r == 0) {
-            resolved.manifest = image->manifest;
-            r = options->offline ? 0 : list_sources(&resolved, &c);
-            if (r < 0)
-                error_set(error, -r, "out of memory");
-        }
-        if (r == 0)
-            r = open_manifest(store, &resolved, &c, image, error);
-        catalog_free(&c);
+    r = resolve_once(store, &d, options, &may_be_recent, &resolved, error);
+    if (r == -ENOENT && may_be_recent) { // it may have been published since the catalog was checked
+        struct address parsed = resolved.address;
+        resolve_free(&resolved);
+        resolved.address = parsed;
+        may_be_recent = false;
+        r = resolve_once(store, &d, options, &may_be_recent, &resolved, error);
     }
     trust_close(d.trust);
     if (r < 0)

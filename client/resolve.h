@@ -3,7 +3,8 @@
 //   address → catalog (from the site, or the remembered one) → signature → trust (key, number, expiry) → image line
 //   → manifest (from cache or sources) → hash, signature, publisher allowed, name, version, serial as the line says
 //
-// A catalog checked within the last RESOLVE_CATALOG_SECONDS is not asked for again, except when the name is missing from it.
+// A catalog checked within the last RESOLVE_CATALOG_SECONDS is not asked for again, except when the wanted version is missing
+// from it, when the site is a directory, or when its owner here has published since (publisher_sign_catalog).
 // Offline, or when the site cannot be reached, the remembered catalog serves: an expired one with one warning.
 #pragma once
 
@@ -17,7 +18,7 @@
 struct resolve_options {
     bool offline;       // no connection attempt at all
     bool require_fresh; // exit 6 unless the catalog has not expired
-    bool require_pin;   // exit 5 at an unpinned first contact
+    bool require_pin;   // exit 5 at an unpinned first contact; so does the configuration's line
     bool for_update;    // asks the site whatever the catalog's age; no falling back to the remembered one
 };
 
@@ -36,7 +37,7 @@ int resolve_image(struct store *store, const struct configuration *configuration
 void resolve_free(struct resolved *r);
 
 // Only the site's catalog (for ls and publish): fetched, verified, trusted. The caller frees with catalog_free.
-int resolve_catalog(struct store *store, const char *site, const struct key_public *pin,
+int resolve_catalog(struct store *store, const struct configuration *configuration, const char *site,
                     const struct resolve_options *options, struct catalog *ret, bool *ret_fresh, struct error *error);
 
 // A store as the client's verbs want it: cache folder made, limits from the configuration.

@@ -239,8 +239,6 @@ static int prepare(struct run *run, struct error *error)
         r = take_existing(run, error);
     if (r < 0)
         return r;
-    if (run->configuration.require_pin)
-        run->require_pin = true;
     struct store *store;
     r = resolve_open_store(&run->configuration, &store, error);
     if (r < 0)
