@@ -73,8 +73,10 @@ static void put(void *array, unsigned *count, const void *element, size_t size,
 
 static int check_shard(const struct catalog *c, const char *name, struct error *error)
 {
+    char shown[CATALOG_NAME_SIZE * 4];
     if (catalog_find_shard(c, name))
-        return error_set(error, EINVAL, "cannot change %s: its part of the catalog was not read", name);
+        return error_set(error, EINVAL, "cannot change %s: its part of the catalog was not read",
+                         text_escape(slice_of(name), shown, sizeof shown));
     return 0;
 }
 

@@ -122,8 +122,10 @@ int catalog_find(const struct catalog *c, const char *name, const char *selector
                  struct error *error)
 {
     const bool any = !selector || !*selector;
+    char shown[CATALOG_NAME_SIZE * 4];
     if (catalog_find_shard(c, name))
-        return error_set(error, EINVAL, "cannot look for %s: its part of the catalog was not read", name);
+        return error_set(error, EINVAL, "cannot look for %s: its part of the catalog was not read",
+                         text_escape(slice_of(name), shown, sizeof shown));
     const struct catalog_image *latest = newest(c, name);
     if (!latest)
         return complain_about_name(c, name, error);

@@ -199,7 +199,7 @@ static const struct list {
     {"image", parse_image, true},    {"tag", parse_tag, true},        {"shard", parse_shard_line, false},
 };
 
-// How many lines begin with `key` and a space.
+// How many lines text_split_line gives the key `key`.
 static size_t count_lines(struct slice text, const char *key)
 {
     const size_t length = strlen(key);
@@ -207,7 +207,7 @@ static size_t count_lines(struct slice text, const char *key)
     while (text.length > 0) {
         const char *newline = memchr(text.at, '\n', text.length);
         const size_t n = newline ? (size_t)(newline - text.at) + 1 : text.length;
-        count += n > length && text.at[length] == ' ' && memcmp(text.at, key, length) == 0;
+        count += n > length && (text.at[length] == ' ' || text.at[length] == '\n') && memcmp(text.at, key, length) == 0;
         text = (struct slice){.at = text.at + n, .length = text.length - n};
     }
     return count;
