@@ -98,10 +98,10 @@ static int load_shard(struct store *store, const char *site, const struct catalo
 static int load_shards(struct store *store, const char *site, const char *name, bool offline, struct catalog *c,
                        struct error *error)
 {
-    unsigned char prefix = name ? sha256_of(name, strlen(name)).bytes[0] : 0;
+    const struct catalog_shard *wanted = name ? catalog_find_shard(c, name) : NULL;
     int r = 0;
     for (unsigned i = 0; i < c->shard_count && r == 0; i++)
-        if (!name || c->shards[i].prefix == prefix) {
+        if (!name || &c->shards[i] == wanted) {
             struct catalog_shard shard = c->shards[i]; // parsing may move the arrays
             r = load_shard(store, site, &shard, offline, c, error);
         }
