@@ -1,0 +1,85 @@
+#!/bin/bash
+# time-limit: 400
+# A small image boots from its URL; its machine is listed, stopped, resumed with what it wrote, and removed.
+. "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/guest.sh"
+need qemu-system-x86_64 jq
+need_fuse
+publish_appliance tiny "$TMPDIR/site"
+serve_site "$TMPDIR/site"
+disk=$(RONDO_TEST_QUIET=1 "$ROOT/tests/images.sh" tiny)/disk
+
+run_rondo run "$url/tiny" --ephemeral --net none --until 'login:' --timeout 120
+status_is 0 "run --until ends with 0 as soon as the console shows it"
+like "$err" "first contact" "the key of the first contact is shown"
+like "$err" "fetched .* in [0-9]+ requests" "the end says what was fetched"
+run_rondo ps --json
+is "$out" "[]" "an ephemeral machine leaves nothing"
+
+run_rondo run "$url/tiny" --ephemeral --net none --until 'never shown' --timeout 3
+status_is 12 "a time-out is exit code 12"
+like "$err" 'did not show "never shown"' "and says what was waited for"
+run_rondo run "$url/tiny" --ephemeral --net none --append "$(guest_command poweroff)" --until 'never shown' --timeout 120
+status_is 1 "a guest that ends before --until is exit code 1"
+run_rondo run "$url/tiny" --ephemeral --net none --append "$(guest_command poweroff)" --timeout 120
+status_is 0 "a guest that powers itself off is exit code 0"
+
+run_rondo run "$url/tiny" --ephemeral --net none --append "ro $(guest_command 'sha256sum /dev/vda; poweroff')" --timeout 120
+status_is 0 "the guest reads its whole disk"
+like "$out" "$(sha256sum <"$disk" | cut -d ' ' -f 1)" "and every byte of it is right"
+
+run_rondo run "$url/tiny" --net none --append "$(guest_command 'echo kept >/root/mark; sync; poweroff')" --timeout 120
+status_is 0 "a machine writes to its disk"
+is "$(machine_state tiny)" stopped "it is listed as stopped"
+run_rondo run "$url/tiny" --net none --append "$(guest_command 'cat /root/mark; poweroff')" --timeout 120
+like "$out" "kept" "run again, it has what it wrote"
+
+run_rondo run "$url/tiny" --detach --net none
+status_is 0 "a detached machine is started"
+is "$out" tiny "its name is printed"
+ok "it is listed as running" wait_until 10 eval '[ "$(machine_state tiny)" = running ]'
+run_rondo run "$url/tiny" --net none
+status_is 10 "a running machine is not started again"
+like "$err" "rondo console tiny" "and the message says how to reach it"
+run_rondo rm tiny
+status_is 10 "a running machine is not removed"
+run_rondo inspect tiny --json
+is "$(jq -r .state <<<"$out")" running "inspect knows the machine"
+like "$(jq -r .run_requests <<<"$out")" '^[0-9]+$' "and counts its requests"
+(sleep 15; printf 'root\n'; sleep 3; printf 'echo mark-$((40 + 2))\n'; sleep 4) | timeout 60 rondo console tiny >"$TMPDIR/console.out" 2>&1
+like "$(tr -d '\r\0' <"$TMPDIR/console.out")" "mark-42" "the console can be typed into"
+is "$(machine_state tiny)" running "leaving the console leaves the machine running"
+run_rondo stop tiny
+status_is 0 "stop ends it"
+is "$(machine_state tiny)" stopped "it is stopped"
+run_rondo stop tiny
+status_is 3 "a stopped machine cannot be stopped"
+run_rondo rm tiny
+status_is 0 "a stopped machine is removed"
+run_rondo rm tiny
+status_is 3 "there it is not any more"
+
+run_rondo run "$url/tiny" --engine kvm
+status_is 9 "--engine kvm says that this version has none"
+run_rondo run "$url/nothing"
+status_is 3 "an unknown image is exit code 3"
+run_rondo run "$url/tiny:7"
+status_is 3 "an unknown version is exit code 3"
+run_rondo run "$url/tiny" --frob
+status_is 2 "an unknown option is exit code 2"
+run_rondo run "$url/tiny" --until '('
+status_is 2 "a bad pattern is exit code 2"
+run_rondo run http://127.0.0.1:1/tiny
+status_is 4 "no server is exit code 4"
+run_rondo ps --json
+is "$out" "[]" "failed commands leave no machine"
+
+rondo run "$url/tiny" --net none >"$TMPDIR/interrupted.out" 2>"$TMPDIR/interrupted.err" &
+running=$!
+wait_until 20 grep -q . "$TMPDIR/interrupted.out"
+kill -INT "$running" 2>/dev/null
+kill -TERM "$running"
+wait "$running"
+is "$?" 11 "a signal switches the machine off: exit code 11"
+is "$(machine_state tiny)" stopped "and its machine is stopped"
+done_testing
