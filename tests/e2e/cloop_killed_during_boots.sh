@@ -1,0 +1,51 @@
+#!/bin/bash
+# time-limit: 900
+# rondo-cloop is killed 20 times while machines boot, reads outstanding among them: every boot completes, with every byte right.
+. "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/guest.sh"
+need qemu-system-x86_64 jq python3
+need_fuse
+publish_appliance tiny "$TMPDIR/site"
+disk=$("$ROOT/tests/images.sh" tiny)/disk
+wanted=$(sha256sum <"$disk" | cut -d ' ' -f 1)
+
+# A slow link, so that reads are outstanding for most of the time.
+serve_site "$TMPDIR/site"
+python3 "$ROOT/tests/bench/relay.py" 0 "$port" 60 60 >"$TMPDIR/relay.port" &
+relay=$!
+at_exit "kill $relay"
+wait_until 10 grep -q . "$TMPDIR/relay.port"
+url=http://127.0.0.1:$(head -n 1 "$TMPDIR/relay.port")
+
+kills=0 outstanding=0 boots=0
+while [ "$kills" -lt 20 ] && [ "$boots" -lt 12 ]; do
+	boots=$((boots + 1))
+	rm -rf "$RONDO_CACHE"
+	rondo run "$url/tiny" --ephemeral --net none --append "ro $(guest_command 'sha256sum /dev/vda; poweroff')" --timeout 240 \
+		>"$TMPDIR/boot.out" 2>"$TMPDIR/boot.err" &
+	machine=$!
+	for _ in 1 2 3 4; do
+		sleep "0.$((RANDOM % 8 + 2))"
+		kill -0 "$machine" 2>/dev/null || break
+		pid=$(cloop_pid | head -n 1)
+		[ -n "$pid" ] || continue
+		# The kernel counts the requests that wait for an answer.
+		connection=$(stat -c %d "$RONDO_RUNTIME/mnt" 2>/dev/null) || connection=
+		waiting=$(cat "/sys/fs/fuse/connections/$connection/waiting" 2>/dev/null || echo 0)
+		kill -KILL "$pid" 2>/dev/null || continue
+		kills=$((kills + 1))
+		[ "$waiting" -eq 0 ] || outstanding=$((outstanding + 1))
+	done
+	wait "$machine"
+	code=$?
+	if [ "$code" -ne 0 ] || ! grep -q "$wanted" "$TMPDIR/boot.out"; then
+		diag_file "$TMPDIR/boot.out"
+		diag_file "$TMPDIR/boot.err"
+		diag_file "$RONDO_RUNTIME/cloop.log"
+	fi
+	is "$code $(grep -c "$wanted" "$TMPDIR/boot.out")" "0 1" "boot $boots completes, and its disk is right"
+done
+diag "$kills kills in $boots boots, $outstanding of them with requests waiting"
+ok "20 kills" test "$kills" -ge 20
+ok "5 of them with requests waiting" test "$outstanding" -ge 5
+done_testing
