@@ -5,7 +5,8 @@
 //       sink     copies what belongs to a wanted chunk into that chunk's own buffer; the bytes between are dropped
 //       verify   hashes and decodes each chunk; right ones are published and cached at once, and stay so even if
 //                another of the same range is wrong, and the range is asked for again elsewhere
-//       end      a chunk that arrived whole before a time-out still counts; what is left fails
+//       restart  a chunk that arrived whole in an attempt that failed is judged too, so a bad link gets on
+//       end      the same for the last attempt, at the deadline; what is left fails
 //
 //   1. Memory of a fetch: the stored bytes of its chunks, never the gaps, nor the rest of a whole pack.
 //   2. A pack that arrives whole goes through a cache_stream, which hashes it and keeps it only if that is right
@@ -15,6 +16,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "blockstore/store_private.h"
+#include <errno.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -43,7 +45,7 @@ struct fetch *store_new_fetch(struct version *v, struct store_chunk *const *chun
     f->pack = chunks[0]->ref.pack;
     f->start = chunks[0]->ref.offset;
     f->whole = whole;
-    f->count = count;
+    f->count = f->left = count;
     store_object_path(&f->pack.name, f->path);
     for (unsigned i = 0; i < count; i++) {
         uint64_t end = (uint64_t)chunks[i]->ref.offset + chunks[i]->ref.length;
@@ -70,16 +72,6 @@ static int allocate_pieces(struct fetch *f)
 }
 
 // --- bytes arrive --------------------------------------------------------------------------------------------------
-
-static void restart(void *context)
-{
-    struct fetch *f = context;
-    f->begun = false;
-    f->passed = 0;
-    for (unsigned i = 0; i < f->count; i++)
-        if (!f->pieces[i].done)
-            f->pieces[i].filled = 0;
-}
 
 // The first bytes of an attempt tell whether the whole pack is coming.
 static int begin(struct fetch *f, uint64_t offset)
@@ -115,6 +107,8 @@ static void copy_overlap(struct fetch_piece *p, uint64_t offset, const unsigned 
 static int sink(void *context, uint64_t offset, const void *bytes, size_t n)
 {
     struct fetch *f = context;
+    if (f->left == 0)
+        return -EALREADY; // an attempt that failed as a whole had all that is wanted
     int r = f->begun ? 0 : begin(f, offset);
     if (r == 0 && f->stream)
         r = cache_stream_add(f->stream, bytes, n);
@@ -140,6 +134,7 @@ static void finish_piece(struct fetch *f, struct fetch_piece *p, int result, str
     const struct chunk_reference *ref = &p->ref;
 
     p->done = true;
+    f->left--;
     if (result == 0)
         atomic_fetch_add(&s->fetched, 1);
     pthread_mutex_lock(&s->mutex);
@@ -169,12 +164,28 @@ static bool judge_piece(struct fetch *f, struct fetch_piece *p, struct error *er
     if (r == -EBADMSG) {
         atomic_fetch_add(&f->version->store->wrong, 1);
         error_set(error, EBADMSG, "%s", malformed.text);
+        p->filled = 0; // not to be judged again
         return false;
     }
     if (r == -EPROTO)
         error_prefix(&malformed, 0, "this version is damaged at its publisher");
     finish_piece(f, p, r == -EPROTO ? -EBADMSG : r, &d, &malformed);
     return true;
+}
+
+// Before each attempt: what the one before delivered whole counts, although it failed; the rest is forgotten.
+static void restart(void *context)
+{
+    struct fetch *f = context;
+    struct error error;
+    f->begun = false;
+    f->passed = 0;
+    for (unsigned i = 0; i < f->count; i++) {
+        struct fetch_piece *p = &f->pieces[i];
+        if (!p->done && p->filled == p->ref.length)
+            judge_piece(f, p, &error);
+        p->filled = 0;
+    }
 }
 
 static int verify(void *context, struct error *error)

@@ -142,6 +142,7 @@ struct fetch {
     struct cache_stream *stream;
     struct fetch_piece *pieces;
     unsigned count, passed; // pieces; those that lie before what was delivered
+    unsigned left;          // pieces that are not done
     char path[80];
     struct fetch *next; // in version.fetches
 };

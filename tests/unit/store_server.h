@@ -77,7 +77,9 @@ static inline bool server_handle(struct tiny_request *q, void *context)
     if (every(number, atomic_load(&s->lie_every)))
         ((unsigned char *)bytes)[first + (last - first) / 2] ^= 4;
     if (every(number, atomic_load(&s->cut_every))) {
-        tiny_text(q->fd, "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n");
+        char head[96];
+        snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
+        tiny_text(q->fd, head);
         tiny_send(q->fd, bytes, n / 2);
         return false;
     }
