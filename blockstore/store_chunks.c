@@ -272,7 +272,7 @@ static void fail_offline(struct request *q)
         adopt(q, i);
         error_set(&error, ENOENT,
                   "chunk %s (of pack %s) is not in the cache, or damaged there, and there is no source to fetch it "
-                  "from: go online, or `rondo pull` the image before going offline; `rondo fsck` checks the cache",
+                  "from: go online, or `rondo pull` the image before going offline",
                   sha256_to_hex(&q->refs[i].name, chunk), sha256_to_hex(&q->refs[i].pack.name, pack));
         store_fail_chunk(q->s, q->chunks[i], -ENOENT, &error);
     }
