@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# What tests of sites share, after lib.sh: `. "$(dirname "$0")/../sites.sh"`.
+#
+#   make_disk FILE MIB [SEED]     a disk of MIB MiB: a third random, a third compressible, the rest zeros, holes and repetitions;
+#                                 the same seed makes the same disk
+#   change_disk FILE OFFSET SIZE  overwrites bytes at random
+#   publish NAME VERSION DISK [OPTION…]   runs rondo publish with $TMPDIR/key (made on first use) to $site; sets what run sets
+#   must_publish …                the same, and ends the test if that fails
+#   site                          $TMPDIR/site, until the test sets it otherwise
+#   check_site DIR                succeeds if everything that the catalog names is there and right: by a script that shares no code
+#                                 with Rondo, and by a pull into an empty cache
+#   forget                        removes the cache and what is known of sites
+#   attack [DIR]                  starts the attack server over DIR ($site): sets $url (ends in /) and $requests (its log)
+#   rules RULE…                   what it does from now on (none: behave); empties the log
+#   requests [REGEX]              prints how many requests of its log match
+#   json KEY                      prints a top-level value of the JSON object in $out
+
+site=$TMPDIR/site
+url='' requests=''
+
+make_disk() {
+	perl -e '
+		my ($file, $mib, $seed) = @ARGV;
+		open(my $f, ">", $file) or die "$file: $!";
+		binmode $f;
+		srand($seed);
+		for my $piece (0 .. $mib * 8 - 1) {           # of 128 KiB
+			my $kind = $piece % 6;
+			my $bytes;
+			if ($kind < 2) {                          # random
+				$bytes = pack("L*", map { int rand 4294967296 } 1 .. 32768);
+			} elsif ($kind < 4) {                     # compressible, each block another
+				$bytes = join "", map { substr(("block $piece $_ of $seed " . int(rand 1e9)) x 300, 0, 4096) } 1 .. 32;
+			} elsif ($kind == 4) {                    # the same block everywhere, and zeros
+				$bytes = (substr("same $seed " x 600, 0, 4096) . "\0" x 4096) x 16;
+			} else {                                  # a hole
+				seek($f, 131072, 1);
+				next;
+			}
+			print $f $bytes;
+		}
+		truncate($f, $mib << 20);
+		close($f) or die "$file: $!";' "$1" "$2" "${3:-1}"
+}
+
+change_disk() {
+	head -c "$3" /dev/urandom | dd of="$1" bs=65536 oflag=seek_bytes seek="$2" conv=notrunc status=none
+}
+
+need_key() {
+	[ -e "$TMPDIR/key" ] || "$BUILD/rondo" key new "$TMPDIR/key" >/dev/null 2>&1 || bail_out "a key can be made"
+}
+
+publish() {
+	local name=$1 version=$2 disk=$3
+	shift 3
+	need_key
+	run_rondo publish --name "$name" --version "$version" --disk "$disk" --key "$TMPDIR/key" --to "$site" "$@"
+}
+
+must_publish() {
+	publish "$@"
+	[ "$status" -eq 0 ] || {
+		diag_file "$TMPDIR/run.err"
+		bail_out "publish $1 $2"
+	}
+}
+
+check_site() {
+	local line
+	python3 "$ROOT/tests/check_site.py" "$1" >"$TMPDIR/check.list" || return 1
+	while read -r line; do
+		RONDO_CACHE=$TMPDIR/check.cache RONDO_HOME=$TMPDIR/check.home "$BUILD/rondo" pull "$(realpath "$1")/$line" || return 1
+	done <"$TMPDIR/check.list"
+	rm -rf "$TMPDIR/check.cache" "$TMPDIR/check.home"
+}
+
+forget() {
+	rm -rf "$RONDO_CACHE" "$RONDO_HOME"
+}
+
+attack() {
+	local folder=${1:-$site} number=${attack_count:=0}
+	attack_count=$((number + 1))
+	requests=$TMPDIR/requests.$number
+	attack_script=$TMPDIR/rules.$number
+	: >"$attack_script"
+	start_process "attack.$number" python3 "$ROOT/tests/hostile/attack_server.py" "$folder" --log "$requests" --script "$attack_script"
+	wait_until 10 grep -q '^ready ' "$TMPDIR/attack.$number.log" || bail_out "the attack server starts"
+	url=http://127.0.0.1:$(awk '{ print $2 }' "$TMPDIR/attack.$number.log")/
+}
+
+rules() {
+	[ $# -eq 0 ] || printf '%s\n' "$@" >"$attack_script.new"
+	[ $# -ne 0 ] || : >"$attack_script.new"
+	mv "$attack_script.new" "$attack_script"
+	: >"$requests"
+}
+
+requests() {
+	[ -e "$requests" ] || {
+		echo 0
+		return
+	}
+	grep -Ec -- "${1:-.}" "$requests" || true
+}
+
+json() {
+	python3 -c 'import json, sys; v = json.load(sys.stdin)[sys.argv[1]]; print(json.dumps(v) if isinstance(v, bool) else v)' "$1" <<<"$out"
+}
