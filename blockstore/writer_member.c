@@ -124,6 +124,7 @@ static int add_new_block(struct writer *w, uint32_t block, const unsigned char *
         return site_write_failed(w->site, error, r, "the block index");
     add_extent(w, block, job->chunk, position);
     w->counts.new_blocks++;
+    w->counts.known_blocks -= w->again; // it was, when the segment was read first
     return job->nblocks == CHUNK_BLOCKS_MAXIMUM ? submit_chunk(w, error) : 0;
 }
 
