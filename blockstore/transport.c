@@ -79,6 +79,7 @@ int source_open(struct transport *t, const char *address, struct source **ret, s
         return error_set(error, ENOMEM, "no memory for a source");
     s->transport = t;
     s->root = -1;
+    s->waiting_last = &s->waiting_first;
     char url[HTTP_ADDRESS_SIZE];
     int r;
     if (http_address_has_scheme(address)) {
@@ -86,6 +87,8 @@ int source_open(struct transport *t, const char *address, struct source **ret, s
         r = http_address_normalize(address, url, error);
         if (r == 0 && !(s->address = strdup(url)))
             r = error_set(error, ENOMEM, "no memory for a source");
+        // The first request to an https site finds out whether the following can share its connection.
+        s->limit = r == 0 && strncmp(url, "https:", 6) == 0 ? 1 : TRANSPORT_HOST_CONNECTIONS;
     } else {
         r = transport_directory_open(s, address, error);
     }

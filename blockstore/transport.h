@@ -16,8 +16,9 @@
 #define TRANSPORT_CONNECT_MS 5000  // TRUST rule 5
 #define TRANSPORT_STALL_SECONDS 10 // less than TRANSPORT_STALL_BYTES a second for this long: give up (TRUST T11)
 #define TRANSPORT_STALL_BYTES 4096
-#define TRANSPORT_REDIRECTS_MAXIMUM 5 // TRUST T09
-#define TRANSPORT_HOST_CONNECTIONS 8
+#define TRANSPORT_REDIRECTS_MAXIMUM 5  // TRUST T09
+#define TRANSPORT_HOST_CONNECTIONS 8   // requests side by side at one source, each on a connection of its own …
+#define TRANSPORT_HOST_STREAMS 32      // … or on one that they share (HTTP/2); the others wait their turn
 #define TRANSPORT_HEADER_BYTES 65536   // of all the header lines of one request's answers
 #define TRANSPORT_RETRY_AFTER_MS 10000 // the longest Retry-After that is honoured
 

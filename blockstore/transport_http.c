@@ -350,7 +350,6 @@ int transport_http_begin(struct source_transfer *tr)
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_QUICK_EXIT, 1L); // a cancelled look-up of a name is left behind, not waited for
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    SET(CURLOPT_PIPEWAIT, strncmp(tr->url, "https://", 8) == 0 ? 1L : 0L); // rather share a connection than open one
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); // a proxy's own answer is not the server's

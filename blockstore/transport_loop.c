@@ -3,7 +3,9 @@
 // 1. `active` and every easy handle belong to this thread. Others hand it transfers through `incoming`, and ask it
 //    to end one by `cancelled`; both under the mutex, followed by a wake-up.
 // 2. The thread sleeps in curl_multi_poll until there is something to do: an idle process wakes for nothing.
-// 3. All signals are blocked here: they are the main program's, and a SIGPIPE of OpenSSL's write() becomes EPIPE.
+// 3. Who may run at one source is decided here, and curl never has to queue: its CURLMOPT_MAX_HOST_CONNECTIONS leaves
+//    waiting requests asleep until their connect time-out now and then (seen with 7.88: 5 s, in one of four runs).
+// 4. All signals are blocked here: they are the main program's, and a SIGPIPE of OpenSSL's write() becomes EPIPE.
 
 #include "blockstore/transport_private.h"
 #include <errno.h>
@@ -24,8 +26,8 @@ static void activate(struct transport *t, struct source_transfer *tr)
     t->active = tr;
 }
 
-// Publishes the result; from here on the transfer is the waiter's.
-static void finish(struct transport *t, struct source_transfer *tr)
+// Ends a transfer that is neither waiting nor running: from here on it is the waiter's, and its source may be gone.
+static void publish(struct transport *t, struct source_transfer *tr)
 {
     struct source_request *r = tr->request;
     if (tr->previous)
@@ -45,35 +47,111 @@ static void finish(struct transport *t, struct source_transfer *tr)
     pthread_mutex_unlock(&t->mutex);
 }
 
-static void cancel(struct transport *t, struct source_transfer *tr)
+static int launch(struct transport *t, struct source_transfer *tr)
 {
-    if (tr->easy)
-        curl_multi_remove_handle(t->multi, tr->easy);
-    tr->request->result = transport_fail(tr->source, tr->request, ECANCELED, "cancelled");
-    finish(t, tr);
-}
-
-static void begin(struct transport *t, struct source_transfer *tr)
-{
-    activate(t, tr);
-    int r = transport_http_begin(tr);
+    int r = tr->easy ? 0 : transport_http_begin(tr); // there is one already if a redirect is followed
     if (r == 0 && curl_multi_add_handle(t->multi, tr->easy) != CURLM_OK)
         r = transport_fail(tr->source, tr->request, ENOMEM, "libcurl took no more requests");
     if (r < 0) {
         tr->request->result = r;
-        finish(t, tr);
+        return r;
     }
+    tr->running = true;
+    tr->source->running++;
+    return 0;
+}
+
+static void halt(struct transport *t, struct source_transfer *tr)
+{
+    curl_multi_remove_handle(t->multi, tr->easy);
+    tr->running = false;
+    tr->source->running--;
+}
+
+static void wait_for_turn(struct source_transfer *tr)
+{
+    tr->next_waiting = NULL;
+    *tr->source->waiting_last = tr;
+    tr->source->waiting_last = &tr->next_waiting;
+}
+
+static void stop_waiting(struct source_transfer *tr)
+{
+    struct source *s = tr->source;
+    struct source_transfer **link = &s->waiting_first;
+    while (*link != tr)
+        link = &(*link)->next_waiting;
+    *link = tr->next_waiting;
+    if (!*link)
+        s->waiting_last = link;
+}
+
+// Starts what may be started. The source is not touched behind its last transfer.
+static void launch_waiting(struct transport *t, struct source *s)
+{
+    bool more = s->waiting_first != NULL;
+    while (more && s->running < s->limit) {
+        struct source_transfer *tr = s->waiting_first;
+        stop_waiting(tr);
+        more = s->waiting_first != NULL;
+        if (launch(t, tr) < 0)
+            publish(t, tr);
+    }
+}
+
+// The source does not answer: those who wait for their turn had better ask another one now.
+static void fail_waiting(struct transport *t, struct source *s)
+{
+    bool more = s->waiting_first != NULL;
+    while (more) {
+        struct source_transfer *tr = s->waiting_first;
+        stop_waiting(tr);
+        more = s->waiting_first != NULL;
+        tr->request->result =
+            transport_fail(s, tr->request, ENETUNREACH, "the server did not answer the requests before this one");
+        publish(t, tr);
+    }
+}
+
+static void cancel(struct transport *t, struct source_transfer *tr)
+{
+    if (tr->running)
+        halt(t, tr);
+    else
+        stop_waiting(tr);
+    launch_waiting(t, tr->source);
+    tr->request->result = transport_fail(tr->source, tr->request, ECANCELED, "cancelled");
+    publish(t, tr);
+}
+
+static void learn_limit(struct source_transfer *tr)
+{
+    long version = 0;
+    curl_easy_getinfo(tr->easy, CURLINFO_HTTP_VERSION, &version);
+    tr->source->limit = version >= CURL_HTTP_VERSION_2_0 ? TRANSPORT_HOST_STREAMS : TRANSPORT_HOST_CONNECTIONS;
 }
 
 static void end(struct transport *t, struct source_transfer *tr, CURLcode code)
 {
-    curl_multi_remove_handle(t->multi, tr->easy);
-    if (transport_http_end(tr, code)) {
-        if (curl_multi_add_handle(t->multi, tr->easy) == CURLM_OK)
-            return;
-        tr->request->result = transport_fail(tr->source, tr->request, ENOMEM, "libcurl took no more requests");
-    }
-    finish(t, tr);
+    halt(t, tr);
+    learn_limit(tr);
+    if (transport_http_end(tr, code) && launch(t, tr) == 0)
+        return;
+    if (code == CURLE_OPERATION_TIMEDOUT || code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
+        fail_waiting(t, tr->source);
+    else
+        launch_waiting(t, tr->source);
+    publish(t, tr);
+}
+
+static struct source_transfer *find_cancelled(struct transport *t, bool any)
+{
+    pthread_mutex_lock(&t->mutex);
+    struct source_transfer *tr = t->active;
+    while (tr && !tr->cancelled && !any)
+        tr = tr->next;
+    pthread_mutex_unlock(&t->mutex);
+    return tr;
 }
 
 // What others asked for since the last time. False when the thread is to end.
@@ -91,16 +169,12 @@ static bool take_orders(struct transport *t)
     while (incoming) {
         struct source_transfer *tr = incoming;
         incoming = tr->next;
-        begin(t, tr);
+        activate(t, tr);
+        wait_for_turn(tr);
+        launch_waiting(t, tr->source);
     }
-    for (struct source_transfer *tr = t->active, *next; tr && (cancels || stopping); tr = next) {
-        next = tr->next;
-        pthread_mutex_lock(&t->mutex);
-        bool over = tr->cancelled || stopping;
-        pthread_mutex_unlock(&t->mutex);
-        if (over)
-            cancel(t, tr);
-    }
+    for (struct source_transfer *tr; (cancels || stopping) && (tr = find_cancelled(t, stopping));)
+        cancel(t, tr);
     return !stopping;
 }
 
@@ -127,7 +201,6 @@ static int start(struct transport *t)
     if (!multi)
         return -ENOMEM;
     curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-    curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)TRANSPORT_HOST_CONNECTIONS);
     curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS);
     t->multi = multi;
     sigset_t all, before;

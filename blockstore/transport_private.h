@@ -19,7 +19,12 @@ struct source {
     char *address; // as messages show it; for HTTP the normal form
     bool remote;
     atomic_bool ignores_ranges;
-    int root;     // the directory's descriptor (O_PATH), or -1
+    // Of a remote source; the transport's thread alone:
+    struct source_transfer *waiting_first, **waiting_last; // in order, for their turn
+    unsigned running;                                      // handed to curl
+    unsigned limit;                                        // of those
+    // Of a directory:
+    int root;     // its descriptor (O_PATH), or -1
     dev_t device; // of the directory: which one it is, whatever its path
     ino_t inode;
 };
@@ -43,7 +48,9 @@ struct transport {
 struct source_transfer {
     struct source *source;
     struct source_request *request;
-    struct source_transfer *next, *previous;
+    struct source_transfer *next, *previous; // in incoming or active
+    struct source_transfer *next_waiting;
+    bool running;   // in the multi handle
     bool over;      // mutex; the thread touches nothing of this or of the request afterwards
     bool cancelled; // mutex
     pthread_cond_t changed;

@@ -67,23 +67,27 @@ static void requests_share_a_connection(void **state)
     close_site(&s);
 }
 
-static void connections_to_a_host_are_bounded(void **state)
+static void connections_to_a_source_are_bounded_and_nobody_is_forgotten(void **state)
 {
     (void)state;
-    enum { MANY = 60 };
+    enum { MANY = 60, ROUNDS = 20 };
     struct site s = open_site(serve, NULL);
     struct got got[MANY];
     struct source_request r[MANY];
-    for (unsigned i = 0; i < MANY; i++) {
-        r[i] = request_of(&got[i], (uint64_t)i * 4096, 4096);
-        source_start(s.source, &r[i]);
-    }
-    for (unsigned i = 0; i < MANY; i++) {
-        source_wait(s.source, &r[i]);
-        assert_int_equal(r[i].result, 0);
-        assert_int_equal(got[i].begin, (uint64_t)i * 4096);
-        assert_int_equal(got[i].bytes, 4096);
-        assert_false(got[i].wrong);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint64_t before = io_monotonic_ns();
+        for (unsigned i = 0; i < MANY; i++) {
+            r[i] = request_of(&got[i], (uint64_t)i * 4096, 4096);
+            source_start(s.source, &r[i]);
+        }
+        for (unsigned i = 0; i < MANY; i++) {
+            source_wait(s.source, &r[i]);
+            assert_int_equal(r[i].result, 0);
+            assert_int_equal(got[i].begin, (uint64_t)i * 4096);
+            assert_int_equal(got[i].bytes, 4096);
+            assert_false(got[i].wrong);
+        }
+        assert_true(io_monotonic_ns() - before < UINT64_C(1000000) * TRANSPORT_CONNECT_MS);
     }
     assert_true(s.server->connections <= TRANSPORT_HOST_CONNECTIONS);
     close_site(&s);
@@ -149,25 +153,22 @@ static void request_can_be_cancelled(void **state)
 static void requests_can_be_cancelled_before_they_are_sent(void **state)
 {
     (void)state;
-    struct tiny_http *server = tiny_http_start(wait_for_stop, NULL);
-    struct transport *t;
-    struct source *s;
-    assert_int_equal(transport_new(&t, NULL), 0);
-    assert_int_equal(source_open(t, server->address, &s, NULL), 0);
-    struct got g[3];
-    struct source_request r[3];
-    for (unsigned i = 0; i < 3; i++) {
+    enum { MANY = 3 * TRANSPORT_HOST_CONNECTIONS };
+    struct site s = open_site(wait_for_stop, NULL);
+    struct got g[MANY];
+    struct source_request r[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
         r[i] = request_of(&g[i], 0, 0);
-        source_start(s, &r[i]);
-        source_cancel(s, &r[i]);
+        source_start(s.source, &r[i]);
     }
-    for (unsigned i = 0; i < 3; i++) {
-        source_wait(s, &r[i]);
+    for (unsigned i = MANY; i-- > 0;) // those that wait for their turn first
+        source_cancel(s.source, &r[i]);
+    for (unsigned i = 0; i < MANY; i++) {
+        source_wait(s.source, &r[i]);
         assert_int_equal(r[i].result, -ECANCELED);
     }
-    source_close(s);
-    transport_free(t);
-    tiny_http_stop(server);
+    assert_true(s.server->connections <= TRANSPORT_HOST_CONNECTIONS);
+    close_site(&s);
 }
 
 static void sink_can_end_a_request(void **state)
@@ -253,7 +254,7 @@ int main(void)
         cmocka_unit_test(whole_file_is_fetched_in_order),
         cmocka_unit_test(whole_file_answers_a_range_and_is_learned),
         cmocka_unit_test(requests_share_a_connection),
-        cmocka_unit_test(connections_to_a_host_are_bounded),
+        cmocka_unit_test(connections_to_a_source_are_bounded_and_nobody_is_forgotten),
         cmocka_unit_test(request_says_what_it_should_and_no_more),
         cmocka_unit_test(request_can_be_cancelled),
         cmocka_unit_test(requests_can_be_cancelled_before_they_are_sent),

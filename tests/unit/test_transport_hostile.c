@@ -2,6 +2,7 @@
 
 #include "tests/unit/transport_fixture.h"
 
+#include "base/io.h"
 #include <errno.h>
 
 #include "base/banned.h"
@@ -218,6 +219,35 @@ static void five_redirects_are_followed_and_no_more(void **state)
     close_site(&s);
 }
 
+static bool wait_for_stop(struct tiny_request *q, void *context)
+{
+    (void)context;
+    char byte;
+    recv(q->fd, &byte, 1, 0);
+    return false;
+}
+
+static void nobody_waits_twice_for_a_silent_server(void **state)
+{
+    (void)state;
+    enum { MANY = 2 * TRANSPORT_HOST_CONNECTIONS };
+    struct site s = open_site(wait_for_stop, NULL);
+    struct got g[MANY];
+    struct source_request r[MANY];
+    uint64_t before = io_monotonic_ns();
+    for (unsigned i = 0; i < MANY; i++) {
+        r[i] = request_of(&g[i], 0, 0);
+        source_start(s.source, &r[i]);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        source_wait(s.source, &r[i]);
+        assert_int_equal(r[i].result, -ENETUNREACH);
+    }
+    assert_true(io_monotonic_ns() - before < UINT64_C(1500000000) * TRANSPORT_STALL_SECONDS);
+    assert_int_equal(s.server->requests, TRANSPORT_HOST_CONNECTIONS);
+    close_site(&s);
+}
+
 int main(void)
 {
     set_up();
@@ -230,6 +260,7 @@ int main(void)
         cmocka_unit_test(endless_data_stops_at_the_maximum),
         cmocka_unit_test(endless_headers_stop),
         cmocka_unit_test(five_redirects_are_followed_and_no_more),
+        cmocka_unit_test(nobody_waits_twice_for_a_silent_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
