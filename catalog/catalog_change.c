@@ -43,16 +43,10 @@ int catalog_advance(struct catalog *c, int64_t now, int64_t lifetime, struct err
     return 0;
 }
 
-// Makes room for one more element.
-static int grow(void *array_pointer, unsigned count, size_t size)
+// The array with room for one more element; NULL if memory is short, and then the array is as it was.
+static void *grow(void *array, unsigned count, size_t size)
 {
-    void *array;
-    memcpy(&array, array_pointer, sizeof array);
-    array = realloc(array, (count + (size_t)1) * size);
-    if (!array)
-        return -ENOMEM;
-    memcpy(array_pointer, &array, sizeof array);
-    return 0;
+    return realloc(array, (count + (size_t)1) * size);
 }
 
 // Puts an element in its place; if an equal one is there it is replaced. There is room.
@@ -114,11 +108,14 @@ int catalog_add_image(struct catalog *c, const struct catalog_image *image, stru
         return error_set(error, EINVAL, "%s is a tag of %s; a version must be called otherwise", image->version,
                          image->name);
     r = make_tag(image->name, "latest", image->version, &latest, error);
-    if (r == 0 && ((r = grow(&c->images, c->image_count, sizeof *c->images)) < 0 ||
-                   (r = grow(&c->tags, c->tag_count, sizeof *c->tags)) < 0))
-        error_set(error, -r, "not enough memory for the catalog");
     if (r < 0)
         return r;
+    struct catalog_image *images = grow(c->images, c->image_count, sizeof *images);
+    c->images = images ? images : c->images;
+    struct catalog_tag *tags = grow(c->tags, c->tag_count, sizeof *tags);
+    c->tags = tags ? tags : c->tags;
+    if (!images || !tags)
+        return error_set(error, ENOMEM, "not enough memory for the catalog");
     put(c->images, &c->image_count, image, sizeof *image, catalog_compare_images);
     put(c->tags, &c->tag_count, &latest, sizeof latest, catalog_compare_tags);
     return 0;
@@ -140,9 +137,10 @@ int catalog_set_tag(struct catalog *c, const char *name, const char *tag, const 
     r = make_tag(name, tag, version, &element, error);
     if (r < 0)
         return r;
-    r = grow(&c->tags, c->tag_count, sizeof *c->tags);
-    if (r < 0)
-        return error_set(error, -r, "not enough memory for the catalog");
+    struct catalog_tag *tags = grow(c->tags, c->tag_count, sizeof *tags);
+    if (!tags)
+        return error_set(error, ENOMEM, "not enough memory for the catalog");
+    c->tags = tags;
     put(c->tags, &c->tag_count, &element, sizeof element, catalog_compare_tags);
     return 0;
 }
@@ -156,9 +154,10 @@ int catalog_add_key(struct catalog *c, const struct key_public *key, const char 
     if (r < 0)
         return r;
     catalog_parser_copy_name(element.prefix, slice_of(prefix));
-    r = grow(&c->keys, c->key_count, sizeof *c->keys);
-    if (r < 0)
-        return error_set(error, -r, "not enough memory for the catalog");
+    struct catalog_key *keys = grow(c->keys, c->key_count, sizeof *keys);
+    if (!keys)
+        return error_set(error, ENOMEM, "not enough memory for the catalog");
+    c->keys = keys;
     put(c->keys, &c->key_count, &element, sizeof element, catalog_compare_keys);
     return 0;
 }

@@ -23,7 +23,7 @@ static bool fill_name(char to[static CATALOG_NAME_SIZE], const char *name)
 
 struct catalog_image *catalog_image_at(const struct catalog *c, const char *name, const char *version)
 {
-    struct catalog_image wanted;
+    struct catalog_image wanted = {.serial = 0};
     if (c->image_count == 0 || !fill_name(wanted.name, name) || !fill_name(wanted.version, version))
         return NULL;
     return bsearch(&wanted, c->images, c->image_count, sizeof wanted, catalog_compare_images);
@@ -31,7 +31,7 @@ struct catalog_image *catalog_image_at(const struct catalog *c, const char *name
 
 struct catalog_tag *catalog_tag_at(const struct catalog *c, const char *name, const char *tag)
 {
-    struct catalog_tag wanted;
+    struct catalog_tag wanted = {.name = ""};
     if (c->tag_count == 0 || !fill_name(wanted.name, name) || !fill_name(wanted.tag, tag))
         return NULL;
     return bsearch(&wanted, c->tags, c->tag_count, sizeof wanted, catalog_compare_tags);

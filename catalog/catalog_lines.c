@@ -174,8 +174,9 @@ static int parse_shard_line(struct catalog_parser *p)
     struct slice words[3];
     uint64_t size;
     struct catalog_shard *shard = &p->c->shards[p->c->shard_count];
-    if (!catalog_parser_cut_words(p->value, words, 3) || words[0].length != 2 || !memchr(digits, words[0].at[0], 16) ||
-        !memchr(digits, words[0].at[1], 16) || !sha256_from_hex(words[1].at, words[1].length, &shard->object) ||
+    if (!catalog_parser_cut_words(p->value, words, 3) || words[0].length != 2 ||
+        !memchr(digits, words[0].at[0], sizeof digits - 1) || !memchr(digits, words[0].at[1], sizeof digits - 1) ||
+        !sha256_from_hex(words[1].at, words[1].length, &shard->object) ||
         !text_parse_u64(words[2], CATALOG_SHARD_MAXIMUM, &size) || size == 0)
         return catalog_parser_complain(p, "expected: shard XX SHA256 BYTES");
     shard->prefix =

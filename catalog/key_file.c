@@ -41,10 +41,10 @@
 #define SECRET_FILE_SIZE (2 + 2 + 2 + SALT_SIZE + 8 + 8 + HIDDEN_SIZE)
 #define PASSPHRASE_SIZE 1024 // with its NUL byte; minisign's own limit
 
-static const unsigned char algorithm_ed25519[2] = "Ed";
-static const unsigned char algorithm_scrypt[2] = "Sc";
+static const unsigned char algorithm_ed25519[2] = {'E', 'd'};
+static const unsigned char algorithm_scrypt[2] = {'S', 'c'};
 static const unsigned char algorithm_none[2] = {0, 0};
-static const unsigned char algorithm_blake2b[2] = "B2";
+static const unsigned char algorithm_blake2b[2] = {'B', '2'};
 
 // What we write: N = 2^18, r = 8, p = 1 (256 MiB, about half a second), above OWASP's floor of N = 2^17 and within the
 // memory of a small machine. minisign reads any.
@@ -127,7 +127,7 @@ int key_parse_public(const void *bytes, size_t n, struct key_public *ret, struct
     const unsigned char *algorithm = cursor_bytes(&c, 2);
     if (memcmp(algorithm, algorithm_ed25519, 2) != 0)
         return error_set(error, EBADMSG, "not an Ed25519 public key: unknown algorithm");
-    struct key_public k;
+    struct key_public k = {.id = {0}};
     cursor_copy(&c, k.id, sizeof k.id);
     cursor_copy(&c, k.bytes, sizeof k.bytes);
     if (!key_is_sound(&k))

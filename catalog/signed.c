@@ -24,8 +24,8 @@
 #define TRUSTED_COMMENT_MAXIMUM 256u // of those that we write
 #define TEXT_LINE_MAXIMUM 4096u
 
-static const unsigned char algorithm_prehashed[2] = "ED";
-static const unsigned char algorithm_legacy[2] = "Ed";
+static const unsigned char algorithm_prehashed[2] = {'E', 'D'};
+static const unsigned char algorithm_legacy[2] = {'E', 'd'};
 
 struct signature {
     bool prehashed;
@@ -131,7 +131,7 @@ int signed_split(const void *bytes, size_t n, struct slice *ret_text, struct sli
 static int parse_signature(struct slice rest, struct signature *ret, struct error *error)
 {
     unsigned char line[SIGNATURE_LINE_SIZE];
-    struct signature s;
+    struct signature s = {.prehashed = false};
     struct slice comment;
     if (minisign_cut_comment(&rest, MINISIGN_COMMENT_PREFIX, MINISIGN_COMMENT_MAXIMUM, &comment) < 0)
         return error_set(error, EBADMSG, "malformed signature: expected a line \"%s…\"", MINISIGN_COMMENT_PREFIX);
@@ -156,7 +156,7 @@ static int parse_signature(struct slice rest, struct signature *ret, struct erro
 int signed_verify_detached(const void *bytes, size_t n, const void *signature, size_t signature_size,
                            const struct key_public *key, struct error *error)
 {
-    struct signature s;
+    struct signature s = {.prehashed = false};
     unsigned char hash[HASH_SIZE];
     unsigned char joined[KEY_SIGNATURE_SIZE + MINISIGN_TRUSTED_MAXIMUM];
     char text[KEY_TEXT_SIZE];
@@ -181,8 +181,8 @@ int signed_verify_detached(const void *bytes, size_t n, const void *signature, s
 int signed_verify(const void *bytes, size_t n, const struct key_public *key, struct slice *ret_text,
                   struct error *error)
 {
-    struct slice text;
-    struct slice signature;
+    struct slice text = {.length = 0};
+    struct slice signature = {.length = 0};
     int r = signed_split(bytes, n, &text, &signature, error);
     if (r < 0)
         return r;

@@ -192,10 +192,10 @@ int trust_check(struct trust *t, const struct trust_request *request, const stru
                 struct trust_verdict *ret, struct error *error)
 {
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
-    struct known_site site;
+    struct known_site site = {.known = false};
     struct trust_verdict verdict = {.first_contact = false};
-    int64_t seen;
-    int64_t clock;
+    int64_t seen = 0;
+    int64_t clock = 0;
     int r = trust_db_begin(t, &x, error);
     if (r == 0)
         r = load_site(t, request->site, &site, error);
@@ -282,8 +282,8 @@ int trust_save_catalog(struct trust *t, const char *site, const void *bytes, siz
 {
     struct catalog c CLEANUP(catalog_free) = {.number = 0};
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
-    struct known_site known;
-    int64_t seen;
+    struct known_site known = {.known = false};
+    int64_t seen = 0;
     const bool usable_etag = strlen(etag) < 128 && text_is_printable(slice_of(etag));
     int r = catalog_open(bytes, n, &c, error);
     if (r == 0)
@@ -333,7 +333,7 @@ int trust_list(struct trust *t, int (*each)(void *context, const char *site, con
 int trust_add(struct trust *t, const char *site, const struct key_public *key, struct error *error)
 {
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
-    struct known_site known;
+    struct known_site known = {.known = false};
     char text[KEY_TEXT_SIZE];
     if (!key_is_sound(key))
         return error_set(error, EINVAL, "not a usable public key: anybody could sign for it");
@@ -356,7 +356,7 @@ int trust_add(struct trust *t, const char *site, const struct key_public *key, s
 int trust_remove(struct trust *t, const char *site, struct error *error)
 {
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
-    struct known_site known;
+    struct known_site known = {.known = false};
     int r = trust_db_begin(t, &x, error);
     if (r == 0)
         r = load_site(t, site, &known, error);

@@ -66,10 +66,7 @@ static void every_truncation_and_addition_is_refused(void **state)
     key_public_of(k, &p);
     sign(k, &file);
     for (size_t n = 0; n < file.size; n++) {
-        char *part CLEANUP_FREE = malloc(n + 1); // its own memory: a read too far is seen
-        char *exact = n > 0 ? realloc(part, n) : part;
-        part = exact;
-        memcpy(exact, file.data, n);
+        char *exact CLEANUP_FREE = fixture_exact(file.data, n);
         assert_int_equal(signed_verify(exact, n, &p, &covered, NULL), -EBADMSG);
     }
     static const char *const additions[] = {"\n", "x", "x\n", "---\n", " "};
