@@ -1,5 +1,5 @@
-// See parent.h. The pages are walked depth first; what is remembered is the set of pack names, which is small (one for 8 MiB of
-// stored bytes), and one page a level.
+// See parent.h. The pages are walked depth first; what is remembered is the set of pack names, which is small (one for
+// 8 MiB of stored bytes), and one page a level.
 #include "blockstore/parent.h"
 #include "base/cleanup.h"
 #include "base/io.h"

@@ -1,7 +1,7 @@
 // Makes the blocks of a published version known to a writer, so that a new version stores only what is new.
 //
-// Only what lies in the writer's own site counts: a version must be whole on its site, so packs of another site cannot be
-// referred to. Of those packs the tables are read (about 2 % of the bytes), and of the version its map pages.
+// Only what lies in the writer's own site counts: a version must be whole on its site, so packs of another site cannot
+// be referred to. Of those packs the tables are read (about 2 % of the bytes), and of the version its map pages.
 #pragma once
 
 #include "blockstore/site.h"

@@ -64,8 +64,8 @@ static int option_store(const char *verb, const struct option *o, const char *va
     return EXIT_CODE_USAGE;
 }
 
-int cli_parse(int argc, char **argv, const struct option *options, unsigned minimum_operands,
-              unsigned maximum_operands, unsigned *ret_operands)
+int cli_parse(int argc, char **argv, const struct option *options, unsigned minimum_operands, unsigned maximum_operands,
+              unsigned *ret_operands)
 {
     const char *verb = argv[0];
     unsigned operands = 0;

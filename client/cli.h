@@ -52,8 +52,8 @@ struct option {
 };
 // Parses all of argv; operands are collected at argv[1…] and counted in *ret_operands. --help prints the verb's form.
 // Returns 0; EXIT_CODE_USAGE after a message; or -1 when the verb is done (--help).
-int cli_parse(int argc, char **argv, const struct option *options, unsigned minimum_operands,
-              unsigned maximum_operands, unsigned *ret_operands);
+int cli_parse(int argc, char **argv, const struct option *options, unsigned minimum_operands, unsigned maximum_operands,
+              unsigned *ret_operands);
 // For a verb: `if ((r = cli_parse(…)) != 0) return cli_parsed(r);`
 int cli_parsed(int result);
 
@@ -66,8 +66,8 @@ int cli_usage(const char *verb, const char *format, ...) __attribute__((format(p
 void cli_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void cli_progress_end(void); // clears the line
 
-// From here on SIGINT, SIGTERM and SIGHUP end the process at once, with exit code 11 and a word: for verbs of which every
-// step may be cut short.
+// From here on SIGINT, SIGTERM and SIGHUP end the process at once, with exit code 11 and a word: for verbs of which
+// every step may be cut short.
 void cli_cancel_on_signals(void);
 
 // True once SIGINT, SIGTERM or SIGHUP came (after cli_catch_signals).

@@ -3,8 +3,8 @@
 //   connect ──ok──▶ offer the session, if held ──▶ done
 //      │ nobody
 //      ▼
-//   start rondo-cloop, wait for its word ──▶ connect again. "busy" means that another process was quicker: connect again,
-//   too, for as long as CONNECT_SECONDS.
+//   start rondo-cloop, wait for its word ──▶ connect again. "busy" means that another process was quicker: connect
+//   again, too, for as long as CONNECT_SECONDS.
 #include "client/cloop.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -84,12 +84,13 @@ static int hear_ready(int reader, const char *log, struct error *error)
 
 #define ARGUMENTS_MAXIMUM 64u
 
-// Starts rondo-cloop as a daemon with these arguments (the first two and those of every start are added here) and waits for its
-// first word.
+// Starts rondo-cloop as a daemon with these arguments (the first two and those of every start are added here) and waits
+// for its first word.
 static int start_daemon(const struct cloop *c, char *const *more, unsigned more_count, struct error *error)
 {
     static char ready_option[] = "--ready-fd", limit_option[] = "--cache-limit", wait_option[] = "--wait";
-    char program[PATH_TEXT_SIZE], runtime[PATH_TEXT_SIZE], log[PATH_TEXT_SIZE], ready_text[16], limit_text[32], wait_text[16];
+    char program[PATH_TEXT_SIZE], runtime[PATH_TEXT_SIZE], log[PATH_TEXT_SIZE], ready_text[16], limit_text[32],
+        wait_text[16];
     int r = path_find_program("rondo-cloop", program, error);
     if (r == 0)
         r = path_make(PATH_RUNTIME, runtime, error);

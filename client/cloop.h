@@ -8,13 +8,16 @@
 #include <stdint.h>
 
 struct cloop {
-    int socket;     // -1 when not connected
-    int session_fd; // the /dev/fuse descriptor, once held; -1 before
-    int state_fd;   // the state memfd, likewise
+    int socket;           // -1 when not connected
+    int session_fd;       // the /dev/fuse descriptor, once held; -1 before
+    int state_fd;         // the state memfd, likewise
     uint64_t cache_limit; // for a rondo-cloop that we start; 0: its defaults
     unsigned wait_seconds;
 };
-#define CLOOP_NONE {.socket = -1, .session_fd = -1, .state_fd = -1}
+#define CLOOP_NONE                                                                                                     \
+    {                                                                                                                  \
+        .socket = -1, .session_fd = -1, .state_fd = -1                                                                 \
+    }
 
 // Connects; starts rondo-cloop if nobody answers (with the descriptors, if *c holds them), and offers them to one that
 // somebody else has started. On success *c keeps what it held.

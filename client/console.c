@@ -6,8 +6,8 @@
 //      │ ──SIGINT/SIGTERM (no terminal, or owner)──▶ kill ──▶ wait for the end ──▶ 11
 //      └──machine ends──▶ its exit code (1 where --until was still waited for)
 //
-// --until is matched against the current line and every line that one read completes, without terminal control sequences;
-// a line is cut to LINE_MAXIMUM bytes.
+// --until is matched against the current line and every line that one read completes, without terminal control
+// sequences; a line is cut to LINE_MAXIMUM bytes.
 #include "client/console.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -41,7 +41,7 @@ struct attached {
     int escape; // inside a terminal control sequence: 1 after ESC, 2 in a CSI, 3 in a string (OSC)
     bool matched, ended, left;
     int exit_code;
-    int decided; // exit code once it is ours to choose; -1 before
+    int decided;          // exit code once it is ours to choose; -1 before
     uint64_t deadline_ns; // 0: none
 };
 
@@ -180,7 +180,8 @@ static void hear_machine(struct attached *a)
         a->ended = true;
         a->exit_code = (int)code;
         restore_terminal(a);
-        fprintf(stderr, "%srondo: %.*s\n", a->options->until || !isatty(STDERR_FILENO) ? "\n" : "\r\n", SLICE_ARGUMENTS(rest));
+        fprintf(stderr, "%srondo: %.*s\n", a->options->until || !isatty(STDERR_FILENO) ? "\n" : "\r\n",
+                SLICE_ARGUMENTS(rest));
     }
 }
 

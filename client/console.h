@@ -1,5 +1,5 @@
-// Attached to a machine's console, from the outside: the terminal in raw mode with Ctrl-] to leave, or plain output where
-// there is no terminal.
+// Attached to a machine's console, from the outside: the terminal in raw mode with Ctrl-] to leave, or plain output
+// where there is no terminal.
 #pragma once
 
 #include "base/error.h"
@@ -8,10 +8,11 @@
 #include <stdint.h>
 
 struct console_options {
-    bool owner;              // the machine ends with us (rondo run), unless we leave with Ctrl-]
-    bool input;              // forward standard input though it is no terminal (rondo console)
-    const char *until;       // POSIX extended regular expression, or NULL: leave when the console shows it, and stop the machine
-    unsigned timeout;        // seconds; 0: none. When it passes, stop the machine
+    bool owner; // the machine ends with us (rondo run), unless we leave with Ctrl-]
+    bool input; // forward standard input though it is no terminal (rondo console)
+    const char
+        *until; // POSIX extended regular expression, or NULL: leave when the console shows it, and stop the machine
+    unsigned timeout; // seconds; 0: none. When it passes, stop the machine
 };
 
 // True if `pattern` can be used as --until; otherwise says why on stderr.

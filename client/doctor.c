@@ -1,5 +1,5 @@
-// rondo doctor: what this host can do, one line for each thing, and the next step for whatever is missing. Exit code 9 if rondo
-// run cannot work here.
+// rondo doctor: what this host can do, one line for each thing, and the next step for whatever is missing. Exit code 9
+// if rondo run cannot work here.
 #include "base/cleanup.h"
 #include "client/cli.h"
 #include "client/engine.h"
@@ -91,7 +91,8 @@ static void check_engines(struct doctor *d)
          access("/dev/kvm", F_OK) == 0 ? ", although /dev/kvm is there" : "");
     bool passt = access("/usr/bin/passt", X_OK) == 0 || access("/usr/local/bin/passt", X_OK) == 0;
     find(d, "network", passt ? FINE : LIMITED, "%s",
-         passt ? "passt is installed: guests have a network" : "passt is not installed (apt-get install passt): guests have no network");
+         passt ? "passt is installed: guests have a network"
+               : "passt is not installed (apt-get install passt): guests have no network");
 }
 
 static void check_folder(struct doctor *d, const char *what, enum path_kind kind)

@@ -6,8 +6,7 @@
 
 #include "base/banned.h"
 
-int engine_choose(const char *choice, const struct engine **ret, char *ret_reason, size_t capacity,
-                  struct error *error)
+int engine_choose(const char *choice, const struct engine **ret, char *ret_reason, size_t capacity, struct error *error)
 {
     ret_reason[0] = '\0';
     if (strcmp(choice, "kvm") == 0)

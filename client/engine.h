@@ -1,5 +1,5 @@
-// Engines: what executes the guest. An engine is a table of functions and a process that it starts; the supervisor owns the
-// process, its console and its control descriptor.
+// Engines: what executes the guest. An engine is a table of functions and a process that it starts; the supervisor owns
+// the process, its console and its control descriptor.
 //
 //   start ─▶ running ◀─pause/resume─▶ paused ─▶ ended (the process exits; the exit status says how)
 #pragma once
@@ -23,8 +23,8 @@ struct engine_start {
 
 struct engine_process {
     pid_t pid;
-    int console; // stream: bytes from and to the guest's first serial port
-    int control; // the engine's own
+    int console;        // stream: bytes from and to the guest's first serial port
+    int control;        // the engine's own
     struct buf pending; // of control: a line that is not complete yet
 };
 

@@ -1,10 +1,10 @@
-// The qemu engine: qemu-system-x86_64 emulating a q35 machine in software (TCG), with virtio devices over PCI. (Its microvm
-// machine hangs in some boots under TCG.) The console is its standard input and output, the control descriptor its QMP
-// monitor (docs/interop/qmp-spec in qemu's sources), both socket pairs made before it starts, so nothing is left on disk
-// and nobody else can connect.
+// The qemu engine: qemu-system-x86_64 emulating a q35 machine in software (TCG), with virtio devices over PCI. (Its
+// microvm machine hangs in some boots under TCG.) The console is its standard input and output, the control descriptor
+// its QMP monitor (docs/interop/qmp-spec in qemu's sources), both socket pairs made before it starts, so nothing is
+// left on disk and nobody else can connect.
 //
-// The disk is rondo-overlay's file, opened with cache.direct=on: qemu and the kernel cache nothing of what is written, so a
-// flush that the guest asked for has reached the overlay before it is acknowledged.
+// The disk is rondo-overlay's file, opened with cache.direct=on: qemu and the kernel cache nothing of what is written,
+// so a flush that the guest asked for has reached the overlay before it is acknowledged.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "client/engine.h"
@@ -12,9 +12,9 @@
 #include "client/spawn.h"
 #include <fcntl.h>
 #include <poll.h>
-#include <string.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 

@@ -1,5 +1,5 @@
-// rondo inspect IMAGE|NAME: what a version consists of, or what a machine is doing. A name without a URL that is a machine's is
-// that machine; otherwise it is an image's.
+// rondo inspect IMAGE|NAME: what a version consists of, or what a machine is doing. A name without a URL that is a
+// machine's is that machine; otherwise it is an image's.
 #include "base/cleanup.h"
 #include "client/ask.h"
 #include "client/cli.h"
@@ -62,8 +62,10 @@ static int report_members(struct report *p, struct version *v, struct error *err
         const struct {
             const char *name;
             uint64_t value;
-        } fields[] = {{"bytes", m->members[i].size},   {"mapped_bytes", e.mapped_blocks * BLOCK_SIZE},
-                      {"stored_bytes", e.stored_bytes}, {"chunks", e.chunks},
+        } fields[] = {{"bytes", m->members[i].size},
+                      {"mapped_bytes", e.mapped_blocks * BLOCK_SIZE},
+                      {"stored_bytes", e.stored_bytes},
+                      {"chunks", e.chunks},
                       {"packs", e.packs}};
         for (size_t f = 0; f < ARRAY_SIZE(fields); f++) {
             snprintf(key, sizeof(key), "%s_%s", m->members[i].name, fields[f].name);
@@ -104,7 +106,8 @@ static int inspect_image(struct report *p, struct store *store, const struct con
     put_text(p, "cmdline", m->cmdline);
     put_text(p, "ready", m->ready);
     put_number(p, "memory", m->memory);
-    r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v, error);
+    r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v,
+                     error);
     if (r == 0) {
         r = report_members(p, v, error);
         version_close(v);
@@ -179,12 +182,11 @@ int verb_inspect(int argc, char **argv)
 {
     struct report report = {.object = BUF_WITH_MAXIMUM(256u << 10)};
     struct resolve_options resolve = {.offline = false};
-    const struct option options[] = {
-        {"json", OPTION_FLAG, &report.json},
-        {"offline", OPTION_FLAG, &resolve.offline},
-        {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-        {"require-pin", OPTION_FLAG, &resolve.require_pin},
-        {NULL, OPTION_FLAG, NULL}};
+    const struct option options[] = {{"json", OPTION_FLAG, &report.json},
+                                     {"offline", OPTION_FLAG, &resolve.offline},
+                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
+                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
+                                     {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
     if (r != 0)

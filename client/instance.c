@@ -109,8 +109,8 @@ static int read_settings(struct instance *i, struct error *error)
             break;
     }
     if (r < 0 || reader.line < 9)
-        return error_set(error, EBADMSG, "%s/settings is damaged at line %u; rondo rm %s removes the machine", i->folder,
-                         reader.line, i->name);
+        return error_set(error, EBADMSG, "%s/settings is damaged at line %u; rondo rm %s removes the machine",
+                         i->folder, reader.line, i->name);
     return 0;
 }
 
@@ -278,8 +278,8 @@ void instance_close(struct instance *i)
     i->folder_fd = i->lock_fd = -1;
 }
 
-// A folder that an interrupted command left: its lock is free and it has no settings, or its name is temporary, or it is
-// an ephemeral machine that ended without its supervisor.
+// A folder that an interrupted command left: its lock is free and it has no settings, or its name is temporary, or it
+// is an ephemeral machine that ended without its supervisor.
 static bool is_leftover(struct instance *i, int opened)
 {
     CLEANUP_CLOSE int fd = io_open(i->folder_fd, "settings", O_RDONLY, 0);

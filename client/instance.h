@@ -9,7 +9,8 @@
 //   <runtime>/instances/<name>/control   the supervisor's socket      <runtime>/instances/<name>/disk/  overlay mount
 //
 // "Running" means that the lock is held, whoever may have died how: there is no state that could be stale.
-// Making one: a folder with a temporary name (.new-…), filled and synced, then renamed; so a half-made one never counts.
+// Making one: a folder with a temporary name (.new-…), filled and synced, then renamed; so a half-made one never
+// counts.
 #pragma once
 
 #include "base/error.h"
@@ -39,7 +40,10 @@ struct instance {
     int lock_fd; // -1: not held by us
     struct instance_settings settings;
 };
-#define INSTANCE_NONE {.folder_fd = -1, .lock_fd = -1}
+#define INSTANCE_NONE                                                                                                  \
+    {                                                                                                                  \
+        .folder_fd = -1, .lock_fd = -1                                                                                 \
+    }
 
 // Opens an existing one: -ENOENT if there is none of that name.
 int instance_open(const char *name, struct instance *ret, struct error *error);
@@ -62,8 +66,8 @@ void instance_clear_runtime(const struct instance *i);
 int instance_remove(struct instance *i, struct error *error);
 void instance_close(struct instance *i); // gives the lock up
 
-// Calls `each` for every instance, sorted by name; a damaged one is passed with its error in place of settings. Leftovers
-// of interrupted commands (.new-…, and ephemeral instances whose machine is gone) are removed on the way.
+// Calls `each` for every instance, sorted by name; a damaged one is passed with its error in place of settings.
+// Leftovers of interrupted commands (.new-…, and ephemeral instances whose machine is gone) are removed on the way.
 int instance_list(int (*each)(void *context, struct instance *i, const struct error *damage), void *context,
                   struct error *error);
 

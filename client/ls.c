@@ -1,5 +1,5 @@
-// rondo ls [SITE]: the images that a site offers, each version a line, newest first; without a site, the versions that were
-// pulled.
+// rondo ls [SITE]: the images that a site offers, each version a line, newest first; without a site, the versions that
+// were pulled.
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "client/cli.h"
@@ -129,12 +129,11 @@ int verb_ls(int argc, char **argv)
 {
     bool json = false;
     struct resolve_options resolve = {.offline = false};
-    const struct option options[] = {
-        {"json", OPTION_FLAG, &json},
-        {"offline", OPTION_FLAG, &resolve.offline},
-        {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-        {"require-pin", OPTION_FLAG, &resolve.require_pin},
-        {NULL, OPTION_FLAG, NULL}};
+    const struct option options[] = {{"json", OPTION_FLAG, &json},
+                                     {"offline", OPTION_FLAG, &resolve.offline},
+                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
+                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
+                                     {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 1, &operands);
     if (r != 0)

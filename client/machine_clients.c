@@ -1,5 +1,6 @@
-// The control socket of a machine and its console (docs/protocol.md, "An instance"). Clients come and go; none of them can
-// make the machine wait: what an attached client is too slow to take is kept for it up to a limit, and then it is let go.
+// The control socket of a machine and its console (docs/protocol.md, "An instance"). Clients come and go; none of them
+// can make the machine wait: what an attached client is too slow to take is kept for it up to a limit, and then it is
+// let go.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/socket.h"
@@ -29,8 +30,8 @@ int machine_listen(struct machine *m, struct error *error)
 void machine_clients_init(struct machine *m)
 {
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
-        m->clients[i] = (struct machine_client){
-            .fd = -1, .console = -1, .late = BUF_WITH_MAXIMUM(CLIENT_BUFFER_MAXIMUM)};
+        m->clients[i] =
+            (struct machine_client){.fd = -1, .console = -1, .late = BUF_WITH_MAXIMUM(CLIENT_BUFFER_MAXIMUM)};
 }
 
 static void detach(struct machine_client *c)

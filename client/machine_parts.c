@@ -1,5 +1,6 @@
-// rondo-overlay and passt: started by the supervisor, connected to it by socket pairs alone, and gone with it (the end of
-// the connection tells rondo-overlay, the end of the guest's connection tells passt; the parent-death signal is the net below).
+// rondo-overlay and passt: started by the supervisor, connected to it by socket pairs alone, and gone with it (the end
+// of the connection tells rondo-overlay, the end of the guest's connection tells passt; the parent-death signal is the
+// net below).
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/socket.h"
@@ -126,8 +127,12 @@ int machine_start_passt(struct machine *m, int *ret_network, struct error *error
     char fd_text[16];
     snprintf(fd_text, sizeof(fd_text), "%d", theirs);
     // --no-map-gw: the guest cannot reach the host's own loopback services through the gateway's address (TRUST T29).
-    char *arguments[16 + 2 * OPTION_LIST_MAXIMUM] = {(char[]){"passt"},     (char[]){"--foreground"}, (char[]){"--quiet"},
-                                                     (char[]){"--stderr"},  (char[]){"--no-map-gw"},  (char[]){"--fd"},
+    char *arguments[16 + 2 * OPTION_LIST_MAXIMUM] = {(char[]){"passt"},
+                                                     (char[]){"--foreground"},
+                                                     (char[]){"--quiet"},
+                                                     (char[]){"--stderr"},
+                                                     (char[]){"--no-map-gw"},
+                                                     (char[]){"--fd"},
                                                      fd_text};
     static char forward[] = "-t"; // TCP from the host's port to the guest's
     unsigned n = 7;
@@ -152,7 +157,8 @@ int machine_start_passt(struct machine *m, int *ret_network, struct error *error
     close(TAKE_FD(theirs));
     int status;
     if (poll(&wait, 1, PASST_SETTLE_MS) > 0 && (wait.revents & POLLHUP) && waitpid(pid, &status, 0) == pid)
-        return error_set(error, EOPNOTSUPP, "passt ended at once: no network interface, or a port in use (%s/machine.log)",
+        return error_set(error, EOPNOTSUPP,
+                         "passt ended at once: no network interface, or a port in use (%s/machine.log)",
                          m->instance->folder);
     m->passt_pid = pid;
     *ret_network = TAKE_FD(ours);

@@ -1,5 +1,5 @@
-// rondo mount IMAGE DIR, rondo umount DIR: one version's members as read-only files. A rondo-cloop of its own serves each such
-// mount, and ends with it.
+// rondo mount IMAGE DIR, rondo umount DIR: one version's members as read-only files. A rondo-cloop of its own serves
+// each such mount, and ends with it.
 #include "base/cleanup.h"
 #include "client/cli.h"
 #include "client/cloop.h"
@@ -35,7 +35,8 @@ static int check_folder(const char *path, char ret_path[static PATH_TEXT_SIZE], 
     return 0;
 }
 
-static int mount_image(const char *image, const char *folder, const struct resolve_options *options, struct error *error)
+static int mount_image(const char *image, const char *folder, const struct resolve_options *options,
+                       struct error *error)
 {
     struct configuration configuration;
     struct store *store;
@@ -57,7 +58,8 @@ static int mount_image(const char *image, const char *folder, const struct resol
     settings.wait_seconds = configuration.outage_seconds;
     r = cloop_mount(&settings, path, &resolved.manifest, resolved.sources, resolved.source_count, error);
     if (r == 0)
-        fprintf(stderr, "rondo: %s %s is mounted on %s\n", resolved.description->name, resolved.description->version, path);
+        fprintf(stderr, "rondo: %s %s is mounted on %s\n", resolved.description->name, resolved.description->version,
+                path);
     resolve_free(&resolved);
     return r;
 }

@@ -47,10 +47,11 @@ static int print_json(const struct listing *l, const struct instance *i, const s
     struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64u << 10);
     char hex[SHA256_HEX_SIZE];
     const struct instance_settings *s = &i->settings;
-    const char *const texts[][2] = {{"name", i->name},       {"state", row->state},   {"reason", row->reason},
-                                    {"image", s->image},     {"version", s->version}, {"site", s->site},
-                                    {"engine", row->engine}, {"since", row->since},   {"folder", i->folder},
-                                    {"manifest", sha256_to_hex(&s->manifest, hex)}};
+    const char *const texts[][2] = {{"name", i->name},       {"state", row->state},
+                                    {"reason", row->reason}, {"image", s->image},
+                                    {"version", s->version}, {"site", s->site},
+                                    {"engine", row->engine}, {"since", row->since},
+                                    {"folder", i->folder},   {"manifest", sha256_to_hex(&s->manifest, hex)}};
     int r = buf_append_format(&b, "%s\n  {", l->count ? "," : "");
     for (size_t t = 0; t < ARRAY_SIZE(texts) && r == 0; t++)
         r = json_append_text(&b, texts[t][0], texts[t][1]);

@@ -1,9 +1,11 @@
 // rondo publish: a new version of an image, in a site's directory.
 //
-//   site locked → its catalog → serial, parent → members into packs → manifest, signed, stored → catalog, signed, replaced
+//   site locked → its catalog → serial, parent → members into packs → manifest, signed, stored → catalog, signed,
+//   replaced
 //
-// Interrupted at any point it leaves the site as it was to its readers; the same command goes on from the packs that were
-// finished (blockstore/writer.h, rule 3). What is checked before the long work: names, keys, that the version is new.
+// Interrupted at any point it leaves the site as it was to its readers; the same command goes on from the packs that
+// were finished (blockstore/writer.h, rule 3). What is checked before the long work: names, keys, that the version is
+// new.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/parent.h"
@@ -65,7 +67,8 @@ static int check_names(const struct publication *p, const struct catalog *c, str
         if (strcmp(c->images[i].name, p->name) != 0)
             continue;
         if (strcmp(c->images[i].version, p->version) == 0)
-            return error_set(error, EEXIST, "%s %s is published already; choose another --version", p->name, p->version);
+            return error_set(error, EEXIST, "%s %s is published already; choose another --version", p->name,
+                             p->version);
         if (p->tag && strcmp(c->images[i].version, p->tag) == 0)
             return error_set(error, EINVAL, "%s is a version of %s; choose another --tag", p->tag, p->name);
     }
@@ -170,7 +173,8 @@ static int learn_parent(struct publication *p, struct error *error)
     if (r == 0)
         r = parent_know(p->writer, writer_site(p->writer), parent, &known, &missing, error);
     if (r == 0 && missing)
-        fprintf(stderr, "rondo: %u packs of the parent are not in %s: their blocks are stored anew\n", missing, p->site);
+        fprintf(stderr, "rondo: %u packs of the parent are not in %s: their blocks are stored anew\n", missing,
+                p->site);
     return r;
 }
 
@@ -199,9 +203,12 @@ static int fill_manifest(struct publication *p, struct error *error)
     const struct {
         char *to;
         const char *name, *from;
-    } texts[] = {{m->title, "title", p->title},          {m->summary, "summary", p->summary},
-                 {m->homepage, "homepage", p->homepage}, {m->licence, "licence", p->licence},
-                 {m->os, "os", p->os},                   {m->cmdline, "cmdline", p->cmdline},
+    } texts[] = {{m->title, "title", p->title},
+                 {m->summary, "summary", p->summary},
+                 {m->homepage, "homepage", p->homepage},
+                 {m->licence, "licence", p->licence},
+                 {m->os, "os", p->os},
+                 {m->cmdline, "cmdline", p->cmdline},
                  {m->ready, "ready", p->ready}};
     int r = 0;
     for (size_t i = 0; i < ARRAY_SIZE(texts) && r == 0; i++)
@@ -209,7 +216,8 @@ static int fill_manifest(struct publication *p, struct error *error)
     return r;
 }
 
-// Before the long work, and before anything is made. O_NONBLOCK: a pipe is refused later, and must not be waited for here.
+// Before the long work, and before anything is made. O_NONBLOCK: a pipe is refused later, and must not be waited for
+// here.
 static int open_files(struct publication *p, struct error *error)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(member_names); i++) {
@@ -232,7 +240,8 @@ static int add_members(struct publication *p, struct writer_counts *ret, struct 
     for (unsigned i = 0; i < ARRAY_SIZE(member_names) && r == 0; i++) {
         if (!p->files[i])
             continue;
-        r = writer_add_member(p->writer, member_names[i], p->file_fds[i], &p->manifest->members[p->manifest->member_count++], error);
+        r = writer_add_member(p->writer, member_names[i], p->file_fds[i],
+                              &p->manifest->members[p->manifest->member_count++], error);
         if (r < 0)
             error_prefix(error, r, "%s", p->files[i]);
     }
@@ -287,8 +296,8 @@ static int publish(struct publication *p, struct error *error)
     cli_progress_end();
     if (r < 0)
         return r;
-    fprintf(stderr, "rondo: %s %s: %s of data, %llu blocks new and %llu known; stored %s in %llu packs\n", p->name, p->version,
-            text_format_size(counts.data_bytes, data), (unsigned long long)counts.new_blocks,
+    fprintf(stderr, "rondo: %s %s: %s of data, %llu blocks new and %llu known; stored %s in %llu packs\n", p->name,
+            p->version, text_format_size(counts.data_bytes, data), (unsigned long long)counts.new_blocks,
             (unsigned long long)counts.known_blocks, text_format_size(counts.written_bytes, written),
             (unsigned long long)counts.packs);
     printf("%s\n", sha256_to_hex(&name, hex));
@@ -299,7 +308,8 @@ static int check_options(const struct publication *p)
 {
     const struct {
         const char *name, *value;
-    } needed[] = {{"name", p->name}, {"version", p->version}, {"disk", p->files[0]}, {"key", p->key_path}, {"to", p->site}};
+    } needed[] = {
+        {"name", p->name}, {"version", p->version}, {"disk", p->files[0]}, {"key", p->key_path}, {"to", p->site}};
     for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
         if (!needed[i].value)
             return cli_usage("publish", "--%s is needed", needed[i].name);
@@ -328,17 +338,28 @@ int verb_publish(int argc, char **argv)
 {
     struct publication p = {.expires = CATALOG_EXPIRES_DEFAULT, .file_fds = {-1, -1, -1}};
     const struct option options[] = {
-        {"name", OPTION_TEXT, &p.name},         {"version", OPTION_TEXT, &p.version},
-        {"disk", OPTION_TEXT, &p.files[0]},     {"kernel", OPTION_TEXT, &p.files[1]},
-        {"initrd", OPTION_TEXT, &p.files[2]},   {"cmdline", OPTION_TEXT, &p.cmdline},
-        {"memory", OPTION_SIZE, &p.memory},     {"ready", OPTION_TEXT, &p.ready},
-        {"parent", OPTION_TEXT, &p.parent},     {"title", OPTION_TEXT, &p.title},
-        {"summary", OPTION_TEXT, &p.summary},   {"homepage", OPTION_TEXT, &p.homepage},
-        {"licence", OPTION_TEXT, &p.licence},   {"os", OPTION_TEXT, &p.os},
-        {"key", OPTION_TEXT, &p.key_path},      {"site-key", OPTION_TEXT, &p.site_key_path},
-        {"to", OPTION_TEXT, &p.site},           {"tag", OPTION_TEXT, &p.tag},
-        {"expires", OPTION_TEXT, &p.expires_text}, {"level", OPTION_NUMBER, &p.level},
-        {"mirror", OPTION_LIST, &p.mirrors},     {NULL, OPTION_FLAG, NULL},
+        {"name", OPTION_TEXT, &p.name},
+        {"version", OPTION_TEXT, &p.version},
+        {"disk", OPTION_TEXT, &p.files[0]},
+        {"kernel", OPTION_TEXT, &p.files[1]},
+        {"initrd", OPTION_TEXT, &p.files[2]},
+        {"cmdline", OPTION_TEXT, &p.cmdline},
+        {"memory", OPTION_SIZE, &p.memory},
+        {"ready", OPTION_TEXT, &p.ready},
+        {"parent", OPTION_TEXT, &p.parent},
+        {"title", OPTION_TEXT, &p.title},
+        {"summary", OPTION_TEXT, &p.summary},
+        {"homepage", OPTION_TEXT, &p.homepage},
+        {"licence", OPTION_TEXT, &p.licence},
+        {"os", OPTION_TEXT, &p.os},
+        {"key", OPTION_TEXT, &p.key_path},
+        {"site-key", OPTION_TEXT, &p.site_key_path},
+        {"to", OPTION_TEXT, &p.site},
+        {"tag", OPTION_TEXT, &p.tag},
+        {"expires", OPTION_TEXT, &p.expires_text},
+        {"level", OPTION_NUMBER, &p.level},
+        {"mirror", OPTION_LIST, &p.mirrors},
+        {NULL, OPTION_FLAG, NULL},
     };
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 0, &operands);

@@ -17,13 +17,15 @@ static int read_object(struct site *s, const struct sha256 *name, size_t size, v
     char hex[SHA256_HEX_SIZE];
     CLEANUP_CLOSE int fd = site_open_object(s, name);
     if (fd < 0)
-        return error_set(error, -fd, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex), strerror(-fd));
+        return error_set(error, -fd, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex),
+                         strerror(-fd));
     CLEANUP_FREE void *bytes = malloc(size ? size : 1);
     if (!bytes)
         return error_set(error, ENOMEM, "out of memory");
     int r = io_read_full(fd, bytes, size, 0);
     if (r < 0)
-        return error_set(error, -r, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex), strerror(-r));
+        return error_set(error, -r, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex),
+                         strerror(-r));
     struct sha256 hash = sha256_of(bytes, size);
     if (!sha256_equal(&hash, name))
         return error_set(error, EBADMSG, "%s: object %.16s… is damaged", site_path(s), sha256_to_hex(name, hex));
@@ -123,8 +125,8 @@ static int store_shard(void *context, const void *bytes, size_t n, struct sha256
     return site_put_object(context, bytes, n, ret, NULL);
 }
 
-int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key, int64_t expires_seconds,
-                           struct error *error)
+int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key,
+                           int64_t expires_seconds, struct error *error)
 {
     struct key_public public;
     char key[KEY_TEXT_SIZE];
@@ -157,7 +159,8 @@ bool publisher_parse_duration(const char *text, int64_t *ret_seconds)
     uint64_t value;
     for (size_t i = 0; n > 1 && i < ARRAY_SIZE(units); i++)
         if (text[n - 1] == units[i].unit &&
-            text_parse_u64((struct slice){.at = text, .length = n - 1}, ten_years / units[i].seconds, &value) && value) {
+            text_parse_u64((struct slice){.at = text, .length = n - 1}, ten_years / units[i].seconds, &value) &&
+            value) {
             *ret_seconds = (int64_t)(value * units[i].seconds);
             return true;
         }

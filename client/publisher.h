@@ -9,14 +9,15 @@
 int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error);
 
 // A new catalog for a site at `path`, named after its last folder.
-int publisher_new_catalog(const char *path, const struct key_public *site_key, struct catalog *ret, struct error *error);
+int publisher_new_catalog(const char *path, const struct key_public *site_key, struct catalog *ret,
+                          struct error *error);
 
 // --mirror: these URLs are the catalog's mirrors from now on; "none" alone: it has none; an empty list changes nothing.
 int publisher_set_mirrors(struct catalog *c, const struct option_list *urls, struct error *error);
 
 // Counts the number up, dates it from now for `expires_seconds`, signs it with the site's key and replaces the file.
-int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key, int64_t expires_seconds,
-                           struct error *error);
+int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key,
+                           int64_t expires_seconds, struct error *error);
 
 // "90d", "12h", "3600s": seconds; false if it is none of these, or over ten years.
 bool publisher_parse_duration(const char *text, int64_t *ret_seconds);

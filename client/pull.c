@@ -29,7 +29,8 @@ static int pull(const struct configuration *configuration, struct store *store, 
         return r;
     fprintf(stderr, "rondo: %s %s from %s\n", resolved.description->name, resolved.description->version,
             resolved.address.site);
-    r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v, error);
+    r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v,
+                     error);
     if (r == 0) {
         store_count(store, &before);
         r = version_pull(v, report_progress, NULL, &objects, &count, error);

@@ -32,7 +32,8 @@ static int renew(const char *path, const char *key_path, int64_t expires, const 
         if (r == 0)
             r = publisher_sign_catalog(s, &c, key, expires, error);
         if (r == 0)
-            printf("%s: number %llu, expires %s\n", path, (unsigned long long)c.number, text_format_time(c.expires, date));
+            printf("%s: number %llu, expires %s\n", path, (unsigned long long)c.number,
+                   text_format_time(c.expires, date));
         catalog_free(&c);
     }
     site_close(s);

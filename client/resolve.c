@@ -1,5 +1,6 @@
-// See resolve.h. The order of the checks is the chain of trust: nothing of a catalog is used before its signature and its key
-// were found right, nothing of a manifest before its hash and its signature were, and no chunk is asked for before all of that.
+// See resolve.h. The order of the checks is the chain of trust: nothing of a catalog is used before its signature and
+// its key were found right, nothing of a manifest before its hash and its signature were, and no chunk is asked for
+// before all of that.
 #include "client/resolve.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -155,8 +156,8 @@ static int use_remembered(struct decision *d, const void *bytes, size_t n, struc
     return accept(d, bytes, n, ret, ret_fresh, error);
 }
 
-// A recent catalog serves without asking the site if *may_be_recent, which then stays true. A directory costs nothing to
-// ask.
+// A recent catalog serves without asking the site if *may_be_recent, which then stays true. A directory costs nothing
+// to ask.
 static int get_catalog(struct store *store, struct decision *d, const struct resolve_options *options,
                        bool *may_be_recent, struct catalog *ret, bool *ret_fresh, struct error *error)
 {
@@ -261,12 +262,13 @@ static int check_manifest(const struct resolved *r, const struct catalog *c, con
         return error_prefix(error, code, "the manifest of %s", image->name);
     char key[KEY_TEXT_SIZE];
     if (!catalog_allows(c, &signer, image->name))
-        return error_set(error, EKEYREJECTED, "%s of %s is signed by %s, which may not publish that name there", image->name,
-                         r->address.site, key_to_text(&signer, key));
+        return error_set(error, EKEYREJECTED, "%s of %s is signed by %s, which may not publish that name there",
+                         image->name, r->address.site, key_to_text(&signer, key));
     if (strcmp(m->name, image->name) != 0 || strcmp(m->version, image->version) != 0 || m->serial != image->serial)
-        return error_set(error, EBADMSG, "the catalog of %s says %s %s (serial %llu), but the manifest is of %s %s (%llu)",
-                         r->address.site, image->name, image->version, (unsigned long long)image->serial, m->name, m->version,
-                         (unsigned long long)m->serial);
+        return error_set(error, EBADMSG,
+                         "the catalog of %s says %s %s (serial %llu), but the manifest is of %s %s (%llu)",
+                         r->address.site, image->name, image->version, (unsigned long long)image->serial, m->name,
+                         m->version, (unsigned long long)m->serial);
     return 0;
 }
 
@@ -274,8 +276,7 @@ static int open_manifest(struct store *store, struct resolved *r, const struct c
                          const struct catalog_image *image, struct error *error)
 {
     struct version *v;
-    int code =
-        version_open(store, &r->manifest, (const char *const *)r->sources, r->source_count, &v, error);
+    int code = version_open(store, &r->manifest, (const char *const *)r->sources, r->source_count, &v, error);
     if (code == -ENOENT && r->source_count == 0)
         return error_set(error, ENETUNREACH, "%s %s is not in the cache; rondo pull %s%s:%s, once there is a network",
                          image->name, image->version, r->address.site, image->name, image->version);
@@ -302,8 +303,8 @@ static const struct catalog_image *newest(const struct catalog *c, const char *n
     return best;
 }
 
-static int find_image(struct decision *d, struct resolved *r, const struct catalog *c,
-                      const struct catalog_image **ret, struct error *error)
+static int find_image(struct decision *d, struct resolved *r, const struct catalog *c, const struct catalog_image **ret,
+                      struct error *error)
 {
     const struct catalog_image *found;
     int code = 0;
@@ -402,8 +403,7 @@ int resolve_open_store(const struct configuration *configuration, struct store *
     int r = path_make(PATH_CACHE, cache, error);
     if (r < 0)
         return r;
-    struct store_options options = {.cache_folder = cache,
-                                    .cache_limit = configuration->cache_size,
-                                    .wait_seconds = configuration->outage_seconds};
+    struct store_options options = {
+        .cache_folder = cache, .cache_limit = configuration->cache_size, .wait_seconds = configuration->outage_seconds};
     return store_new(&options, ret, error);
 }

@@ -3,8 +3,8 @@
 //   address → catalog (from the site, or the remembered one) → signature → trust (key, number, expiry) → image line
 //   → manifest (from cache or sources) → hash, signature, publisher allowed, name, version, serial as the line says
 //
-// A catalog checked within the last RESOLVE_CATALOG_SECONDS is not asked for again, except when the wanted version is missing
-// from it, when the site is a directory, or when its owner here has published since (publisher_sign_catalog).
+// A catalog checked within the last RESOLVE_CATALOG_SECONDS is not asked for again, except when the wanted version is
+// missing from it, when the site is a directory, or when its owner here has published since (publisher_sign_catalog).
 // Offline, or when the site cannot be reached, the remembered catalog serves: an expired one with one warning.
 #pragma once
 

@@ -1,6 +1,7 @@
 // rondo run: from an address to a running machine, with its console on this terminal.
 //
-//   address → instance of that name? ──no──▶ resolve (catalog, trust, manifest) ─▶ rondo-cloop opens it ─▶ make instance
+//   address → instance of that name? ──no──▶ resolve (catalog, trust, manifest) ─▶ rondo-cloop opens it ─▶ make
+//   instance
 //                                  └─yes─▶ the version that it was made from ────▶ rondo-cloop opens it ─▶ lock it
 //   ─▶ fork the supervisor ─▶ its word that the engine runs ─▶ attach to the console (or leave, with --detach)
 #include "base/cleanup.h"
@@ -45,9 +46,8 @@ static bool valid_port(const char *text)
 {
     const char *colon = strchr(text, ':');
     uint64_t port;
-    return colon &&
-           text_parse_u64((struct slice){.at = text, .length = (size_t)(colon - text)}, 65535, &port) && port &&
-           text_parse_u64(slice_of(colon + 1), 65535, &port) && port;
+    return colon && text_parse_u64((struct slice){.at = text, .length = (size_t)(colon - text)}, 65535, &port) &&
+           port && text_parse_u64(slice_of(colon + 1), 65535, &port) && port;
 }
 
 static int check_options(struct run *run)
@@ -88,8 +88,8 @@ static int parse_address(struct run *run, struct error *error)
         unsigned char random[3];
         if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
             return error_set(error, EIO, "no random numbers");
-        snprintf(run->instance_name, sizeof(run->instance_name), "%.56s-%02x%02x%02x", run->parsed.name, random[0], random[1],
-                 random[2]);
+        snprintf(run->instance_name, sizeof(run->instance_name), "%.56s-%02x%02x%02x", run->parsed.name, random[0],
+                 random[1], random[2]);
     } else {
         snprintf(run->instance_name, sizeof(run->instance_name), "%s", run->parsed.name);
     }
@@ -185,8 +185,8 @@ static int decide_settings(struct run *run, struct error *error)
     if (disk < 0)
         return error_set(error, EINVAL, "%s %s has no disk, so it cannot be run", s->image, s->version);
     if (manifest_find_member(run->description, "kernel") < 0)
-        return error_set(error, EOPNOTSUPP, "%s %s has no kernel member, and this version of Rondo boots no firmware", s->image,
-                         s->version);
+        return error_set(error, EOPNOTSUPP, "%s %s has no kernel member, and this version of Rondo boots no firmware",
+                         s->image, s->version);
     uint64_t size = (run->description->members[disk].size + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
     if (!run->exists) {
         s->disk_size = run->disk_size ? (run->disk_size + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE : size;
@@ -220,8 +220,8 @@ static int open_version(struct run *run, struct error *error)
     if (r == 0) {
         o->requests_before = supervisor_count_in(counts, "requests");
         o->bytes_before = supervisor_count_in(counts, "bytes");
-        r = cloop_open_version(&o->cloop, &s->manifest, sources, run->offline ? 0 : s->source_count,
-                               o->version_folder, error);
+        r = cloop_open_version(&o->cloop, &s->manifest, sources, run->offline ? 0 : s->source_count, o->version_folder,
+                               error);
     }
     return r == 0 ? cloop_hold(&o->cloop, error) : r;
 }
@@ -265,7 +265,8 @@ static int prepare(struct run *run, struct error *error)
         run->instance.settings = run->settings;
     else
         r = instance_create(run->instance_name, &run->settings, &run->instance, error);
-    return r == -EEXIST ? error_set(error, EBUSY, "machine %s is being started by another command", run->instance_name) : r;
+    return r == -EEXIST ? error_set(error, EBUSY, "machine %s is being started by another command", run->instance_name)
+                        : r;
 }
 
 // The supervisor's own life begins: no terminal, no working folder, no standard streams of ours.
@@ -351,9 +352,8 @@ static int run_machine(struct run *run)
         printf("%s\n", run->instance_name);
         return cli_finish_output(EXIT_CODE_OK);
     }
-    return console_attach(&run->instance, &(struct console_options){.owner = true,
-                                                                   .until = run->until,
-                                                                   .timeout = (unsigned)run->timeout});
+    return console_attach(&run->instance, &(struct console_options){
+                                              .owner = true, .until = run->until, .timeout = (unsigned)run->timeout});
 }
 
 int verb_run(int argc, char **argv)

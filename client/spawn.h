@@ -8,9 +8,9 @@
 #define SPAWN_KEPT_MAXIMUM 8
 
 struct spawn {
-    const char *path;       // absolute, or a name to look up in PATH
-    char *const *arguments; // argv, ending in NULL
-    int input, output, errors;     // become 0, 1, 2; -1: /dev/null
+    const char *path;             // absolute, or a name to look up in PATH
+    char *const *arguments;       // argv, ending in NULL
+    int input, output, errors;    // become 0, 1, 2; -1: /dev/null
     int kept[SPAWN_KEPT_MAXIMUM]; // descriptors that the program inherits under their own numbers
     unsigned kept_count;
     bool new_session; // leaves our terminal and process group (a daemon)

@@ -217,7 +217,8 @@ static void hear_overlay(struct machine *m)
         machine_release(m, HOLD_OUTAGE);
     } else if (slice_equal(word, "no-space")) {
         char why[ERROR_TEXT_SIZE];
-        snprintf(why, sizeof(why), "no space left for what it writes (%.600s); free some, and it goes on by itself", escaped);
+        snprintf(why, sizeof(why), "no space left for what it writes (%.600s); free some, and it goes on by itself",
+                 escaped);
         machine_hold(m, HOLD_NO_SPACE, why);
     } else if (slice_equal(word, "space")) {
         machine_release(m, HOLD_NO_SPACE);

@@ -1,5 +1,5 @@
-// The supervisor: one process for each running machine. It owns the instance's lock, the engine, rondo-overlay, passt and the
-// console, holds rondo-cloop's session (so that the guest survives its death), and answers the control socket
+// The supervisor: one process for each running machine. It owns the instance's lock, the engine, rondo-overlay, passt
+// and the console, holds rondo-cloop's session (so that the guest survives its death), and answers the control socket
 // (docs/protocol.md). One thread, one poll loop.
 //
 //   starting ─▶ running ◀──▶ paused (by the user; by an outage below; by a full disk above)
@@ -22,10 +22,10 @@ struct supervisor_options {
     const struct option_list *ports; // HOST:GUEST, for passt
     const char *append;              // more for the kernel's command line, or NULL
     bool network;
-    bool offline; // no source is named to rondo-cloop, not to a successor either
-    bool remove_on_failure; // the instance was made for this run: a machine that does not start leaves nothing
-    bool outage_error;       // --on-outage error
-    unsigned outage_seconds; // before a missing block pauses the machine
+    bool offline;             // no source is named to rondo-cloop, not to a successor either
+    bool remove_on_failure;   // the instance was made for this run: a machine that does not start leaves nothing
+    bool outage_error;        // --on-outage error
+    unsigned outage_seconds;  // before a missing block pauses the machine
     uint64_t requests, bytes; // spent on this run before; subtracted are rondo-cloop's counts when it began:
     uint64_t requests_before, bytes_before;
     int ready_fd; // gets "ok" or "error CODE TEXT" as soon as the engine runs or cannot; closed then
