@@ -61,6 +61,8 @@ int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE
     snprintf(base_text, sizeof(base_text), "%d", base);
     snprintf(control_text, sizeof(control_text), "%d", theirs);
     snprintf(seconds, sizeof(seconds), "%u", m->options->outage_seconds);
+    static char pause[] = "pause", fail[] = "error";
+    char *outage = m->options->outage_error ? fail : pause;
     char *arguments[] = {program,
                          (char[]){"--dir"},
                          m->instance->folder,
@@ -75,7 +77,7 @@ int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE
                          (char[]){"--outage-after"},
                          seconds,
                          (char[]){"--on-outage"},
-                         m->options->outage_error ? (char[]){"error"} : (char[]){"pause"},
+                         outage,
                          NULL};
     struct spawn s = {.path = program,
                       .arguments = arguments,
