@@ -1,0 +1,275 @@
+// Holding requests until what they need is back; overlay_hold.h says for what.
+//
+//             first request held                   last held request served
+//   serving ──── outage … ────> holding (n requests) ───── recovered ─────> serving
+//                                     └─ overlay_hold_stop ─> stopped: every held request fails, nothing is said
+//
+// 1. `lock` guards everything but the reads themselves. Messages are sent under it, so that they arrive in the order in
+//    which things happened.
+// 2. A base file lives as long as somebody reads from it: a read of a lost mount may hang while its successor works.
+#include "fuse-cloop/overlay_hold.h"
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/socket.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/banned.h"
+
+#define SECOND_NS UINT64_C(1000000000)
+
+struct base_file {
+    int fd;
+    unsigned users; // reads in progress, and one for being the current base
+};
+
+struct overlay_hold {
+    struct overlay_hold_settings settings;
+    uint64_t base_size;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; // stopped, or another base
+    struct base_file *base;
+    unsigned outages, spaces; // requests held for each reason
+    bool stopped, said_failed;
+};
+
+static int check_base(int fd, uint64_t *ret_size, struct error *error)
+{
+    struct stat st;
+    if (io->fstat(fd, &st) < 0)
+        return error_set(error, errno, "cannot examine the base disk: %m");
+    if (!S_ISREG(st.st_mode))
+        return error_set(error, EINVAL, "the base disk's descriptor is not a regular file");
+    *ret_size = (uint64_t)st.st_size;
+    return 0;
+}
+
+static struct base_file *new_base(int fd)
+{
+    struct base_file *base = malloc(sizeof *base);
+    if (base)
+        *base = (struct base_file){.fd = fd, .users = 1};
+    return base;
+}
+
+// With the lock held.
+static void let_go(struct base_file *base)
+{
+    if (--base->users > 0)
+        return;
+    close(base->fd); // read-only: nothing can be lost
+    free(base);
+}
+
+// Conditions that wait on the monotonic clock: a change of the time of day must not stretch a wait.
+static int make_condition(pthread_cond_t *ret)
+{
+    pthread_condattr_t attributes;
+    int r = pthread_condattr_init(&attributes);
+    if (r != 0)
+        return -r;
+    r = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    if (r == 0)
+        r = pthread_cond_init(ret, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return -r;
+}
+
+int overlay_hold_new(const struct overlay_hold_settings *settings, int base_fd, struct overlay_hold **ret,
+                     struct error *error)
+{
+    int fd CLEANUP_CLOSE = base_fd;
+    uint64_t size = 0;
+    int r = check_base(fd, &size, error);
+    if (r < 0)
+        return r;
+    struct overlay_hold *h CLEANUP_FREE = calloc(1, sizeof *h);
+    struct base_file *base CLEANUP_FREE = new_base(fd);
+    if (!h || !base)
+        return error_set(error, ENOMEM, "out of memory");
+    r = -pthread_mutex_init(&h->lock, NULL);
+    if (r < 0)
+        return error_set(error, -r, "cannot make a lock: %s", strerror(-r));
+    r = make_condition(&h->changed);
+    if (r < 0) {
+        pthread_mutex_destroy(&h->lock);
+        return error_set(error, -r, "cannot make a lock: %s", strerror(-r));
+    }
+    h->settings = *settings;
+    h->base_size = size;
+    h->base = TAKE_PTR(base);
+    (void)TAKE_FD(fd);
+    *ret = TAKE_PTR(h);
+    return 0;
+}
+
+void overlay_hold_free(struct overlay_hold *h)
+{
+    let_go(h->base);
+    pthread_cond_destroy(&h->changed);
+    pthread_mutex_destroy(&h->lock);
+    free(h);
+}
+
+uint64_t overlay_hold_base_size(const struct overlay_hold *h)
+{
+    return h->base_size;
+}
+
+// With the lock held (invariant 1). A supervisor that is gone is noticed by whoever receives from it.
+static void say(struct overlay_hold *h, const char *text)
+{
+    log_info("%s", text);
+    int r = socket_send(h->settings.control, text, NULL, 0);
+    if (r < 0)
+        log_warning("the supervisor could not be told: %s", strerror(-r));
+}
+
+// Until `deadline`, or a change. With the lock held.
+static void wait_until(struct overlay_hold *h, uint64_t deadline)
+{
+    struct timespec at = {.tv_sec = (time_t)(deadline / SECOND_NS), .tv_nsec = (long)(deadline % SECOND_NS)};
+    pthread_cond_timedwait(&h->changed, &h->lock, &at);
+}
+
+static int try_read(struct overlay_hold *h, uint64_t offset, void *to, size_t n)
+{
+    pthread_mutex_lock(&h->lock);
+    struct base_file *base = h->base;
+    base->users++;
+    pthread_mutex_unlock(&h->lock);
+    int r = io_read_full(base->fd, to, n, offset);
+    pthread_mutex_lock(&h->lock);
+    let_go(base);
+    pthread_mutex_unlock(&h->lock);
+    return r;
+}
+
+// After a failed read: 0 to try again (the wait is over), or -EIO to give up.
+static int wait_for_base(struct overlay_hold *h, uint64_t offset, int failure, uint64_t since, bool *held)
+{
+    uint64_t now = io_monotonic_ns(), outage_at = since + h->settings.outage_after_seconds * SECOND_NS;
+    pthread_mutex_lock(&h->lock);
+    if (h->stopped)
+        goto give_up;
+    if (now >= outage_at) {
+        if (h->settings.pass_outage) {
+            log_warning("the base disk could not be read at offset %llu: %s; the guest gets an I/O error",
+                        (unsigned long long)offset, strerror(-failure));
+            goto give_up;
+        }
+        if (!*held && h->outages++ == 0) {
+            char text[256];
+            snprintf(text, sizeof text, "outage the base disk could not be read at offset %llu: %s",
+                     (unsigned long long)offset, strerror(-failure));
+            say(h, text);
+        }
+        *held = true;
+        outage_at = UINT64_MAX;
+    }
+    wait_until(h, now + SECOND_NS < outage_at ? now + SECOND_NS : outage_at);
+    pthread_mutex_unlock(&h->lock);
+    return 0;
+
+give_up:
+    pthread_mutex_unlock(&h->lock);
+    return -EIO;
+}
+
+int overlay_hold_read_base(void *context, uint64_t offset, void *to, size_t n)
+{
+    struct overlay_hold *h = context;
+    bool held = false;
+    uint64_t since = 0;
+    int r;
+    while ((r = try_read(h, offset, to, n)) < 0) {
+        if (since == 0)
+            since = io_monotonic_ns();
+        r = wait_for_base(h, offset, r, since, &held);
+        if (r < 0)
+            break;
+    }
+    if (held) {
+        pthread_mutex_lock(&h->lock);
+        if (--h->outages == 0 && r == 0 && !h->stopped)
+            say(h, "recovered");
+        pthread_mutex_unlock(&h->lock);
+    }
+    return r;
+}
+
+int overlay_hold_replace_base(struct overlay_hold *h, int base_fd, struct error *error)
+{
+    int fd CLEANUP_CLOSE = base_fd;
+    uint64_t size = 0;
+    int r = check_base(fd, &size, error);
+    if (r < 0)
+        return r;
+    if (size != h->base_size)
+        return error_set(error, EINVAL, "the new base disk has %llu bytes instead of %llu", (unsigned long long)size,
+                         (unsigned long long)h->base_size);
+    struct base_file *base = new_base(fd);
+    if (!base)
+        return error_set(error, ENOMEM, "out of memory");
+    (void)TAKE_FD(fd);
+    pthread_mutex_lock(&h->lock);
+    let_go(h->base);
+    h->base = base;
+    pthread_cond_broadcast(&h->changed);
+    pthread_mutex_unlock(&h->lock);
+    return 0;
+}
+
+bool overlay_hold_wait_for_space(struct overlay_hold *h, bool *held)
+{
+    pthread_mutex_lock(&h->lock);
+    if (!h->stopped) {
+        if (!*held && h->spaces++ == 0) {
+            char text[SOCKET_LINE_MAXIMUM / 2];
+            snprintf(text, sizeof text, "no-space %s", h->settings.folder);
+            say(h, text);
+        }
+        *held = true;
+        uint64_t deadline = io_monotonic_ns() + SECOND_NS;
+        while (!h->stopped && io_monotonic_ns() < deadline)
+            wait_until(h, deadline);
+    }
+    bool go_on = !h->stopped;
+    pthread_mutex_unlock(&h->lock);
+    return go_on;
+}
+
+void overlay_hold_end_wait(struct overlay_hold *h, const bool *held)
+{
+    if (!*held)
+        return;
+    pthread_mutex_lock(&h->lock);
+    if (--h->spaces == 0 && !h->stopped)
+        say(h, "space");
+    pthread_mutex_unlock(&h->lock);
+}
+
+void overlay_hold_say_failed(struct overlay_hold *h, const char *sentence)
+{
+    char text[ERROR_TEXT_SIZE + 16];
+    snprintf(text, sizeof text, "failed %s", sentence);
+    pthread_mutex_lock(&h->lock);
+    if (!h->said_failed)
+        say(h, text);
+    h->said_failed = true;
+    pthread_mutex_unlock(&h->lock);
+}
+
+void overlay_hold_stop(struct overlay_hold *h)
+{
+    pthread_mutex_lock(&h->lock);
+    h->stopped = true;
+    pthread_cond_broadcast(&h->changed);
+    pthread_mutex_unlock(&h->lock);
+}
