@@ -150,6 +150,7 @@ static void set_signals(void)
     sigaction(SIGINT, &ignore, NULL);
     sigaction(SIGHUP, &ignore, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL); // a write beyond RLIMIT_FSIZE fails, like any other
 }
 
 // Takes a dead mount away: as root by the system call, else by FUSE's own program, which is allowed to.
