@@ -58,6 +58,7 @@ struct attempt {
     unsigned asked;      // bits: the mirrors asked in this round
     unsigned refused;    // bits: those that gave a final answer
     int refusal;         // the gravest of them; 0 if none
+    struct error refusal_error;
 };
 
 static int add_address(struct transport *t, struct mirrors *m, const char *address, struct error *error)
@@ -157,14 +158,10 @@ static void conclude(struct attempt *a, int result)
     a->state = OVER;
 }
 
-// With the mutex. True if a mirror was chosen; else the attempt waits until *ret_wake, or is over.
+// With the mutex. True if a mirror was chosen; else the attempt waits until *ret_wake.
 static bool choose(struct mirrors *m, struct attempt *a, uint64_t now, uint64_t *ret_wake)
 {
     unsigned all = (1u << m->count) - 1;
-    if (a->refused == all) {
-        conclude(a, a->refusal); // rule 3
-        return false;
-    }
     if ((a->asked | a->refused) == all) {
         a->asked = 0;
         a->not_before = now + mirrors_health_back_off(a->rounds++);
@@ -197,7 +194,7 @@ static void start(struct mirrors *m, struct attempt *a)
     source_start(m->mirror[a->mirror].source, &a->request);
 }
 
-static void refuse(struct attempt *a, int result)
+static void refuse(struct mirrors *m, struct attempt *a, int result)
 {
     // Wrong data is graver news than a file that may not be read, and that than one that is not there.
     int gravity = result == -EBADMSG ? 3 : result == -EACCES ? 2 : 1;
@@ -205,7 +202,11 @@ static void refuse(struct attempt *a, int result)
     a->refused |= 1u << a->mirror;
     if (gravity > before) {
         a->refusal = result;
-        a->job->error = a->request.error;
+        a->refusal_error = a->request.error;
+    }
+    if (a->refused == (1u << m->count) - 1) { // rule 3
+        a->job->error = a->refusal_error;
+        conclude(a, a->refusal);
     }
 }
 
@@ -232,10 +233,9 @@ static void settle(struct mirrors *m, struct attempt *a)
     if (result == -ECANCELED && a->ending)
         return; // give_up knows why
     if (result == -EBADMSG || result == -ENOENT || result == -EACCES) {
-        refuse(a, result);
+        refuse(m, a, result);
     } else if (result == -ENETUNREACH) {
-        if (!a->refusal)
-            job->error = a->request.error;
+        job->error = a->request.error; // unless another attempt ends better
     } else {
         job->error = a->request.error; // empty after success
         conclude(a, result);

@@ -89,11 +89,9 @@ static void stop_waiting(struct source_transfer *tr)
 // Starts what may be started. The source is not touched behind its last transfer.
 static void launch_waiting(struct transport *t, struct source *s)
 {
-    bool more = s->waiting_first != NULL;
-    while (more && s->running < s->limit) {
-        struct source_transfer *tr = s->waiting_first;
+    for (struct source_transfer *tr = s->waiting_first, *next; tr && s->running < s->limit; tr = next) {
+        next = tr->next_waiting;
         stop_waiting(tr);
-        more = s->waiting_first != NULL;
         if (launch(t, tr) < 0)
             publish(t, tr);
     }
@@ -102,11 +100,9 @@ static void launch_waiting(struct transport *t, struct source *s)
 // The source does not answer: those who wait for their turn had better ask another one now.
 static void fail_waiting(struct transport *t, struct source *s)
 {
-    bool more = s->waiting_first != NULL;
-    while (more) {
-        struct source_transfer *tr = s->waiting_first;
+    for (struct source_transfer *tr = s->waiting_first, *next; tr; tr = next) {
+        next = tr->next_waiting;
         stop_waiting(tr);
-        more = s->waiting_first != NULL;
         tr->request->result =
             transport_fail(s, tr->request, ENETUNREACH, "the server did not answer the requests before this one");
         publish(t, tr);
