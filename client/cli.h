@@ -30,6 +30,7 @@ int verb_rm(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_serve(int argc, char **argv);
 int verb_stop(int argc, char **argv);
+int verb_trust(int argc, char **argv);
 int verb_umount(int argc, char **argv);
 
 // Options. Each takes the form --name or --name VALUE (or --name=VALUE); operands may stand between; "--" ends options.

@@ -158,6 +158,15 @@ static int use_remembered(struct decision *d, const void *bytes, size_t n, struc
 
 // A recent catalog serves without asking the site if *may_be_recent, which then stays true. A directory costs nothing
 // to ask.
+// For the next minute, and for when the site cannot be reached. Without it everything still works: a full disk is no
+// reason to refuse what has just been verified.
+static void remember(struct decision *d, const void *bytes, size_t n, const char *etag)
+{
+    struct error error = {.text = ""};
+    if (trust_save_catalog(d->trust, d->site, bytes, n, etag, d->now, &error) < 0)
+        log_warning("the catalog of %s is not remembered: %s", d->site, error.text);
+}
+
 static int get_catalog(struct store *store, struct decision *d, const struct resolve_options *options,
                        bool *may_be_recent, struct catalog *ret, bool *ret_fresh, struct error *error)
 {
@@ -184,12 +193,11 @@ static int get_catalog(struct store *store, struct decision *d, const struct res
     } else if (r == 0 && fetched.not_modified) {
         r = use_remembered(d, known, known_size, ret, ret_fresh, error);
         if (r == 0)
-            r = trust_save_catalog(d->trust, d->site, known, known_size, etag, d->now, error);
+            remember(d, known, known_size, etag);
     } else if (r == 0) {
         r = accept(d, fetched.bytes.data, fetched.bytes.size, ret, ret_fresh, error);
         if (r == 0)
-            r = trust_save_catalog(d->trust, d->site, fetched.bytes.data, fetched.bytes.size, fetched.etag, d->now,
-                                   error);
+            remember(d, fetched.bytes.data, fetched.bytes.size, fetched.etag);
     } else if (r == -ENOENT) {
         r = error_set(error, ENOENT, "%s has no catalog.rondo, so it is no site of images", d->site);
     }
