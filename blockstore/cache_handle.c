@@ -171,8 +171,8 @@ static struct cache_handle *list_handle(struct cache *c, struct cache_handle *h)
 
 static struct cache_handle *open_handle(struct cache *c, const struct sha256 *name, bool write, int *ret_reason)
 {
-    struct stat st;
-    enum cache_place place;
+    struct stat st = {0};
+    enum cache_place place = CACHE_PARTIAL;
     int fd = open_either(c, name, write, &place, &st);
     while ((fd == -EMFILE || fd == -ENFILE) && cache_close_idle_handle(c))
         fd = open_either(c, name, write, &place, &st);

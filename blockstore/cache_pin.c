@@ -119,7 +119,7 @@ static int load_pin(int folder, const char *file, struct buf *names)
 {
     struct sha256 name;
     void *bytes CLEANUP_FREE = NULL;
-    size_t n;
+    size_t n = 0;
 
     if (!sha256_from_hex(file, strlen(file), &name))
         return 0; // a temporary name

@@ -113,8 +113,10 @@ static int look_up(struct request *q)
                 atomic_fetch_add(&q->s->in_memory, 1);
         } else {
             c = store_add_chunk(q->s, q->v, q->kind, q->level, &q->refs[i]);
-            if (!c)
-                return error_set(q->error, ENOMEM, "out of memory");
+            if (!c) {
+                error_set(q->error, ENOMEM, "out of memory");
+                return -ENOMEM;
+            }
         }
         q->chunks[i] = c;
     }

@@ -214,6 +214,7 @@ static void end_fetch(struct fetch *f, int result, const struct error *why)
 {
     struct version *v = f->version;
     struct store *s = v->store;
+    struct decoded nothing = {0};
 
     for (unsigned i = 0; i < f->count; i++) {
         struct fetch_piece *p = &f->pieces[i];
@@ -228,7 +229,7 @@ static void end_fetch(struct fetch *f, int result, const struct error *why)
                   why && why->text[0] ? why->text : strerror(-r));
         if (r == -EBADMSG)
             log_warning("%s", error.text);
-        finish_piece(f, p, r, NULL, &error);
+        finish_piece(f, p, r, &nothing, &error);
     }
     pthread_mutex_lock(&s->mutex);
     struct fetch **at = &v->fetches;

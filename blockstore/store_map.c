@@ -72,8 +72,8 @@ static int walk_pages(struct walk *w, unsigned level, const struct chunk_referen
 static int walk_children(struct walk *w, const struct store_chunk *index, unsigned level, uint64_t first_block,
                          struct error *error)
 {
-    struct chunk_reference refs[WALK_BATCH];
-    uint64_t first[WALK_BATCH], part = map_child_blocks(level);
+    struct chunk_reference refs[WALK_BATCH] = {0};
+    uint64_t first[WALK_BATCH] = {0}, part = map_child_blocks(level);
     unsigned n = 0;
 
     for (unsigned i = 0; i < MAP_FANOUT && first_block + i * part < w->blocks; i++) {
@@ -95,7 +95,7 @@ static int walk_children(struct walk *w, const struct store_chunk *index, unsign
 static int walk_pages(struct walk *w, unsigned level, const struct chunk_reference *refs, const uint64_t *first,
                       unsigned count, struct error *error)
 {
-    struct store_chunk *pages[WALK_BATCH];
+    struct store_chunk *pages[WALK_BATCH] = {NULL};
     if (count == 0)
         return 0;
     int r = store_get_chunks(w->v, CHUNK_PAGE, level, refs, count, store_deadline(w->v->store), pages, error);

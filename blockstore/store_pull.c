@@ -254,9 +254,11 @@ static void work_on_pack(struct pull *p, const struct list_pack *pack, const str
     struct task t = {.p = p, .pack = pack, .chunks = chunks, .count = count};
     t.missing = calloc(count ? count : 1, sizeof(*t.missing));
     t.stored = malloc(PAGE_STORED_MAXIMUM);
-    int r = t.missing && t.stored ? 0 : error_set(&error, ENOMEM, "out of memory");
-    if (r == 0)
+    int r = 0;
+    if (t.missing && t.stored)
         check_chunks(&t);
+    else
+        r = error_set(&error, ENOMEM, "out of memory");
     if (t.missing_count > 0 && !stopped(p)) {
         pthread_mutex_lock(&p->mutex);
         p->missing += t.missing_count;

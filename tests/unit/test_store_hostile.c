@@ -208,14 +208,14 @@ static void for_each_cached_file(const char *place, void (*damage)(const char *p
 
 static void flip_bits(const char *path, unsigned number)
 {
-    struct stat st;
+    struct stat st = {0};
     int fd = open(path, O_RDWR);
     assert_true(fd >= 0 && fstat(fd, &st) == 0);
     uint64_t x = number + 1;
     for (unsigned i = 0; i < 20; i++) {
         x = x * UINT64_C(6364136223846793005) + 1;
         off_t at = (off_t)((x >> 20) % (uint64_t)st.st_size);
-        unsigned char byte;
+        unsigned char byte = 0;
         assert_int_equal(pread(fd, &byte, 1, at), 1);
         byte ^= (unsigned char)(1 << i % 8);
         assert_int_equal(pwrite(fd, &byte, 1, at), 1);

@@ -41,8 +41,8 @@ static int pull(struct store *store, const char *address, struct progress *p, st
                 size_t *ret_count, struct error *error)
 {
     struct version *v = site_open_version(site, store, address);
-    struct sha256 *objects;
-    size_t count;
+    struct sha256 *objects = NULL;
+    size_t count = 0;
     int r = version_pull(v, p ? note_progress : NULL, p, &objects, &count, error);
     version_close(v);
     if (r == 0 && ret_objects) {
@@ -77,11 +77,12 @@ static void everything_is_there_and_listed(void **state)
     struct site_server *server = server_start(site);
     struct store *store = site_open_store(site, true, 0);
     struct progress p = {0};
-    struct sha256 *objects;
-    size_t count;
+    struct sha256 *objects = NULL;
+    size_t count = 0;
     struct error error = {0};
     if (pull(store, server->http->address, &p, &objects, &count, &error) != 0)
         fail_msg("%s", error.text);
+    assert_non_null(objects);
     assert_int_equal(count, site->pack_count + 1);
     for (unsigned i = 0; i < site->pack_count; i++) {
         unsigned found = 0;
