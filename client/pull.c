@@ -23,7 +23,7 @@ static int pull(const struct configuration *configuration, struct store *store, 
     CLEANUP_FREE struct sha256 *objects = NULL;
     size_t count;
     char hex[SHA256_HEX_SIZE], size[32];
-    struct store_counts before, after;
+    struct store_counts counts; // since the store was opened: with catalog and manifest
     int r = resolve_image(store, configuration, image, options, &resolved, error);
     if (r < 0)
         return r;
@@ -32,18 +32,16 @@ static int pull(const struct configuration *configuration, struct store *store, 
     r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v,
                      error);
     if (r == 0) {
-        store_count(store, &before);
         r = version_pull(v, report_progress, NULL, &objects, &count, error);
         cli_progress_end();
-        store_count(store, &after);
+        store_count(store, &counts);
         version_close(v);
     }
     if (r == 0)
         r = cache_pin(store_cache(store), &resolved.manifest, objects, count, error);
     if (r == 0) {
         fprintf(stderr, "rondo: fetched %s in %llu requests; it runs offline now\n",
-                text_format_size(after.network.bytes - before.network.bytes, size),
-                (unsigned long long)(after.network.requests - before.network.requests));
+                text_format_size(counts.network.bytes, size), (unsigned long long)counts.network.requests);
         printf("%s\n", sha256_to_hex(&resolved.manifest, hex));
     }
     resolve_free(&resolved);
