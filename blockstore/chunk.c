@@ -78,7 +78,7 @@ int chunk_decode(enum chunk_kind kind, const struct sha256 *name, const void *st
                  unsigned *ret_nblocks, struct error *error)
 {
     char hex[SHA256_HEX_SIZE];
-    unsigned nblocks;
+    unsigned nblocks = 0;
 
     struct sha256 actual = sha256_of(stored, length);
     if (!sha256_equal(&actual, name))

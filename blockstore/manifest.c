@@ -279,18 +279,13 @@ static int parse_line(struct manifest *m, struct slice line, unsigned number, un
     return 0;
 }
 
-int manifest_parse_text(const void *bytes, size_t n, bool is_signed, struct manifest *ret, struct error *error)
+static int parse_lines(const void *bytes, size_t n, bool is_signed, struct manifest *m, struct error *error)
 {
-    struct manifest *m CLEANUP_FREE = calloc(1, sizeof(*m));
     struct text_reader reader = text_reader_over(bytes, n, MANIFEST_LINE_MAXIMUM);
     struct slice line;
     unsigned next = 0;
     int r;
 
-    if (!m)
-        return error_set(error, ENOMEM, "no memory for a manifest");
-    if (n > MANIFEST_SIZE_MAXIMUM)
-        return error_set(error, EBADMSG, "a manifest of %zu bytes is larger than any may be", n);
     if (text_next_line(&reader, &line) != 1 || !slice_equal(line, MANIFEST_FIRST_LINE))
         return error_set(error, EBADMSG, "line 1: not a manifest of version 1; a newer Rondo may know it");
     while ((r = text_next_line(&reader, &line)) > 0) {
@@ -308,8 +303,21 @@ int manifest_parse_text(const void *bytes, size_t n, bool is_signed, struct mani
         return error_set(error, EBADMSG, "'%s' is missing", missing->key);
     if (is_signed && r == 0)
         return error_set(error, EBADMSG, "the signature is missing");
-    *ret = *m;
     return 0;
+}
+
+int manifest_parse_text(const void *bytes, size_t n, bool is_signed, struct manifest *ret, struct error *error)
+{
+    if (n > MANIFEST_SIZE_MAXIMUM)
+        return error_set(error, EBADMSG, "a manifest of %zu bytes is larger than any may be", n);
+    struct manifest *m = calloc(1, sizeof(*m));
+    if (!m)
+        return error_set(error, ENOMEM, "no memory for a manifest");
+    int r = parse_lines(bytes, n, is_signed, m, error);
+    if (r == 0)
+        *ret = *m;
+    free(m);
+    return r;
 }
 
 int manifest_parse(const void *bytes, size_t n, struct manifest *ret, struct error *error)

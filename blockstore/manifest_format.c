@@ -92,14 +92,24 @@ static int add_lines(struct buf *b, const struct manifest *m, struct error *erro
     return r;
 }
 
-int manifest_format(const struct manifest *m, struct buf *ret_text, struct error *error)
+static int check_parses_back(const struct buf *text, struct error *error)
 {
-    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
-    struct manifest *back CLEANUP_FREE = malloc(sizeof(*back));
+    struct manifest *back = malloc(sizeof(*back));
     struct error why = {""};
 
     if (!back)
         return error_set(error, ENOMEM, "no memory for a manifest");
+    int r = manifest_parse_text(text->data, text->size, false, back, &why);
+    free(back);
+    if (r < 0)
+        return error_set(error, r == -ENOMEM ? ENOMEM : EINVAL, "this would not be a manifest: %s", why.text);
+    return 0;
+}
+
+int manifest_format(const struct manifest *m, struct buf *ret_text, struct error *error)
+{
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
+
     if (m->member_count > MANIFEST_MEMBERS_MAXIMUM || m->boot_count > MANIFEST_BOOT_MAXIMUM)
         return error_set(error, EINVAL, "a manifest of %u members and %u boot packs cannot be", m->member_count,
                          m->boot_count);
@@ -108,9 +118,9 @@ int manifest_format(const struct manifest *m, struct buf *ret_text, struct error
         return r;
     if (r < 0)
         return error_set(error, -r, "cannot write a manifest: %s", strerror(-r));
-    r = manifest_parse_text(text.data, text.size, false, back, &why);
+    r = check_parses_back(&text, error);
     if (r < 0)
-        return error_set(error, r == -ENOMEM ? ENOMEM : EINVAL, "this would not be a manifest: %s", why.text);
+        return r;
     r = buf_append(ret_text, text.data, text.size);
     return r < 0 ? error_set(error, -r, "cannot write a manifest: %s", strerror(-r)) : 0;
 }

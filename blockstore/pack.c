@@ -15,7 +15,7 @@
 int pack_parse_trailer(const void *bytes, size_t n, uint32_t pack_size, struct pack_trailer *ret, struct error *error)
 {
     struct cursor c = cursor_over(bytes, n);
-    struct pack_trailer t;
+    struct pack_trailer t = {0};
     unsigned char magic[PACK_MAGIC_SIZE];
 
     t.table_offset = cursor_u32(&c);
@@ -71,7 +71,7 @@ int pack_walk_table(const void *table, size_t n, const struct pack_trailer *trai
         struct cursor c = cursor_over(table, n);
         uint32_t at = PACK_MAGIC_SIZE;
         for (uint32_t i = 0; i < trailer->chunk_count; i++) {
-            struct pack_entry entry;
+            struct pack_entry entry = {0};
             if (!cut_entry(&c, at, trailer->table_offset, &entry))
                 return error_set(error, EBADMSG, "entry %u of a pack's table is malformed", i);
             at += entry.length;
@@ -120,7 +120,7 @@ int pack_table_finish(struct pack_table *t, uint32_t table_offset, struct sha256
     put_le32(at + 8, t->chunk_count);
     put_le32(at + 12, 0);
     memcpy(at + 16, hash.bytes, SHA256_SIZE);
-    memcpy(at + 48, PACK_TRAILER_MAGIC, PACK_MAGIC_SIZE);
+    memcpy(at + 48, PACK_TRAILER_MAGIC, PACK_MAGIC_SIZE); // NOLINT(bugprone-not-null-terminated-result): no text
     t->bytes.size += PACK_TRAILER_SIZE;
     *ret_table = hash;
     return 0;

@@ -167,7 +167,7 @@ static int store_index(struct writer *w, unsigned level, const struct writer_pag
     uint64_t children_left = (blocks + child_blocks - 1) / child_blocks - (uint64_t)position * MAP_FANOUT;
     unsigned children = children_left < MAP_FANOUT ? (unsigned)children_left : MAP_FANOUT;
     struct chunk_reference *references CLEANUP_FREE = calloc(children, sizeof(*references));
-    size_t i = *at, size;
+    size_t i = *at, size = 0;
     int r = references ? 0 : -ENOMEM;
 
     while (r == 0 && i < below->count && below->pages[i].member == first.member &&

@@ -320,18 +320,20 @@ static void lines_and_files_have_a_maximum(void **state)
     (void)state;
     assert_non_null(big);
     memset(big, 'x', 10u << 20); // a remark of 10 MB
-    memcpy(big, "rondo-manifest 1\nopt-x ", 23);
+    memcpy(big, "rondo-manifest 1\nopt-x ", sizeof("rondo-manifest 1\nopt-x ") - 1);
     assert_int_equal(parse(big, 10u << 20, &error), -EBADMSG);
     assert_non_null(strstr(error.text, "larger than any may be"));
     assert_int_equal(parse(big, MANIFEST_SIZE_MAXIMUM, &error), -EBADMSG);
     assert_non_null(strstr(error.text, "line 2: too long"));
 
+    static const char end[] = {'\n', '-', '-', '-', '\n'};
     size_t head = strlen(MINIMAL);
     for (size_t length = MANIFEST_TEXT_MAXIMUM - 1; length <= MANIFEST_TEXT_MAXIMUM; length++) {
         memcpy(big, MINIMAL "title ", head + 6);
         memset(big + head + 6, 'x', length);
-        memcpy(big + head + 6 + length, "\n---\n", 5);
-        assert_int_equal(parse(big, head + 6 + length + 5, &error), length < MANIFEST_TEXT_MAXIMUM ? 0 : -EBADMSG);
+        memcpy(big + head + 6 + length, end, sizeof(end));
+        assert_int_equal(parse(big, head + 6 + length + sizeof(end), &error),
+                         length < MANIFEST_TEXT_MAXIMUM ? 0 : -EBADMSG);
     }
     assert_non_null(strstr(error.text, "'title' is too long"));
     free(big);

@@ -168,6 +168,7 @@ static inline struct object_list list_objects(const char *site)
     listing = &list;
     snprintf(path, sizeof(path), "%s/objects", site);
     nftw(path, list_one, 16, FTW_PHYS);
+    listing = NULL;
     if (list.count > 0)
         qsort(list.names, list.count, sizeof(*list.names), compare_names);
     return list;
@@ -263,7 +264,7 @@ static inline int publish_members(struct publication *p, struct writer *w)
 
     if (p->known_site)
         know_site(w, p->known_site);
-    for (unsigned i = 0; r == 0 && p->fds[i] >= 0; i++) {
+    for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(names) && p->fds[i] >= 0; i++) {
         r = writer_add_member(w, names[i], p->fds[i], &p->manifest.members[i], &p->error);
         p->manifest.member_count = i + 1;
     }
@@ -292,7 +293,7 @@ static inline int publish(struct publication *p)
                                      .threads = p->threads,
                                      .progress = p->progress,
                                      .context = p->context};
-    struct writer *w;
+    struct writer *w = NULL;
 
     memset(&p->manifest, 0, sizeof(p->manifest));
     memset(&p->counts, 0, sizeof(p->counts));
