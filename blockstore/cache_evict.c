@@ -247,9 +247,10 @@ void cache_account(struct cache *c, uint64_t n, const struct sha256 *except)
     uint64_t written = atomic_fetch_add(&c->written, n) + n;
     if (written < atomic_load(&c->count_after) || !atomic_compare_exchange_strong(&c->written, &written, 0))
         return;
-    // Another process that holds the lock is doing the same work: the next step will be soon enough.
     uint64_t freed, left;
     int lock CLEANUP_CLOSE = cache_lock(c, 0);
+    if (lock == -EBUSY)
+        atomic_fetch_add(&c->written, written); // somebody else is doing this work: it is looked at with the next write
     if (lock < 0 || evict_locked(c, c->limit, c->limit - c->limit / 16, except, &freed, &left) < 0)
         return;
     if (freed > 0)
