@@ -78,8 +78,6 @@ static int adopt(struct program *p, int session_fd, int state_fd)
     int r = session_adopt(&p->session, session_fd, state_fd, &error);
     if (r < 0)
         log_warning("%s", error.text);
-    else
-        log_info("going on with the mount at %s", p->session.mount_point);
     return r;
 }
 

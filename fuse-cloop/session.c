@@ -296,6 +296,24 @@ static void replay_init(struct session *s)
     s->init_unique = 0;
 }
 
+static bool ask_to_resend(struct session *s)
+{
+    struct fuse_out_header resend = {.len = sizeof(resend), .error = NOTIFY_RESEND};
+    if (!kernel_resends(s->state) || write(s->fd, &resend, sizeof(resend)) != (ssize_t)sizeof(resend))
+        return false;
+    for (unsigned i = 0; i < STATE_SLOTS; i++)
+        state_slot_end(s->state, i);
+    return true;
+}
+
+static unsigned count_used(const struct state *state)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < STATE_SLOTS; i++)
+        n += state_slot_request(state, i) > 0;
+    return n;
+}
+
 int session_adopt(struct session *s, int fd, int state_fd, struct error *error)
 {
     struct state *state = NULL;
@@ -323,10 +341,10 @@ int session_adopt(struct session *s, int fd, int state_fd, struct error *error)
     s->state_fd = state_fd;
     s->state = state;
     replay_init(s);
-    struct fuse_out_header resend = {.len = sizeof(resend), .error = NOTIFY_RESEND};
-    if (kernel_resends(state) && write(fd, &resend, sizeof(resend)) == (ssize_t)sizeof(resend))
-        for (unsigned i = 0; i < STATE_SLOTS; i++)
-            state_slot_end(state, i);
+    if (ask_to_resend(s))
+        log_info("the kernel sends again what was not answered at %s", s->mount_point);
+    else
+        log_info("%u requests at %s stand in the slots", count_used(state), s->mount_point);
     return 0;
 fail:
     state_unmap(state);
