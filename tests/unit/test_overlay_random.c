@@ -1,0 +1,250 @@
+// Random requests at arbitrary byte offsets, compared with a flat copy of the disk in memory; alone, then by many
+// threads that share blocks but no bytes. RONDO_TEST_LONG asks for ten times as many.
+#include "overlay_fixture.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#define SIZE ((UINT64_C(64) << 20) + 600 * BLOCK) // a whole map page and the beginning of another
+#define BASE_SIZE (SIZE - 100 * BLOCK - 777)
+
+static struct folder folder;
+
+static unsigned long times(unsigned long n)
+{
+    return getenv("RONDO_TEST_LONG") ? n * 10 : n;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    folder = folder_make();
+    make_overlay(&folder, SIZE);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    folder_remove(&folder);
+    return 0;
+}
+
+static unsigned char *make_model(void)
+{
+    unsigned char *model = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(model != MAP_FAILED);
+    pattern_read(NULL, 0, model, BASE_SIZE);
+    return model;
+}
+
+static void compare(struct overlay *o, const unsigned char *model, uint64_t offset, uint64_t n)
+{
+    static unsigned char bytes[1 << 20];
+    while (n > 0) {
+        size_t piece = n < sizeof bytes ? (size_t)n : sizeof bytes;
+        assert_int_equal(overlay_read(o, offset, bytes, piece), 0);
+        if (memcmp(bytes, model + offset, piece) != 0) {
+            size_t i = 0;
+            while (bytes[i] == model[offset + i])
+                i++;
+            fail_msg("offset %llu reads %d instead of %d", (unsigned long long)(offset + i), bytes[i],
+                     model[offset + i]);
+        }
+        offset += piece;
+        n -= piece;
+    }
+}
+
+// Ranges gather where mistakes would: at the beginning, at the end of the base, around the border of two map pages, and
+// at the end; some anywhere.
+static void choose_range(struct random_numbers *r, uint64_t *ret_offset, uint64_t *ret_n)
+{
+    const uint64_t spots[] = {0, BASE_SIZE, UINT64_C(64) << 20, SIZE - 40 * BLOCK, random_below(r, SIZE)};
+    uint64_t spot = spots[random_below(r, 5)], reach = 40 * BLOCK;
+    uint64_t from = spot > reach ? spot - reach : 0;
+    uint64_t offset = from + random_below(r, 2 * reach),
+             n = 1 + random_below(r, random_below(r, 8) ? 2 * BLOCK : 64 * BLOCK);
+    switch (random_below(r, 4)) {
+    case 0:
+        offset -= offset % BLOCK;
+        n += BLOCK - n % BLOCK;
+        break;
+    case 1:
+        offset -= offset % 512;
+        n += 512 - n % 512;
+        break;
+    default:
+        break;
+    }
+    if (offset >= SIZE)
+        offset = SIZE - 1;
+    *ret_offset = offset;
+    *ret_n = n < SIZE - offset ? n : SIZE - offset;
+}
+
+static void do_one(struct overlay *o, unsigned char *model, struct random_numbers *r)
+{
+    static unsigned char bytes[65 * BLOCK];
+    uint64_t offset, n;
+    choose_range(r, &offset, &n);
+    switch (random_below(r, 8)) {
+    case 0:
+        assert_int_equal(overlay_write_zeroes(o, offset, n), 0);
+        memset(model + offset, 0, n);
+        break;
+    case 1: {
+        assert_int_equal(overlay_discard(o, offset, n), 0);
+        uint64_t first = (offset + BLOCK - 1) / BLOCK, end = (offset + n) / BLOCK;
+        if (first < end)
+            memset(model + first * BLOCK, 0, (end - first) * BLOCK);
+        break;
+    }
+    case 2:
+        if (random_below(r, 4) == 0)
+            assert_int_equal(overlay_flush(o), 0);
+        break;
+    case 3:
+    case 4:
+        compare(o, model, offset, n);
+        break;
+    default:
+        for (uint64_t i = 0; i < n; i++)
+            bytes[i] = (unsigned char)random_next(r);
+        assert_int_equal(overlay_write(o, offset, bytes, n), 0);
+        memcpy(model + offset, bytes, n);
+    }
+}
+
+static void random_requests_equal_a_flat_disk(void **state)
+{
+    (void)state;
+    struct random_numbers r = {.state = test_seed("random requests")};
+    unsigned char *model = make_model();
+    struct overlay *o = open_overlay(&folder, BASE_SIZE);
+    unsigned long count = times(30000);
+    for (unsigned long i = 1; i <= count; i++) {
+        do_one(o, model, &r);
+        if (i % (count / 8) == 0) {
+            compare(o, model, 0, SIZE);
+            close_overlay(o);
+            o = open_overlay(&folder, BASE_SIZE);
+            compare(o, model, 0, SIZE);
+        }
+    }
+    struct overlay_counts counts;
+    assert_int_equal(overlay_count(o, &counts), 0);
+    assert_true(counts.data_blocks > 100 && counts.zero_blocks > 50);
+    close_overlay(o);
+    munmap(model, SIZE);
+}
+
+// Each thread owns a stretch of bytes that begins and ends within blocks of its neighbours.
+#define THREADS 8
+#define STRETCH (5 * BLOCK + 1000)
+
+struct worker {
+    pthread_t thread;
+    struct overlay *overlay;
+    struct random_numbers numbers;
+    uint64_t begin;
+    unsigned long requests;
+    unsigned char model[STRETCH];
+    const char *failure;
+};
+
+static atomic_bool stop_readers;
+
+static void *work(void *context)
+{
+    struct worker *w = context;
+    unsigned char bytes[STRETCH];
+    struct random_numbers *r = &w->numbers;
+    for (unsigned long i = 0; i < w->requests && !w->failure; i++) {
+        uint64_t at = random_below(r, STRETCH), n = 1 + random_below(r, STRETCH - at), offset = w->begin + at;
+        int result = 0;
+        switch (random_below(r, 6)) {
+        case 0:
+            result = overlay_write_zeroes(w->overlay, offset, n);
+            memset(w->model + at, 0, n);
+            break;
+        case 1:
+            result = overlay_discard(w->overlay, offset, n);
+            uint64_t first = (offset + BLOCK - 1) / BLOCK, end = (offset + n) / BLOCK;
+            if (first < end)
+                memset(w->model + (first * BLOCK - w->begin), 0, (end - first) * BLOCK);
+            break;
+        case 2:
+            result = overlay_read(w->overlay, offset, bytes, n);
+            if (result == 0 && memcmp(bytes, w->model + at, n) != 0)
+                w->failure = "a thread's own bytes changed";
+            break;
+        case 3:
+            result = random_below(r, 8) ? 0 : overlay_flush(w->overlay);
+            break;
+        default:
+            memset(w->model + at, (int)random_next(r), n);
+            result = overlay_write(w->overlay, offset, w->model + at, n);
+        }
+        if (result != 0)
+            w->failure = "a request failed";
+    }
+    return NULL;
+}
+
+static void *read_everywhere(void *context)
+{
+    struct worker *w = context;
+    unsigned char bytes[STRETCH];
+    while (!stop_readers && !w->failure)
+        if (overlay_read(w->overlay, random_below(&w->numbers, (THREADS - 1) * STRETCH), bytes, sizeof bytes) != 0)
+            w->failure = "a read failed";
+    return NULL;
+}
+
+static void threads_that_share_blocks_keep_their_bytes(void **state)
+{
+    (void)state;
+    struct overlay *o = open_overlay(&folder, BASE_SIZE);
+    uint64_t seed = test_seed("threads");
+    static struct worker workers[THREADS], readers[2];
+    for (unsigned i = 0; i < THREADS; i++) {
+        workers[i] =
+            (struct worker){.overlay = o, .numbers = {seed + i * 2}, .begin = i * STRETCH, .requests = times(4000)};
+        pattern_read(NULL, workers[i].begin, workers[i].model, STRETCH);
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    stop_readers = false;
+    for (unsigned i = 0; i < 2; i++) {
+        readers[i] = (struct worker){.overlay = o, .numbers = {seed + 100 + i}};
+        assert_int_equal(pthread_create(&readers[i].thread, NULL, read_everywhere, &readers[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(workers[i].thread, NULL);
+    stop_readers = true;
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(readers[i].thread, NULL);
+    for (int pass = 0; pass < 2; pass++) {
+        for (unsigned i = 0; i < THREADS; i++) {
+            unsigned char bytes[STRETCH];
+            assert_null(workers[i].failure);
+            assert_int_equal(overlay_read(o, workers[i].begin, bytes, STRETCH), 0);
+            assert_memory_equal(bytes, workers[i].model, STRETCH);
+        }
+        close_overlay(o);
+        o = open_overlay(&folder, BASE_SIZE);
+    }
+    assert_null(readers[0].failure);
+    assert_null(readers[1].failure);
+    close_overlay(o);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(random_requests_equal_a_flat_disk),
+        TEST(threads_that_share_blocks_keep_their_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
