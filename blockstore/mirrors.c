@@ -30,7 +30,7 @@
 struct fetch {
     struct fetch *next;
     pthread_cond_t changed;
-    bool woken; // an attempt ended, or mirrors_cancel
+    bool woken; // an attempt ended, a source is back, or mirrors_cancel
 };
 
 struct mirrors {
@@ -39,6 +39,7 @@ struct mirrors {
     atomic_bool cancelled;
     pthread_mutex_t mutex;
     struct fetch *fetches;
+    unsigned recoveries; // of any source, from an outage
 };
 
 enum state { WAITING, RUNNING, OVER };
@@ -55,6 +56,7 @@ struct attempt {
     uint64_t started;    // when
     uint64_t not_before; // the round's back-off
     unsigned rounds;     // that failed
+    unsigned recoveries; // of the mirrors, when the back-off began
     unsigned asked;      // bits: the mirrors asked in this round
     unsigned refused;    // bits: those that gave a final answer
     int refusal;         // the gravest of them; 0 if none
@@ -152,6 +154,15 @@ static void ended(void *context)
     pthread_mutex_unlock(&a->mirrors->mutex);
 }
 
+// With the mutex.
+static void wake_all(struct mirrors *m)
+{
+    for (struct fetch *f = m->fetches; f; f = f->next) {
+        f->woken = true;
+        pthread_cond_signal(&f->changed);
+    }
+}
+
 static void conclude(struct attempt *a, int result)
 {
     a->job->result = result;
@@ -165,7 +176,10 @@ static bool choose(struct mirrors *m, struct attempt *a, uint64_t now, uint64_t 
     if ((a->asked | a->refused) == all) {
         a->asked = 0;
         a->not_before = now + mirrors_health_back_off(a->rounds++);
+        a->recoveries = m->recoveries;
     }
+    if (a->recoveries != m->recoveries)
+        a->not_before = now;
     *ret_wake = a->not_before;
     if (a->not_before > now ||
         !mirrors_health_pick(m->mirror, m->count, a->asked | a->refused, now, &a->mirror, ret_wake))
@@ -227,7 +241,10 @@ static void settle(struct mirrors *m, struct attempt *a)
     }
     uint64_t now = io_monotonic_ns();
     pthread_mutex_lock(&m->mutex);
-    mirrors_health_note_result(mirror, result, a->started, now, &a->request);
+    if (mirrors_health_note_result(mirror, result, a->started, now, &a->request)) {
+        m->recoveries++;
+        wake_all(m);
+    }
     pthread_mutex_unlock(&m->mutex);
 
     if (result == -ECANCELED && a->ending)
@@ -347,9 +364,6 @@ void mirrors_cancel(struct mirrors *m)
 {
     atomic_store(&m->cancelled, true);
     pthread_mutex_lock(&m->mutex);
-    for (struct fetch *f = m->fetches; f; f = f->next) {
-        f->woken = true;
-        pthread_cond_signal(&f->changed);
-    }
+    wake_all(m);
     pthread_mutex_unlock(&m->mutex);
 }

@@ -6,7 +6,8 @@
 //      the healthy ones; one that gave wrong data is asked last, for ten minutes.
 //   2. Wrong data is never retried from the same source within one fetch (TRUST rule 5).
 //   3. A fetch ends with success, with -ENOENT or -EBADMSG once every source has given such an answer, or with
-//      -ENETUNREACH when `deadline` passes. Waits grow from 50 ms to 2 s, each with jitter.
+//      -ENETUNREACH when `deadline` passes. Waits grow from 50 ms to 2 s, each with jitter; a source
+//      that answers again after an outage ends them.
 //   4. Two addresses of the same source count once.
 #pragma once
 

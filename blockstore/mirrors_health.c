@@ -72,10 +72,11 @@ void mirrors_health_note_asked(struct mirror *m, uint64_t now)
 
 static void note_failure(struct mirror *m, uint64_t started, uint64_t now, const struct source_request *r)
 {
-    if (m->failures == 0)
-        log_info("%s", r->error.text);
-    if (m->failures == 0 || started >= m->failed_at)
+    bool counts = m->failures == 0 || started >= m->failed_at;
+    if (counts)
         m->failures++;
+    // A single failure is everyday life, and a long outage is news only once.
+    log_at(counts && m->failures == FAILURES_BEFORE_PAUSE ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "%s", r->error.text);
     m->failed_at = now;
     m->failed_until = now + failed_time(m);
     uint64_t pause = r->retry_after_ms * MS;
@@ -87,20 +88,24 @@ static void note_failure(struct mirror *m, uint64_t started, uint64_t now, const
         m->paused_until = now + pause;
 }
 
-static void note_answer(struct mirror *m)
+static bool note_answer(struct mirror *m)
 {
-    if (m->failures) {
+    bool is_back = m->failures >= FAILURES_BEFORE_PAUSE;
+    if (is_back) {
         char address[256];
         log_info("%s answers again", text_escape(slice_of(source_address(m->source)), address, sizeof(address)));
     }
     m->failures = 0;
     m->failed_until = 0;
     m->paused_until = 0;
+    return is_back;
 }
 
-void mirrors_health_note_result(struct mirror *m, int result, uint64_t started, uint64_t now,
+bool mirrors_health_note_result(struct mirror *m, int result, uint64_t started, uint64_t now,
                                 const struct source_request *r)
 {
+    if (result == 0 || result == -ENOENT)
+        return note_answer(m);
     if (result == -ENETUNREACH) {
         note_failure(m, started, now, r);
     } else if (result == -EBADMSG) {
@@ -108,7 +113,6 @@ void mirrors_health_note_result(struct mirror *m, int result, uint64_t started, 
         log_at(known ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "%s; this source is asked last for ten minutes",
                r->error.text);
         m->liar_until = now + LIAR_NS;
-    } else if (result == 0 || result == -ENOENT) {
-        note_answer(m);
     }
+    return false;
 }

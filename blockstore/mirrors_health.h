@@ -30,9 +30,9 @@ bool mirrors_health_pick(const struct mirror *mirrors, unsigned count, unsigned 
 // A source was picked, and is going to be asked.
 void mirrors_health_note_asked(struct mirror *m, uint64_t now);
 
-// What came of a request that was started at `started`; `result` may be that of the verification. Changes of a
-// source's rank are logged with the request's error.
-void mirrors_health_note_result(struct mirror *m, int result, uint64_t started, uint64_t now,
+// What came of a request that was started at `started`; `result` may be that of the verification. Outages and lies are
+// logged with the request's error. True if this answer ends an outage: whoever waits for the source may ask it now.
+bool mirrors_health_note_result(struct mirror *m, int result, uint64_t started, uint64_t now,
                                 const struct source_request *r);
 
 // How long to wait after a number of failures: 50 ms, 100 ms, … 2 s, each less up to a half, by chance.

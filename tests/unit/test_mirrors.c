@@ -228,6 +228,26 @@ static void one_probe_finds_out_whether_a_source_is_back(void **state)
     assert_int_equal(i, 0);
 }
 
+static void end_of_an_outage_is_told(void **state)
+{
+    (void)state;
+    struct transport *t;
+    struct mirror m = {.source = NULL};
+    struct source_request r = {.error = {.text = "down"}};
+    uint64_t now = 1000 * SECOND;
+    assert_int_equal(transport_new(&t, NULL), 0);
+    assert_int_equal(source_open(t, "http://site.test/", &m.source, NULL), 0);
+    for (unsigned failures = 0; failures < 6; failures++) {
+        for (unsigned i = 0; i < failures; i++, now += SECOND)
+            assert_false(mirrors_health_note_result(&m, -ENETUNREACH, now, now, &r));
+        assert_int_equal(mirrors_health_note_result(&m, -ENOENT, now, now, &r), failures >= 3);
+        assert_int_equal(m.failures, 0);
+        assert_int_equal(m.paused_until, 0);
+    }
+    source_close(m.source);
+    transport_free(t);
+}
+
 static void failures_side_by_side_count_once(void **state)
 {
     (void)state;
@@ -262,6 +282,7 @@ int main(void)
         cmocka_unit_test(no_usable_address_is_an_error),
         cmocka_unit_test(servers_without_ranges_are_known),
         cmocka_unit_test(one_probe_finds_out_whether_a_source_is_back),
+        cmocka_unit_test(end_of_an_outage_is_told),
         cmocka_unit_test(failures_side_by_side_count_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
