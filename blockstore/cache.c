@@ -18,6 +18,7 @@
 #include "blockstore/cache_private.h"
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -90,6 +91,15 @@ static int open_folders(struct cache *c, struct error *error)
     return open_own_folder(c, "pins", &c->pins, error);
 }
 
+// How many packs may stay open.
+static unsigned count_handles(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur / 4 >= CACHE_HANDLES_MAXIMUM)
+        return CACHE_HANDLES_MAXIMUM;
+    return limit.rlim_cur / 4 > 0 ? (unsigned)(limit.rlim_cur / 4) : 1;
+}
+
 int cache_open(const char *dir, uint64_t limit, struct cache **ret, struct error *error)
 {
     struct cache *c = calloc(1, sizeof(*c));
@@ -99,6 +109,7 @@ int cache_open(const char *dir, uint64_t limit, struct cache **ret, struct error
     c->dir = c->places[0] = c->places[1] = c->pins = -1;
     c->limit = limit ? limit : CACHE_LIMIT_DEFAULT;
     c->count_after = FIRST_COUNT_AFTER;
+    c->handle_maximum = count_handles();
     c->folder = strdup(dir);
     int r = c->folder ? open_folders(c, error) : error_set(error, ENOMEM, "out of memory");
     if (r < 0) {

@@ -1,6 +1,6 @@
 // The open descriptors of packs, so that a hot read opens nothing.
 //
-//   1. At most CACHE_HANDLES_MAXIMUM are listed. The least recently used one without users gives way; if all have
+//   1. At most handle_maximum are listed. The least recently used one without users gives way; if all have
 //      users, the newcomer stays unlisted and is closed on release.
 //   2. Files are opened, checked, touched and closed outside the mutex; `users` keeps a descriptor open meanwhile.
 //   3. A descriptor of an unlinked file holds its space: such handles are looked for every SWEEP_SECONDS and after an
@@ -155,9 +155,9 @@ static struct cache_handle *list_handle(struct cache *c, struct cache_handle *h)
         unwanted = h;
         h = other;
     } else if (!other) {
-        if (c->handle_count == CACHE_HANDLES_MAXIMUM)
+        if (c->handle_count == c->handle_maximum)
             unwanted = take_idle(c);
-        if (c->handle_count < CACHE_HANDLES_MAXIMUM) {
+        if (c->handle_count < c->handle_maximum) {
             c->handles[c->handle_count++] = h;
             h->listed = true;
         }

@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
-#define CACHE_HANDLES_MAXIMUM 64u
+#define CACHE_HANDLES_MAXIMUM 64u // and a quarter of the descriptors that the process may have
 #define CACHE_TOUCH_SECONDS 60
 #define CACHE_NAME_SIZE 80 // of a file's name within its folder of two digits, and of that folder: with NUL
 
@@ -37,7 +37,7 @@ struct cache {
 
     pthread_mutex_t mutex; // the table of handles; never held during I/O
     struct cache_handle *handles[CACHE_HANDLES_MAXIMUM];
-    unsigned handle_count;
+    unsigned handle_count, handle_maximum;
     uint64_t clock;
     uint64_t swept_ns; // when handles of unlinked files were last looked for
 

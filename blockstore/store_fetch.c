@@ -144,7 +144,7 @@ static void finish_piece(struct fetch *f, struct fetch_piece *p, int result, str
         store_fail_chunk(s, p->chunk, result, error);
     pthread_mutex_unlock(&s->mutex);
     p->chunk = NULL; // it may be evicted from here on
-    if (result == 0 && s->cache && !f->stream)
+    if (result == 0 && s->cache && !f->settling)
         cache_write(s->cache, &ref->pack.name, ref->pack.size, ref->offset, p->stored, ref->length);
     free(TAKE_PTR(p->stored));
 }
@@ -193,6 +193,7 @@ static int verify(void *context, struct error *error)
     struct fetch *f = context;
     int result = 0;
 
+    f->settling = f->stream != NULL;
     for (unsigned i = 0; i < f->count; i++)
         if (!f->pieces[i].done && !judge_piece(f, &f->pieces[i], error))
             result = -EBADMSG;
@@ -205,6 +206,7 @@ static int verify(void *context, struct error *error)
             f->kept = r == 0;
         }
     }
+    f->settling = false;
     return result;
 }
 

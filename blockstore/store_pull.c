@@ -116,6 +116,7 @@ struct whole {
     struct task *t;
     struct cache_stream *stream;
     bool begun, kept;
+    bool received; // anything, in any attempt
 };
 
 static void whole_restart(void *context)
@@ -131,7 +132,7 @@ static int whole_sink(void *context, uint64_t offset, const void *bytes, size_t 
     int r = stopped(w->t->p) ? -ECANCELED : 0;
     if (r == 0 && !w->begun)
         r = cache_stream_restart(w->stream);
-    w->begun = true;
+    w->begun = w->received = true;
     return r < 0 ? r : cache_stream_add(w->stream, bytes, n);
 }
 
@@ -158,7 +159,8 @@ static int not_kept(struct pull *p, struct error *error)
                      text_format_size(cache_limit(cache), limit));
 }
 
-static int fetch_whole(struct task *t, struct error *error)
+// *ret_slow: some of it came, but not all in its time.
+static int fetch_whole(struct task *t, bool *ret_slow, struct error *error)
 {
     struct version *v = t->p->v;
     char path[80];
@@ -175,6 +177,7 @@ static int fetch_whole(struct task *t, struct error *error)
                               .context = &w};
     r = mirrors_fetch(v->mirrors, &job, 1, patient_deadline(t->p, t->pack->size));
     cache_stream_free(w.stream);
+    *ret_slow = w.received && error_is_network(r);
     if (r < 0)
         return error_set(error, -r, "%s", job.error.text);
     if (!w.kept)
@@ -241,8 +244,9 @@ static int fetch_missing(struct task *t, struct error *error)
         return error_set(error, ENOENT, "%llu chunks of pack %s are not in the cache, and there is no source",
                          (unsigned long long)t->missing_count, sha256_to_hex(&t->pack->name, hex));
     if (t->missing_bytes * 100 >= (uint64_t)t->pack->size * WHOLE_PERCENT || mirrors_ignore_ranges(v->mirrors)) {
-        int r = fetch_whole(t, error);
-        if (!error_is_network(r) || mirrors_ignore_ranges(v->mirrors))
+        bool slow = false;
+        int r = fetch_whole(t, &slow, error);
+        if (!slow || mirrors_ignore_ranges(v->mirrors))
             return r;
     }
     return fetch_chunks(t, error);

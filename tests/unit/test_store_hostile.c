@@ -5,6 +5,8 @@
 
 #include "base/log.h"
 #include <dirent.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "base/banned.h"
 
@@ -429,6 +431,29 @@ static void a_failure_of_any_call_gives_right_bytes_or_an_error(void **state)
     assert_true(succeeded > runs / 2); // most failures are the cache's, and cost nothing
 }
 
+static void few_descriptors_are_enough(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct rlimit limit = {.rlim_cur = 40, .rlim_max = 40};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        for (unsigned i = 0; i < 2; i++) { // from the source, and from the cache
+            struct store *store = site_open_store(site, true, 1u << 20);
+            struct version *v = site_open_version(site, store, i == 0 ? site->folder : NULL);
+            site_must_read_all(site, v);
+            assert_int_equal(cache_write_failure(store_cache(store)), 0);
+            version_close(v);
+            store_free(store);
+        }
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 // --- hostile publishers (T28) --------------------------------------------------------------------------------------
 
 // A version whose only member, two blocks long, has this map on top.
@@ -548,6 +573,7 @@ int main(void)
         TEST(a_full_disk_is_read_through),
         TEST(a_cache_smaller_than_the_image_works),
         TEST(a_failure_of_any_call_gives_right_bytes_or_an_error),
+        TEST(few_descriptors_are_enough),
         TEST(a_map_that_promises_more_blocks_than_a_chunk_has),
         TEST(a_page_where_a_chunk_belongs),
         TEST(a_chunk_where_a_page_belongs),
