@@ -3,7 +3,7 @@
 //   attached ──Ctrl-]──▶ detach, message how to come back, exit 0
 //      │ ──until matches──▶ kill ──▶ wait for the end ──▶ 0
 //      │ ──timeout──▶ kill ──▶ wait for the end ──▶ 12
-//      │ ──SIGINT/SIGTERM (no terminal, or owner)──▶ kill ──▶ wait for the end ──▶ 11
+//      │ ──SIGINT/SIGTERM──▶ the owner: kill ──▶ wait for the end ──▶ 11; otherwise as Ctrl-]
 //      └──machine ends──▶ its exit code (1 where --until was still waited for)
 //
 // --until is matched against the current line and every line that one read completes, without terminal control
@@ -221,8 +221,10 @@ static void follow(struct attached *a)
                                  {.fd = a->stream, .events = POLLIN},
                                  {.fd = typing && a->stream >= 0 ? STDIN_FILENO : -1, .events = POLLIN}};
         int ready = poll(polls, ARRAY_SIZE(polls), timeout);
-        if (cli_interrupted())
+        if (cli_interrupted() && a->options->owner)
             decide(a, EXIT_CODE_CANCELLED);
+        else if (cli_interrupted())
+            a->left = true; // somebody else's machine: only we go
         if (ready < 0)
             continue;
         if (polls[1].revents)

@@ -19,6 +19,7 @@ struct machine_client {
     int fd;          // its connection; -1: free
     int console;     // our end of its console stream; -1: not attached
     bool owner;      // takes the machine down with it
+    bool silent;     // its side of the console has ended
     struct buf late; // console bytes that it was too slow to take
 };
 

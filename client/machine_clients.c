@@ -39,6 +39,7 @@ static void detach(struct machine_client *c)
     if (c->console >= 0)
         close(c->console);
     c->console = -1;
+    c->silent = false;
     buf_free(&c->late);
 }
 
@@ -58,7 +59,8 @@ unsigned machine_clients_poll(struct machine *m, struct pollfd *polls)
         const struct machine_client *c = &m->clients[i];
         short wanted = 0;
         if (c->console >= 0)
-            wanted = (short)((m->input.size < m->input.maximum ? POLLIN : 0) | (c->late.size ? POLLOUT : 0));
+            wanted =
+                (short)((m->input.size < m->input.maximum && !c->silent ? POLLIN : 0) | (c->late.size ? POLLOUT : 0));
         polls[n++] = (struct pollfd){.fd = c->fd, .events = POLLIN};
         polls[n++] = (struct pollfd){.fd = wanted ? c->console : -1, .events = wanted};
     }
@@ -221,7 +223,7 @@ static void serve_console(struct machine *m, struct machine_client *c, short rea
 {
     if (ready & POLLOUT)
         send_late(c);
-    if (c->console < 0 || !(ready & (POLLIN | POLLHUP | POLLERR)))
+    if (c->console < 0 || c->silent || !(ready & (POLLIN | POLLHUP | POLLERR)))
         return;
     unsigned char bytes[1024];
     size_t room = m->input.maximum - m->input.size;
@@ -229,7 +231,7 @@ static void serve_console(struct machine *m, struct machine_client *c, short rea
     if (n > 0)
         buf_append(&m->input, bytes, (size_t)n); // there is room: that was checked
     else if (n == 0 && room)
-        detach(c);
+        c->silent = true; // it types no more, but still listens
     else if (n < 0 && errno != EAGAIN && errno != EINTR)
         detach(c);
 }
