@@ -9,7 +9,7 @@
 #include "blockstore/site.h"
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "base/text.h"
+#include "blockstore/site_private.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,14 +19,6 @@
 #include <sys/random.h>
 
 #include "base/banned.h"
-
-#define LIST_LINE_MAXIMUM 256
-#define LIST_SIZE_MAXIMUM (1u << 30) // 2 million packs of 150 bytes each are a 16 TiB image
-
-struct site {
-    int root, objects, unfinished, lock;
-    char path[PATH_MAX];
-};
 
 int site_write_failed(const struct site *s, struct error *error, int r, const char *what)
 {
@@ -38,12 +30,6 @@ int site_write_failed(const struct site *s, struct error *error, int r, const ch
     return error_set(error, -r, "cannot write %s in %s: %s", what, s->path, strerror(-r));
 }
 
-// A file system that cannot sync folders says EINVAL; there is nothing more to be had from it.
-static int sync_folder(int fd)
-{
-    return io->fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
-}
-
 // Opens a folder below another, made (and synced into its parent) if it is missing.
 static int open_folder(int parent, const char *name)
 {
@@ -52,7 +38,7 @@ static int open_folder(int parent, const char *name)
         return fd;
     if (io->mkdirat(parent, name, 0777) < 0 && errno != EEXIST)
         return -errno;
-    int r = sync_folder(parent);
+    int r = site_sync_folder(parent);
     return r < 0 ? r : io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
 }
 
@@ -202,7 +188,7 @@ static int place_object(struct site *s, const struct site_object *object)
         return folder;
     if (io->renameat(s->unfinished, object->temporary, folder, hex) < 0)
         return -errno;
-    return sync_folder(folder);
+    return site_sync_folder(folder);
 }
 
 int site_place_objects(struct site *s, const struct site_object *objects, unsigned n, struct error *error)
@@ -262,7 +248,7 @@ int site_put_catalog(struct site *s, const void *bytes, size_t n, struct error *
         site_drop_temporary(s, temporary);
         return site_write_failed(s, error, r, "catalog.rondo");
     }
-    r = sync_folder(s->root);
+    r = site_sync_folder(s->root);
     return r < 0 ? site_write_failed(s, error, r, "catalog.rondo") : 0;
 }
 
@@ -274,88 +260,4 @@ int site_open_object(struct site *s, const struct sha256 *name)
     snprintf(shard, sizeof(shard), "%.2s", hex);
     int folder CLEANUP_CLOSE = io_open(s->objects, shard, O_RDONLY | O_DIRECTORY, 0);
     return folder < 0 ? folder : io_open(folder, hex, O_RDONLY | O_NONBLOCK, 0);
-}
-
-// --- the list of unfinished packs ----------------------------------------------------------------------------------
-
-static int append_list(struct site *s, const char *image, const char *bytes, size_t n)
-{
-    struct stat st;
-    int fd = io_open(s->unfinished, image, O_RDWR | O_CREAT, 0666);
-    if (fd < 0)
-        return fd;
-    int r = io->fstat(fd, &st) < 0 ? -errno : 0;
-    if (r == 0)
-        r = io_write_full(fd, bytes, n, (uint64_t)st.st_size);
-    if (r == 0 && io->fsync(fd) < 0)
-        r = -errno;
-    int closed = io_close(fd);
-    r = r < 0 ? r : closed;
-    return r == 0 && st.st_size == 0 ? sync_folder(s->unfinished) : r;
-}
-
-int site_list_packs(struct site *s, const char *image, const struct pack_reference *packs, unsigned n,
-                    struct error *error)
-{
-    struct buf lines CLEANUP(buf_free) = BUF_WITH_MAXIMUM(LIST_SIZE_MAXIMUM);
-    char name[SHA256_HEX_SIZE], table[SHA256_HEX_SIZE];
-    int r = 0;
-
-    for (unsigned i = 0; r == 0 && i < n; i++)
-        r = buf_append_format(&lines, "%s %u %s\n", sha256_to_hex(&packs[i].name, name), packs[i].size,
-                              sha256_to_hex(&packs[i].table, table));
-    if (r == 0)
-        r = append_list(s, image, buf_text(&lines), lines.size);
-    return r < 0 ? site_write_failed(s, error, r, "the list of unfinished packs") : 0;
-}
-
-static bool parse_pack_line(struct slice line, struct pack_reference *ret)
-{
-    struct slice name = slice_cut_word(&line), size = slice_cut_word(&line);
-    uint64_t bytes;
-
-    if (!sha256_from_hex(name.at, name.length, &ret->name) || !text_parse_u64(size, UINT32_MAX, &bytes) ||
-        !sha256_from_hex(line.at, line.length, &ret->table))
-        return false;
-    ret->size = (uint32_t)bytes;
-    return true;
-}
-
-int site_walk_list(struct site *s, const char *image, int (*each)(void *context, const struct pack_reference *pack),
-                   void *context, struct error *error)
-{
-    void *bytes CLEANUP_FREE = NULL;
-    struct pack_reference pack;
-    struct slice line;
-    size_t size, sound = 0;
-
-    int r = io_read_file(s->unfinished, image, LIST_SIZE_MAXIMUM, &bytes, &size);
-    if (r == -ENOENT)
-        return 0;
-    if (r < 0)
-        return site_write_failed(s, error, r, "the list of unfinished packs");
-    struct text_reader reader = text_reader_over(bytes, size, LIST_LINE_MAXIMUM);
-    while (text_next_line(&reader, &line) > 0 && parse_pack_line(line, &pack)) {
-        sound = size - reader.left;
-        r = each(context, &pack);
-        if (r < 0)
-            return r;
-    }
-    if (sound == size)
-        return 0;
-    // A crash cut the last line short: what is appended must not stand behind it.
-    int fd = io_open(s->unfinished, image, O_WRONLY, 0);
-    if (fd < 0)
-        return site_write_failed(s, error, fd, "the list of unfinished packs");
-    r = io->ftruncate(fd, (off_t)sound) < 0 ? -errno : 0;
-    int closed = io_close(fd);
-    r = r < 0 ? r : closed;
-    return r < 0 ? site_write_failed(s, error, r, "the list of unfinished packs") : 0;
-}
-
-int site_end_list(struct site *s, const char *image, struct error *error)
-{
-    if (io->unlinkat(s->unfinished, image, 0) < 0 && errno != ENOENT)
-        return site_write_failed(s, error, -errno, "the list of unfinished packs");
-    return 0;
 }

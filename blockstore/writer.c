@@ -70,6 +70,7 @@ int writer_open(const struct writer_options *options, struct writer **ret, struc
     w->pack.fd = -1;
     w->pack.table.bytes.maximum = PACK_SIZE_MAXIMUM;
     w->last_leaf = &w->first_leaf;
+    w->extents_until_cut = WRITER_CUT_EXTENTS;
     r = site_open(options->site, &w->site, error);
     if (r == 0) {
         r = writer_index_open(w->site, &w->index);

@@ -6,7 +6,8 @@
 // Limits on what a hostile or unlucky input can make of the map:
 //   1. A segment whose blocks lie scattered over so many chunks that its leaf would overflow a page is read again, and
 //      only blocks that this segment itself brought count as known: then it has at most 2,049 chunks and fits.
-//   2. Leaves wait in memory for packs to close; after CUT_EXTENTS of them, the open pack is closed early.
+//   2. Leaves wait in memory for packs to close; after WRITER_CUT_EXTENTS of their extents, the open pack is closed
+//   early.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/file_extents.h"
@@ -19,7 +20,6 @@
 #include "base/banned.h"
 
 #define SEGMENT_SIZE ((uint64_t)MAP_LEAF_BLOCKS * BLOCK_SIZE)
-#define CUT_EXTENTS (1u << 20) // 16 MiB of memory
 #define PROGRESS_INTERVAL_NS 100000000u
 // With fewer extents than this, each in a chunk and a pack of its own, a leaf still fits.
 #define SURE_EXTENTS                                                                                                   \
@@ -226,14 +226,15 @@ static int read_again(struct writer *w, uint64_t minimum, struct error *error)
     return r < 0 ? read_failed(w, r, end, error) : 0;
 }
 
-// Closes the open pack early, so that the leaves that wait for it can go.
+// Closes the open pack early, so that the leaves that wait for it can go. One that holds no data keeps none waiting;
+// after an interruption, where this was cut before, it is left open, or the packs would come out differently.
 static int cut(struct writer *w, struct error *error)
 {
     int r = flush_chunk(w, error);
 
     if (r == 0)
         r = writer_drain_all(w, error);
-    if (r == 0)
+    if (r == 0 && w->closed_below < w->appended_below)
         r = writer_close_pack(w, error);
     if (r == 0)
         r = writer_store_leaves(w, error);
@@ -263,7 +264,7 @@ static int end_segment(struct writer *w, uint64_t own_chunks, struct error *erro
     if (r < 0)
         return r;
     w->extents_since_cut += w->extent_count;
-    return w->extents_since_cut >= CUT_EXTENTS ? cut(w, error) : 0;
+    return w->extents_since_cut >= w->extents_until_cut ? cut(w, error) : 0;
 }
 
 static int read_segments(struct writer *w, struct error *error)

@@ -15,6 +15,7 @@
 #include "blockstore/writer_seal.h"
 
 #define WRITER_PIECE_SIZE (512u << 10) // bytes read at once
+#define WRITER_CUT_EXTENTS (1u << 20)  // 16 MiB of memory
 
 struct writer_leaf; // a segment that ended, whose leaf waits for packs to close
 
@@ -64,6 +65,7 @@ struct writer {
     uint64_t next_chunk;            // if nothing is being gathered: the least number that the next chunk can have
     uint64_t submitted;             // chunks
     uint64_t extents_since_cut;
+    uint64_t extents_until_cut; // how many leaves' extents may wait in memory; tests make it small
     unsigned char *piece;
 
     // The drain (writer_pack.c, writer_pages.c)

@@ -281,6 +281,20 @@ static void a_segment_whose_leaf_would_overflow_is_stored_afresh(void **state)
     close(disk);
 }
 
+static void too_many_waiting_leaves_close_the_pack_early(void **state)
+{
+    struct fixture *f = *state;
+    int disk = image_open(f, "disk", 6 * SEGMENT_BLOCKS * BLOCK_SIZE);
+    for (unsigned i = 0; i < 6; i++)
+        image_fill(disk, i * SEGMENT_BLOCKS + i, 40, 1 + 40 * i, 1);
+    struct publication p = {.site = f->site, .fds = (int[]){disk, -1}, .extents_until_cut = 4};
+    publish_well(&p);
+    // Two extents a segment: cut behind every second one, whose leaves then open the next pack.
+    assert_int_equal(p.counts.packs, 3 + 1 + 1);
+    assert_published(&p);
+    close(disk);
+}
+
 static void a_sparse_tebibyte_takes_the_time_of_its_data(void **state)
 {
     struct fixture *f = *state;
@@ -518,6 +532,7 @@ int main(void)
         TEST(tables_that_do_not_match_are_refused),
         TEST(a_scattered_segment_is_mapped_while_its_leaf_fits),
         TEST(a_segment_whose_leaf_would_overflow_is_stored_afresh),
+        TEST(too_many_waiting_leaves_close_the_pack_early),
         TEST(a_sparse_tebibyte_takes_the_time_of_its_data),
         TEST(what_is_no_file_or_device_is_refused),
         TEST(a_file_that_changes_while_it_is_read_is_refused),

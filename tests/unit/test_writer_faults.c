@@ -19,9 +19,9 @@ static int make_image(struct fixture *f, bool big)
     return disk;
 }
 
-static struct publication undisturbed(struct fixture *f, int fds[])
+static struct publication undisturbed(struct fixture *f, int fds[], unsigned extents_until_cut)
 {
-    struct publication p = {.site = f->other_site, .fds = fds, .threads = 2};
+    struct publication p = {.site = f->other_site, .fds = fds, .threads = 2, .extents_until_cut = extents_until_cut};
 
     publish_well(&p);
     assert_published(&p);
@@ -42,7 +42,7 @@ static void assert_recovers(struct fixture *f, const struct publication *referen
 static void fail_each_call(struct fixture *f, bool big, unsigned long step)
 {
     int fds[] = {make_image(f, big), -1};
-    struct publication reference = undisturbed(f, fds), p = {.site = f->site, .fds = fds, .threads = 2};
+    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds, .threads = 2};
     unsigned failures = 0;
 
     io_fault_start(0, EIO, false);
@@ -105,7 +105,7 @@ static void a_full_disk_is_reported_as_such(void **state)
 {
     struct fixture *f = *state;
     int fds[] = {make_image(f, false), -1};
-    struct publication reference = undisturbed(f, fds), p = {.site = f->site, .fds = fds, .threads = 2};
+    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds, .threads = 2};
     struct io_table table = io_table_system;
     int r = -ENOSPC;
 
@@ -201,10 +201,11 @@ static bool publish_and_die(struct publication *p, unsigned long at)
     return WIFSIGNALED(status);
 }
 
-static void kill_at_each_call(struct fixture *f, bool big, unsigned long step)
+static void kill_at_each_call(struct fixture *f, bool big, unsigned long step, unsigned extents_until_cut)
 {
     int fds[] = {make_image(f, big), -1};
-    struct publication reference = undisturbed(f, fds), p = {.site = f->site, .fds = fds, .threads = 2};
+    struct publication reference = undisturbed(f, fds, extents_until_cut);
+    struct publication p = {.site = f->site, .fds = fds, .threads = 2, .extents_until_cut = extents_until_cut};
     uint64_t known = 0;
 
     for (unsigned long at = 1; publish_and_die(&p, at); at += step) {
@@ -219,12 +220,17 @@ static void kill_at_each_call(struct fixture *f, bool big, unsigned long step)
 
 static void being_killed_at_any_call_is_survived(void **state)
 {
-    kill_at_each_call(*state, false, 1);
+    kill_at_each_call(*state, false, 1, 0);
 }
 
 static void being_killed_among_many_packs_is_survived(void **state)
 {
-    kill_at_each_call(*state, true, 29);
+    kill_at_each_call(*state, true, 29, 0);
+}
+
+static void being_killed_after_packs_were_closed_early_is_survived(void **state)
+{
+    kill_at_each_call(*state, false, 1, 3);
 }
 
 // --- what earlier runs left ------------------------------------------------------------------------------------------
@@ -258,7 +264,7 @@ static void finished_packs_are_taken_up_again(void **state)
 {
     struct fixture *f = *state;
     int fds[] = {make_image(f, false), -1};
-    struct publication reference = undisturbed(f, fds), p = {.site = f->site, .fds = fds};
+    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds};
     publish_unfinished(f, fds[0]);
     assert_recovers(f, &reference, &p, 0);
     assert_int_equal(p.counts.packs, 0);
@@ -271,7 +277,7 @@ static void a_list_that_was_cut_short_is_used_as_far_as_it_goes(void **state)
     static const char *const ends[] = {"0123", "x\n", "\n", "\x01\x02\n"};
     struct fixture *f = *state;
     int fds[] = {make_image(f, false), -1};
-    struct publication reference = undisturbed(f, fds), p = {.site = f->site, .fds = fds};
+    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds};
     for (unsigned i = 0; i < ARRAY_SIZE(ends); i++) {
         publish_unfinished(f, fds[0]);
         append_to_list(f, ends[i]);
@@ -293,7 +299,7 @@ static void listed_packs_that_are_gone_or_damaged_are_made_again(void **state)
 {
     struct fixture *f = *state;
     int fds[] = {make_image(f, false), -1};
-    struct publication reference = undisturbed(f, fds), p = {.site = f->site, .fds = fds};
+    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds};
     for (unsigned damage = 0; damage < 4; damage++) {
         publish_unfinished(f, fds[0]);
         struct object_list list = list_objects(f->site);
@@ -352,6 +358,7 @@ int main(void)
         TEST(a_full_disk_is_reported_as_such),
         TEST(being_killed_at_any_call_is_survived),
         TEST(being_killed_among_many_packs_is_survived),
+        TEST(being_killed_after_packs_were_closed_early_is_survived),
         TEST(finished_packs_are_taken_up_again),
         TEST(a_list_that_was_cut_short_is_used_as_far_as_it_goes),
         TEST(listed_packs_that_are_gone_or_damaged_are_made_again),

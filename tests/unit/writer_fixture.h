@@ -24,6 +24,7 @@
 #include "blockstore/file_extents.h"
 #include "blockstore/pack.h"
 #include "blockstore/writer.h"
+#include "blockstore/writer_private.h" // for the one number below that no caller can set
 
 #define SEGMENT_BLOCKS ((uint64_t)MAP_LEAF_BLOCKS)
 
@@ -127,6 +128,7 @@ struct publication {
     const char *known_site; // all packs of this site are known
     int (*progress)(void *context, const char *member, uint64_t done, uint64_t all);
     void *context;
+    unsigned extents_until_cut; // 0: the default
     // Results
     struct manifest manifest;
     struct writer_counts counts;
@@ -301,6 +303,8 @@ static inline int publish(struct publication *p)
     int r = writer_open(&options, &w, &p->error);
     if (r < 0)
         return r;
+    if (p->extents_until_cut > 0)
+        w->extents_until_cut = p->extents_until_cut;
     r = publish_members(p, w);
     writer_close(w);
     return r;
