@@ -54,6 +54,7 @@ struct attempt {
     bool ending;         // was cancelled by us
     unsigned mirror;     // that was asked last
     uint64_t started;    // when
+    uint64_t fed;        // when an attempt last ended that had delivered bytes; at first, when the job began
     uint64_t not_before; // the round's back-off
     unsigned rounds;     // that failed
     unsigned recoveries; // of the mirrors, when the back-off began
@@ -240,6 +241,8 @@ static void settle(struct mirrors *m, struct attempt *a)
             transport_fail(mirror->source, &a->request, -result, "%s", reason.text);
     }
     uint64_t now = io_monotonic_ns();
+    if (a->request.received > 0)
+        a->fed = now;
     pthread_mutex_lock(&m->mutex);
     if (mirrors_health_note_result(mirror, result, a->started, now, &a->request)) {
         m->recoveries++;
@@ -288,6 +291,8 @@ static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uin
     }
     uint64_t now = io_monotonic_ns(), later = deadline_ns;
     bool cancelled = atomic_load_explicit(&m->cancelled, memory_order_relaxed);
+    if (a->state == WAITING && a->job->patience_ns && a->fed + a->job->patience_ns < deadline_ns)
+        deadline_ns = a->fed + a->job->patience_ns;
     if (cancelled || now >= deadline_ns) {
         pthread_mutex_unlock(&m->mutex);
         give_up(m, a, cancelled);
@@ -297,6 +302,8 @@ static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uin
         pthread_mutex_unlock(&m->mutex);
         start(m, a);
         pthread_mutex_lock(&m->mutex);
+        later = deadline_ns;
+    } else if (deadline_ns < later) {
         later = deadline_ns;
     }
     if (a->state != OVER && later < *wake)
@@ -347,7 +354,7 @@ int mirrors_fetch(struct mirrors *m, struct mirrors_job *jobs, unsigned count, u
         if (!attempts)
             jobs[i].result = error_set(&jobs[i].error, ENOMEM, "no memory to fetch %s", jobs[i].path);
         else
-            attempts[i] = (struct attempt){.mirrors = m, .fetch = &fetch, .job = &jobs[i], .state = WAITING};
+            attempts[i] = (struct attempt){.mirrors = m, .fetch = &fetch, .job = &jobs[i], .state = WAITING, .fed = io_monotonic_ns()};
     }
     if (attempts) {
         pthread_cond_init(&fetch.changed, NULL);

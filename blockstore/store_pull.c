@@ -8,7 +8,7 @@
 //      ignored; else its missing chunks go through store_get_chunks, in the order of the pack, which coalesces and
 //      caches them.
 //   2. A whole pack that does not arrive in its time is fetched by chunks instead: each of those that arrives is kept,
-//      so a slow link gets on.
+//      so a slow link gets on. But where nothing arrives at all, the store's waiting time is enough.
 //   3. What was fetched but could not be kept ends the pull (-ENOSPC): going on would download for nothing.
 //   4. WORKERS threads work on a pack each; `mutex` guards the counters, the first failure and the next pack's number.
 //      The caller's thread alone calls `progress`.
@@ -174,7 +174,8 @@ static int fetch_whole(struct task *t, bool *ret_slow, struct error *error)
                               .restart = whole_restart,
                               .sink = whole_sink,
                               .verify = whole_verify,
-                              .context = &w};
+                              .context = &w,
+                              .patience_ns = (uint64_t)v->store->wait_seconds * 1000000000};
     r = mirrors_fetch(v->mirrors, &job, 1, patient_deadline(t->p, t->pack->size));
     cache_stream_free(w.stream);
     *ret_slow = w.received && error_is_network(r);
