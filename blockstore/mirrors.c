@@ -354,7 +354,8 @@ int mirrors_fetch(struct mirrors *m, struct mirrors_job *jobs, unsigned count, u
         if (!attempts)
             jobs[i].result = error_set(&jobs[i].error, ENOMEM, "no memory to fetch %s", jobs[i].path);
         else
-            attempts[i] = (struct attempt){.mirrors = m, .fetch = &fetch, .job = &jobs[i], .state = WAITING, .fed = io_monotonic_ns()};
+            attempts[i] = (struct attempt){
+                .mirrors = m, .fetch = &fetch, .job = &jobs[i], .state = WAITING, .fed = io_monotonic_ns()};
     }
     if (attempts) {
         pthread_cond_init(&fetch.changed, NULL);

@@ -6,8 +6,8 @@
 //      the healthy ones; one that gave wrong data is asked last, for ten minutes.
 //   2. Wrong data is never retried from the same source within one fetch (TRUST rule 5).
 //   3. A fetch ends with success, with -ENOENT or -EBADMSG once every source has given such an answer, or with
-//      -ENETUNREACH when `deadline` or the job's patience passes. Waits grow from 50 ms to 2 s, each with jitter; a source
-//      that answers again after an outage ends them.
+//      -ENETUNREACH when `deadline` or the job's patience passes. Waits grow from 50 ms to 2 s, each with jitter; a
+//      source that answers again after an outage ends them.
 //   4. Two addresses of the same source count once.
 #pragma once
 
@@ -35,8 +35,8 @@ struct mirrors_job {
     // After an attempt that delivered everything: 0, or -EBADMSG if the bytes are not what they should be.
     int (*verify)(void *context, struct error *error);
     void *context;
-    // How long to go on asking while no attempt delivers a byte, before the deadline; 0: until the deadline. For jobs whose
-    // deadline leaves time for many bytes.
+    // How long to go on asking while no attempt delivers a byte, before the deadline; 0: until the deadline. For jobs
+    // whose deadline leaves time for many bytes.
     uint64_t patience_ns;
 
     int result; // after mirrors_fetch: as rule 3 says, or the sink's failure
