@@ -185,16 +185,17 @@ static void hear_machine(struct attached *a)
     }
 }
 
-static void type(struct attached *a)
+// False when there is nothing more to come.
+static bool type(struct attached *a)
 {
     unsigned char bytes[1024];
     ssize_t n = read(STDIN_FILENO, bytes, sizeof(bytes));
     if (n < 0 && errno == EINTR)
-        return;
+        return true;
     if (n <= 0) {
         shutdown(a->stream, SHUT_WR);
         a->left = a->terminal; // the terminal is gone
-        return;
+        return false;
     }
     unsigned char *escape = a->terminal ? memchr(bytes, ESCAPE_KEY, (size_t)n) : NULL;
     size_t wanted = escape ? (size_t)(escape - bytes) : (size_t)n;
@@ -205,6 +206,7 @@ static void type(struct attached *a)
         done += w > 0 ? (size_t)w : 0;
     }
     a->left = escape != NULL;
+    return true;
 }
 
 // Until the machine ended, or was left. The control connection ends last of all: then the machine is stopped for sure.
@@ -231,10 +233,8 @@ static void follow(struct attached *a)
             show_console(a);
         if (polls[0].revents && !(polls[1].revents & POLLIN)) // the console's last bytes before the end
             hear_machine(a);
-        if (polls[2].revents) {
-            type(a);
-            typing = typing && (a->terminal || !(polls[2].revents & POLLHUP));
-        }
+        if (polls[2].revents)
+            typing = type(a);
         if (a->deadline_ns && io_monotonic_ns() >= a->deadline_ns) {
             if (a->decided >= 0) {
                 say(a, "the machine does not end; rondo ps shows it");
