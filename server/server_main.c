@@ -114,7 +114,7 @@ static void wait_for_signal(struct http_server *server, const sigset_t *signals)
 
 static int serve(const struct options *options, struct error *error)
 {
-    struct site files CLEANUP(site_close) = {.folder = -1};
+    struct site_files files CLEANUP(site_files_close) = {.folder = -1};
     struct access_log log CLEANUP(access_log_close) = {.fd = -1};
     struct http_server *server CLEANUP(http_server_stop) = NULL; // released first: its threads use the others
     char url[LISTENER_URL_SIZE];
@@ -127,10 +127,10 @@ static int serve(const struct options *options, struct error *error)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
 
-    r = site_open(options->folder, &files, error);
+    r = site_files_open(options->folder, &files, error);
     if (r < 0)
         return r;
-    if (!site_has_catalog(&files))
+    if (!site_files_has_catalog(&files))
         log_warning("no " SITE_PATH_CATALOG " in %s yet: clients find nothing until something is published there",
                     options->folder);
     r = access_log_open(options->log, &log, error);

@@ -107,7 +107,7 @@ static int open_by_parts(int folder, const char *name)
     return io_open(here < 0 ? folder : here, name, FILE_FLAGS | O_NOFOLLOW, 0);
 }
 
-int site_open(const char *folder, struct site *ret, struct error *error)
+int site_files_open(const char *folder, struct site_files *ret, struct error *error)
 {
     int fd CLEANUP_CLOSE = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -125,12 +125,12 @@ int site_open(const char *folder, struct site *ret, struct error *error)
     return 0;
 }
 
-bool site_has_catalog(const struct site *site)
+bool site_files_has_catalog(const struct site_files *site)
 {
     return faccessat(site->folder, SITE_PATH_CATALOG, F_OK, 0) == 0;
 }
 
-void site_close(struct site *site)
+void site_files_close(struct site_files *site)
 {
     cleanup_close(&site->folder);
     site->folder = -1;
@@ -167,7 +167,7 @@ static void describe_other(struct site_file *file, const struct site_path *path,
         path->kind == SITE_PATH_CATALOG_FILE ? "public, max-age=60, must-revalidate" : "public, no-cache";
 }
 
-int site_open_file(const struct site *site, const struct site_path *path, struct site_file *ret)
+int site_files_open_file(const struct site_files *site, const struct site_path *path, struct site_file *ret)
 {
     int fd CLEANUP_CLOSE = site->has_openat2 ? open_by_kernel(site->folder, path->name, FILE_FLAGS)
                                              : open_by_parts(site->folder, path->name);

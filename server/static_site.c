@@ -213,7 +213,7 @@ static int make_answer(const struct static_site *site, struct MHD_Connection *co
 
     int r = site_path_parse(target, strlen(target), &path);
     if (r == 0)
-        r = site_open_file(site->files, &path, &file);
+        r = site_files_open_file(site->files, &path, &file);
     if (r != 0)
         return make_refusal(status_of(r), ret);
 

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 struct static_site {
-    const struct site *files;
+    const struct site_files *files;
     struct access_log *log;
 };
 

@@ -24,7 +24,7 @@
 #define HASH "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789"
 
 static char folder[64];
-static struct site site;
+static struct site_files site;
 
 static void write_file(const char *name, const char *text, mode_t mode)
 {
@@ -37,7 +37,7 @@ static int open_name(enum site_path_kind kind, const char *name, struct site_fil
     struct site_path path = {.kind = kind};
 
     assert_true(snprintf(path.name, sizeof path.name, "%s", name) < (int)sizeof path.name);
-    return site_open_file(&site, &path, ret);
+    return site_files_open_file(&site, &path, ret);
 }
 
 static int page_code(const char *name)
@@ -56,7 +56,7 @@ static int set_up(void **state)
     const char *temporary = getenv("TMPDIR");
     snprintf(folder, sizeof folder, "%.40s/site.XXXXXX", temporary ? temporary : "/tmp");
     assert_non_null(mkdtemp(folder));
-    assert_int_equal(site_open(folder, &site, NULL), 0);
+    assert_int_equal(site_files_open(folder, &site, NULL), 0);
     assert_int_equal(io_make_folders(site.folder, "objects/ab", 0755), 0);
     assert_int_equal(io_make_folders(site.folder, "docs", 0755), 0);
     write_file("objects/ab/" HASH, "object", 0600);
@@ -92,7 +92,7 @@ static int tear_down(void **state)
         unlinkat(site.folder, names[i], 0);
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
         unlinkat(site.folder, folders[i], AT_REMOVEDIR);
-    site_close(&site);
+    site_files_close(&site);
     assert_int_equal(site.folder, -1);
     return rmdir(folder);
 }
@@ -154,9 +154,9 @@ static void test_tags_change_with_the_content(void **state)
     const struct timespec old[2] = {{.tv_sec = 784111777}, {.tv_sec = 784111777}};
 
     (void)state;
-    assert_false(site_has_catalog(&site));
+    assert_false(site_files_has_catalog(&site));
     write_file("catalog.rondo", "one", 0600);
-    assert_true(site_has_catalog(&site));
+    assert_true(site_files_has_catalog(&site));
     assert_int_equal(open_name(SITE_PATH_CATALOG_FILE, "catalog.rondo", &one), 0);
     assert_string_equal(one.last_modified, ""); // too young for a date in whole seconds
     assert_string_equal(one.cache_control, "public, max-age=60, must-revalidate");
@@ -192,16 +192,16 @@ static void test_content_types(void **state)
 
 static void test_folders_that_cannot_be_served(void **state)
 {
-    struct site none = {.folder = -1};
+    struct site_files none = {.folder = -1};
     struct error error = {0};
     char path[128];
 
     (void)state;
     snprintf(path, sizeof path, "%s/absent", folder);
-    assert_int_equal(site_open(path, &none, &error), -ENOENT);
+    assert_int_equal(site_files_open(path, &none, &error), -ENOENT);
     assert_non_null(strstr(error.text, path));
     snprintf(path, sizeof path, "%s/index.html", folder);
-    assert_int_equal(site_open(path, &none, &error), -EINVAL);
+    assert_int_equal(site_files_open(path, &none, &error), -EINVAL);
     assert_int_equal(none.folder, -1);
 }
 
