@@ -1,6 +1,6 @@
 // The writer's life:
 //
-//   KNOWING ──first member──▶ ADDING ──writer_finish──▶ FINISHED ──writer_put_manifest, writer_put_catalog
+//   KNOWING ──first member──▶ ADDING ──writer_finish──▶ FINISHED ──writer_put_manifest, writer_end
 //      │ writer_know_pack        │ writer_add_member
 //
 // After a failure every call fails with the same code; writer_close is always right. What an interrupted publication
@@ -303,17 +303,22 @@ int writer_put_manifest(struct writer *w, const void *bytes, size_t n, struct sh
         return error_set(error, EINVAL, "a manifest of %zu bytes is larger than any may be", n);
     if (r == 0)
         r = site_put_object(w->site, bytes, n, &name, error);
-    if (r == 0)
-        r = site_end_list(w->site, w->image, error);
     if (r < 0)
         return r;
     *ret_name = name;
     return 0;
 }
 
-int writer_put_catalog(struct writer *w, const void *bytes, size_t n, struct error *error)
+int writer_end(struct writer *w, struct error *error)
 {
-    return site_put_catalog(w->site, bytes, n, error);
+    int r = check_usable(w, w->state == WRITER_FINISHED, error);
+
+    return r < 0 ? r : site_end_list(w->site, w->image, error);
+}
+
+struct site *writer_site(struct writer *w)
+{
+    return w->site;
 }
 
 void writer_close(struct writer *w)
@@ -332,9 +337,4 @@ void writer_close(struct writer *w)
     free(w->page);
     free(w->page_stored);
     free(w);
-}
-
-struct site *writer_site(struct writer *w)
-{
-    return w->site;
 }

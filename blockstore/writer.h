@@ -10,8 +10,8 @@
 //   1. The same input gives the same packs, whatever the number of cores.
 //   2. An object appears under its name only when all of its bytes are on stable storage (written to a temporary
 //      name, fsync, rename, fsync of the folder). Order: packs, then manifest, then catalog.
-//   3. A pack is listed as unfinished before it is renamed and no longer after the manifest stands, so that an
-//      interrupted command leaves a valid site and, run again, compresses nothing twice.
+//   3. A pack is listed as unfinished before it is renamed, until writer_end, so that an interrupted command leaves a
+//      valid site and, run again, compresses nothing twice.
 //   4. A page names packs by their hash, so it is stored in a later pack than the chunks that it refers to.
 //   5. Memory does not grow with the image: the block index and the chunk list lie in unlinked temporary files.
 //   6. One writer a site: flock on <site>/.lock; a second one gets -EBUSY.
@@ -54,13 +54,13 @@ int writer_add_member(struct writer *w, const char *name, int fd, struct manifes
 // ret_members of writer_add_member are filled by this call.)
 int writer_finish(struct writer *w, struct writer_counts *ret, struct error *error);
 
-// Stores the signed manifest as an object and ends the list of unfinished packs. *ret_name is its name.
+// Stores the signed manifest as an object. *ret_name is its name.
 int writer_put_manifest(struct writer *w, const void *bytes, size_t n, struct sha256 *ret_name, struct error *error);
 
-// Replaces the site's catalog.rondo.
-int writer_put_catalog(struct writer *w, const void *bytes, size_t n, struct error *error);
+// After the catalog names the manifest: nothing is unfinished any more.
+int writer_end(struct writer *w, struct error *error);
 
-// The site that it writes to, for catalogs and their shards; valid until writer_close.
+// The site that it writes to, for the catalog and its shards (site.h); valid until writer_close.
 struct site *writer_site(struct writer *w);
 
 void writer_close(struct writer *w); // at any point; what is not finished can be continued later

@@ -265,7 +265,9 @@ static int sign_and_list(struct publication *p, struct sha256 *ret_name, struct 
     r = catalog_add_image(&p->catalog, &image, error);
     if (r == 0 && p->tag)
         r = catalog_set_tag(&p->catalog, p->name, p->tag, p->version, error);
-    return r < 0 ? r : publisher_sign_catalog(writer_site(p->writer), &p->catalog, p->site_key, p->expires, error);
+    if (r == 0)
+        r = publisher_sign_catalog(writer_site(p->writer), &p->catalog, p->site_key, p->expires, error);
+    return r < 0 ? r : writer_end(p->writer, error);
 }
 
 static int publish(struct publication *p, struct error *error)

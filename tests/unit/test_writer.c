@@ -399,6 +399,7 @@ static void a_failed_writer_does_nothing_more(void **state)
     assert_int_equal(writer_open(&options, &w, NULL), 0);
     assert_int_equal(writer_finish(w, &counts, &error), -EINVAL); // nothing was added
     assert_int_equal(writer_put_manifest(w, "x", 1, &name, NULL), -EINVAL);
+    assert_int_equal(writer_end(w, NULL), -EINVAL);
     assert_int_equal(writer_add_member(w, "disk", -1, &member, NULL), -EBADF);
     assert_int_equal(writer_add_member(w, "disk", -1, &member, &error), -EBADF);
     assert_string_equal(error.text, "publishing failed before");
@@ -442,8 +443,8 @@ static void a_catalog_alone_needs_no_image(void **state)
     struct writer *w;
     char path[300], text[16] = "";
     assert_int_equal(writer_open(&options, &w, NULL), 0);
-    assert_int_equal(writer_put_catalog(w, "old", 3, NULL), 0);
-    assert_int_equal(writer_put_catalog(w, "catalog", 7, NULL), 0);
+    assert_int_equal(site_put_catalog(writer_site(w), "old", 3, NULL), 0);
+    assert_int_equal(site_put_catalog(writer_site(w), "catalog", 7, NULL), 0);
     assert_int_equal(writer_add_member(w, "disk", 0, &member, NULL), -EINVAL);
     writer_close(w);
     snprintf(path, sizeof(path), "%s/catalog.rondo", f->site);

@@ -284,7 +284,9 @@ static inline int publish_members(struct publication *p, struct writer *w)
     if (r < 0)
         return r;
     r = writer_put_manifest(w, text.data, text.size, &p->name, &p->error);
-    return r < 0 ? r : writer_put_catalog(w, text.data, text.size, &p->error);
+    if (r == 0)
+        r = site_put_catalog(writer_site(w), text.data, text.size, &p->error);
+    return r < 0 ? r : writer_end(w, &p->error);
 }
 
 static inline int publish(struct publication *p)
