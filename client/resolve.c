@@ -280,16 +280,24 @@ static int check_manifest(const struct resolved *r, const struct catalog *c, con
     return 0;
 }
 
+int resolve_explain_offline(int result, unsigned source_count, const char *site, const char *name, const char *version,
+                            struct error *error)
+{
+    if (result != -ENOENT || source_count > 0)
+        return result;
+    return error_set(error, ENETUNREACH, "%s %s is not, or not whole, in the cache: rondo pull %s%s:%s, with a network",
+                     name, version, site, name, version);
+}
+
 static int open_manifest(struct store *store, struct resolved *r, const struct catalog *c,
                          const struct catalog_image *image, struct error *error)
 {
     struct version *v;
     int code = version_open(store, &r->manifest, (const char *const *)r->sources, r->source_count, &v, error);
-    if (code == -ENOENT && r->source_count == 0)
-        return error_set(error, ENETUNREACH, "%s %s is not in the cache; rondo pull %s%s:%s, once there is a network",
-                         image->name, image->version, r->address.site, image->name, image->version);
-    if (code < 0)
-        return error_prefix(error, code, "%s %s", image->name, image->version);
+    if (code < 0) {
+        error_prefix(error, code, "%s %s", image->name, image->version);
+        return resolve_explain_offline(code, r->source_count, r->address.site, image->name, image->version, error);
+    }
     code = check_manifest(r, c, image, v, error);
     if (code == 0) {
         r->description = malloc(sizeof(*r->description));

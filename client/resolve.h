@@ -36,6 +36,11 @@ int resolve_image(struct store *store, const struct configuration *configuration
                   const struct resolve_options *options, struct resolved *ret, struct error *error);
 void resolve_free(struct resolved *r);
 
+// What a failure of the store means where there were no sources to ask: -ENOENT becomes -ENETUNREACH (exit code 4: "network, and
+// not in the cache") with the next step; anything else is returned as it is.
+int resolve_explain_offline(int result, unsigned source_count, const char *site, const char *name, const char *version,
+                            struct error *error);
+
 // Only the site's catalog (for ls and publish): fetched, verified, trusted. The caller frees with catalog_free.
 int resolve_catalog(struct store *store, const struct configuration *configuration, const char *site,
                     const struct resolve_options *options, struct catalog *ret, bool *ret_fresh, struct error *error);

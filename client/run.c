@@ -140,9 +140,10 @@ static int find_own_version(struct run *run, struct store *store, struct error *
     for (unsigned i = 0; i < s->source_count; i++)
         sources[i] = s->sources[i];
     struct version *v;
-    int r = version_open(store, &s->manifest, sources, run->offline ? 0 : s->source_count, &v, error);
+    unsigned count = run->offline ? 0 : s->source_count;
+    int r = version_open(store, &s->manifest, sources, count, &v, error);
     if (r < 0)
-        return r;
+        return resolve_explain_offline(r, count, s->site, s->image, s->version, error);
     r = copy_manifest(run, version_manifest(v), error);
     version_close(v);
     return r;

@@ -13,6 +13,10 @@
 #   attack [DIR]                  starts the attack server over DIR ($site): sets $url (ends in /) and $requests (its log)
 #   rules RULE…                   what it does from now on (none: behave); empties the log
 #   requests [REGEX]              prints how many requests of its log match
+#   flip SEED COUNT FILE…         flips a bit at COUNT places of the files (all of them together), the same for the same seed
+#   compare FILE MOUNTED          reads both, 16 KiB at a time, and prints "wrong N failed N right N": failed with EIO
+#   mount IMAGE [OPTION…]         mounts on $TMPDIR/mounted (unmounted at the end); sets what run sets
+#   unmount                       ends that mount
 #   json KEY                      prints a top-level value of the JSON object in $out
 
 site=$TMPDIR/site
@@ -107,4 +111,58 @@ requests() {
 
 json() {
 	python3 -c 'import json, sys; v = json.load(sys.stdin)[sys.argv[1]]; print(json.dumps(v) if isinstance(v, bool) else v)' "$1" <<<"$out"
+}
+
+flip() {
+	python3 -c '
+import os, random, sys
+random.seed(int(sys.argv[1]))
+files = sorted(sys.argv[3:])
+sizes = [os.path.getsize(f) for f in files]
+for _ in range(int(sys.argv[2])):
+    file = random.choices(files, sizes)[0]
+    with open(file, "r+b") as f:
+        at = random.randrange(os.path.getsize(file))
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 1 << random.randrange(8)]))' "$@"
+}
+
+compare() {
+	python3 -c '
+import errno, os, sys
+a, b = (os.open(p, os.O_RDONLY) for p in sys.argv[1:])
+counts = dict(wrong=0, failed=0, right=0)
+size = os.fstat(a).st_size
+if os.fstat(b).st_size != size:
+    sys.exit("the sizes differ")
+for at in range(0, size, 16384):
+    wanted, got, failed = os.pread(a, 16384, at), b"", False
+    while len(got) < len(wanted) and not failed:  # what comes before a failure comes alone
+        try:
+            piece = os.pread(b, len(wanted) - len(got), at + len(got))
+        except OSError as e:
+            if e.errno != errno.EIO:
+                raise
+            failed = True
+        else:
+            failed = not piece
+            got += piece
+    counts["wrong" if not wanted.startswith(got) else "failed" if failed else "right"] += 1
+print(*(f"{k} {v}" for k, v in counts.items()))' "$@"
+}
+
+mount() {
+	local image=$1
+	shift
+	if [ ! -d "$TMPDIR/mounted" ]; then
+		mkdir "$TMPDIR/mounted"
+		at_exit 'fusermount3 -qu "$TMPDIR/mounted"'
+	fi
+	run_rondo mount "$@" "$image" "$TMPDIR/mounted"
+}
+
+unmount() {
+	run_rondo umount "$TMPDIR/mounted"
 }
