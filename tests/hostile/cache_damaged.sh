@@ -7,8 +7,8 @@ need python3 perl
 need_fuse
 
 disk=$TMPDIR/disk
-make_disk "$disk" 24 5
-blocks=$((24 * 64)) # of 16 KiB, as compare reads
+make_disk "$disk" 12 5
+blocks=$((12 * 64)) # of 16 KiB, as compare reads
 must_publish image 1 "$disk"
 attack
 mkdir -p "$XDG_CONFIG_HOME/rondo"
