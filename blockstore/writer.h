@@ -37,12 +37,14 @@ struct writer_counts {
     uint64_t known_blocks; // dropped because already stored
     uint64_t new_blocks;
     uint64_t written_bytes; // of packs
-    uint64_t packs, chunks;
+    uint64_t packs, chunks; // written; map pages are chunks too
 };
 
 int writer_open(const struct writer_options *options, struct writer **ret, struct error *error);
 
 // Makes the blocks of an existing pack known. `table` is the pack's table (whose hash is ref->table, checked here).
+// What it says of the pack's chunks is believed: whoever signs for chunks that another publisher stored hashes them
+// first.
 int writer_know_pack(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
                      size_t table_size, struct error *error);
 

@@ -177,11 +177,6 @@ void writer_index_close_pack(struct writer_index *x, uint32_t pack, const struct
     *pack_at(x, pack) = (struct pack_record){.reference = *ref, .closed = 1};
 }
 
-bool writer_index_pack_is_closed(const struct writer_index *x, uint32_t pack)
-{
-    return pack_at(x, pack)->closed != 0;
-}
-
 uint64_t writer_index_chunk_count(const struct writer_index *x)
 {
     return x->chunk_count;

@@ -21,7 +21,6 @@ void writer_index_close(struct writer_index *x);
 // Packs. A known pack has its reference from the start; an open one gets it when it is closed.
 int writer_index_open_pack(struct writer_index *x, uint32_t *ret_pack);
 void writer_index_close_pack(struct writer_index *x, uint32_t pack, const struct pack_reference *ref);
-bool writer_index_pack_is_closed(const struct writer_index *x, uint32_t pack);
 
 // Chunks. Blocks must be added in the order of their numbers; each hash is found from then on.
 uint64_t writer_index_chunk_count(const struct writer_index *x);
