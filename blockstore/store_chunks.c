@@ -18,7 +18,6 @@
 //   3. The mutex is not held during I/O, hashing, decoding or waiting (rule 4): load_all and store_run_fetches run
 //      without it, on chunks that are LOADING or FETCHING and so are this thread's alone.
 #include "base/io.h"
-#include "blockstore/pack.h"
 #include "blockstore/store_private.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -41,39 +40,8 @@ struct request {
     struct error *error;
 };
 
-int store_check_reference(enum chunk_kind kind, const struct chunk_reference *ref, struct error *error)
-{
-    char hex[SHA256_HEX_SIZE];
-    uint32_t maximum = kind == CHUNK_PAGE ? PAGE_STORED_MAXIMUM : CHUNK_STORED_MAXIMUM;
-    if (ref->length <= CHUNK_HEADER_SIZE || ref->length > maximum || ref->pack.size > PACK_SIZE_MAXIMUM ||
-        ref->offset < PACK_MAGIC_SIZE || ref->offset > ref->pack.size || ref->length > ref->pack.size - ref->offset)
-        return error_set(error, EBADMSG, "the reference to chunk %s is out of bounds: this version is damaged",
-                         sha256_to_hex(&ref->name, hex));
-    return 0;
-}
-
-// --- from the disk -------------------------------------------------------------------------------------------------
-
-// -ENOENT: not there. Otherwise as store_decode.
-static int load(struct store *s, const struct store_chunk *c, struct decoded *ret, struct error *error)
-{
-    if (!s->cache)
-        return -ENOENT;
-    unsigned char *stored = io->malloc(c->ref.length);
-    if (!stored)
-        return error_set(error, ENOMEM, "out of memory");
-    int r = cache_read(s->cache, &c->ref.pack.name, c->ref.offset, stored, c->ref.length);
-    if (r == 0)
-        r = store_decode(c->kind, c->level, &c->ref, stored, ret, error);
-    free(stored);
-    if (r == -EBADMSG)
-        atomic_fetch_add(&s->wrong, 1);
-    if (r == -EBADMSG || r == -EIO) {
-        cache_distrust(s->cache, &c->ref.pack.name);
-        return -ENOENT; // to be fetched anew, which heals it
-    }
-    return r;
-}
+// --- from the disk
+// -----------------------------------------------------------------------------------------------------
 
 // Takes the mutex for each result; called without it.
 static void load_all(struct request *q, struct store_chunk *const *mine, unsigned count)
@@ -81,7 +49,7 @@ static void load_all(struct request *q, struct store_chunk *const *mine, unsigne
     for (unsigned i = 0; i < count; i++) {
         struct decoded d;
         struct error error = {0};
-        int r = load(q->s, mine[i], &d, &error);
+        int r = store_load_chunk(q->s, mine[i], &d, &error);
         if (r == 0)
             atomic_fetch_add(&q->s->in_cache, 1);
         pthread_mutex_lock(&q->s->mutex);

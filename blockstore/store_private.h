@@ -4,9 +4,10 @@
 //   store_read.c    version_read: from a range of bytes to chunks, and back
 //   store_map.c     the map: finding a leaf, walking all pages, version_measure
 //   store_chunks.c  how a thread gets its chunks: memory, disk, or whoever fetches them (the loop)
-//   store_table.c   the table of chunks: what is in memory or on its way, and what is evicted
+//   store_table.c   the table of chunks: what is in memory or on its way, and what is evicted; chunks from stored bytes
 //   store_fetch.c   requests to the network: several chunks of one pack each
-//   store_pull.c    version_pull: the work on one pack, and the threads that do it
+//   store_pull.c    version_pull: windows, rounds, and the threads that work on packs
+//   store_pull_pack.c   the work on one pack
 //   store_list.c    what a version consists of: its packs, and the chunks wanted of each
 //
 // One mutex, store.mutex, guards the table, the states of its chunks and the lists of requests in flight. It is held
@@ -85,7 +86,7 @@ struct version {
 uint64_t store_deadline(const struct store *s); // from now
 void store_object_path(const struct sha256 *name, char text[static 80]);
 
-// --- store_table.c: all with the mutex held, but for store_decode -----------------------------------------------
+// --- store_table.c: with the mutex held, but for the last three -----------------------------------------------
 
 struct store_chunk *store_find_chunk(struct store *s, enum chunk_kind kind, const struct sha256 *name);
 // Adds an UNCHECKED chunk with one user; NULL if memory is short.
@@ -110,6 +111,11 @@ void store_publish_chunk(struct store *s, struct store_chunk *c, struct decoded 
 // other source can have better ones. -ENOMEM.
 int store_decode(enum chunk_kind kind, unsigned level, const struct chunk_reference *ref, const void *stored,
                  struct decoded *ret, struct error *error);
+// -EBADMSG unless the reference lies inside its pack and has a length that its kind can have.
+int store_check_reference(enum chunk_kind kind, const struct chunk_reference *ref, struct error *error);
+// From the cache on the disk, without the mutex: -ENOENT if it is not there or damaged there (which is noted, so that
+// it is healed by what is fetched). Otherwise as store_decode.
+int store_load_chunk(struct store *s, const struct store_chunk *c, struct decoded *ret, struct error *error);
 void store_free_table(struct store *s);
 
 // --- store_chunks.c ---------------------------------------------------------------------------------------------
@@ -118,8 +124,6 @@ void store_free_table(struct store *s);
 int store_get_chunks(struct version *v, enum chunk_kind kind, unsigned level, const struct chunk_reference *refs,
                      unsigned count, uint64_t deadline_ns, struct store_chunk **ret, struct error *error);
 void store_put_chunks(struct store *s, struct store_chunk **chunks, unsigned count);
-// -EBADMSG unless the reference lies inside its pack and has a length that its kind can have.
-int store_check_reference(enum chunk_kind kind, const struct chunk_reference *ref, struct error *error);
 
 // --- store_fetch.c ----------------------------------------------------------------------------------------------
 

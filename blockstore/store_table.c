@@ -7,6 +7,7 @@
 //   4. A chunk is in at most one list: WANTED in store.wanted, READY without users in its pool's.
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "blockstore/pack.h"
 #include "blockstore/store_private.h"
 #include <string.h>
 
@@ -195,7 +196,18 @@ void store_free_table(struct store *s)
         }
 }
 
-// --- decoding ------------------------------------------------------------------------------------------------------
+// --- from stored bytes ----------------------------------------------------------------------------------------------
+
+int store_check_reference(enum chunk_kind kind, const struct chunk_reference *ref, struct error *error)
+{
+    char hex[SHA256_HEX_SIZE];
+    uint32_t maximum = kind == CHUNK_PAGE ? PAGE_STORED_MAXIMUM : CHUNK_STORED_MAXIMUM;
+    if (ref->length <= CHUNK_HEADER_SIZE || ref->length > maximum || ref->pack.size > PACK_SIZE_MAXIMUM ||
+        ref->offset < PACK_MAGIC_SIZE || ref->offset > ref->pack.size || ref->length > ref->pack.size - ref->offset)
+        return error_set(error, EBADMSG, "the reference to chunk %s is out of bounds: this version is damaged",
+                         sha256_to_hex(&ref->name, hex));
+    return 0;
+}
 
 int store_decode(enum chunk_kind kind, unsigned level, const struct chunk_reference *ref, const void *stored,
                  struct decoded *ret, struct error *error)
@@ -222,4 +234,24 @@ int store_decode(enum chunk_kind kind, unsigned level, const struct chunk_refere
     }
     *ret = d;
     return 0;
+}
+
+int store_load_chunk(struct store *s, const struct store_chunk *c, struct decoded *ret, struct error *error)
+{
+    if (!s->cache)
+        return -ENOENT;
+    unsigned char *stored = io->malloc(c->ref.length);
+    if (!stored)
+        return error_set(error, ENOMEM, "out of memory");
+    int r = cache_read(s->cache, &c->ref.pack.name, c->ref.offset, stored, c->ref.length);
+    if (r == 0)
+        r = store_decode(c->kind, c->level, &c->ref, stored, ret, error);
+    free(stored);
+    if (r == -EBADMSG)
+        atomic_fetch_add(&s->wrong, 1);
+    if (r == -EBADMSG || r == -EIO) {
+        cache_distrust(s->cache, &c->ref.pack.name);
+        return -ENOENT; // to be fetched anew, which heals it
+    }
+    return r;
 }
