@@ -6,17 +6,16 @@
 //      │ ──SIGINT/SIGTERM──▶ the owner: kill ──▶ wait for the end ──▶ 11; otherwise as Ctrl-]
 //      └──machine ends──▶ its exit code (1 where --until was still waited for)
 //
-// --until is matched against the current line and every line that one read completes, without terminal control
-// sequences; a line is cut to LINE_MAXIMUM bytes.
+// What --until is matched against is until.h's business.
 #include "client/console.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/socket.h"
 #include "base/text.h"
 #include "client/cli.h"
+#include "client/until.h"
 #include <fcntl.h>
 #include <poll.h>
-#include <regex.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +25,6 @@
 #include "base/banned.h"
 
 #define ESCAPE_KEY 0x1d // Ctrl-]
-#define LINE_MAXIMUM 4096u
 #define END_SECONDS 180 // how long the machine may take to end once told to
 
 struct attached {
@@ -35,11 +33,8 @@ struct attached {
     int control, stream;
     bool terminal;
     struct termios before;
-    regex_t pattern;
-    char line[LINE_MAXIMUM];
-    size_t line_length;
-    int escape; // inside a terminal control sequence: 1 after ESC, 2 in a CSI, 3 in a string (OSC)
-    bool matched, ended, left;
+    struct until until; // open if the options have a pattern
+    bool ended, left;
     int exit_code;
     int decided;          // exit code once it is ours to choose; -1 before
     uint64_t deadline_ns; // 0: none
@@ -86,44 +81,6 @@ static void say(struct attached *a, const char *text)
     fprintf(stderr, "%srondo: %s%s\n", a->terminal ? "\r\n" : "", text, a->terminal ? "\r" : "");
 }
 
-// Strips control sequences (ECMA-48) as they come, byte by byte, and collects the current line.
-static void collect(struct attached *a, unsigned char byte)
-{
-    if (a->escape == 1) {
-        a->escape = byte == '[' ? 2 : byte == ']' ? 3 : 0;
-    } else if (a->escape == 2) {
-        a->escape = byte >= 0x40 && byte <= 0x7e ? 0 : 2;
-    } else if (a->escape == 3) {
-        a->escape = byte == 0x07 || byte == 0x1b ? (byte == 0x1b ? 1 : 0) : 3;
-    } else if (byte == 0x1b) {
-        a->escape = 1;
-    } else if (byte >= 0x20 && a->line_length < LINE_MAXIMUM - 1) {
-        a->line[a->line_length++] = (char)byte;
-    }
-}
-
-static bool line_matches(struct attached *a)
-{
-    a->line[a->line_length] = '\0';
-    return regexec(&a->pattern, a->line, 0, NULL, 0) == 0;
-}
-
-static void match(struct attached *a, const unsigned char *bytes, size_t n)
-{
-    if (!a->options->until || a->matched)
-        return;
-    for (size_t i = 0; i < n && !a->matched; i++) {
-        if (bytes[i] == '\n') {
-            a->matched = line_matches(a);
-            a->line_length = 0;
-        } else {
-            collect(a, bytes[i]);
-        }
-    }
-    if (!a->matched && a->line_length)
-        a->matched = line_matches(a);
-}
-
 static void decide(struct attached *a, int code)
 {
     if (a->decided >= 0)
@@ -153,8 +110,7 @@ static void show_console(struct attached *a)
         }
         done += (size_t)w;
     }
-    match(a, bytes, (size_t)n);
-    if (a->matched)
+    if (a->options->until && until_feed(&a->until, bytes, (size_t)n))
         decide(a, EXIT_CODE_OK);
 }
 
@@ -272,23 +228,21 @@ static int conclude(struct attached *a)
     return a->exit_code;
 }
 
-static bool compile(const char *text, regex_t *ret)
+static bool open_pattern(struct until *u, const char *pattern)
 {
     char why[256];
-    int r = regcomp(ret, text, REG_EXTENDED | REG_NOSUB);
-    if (r == 0)
-        return true;
-    regerror(r, ret, why, sizeof(why));
-    fprintf(stderr, "rondo: --until \"%s\": %s\n", text, why);
-    return false;
+    int r = until_open(u, pattern, why, sizeof(why));
+    if (r < 0)
+        fprintf(stderr, "rondo: --until \"%s\": %s\n", pattern, why);
+    return r == 0;
 }
 
 bool console_check_pattern(const char *pattern)
 {
-    regex_t compiled;
-    if (!compile(pattern, &compiled))
+    struct until u;
+    if (!open_pattern(&u, pattern))
         return false;
-    regfree(&compiled);
+    until_close(&u);
     return true;
 }
 
@@ -296,7 +250,7 @@ int console_attach(const struct instance *i, const struct console_options *optio
 {
     struct error error = {.text = ""};
     struct attached a = {.instance = i, .options = options, .control = -1, .stream = -1, .decided = -1};
-    if (options->until && !compile(options->until, &a.pattern))
+    if (options->until && !open_pattern(&a.until, options->until))
         return EXIT_CODE_USAGE;
     a.control = instance_connect(i, &error);
     int r = a.control < 0 ? a.control : ask_to_attach(&a, &error);
@@ -318,7 +272,7 @@ int console_attach(const struct instance *i, const struct console_options *optio
     if (a.stream >= 0)
         close(a.stream);
     if (options->until)
-        regfree(&a.pattern);
+        until_close(&a.until);
     return r;
 }
 
