@@ -14,13 +14,13 @@
 
 #define BLOCK_SIZE 4096u
 #define CHUNK_HEADER_SIZE 4u
-#define CHUNK_BLOCKS_MAXIMUM 32u                                              // of a data chunk: 128 KiB
-#define PAGE_BLOCKS_MAXIMUM 128u                                              // of a page chunk: 512 KiB
-#define CHUNK_BYTES_MAXIMUM (CHUNK_BLOCKS_MAXIMUM * BLOCK_SIZE)               // decoded
-#define PAGE_BYTES_MAXIMUM (PAGE_BLOCKS_MAXIMUM * BLOCK_SIZE)                 // decoded
-#define CHUNK_STORED_MAXIMUM (CHUNK_HEADER_SIZE + CHUNK_BYTES_MAXIMUM)        // raw is the fallback, so no more
+#define CHUNK_BLOCKS_MAXIMUM 32u                                       // of a data chunk: 128 KiB
+#define PAGE_BLOCKS_MAXIMUM 128u                                       // of a page chunk: 512 KiB
+#define CHUNK_BYTES_MAXIMUM (CHUNK_BLOCKS_MAXIMUM * BLOCK_SIZE)        // decoded
+#define PAGE_BYTES_MAXIMUM (PAGE_BLOCKS_MAXIMUM * BLOCK_SIZE)          // decoded
+#define CHUNK_STORED_MAXIMUM (CHUNK_HEADER_SIZE + CHUNK_BYTES_MAXIMUM) // raw is the fallback, so no more
 #define PAGE_STORED_MAXIMUM (CHUNK_HEADER_SIZE + PAGE_BYTES_MAXIMUM)
-#define CHUNK_LEVEL_DEFAULT 9                                                 // of LZ4-HC
+#define CHUNK_LEVEL_DEFAULT 9 // of LZ4-HC
 
 enum chunk_kind { CHUNK_DATA = 1, CHUNK_PAGE = 2 };
 enum chunk_codec { CHUNK_RAW = 0, CHUNK_LZ4 = 1 };

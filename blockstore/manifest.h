@@ -38,9 +38,9 @@ struct manifest {
     uint64_t serial; // ≥ 1
     bool has_parent;
     struct sha256 parent;
-    int64_t created;                            // seconds since 1970
-    unsigned char publisher[PUBLIC_KEY_SIZE];   // Ed25519
-    char arch[16];                              // x86_64
+    int64_t created;                          // seconds since 1970
+    unsigned char publisher[PUBLIC_KEY_SIZE]; // Ed25519
+    char arch[16];                            // x86_64
     struct manifest_member members[MANIFEST_MEMBERS_MAXIMUM];
     unsigned member_count;
     struct manifest_boot boot[MANIFEST_BOOT_MAXIMUM];

@@ -22,7 +22,7 @@
 #define PACK_TRAILER_MAGIC "RONDOPKE"
 #define PACK_MAGIC_SIZE 8u
 #define PACK_TRAILER_SIZE 56u
-#define PACK_SIZE_TARGET (8u << 20)  // a pack is closed when its chunks reach this
+#define PACK_SIZE_TARGET (8u << 20) // a pack is closed when its chunks reach this
 #define PACK_SIZE_MAXIMUM (64u << 20)
 #define PACK_TABLE_ENTRY_SIZE 44u // without block hashes
 
