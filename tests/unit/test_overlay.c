@@ -159,24 +159,6 @@ static void a_base_larger_than_the_disk_is_refused(void **state)
     assert_int_equal(open_result(&some_manifest, SIZE, NULL), 0);
 }
 
-static void a_damaged_map_page_fails_its_own_requests_only(void **state)
-{
-    (void)state;
-    corrupt("disk.map", OVERLAY_HEADER_SIZE + 10, 0x0c); // block 41 has the bits 3
-    struct overlay *o = open_overlay(&folder, BASE_SIZE);
-    unsigned char bytes[BLOCK];
-    assert_int_equal(overlay_read(o, 0, bytes, BLOCK), -EBADMSG);
-    assert_int_equal(overlay_write(o, 0, bytes, BLOCK), -EBADMSG);
-    assert_fill(o, UINT64_C(70) << 20, BLOCK, 0);
-    close_overlay(o);
-    corrupt("disk.map", OVERLAY_HEADER_SIZE + 10, 0);
-    corrupt("disk.map", OVERLAY_HEADER_SIZE + 2 * 4096 - 1, 0x40); // a state behind the disk's end
-    o = open_overlay(&folder, BASE_SIZE);
-    assert_int_equal(overlay_read(o, UINT64_C(70) << 20, bytes, BLOCK), -EBADMSG);
-    assert_fill(o, 0, BLOCK, -1);
-    close_overlay(o);
-}
-
 static void requests_outside_the_disk_change_nothing(void **state) // TRUST T25
 {
     (void)state;
@@ -313,7 +295,6 @@ int main(void)
         TEST(every_damaged_header_byte_is_noticed),
         TEST(files_of_a_wrong_length_are_refused),
         TEST(a_base_larger_than_the_disk_is_refused),
-        TEST(a_damaged_map_page_fails_its_own_requests_only),
         TEST(requests_outside_the_disk_change_nothing),
         TEST(a_partial_write_keeps_the_rest_of_its_block),
         TEST(a_discard_drops_whole_blocks_and_their_space_at_once),

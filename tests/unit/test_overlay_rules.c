@@ -351,30 +351,6 @@ static void a_flush_does_not_publish_a_write_in_progress(void **state) // rules 
     close_overlay(o);
 }
 
-static void the_map_in_memory_stays_bounded(void **state) // rule 7
-{
-    (void)state;
-    enum { PAGES = 700 }; // more than are kept
-    folder_empty(&folder);
-    make_overlay(&folder, (uint64_t)PAGES * PAGE_BLOCKS * BLOCK);
-    struct overlay *o = open_overlay(&folder, BASE_SIZE);
-    for (int pass = 0; pass < 2; pass++) {
-        for (uint64_t page = 0; page < PAGES; page++) {
-            uint64_t offset = page * PAGE_BLOCKS * BLOCK + 100 * BLOCK, got;
-            if (pass == 0)
-                assert_int_equal(overlay_write(o, offset, &page, sizeof page), 0); // dirty; no flush is asked for
-            assert_int_equal(overlay_read(o, offset, &got, sizeof got), 0);
-            assert_int_equal(got, page);
-        }
-    }
-    struct overlay_counts counts;
-    assert_int_equal(overlay_count(o, &counts), 0);
-    assert_int_equal(counts.data_blocks, PAGES);
-    assert_int_equal(counts.flushes, 0);
-    assert_in_range(counts.rounds, 1, 20);
-    close_overlay(o);
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -389,7 +365,6 @@ int main(void)
         TEST(two_writes_of_one_block_are_merged),
         TEST(a_write_that_fails_leaves_the_block_as_it_was),
         TEST(a_flush_does_not_publish_a_write_in_progress),
-        TEST(the_map_in_memory_stays_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
