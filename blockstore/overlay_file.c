@@ -32,7 +32,7 @@
 void overlay_header_format(const struct overlay_header *header, unsigned char page[static OVERLAY_HEADER_SIZE])
 {
     memset(page, 0, OVERLAY_HEADER_SIZE);
-    memcpy(page, OVERLAY_MAGIC, 8);
+    memcpy(page, OVERLAY_MAGIC, sizeof OVERLAY_MAGIC - 1);
     put_le32(page + 8, VERSION);
     put_le64(page + 16, header->blocks);
     memcpy(page + 24, header->base_manifest.bytes, SHA256_SIZE);
@@ -220,9 +220,10 @@ static int check_files(int data, int map_file, const struct sha256 *base_manifes
                          "version, or make a new instance",
                          sha256_to_hex(&header.base_manifest, made), sha256_to_hex(base_manifest, asked));
     }
-    if (base->size > header.blocks * OVERLAY_BLOCK_SIZE)
+    unsigned long long size = header.blocks * OVERLAY_BLOCK_SIZE;
+    if (base->size > size)
         return error_set(error, EINVAL, "the base has %llu bytes, more than the %llu of the overlay's disk",
-                         (unsigned long long)base->size, (unsigned long long)(header.blocks * OVERLAY_BLOCK_SIZE));
+                         (unsigned long long)base->size, size);
     *ret = header;
     return 0;
 }

@@ -135,41 +135,38 @@ static void *run(void *context)
     return NULL;
 }
 
-static void free_control(struct overlay_control **c)
-{
-    if (!*c)
-        return;
-    cleanup_close(&(*c)->signals);
-    cleanup_close(&(*c)->ended);
-    free(*c);
-}
-
 int overlay_control_start(const struct overlay_control_settings *settings, struct overlay_control **ret,
                           struct error *error)
 {
-    struct overlay_control *c CLEANUP(free_control) = calloc(1, sizeof *c);
-    if (!c)
-        return error_set(error, ENOMEM, "out of memory");
-    c->settings = *settings;
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
-    c->signals = signalfd(-1, &set, SFD_CLOEXEC);
-    c->ended = eventfd(0, EFD_CLOEXEC);
-    if (c->signals < 0 || c->ended < 0)
+    int signals CLEANUP_CLOSE = signalfd(-1, &set, SFD_CLOEXEC);
+    int ended CLEANUP_CLOSE = eventfd(0, EFD_CLOEXEC);
+    if (signals < 0 || ended < 0)
         return error_set(error, errno, "cannot listen for signals: %m");
+    struct overlay_control *c CLEANUP_FREE = calloc(1, sizeof *c);
+    if (!c)
+        return error_set(error, ENOMEM, "out of memory");
+    c->settings = *settings;
+    c->signals = signals;
+    c->ended = ended;
     int r = -pthread_create(&c->thread, NULL, run, c);
     if (r < 0)
         return error_set(error, -r, "cannot start a thread: %s", strerror(-r));
+    (void)TAKE_FD(signals);
+    (void)TAKE_FD(ended);
     *ret = TAKE_PTR(c);
     return 0;
 }
 
 bool overlay_control_stop(struct overlay_control *c)
 {
-    eventfd_write(c->ended, 1);
+    (void)eventfd_write(c->ended, 1); // fails only for a count that is full
     pthread_join(c->thread, NULL);
     bool wanted = c->wanted;
-    free_control(&c);
+    close(c->signals);
+    close(c->ended);
+    free(c);
     return wanted;
 }

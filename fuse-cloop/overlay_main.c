@@ -36,7 +36,8 @@
 
 static const char usage[] =
     "usage: rondo-overlay --dir INSTANCE_DIR --mount MOUNTPOINT --manifest SHA256 --base-fd N --control-fd M\n"
-    "                     [--on-outage pause|error] [--outage-after SECONDS] [--write-through]\n";
+    "                     [--on-outage pause|error] [--outage-after SECONDS] [--write-through]\n"
+    "       rondo-overlay --help | --version\n";
 
 struct options {
     const char *folder, *mountpoint;
@@ -145,12 +146,17 @@ static void set_signals(void)
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-    struct sigaction nudge = {.sa_handler = ignore_nudge}, ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGUSR1, &nudge, NULL);
-    sigaction(SIGINT, &ignore, NULL);
-    sigaction(SIGHUP, &ignore, NULL);
-    sigaction(SIGPIPE, &ignore, NULL);
-    sigaction(SIGXFSZ, &ignore, NULL); // a write beyond RLIMIT_FSIZE fails, like any other
+    static const struct {
+        int number;
+        void (*handler)(int);
+    } table[] = {
+        {SIGUSR1, ignore_nudge}, {SIGINT, SIG_IGN},  {SIGHUP, SIG_IGN},
+        {SIGPIPE, SIG_IGN},      {SIGXFSZ, SIG_IGN}, // a write beyond RLIMIT_FSIZE fails, like any other
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        struct sigaction action = {.sa_handler = table[i].handler};
+        (void)sigaction(table[i].number, &action, NULL); // can only fail for a number that is no signal
+    }
 }
 
 // Takes a dead mount away: as root by the system call, else by FUSE's own program, which is allowed to.
@@ -253,8 +259,12 @@ static int run(struct options *options, struct error *error)
 int main(int argc, char **argv)
 {
     struct error error = {0};
-    struct options options;
+    struct options options = {.base = -1, .control = -1};
     log_start("rondo-overlay");
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "--version") == 0)) {
+        fputs(strcmp(argv[1], "--help") == 0 ? usage : "rondo-overlay " RONDO_VERSION "\n", stdout);
+        return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_OTHER;
+    }
     int r = parse_arguments(argc, argv, &options, &error);
     if (r < 0) {
         fputs(usage, stderr);
