@@ -1,7 +1,11 @@
 // Engines: what executes the guest. An engine is a table of functions and a process that it starts; the supervisor owns
 // the process, its console and its control descriptor.
 //
-//   start ─▶ running ◀─pause/resume─▶ paused ─▶ ended (the process exits; the exit status says how)
+//   start ─▶ starting ─ENGINE_STARTED─▶ running ◀─pause/resume─▶ paused ─▶ ended (the process exits; its status says
+//   how)
+//
+// No function waits: an engine that reads its kernel from rondo-cloop may take as long as that takes, and meanwhile its
+// owner must be free to start a successor of a rondo-cloop that died.
 #pragma once
 
 #include "base/buf.h"
@@ -23,13 +27,15 @@ struct engine_start {
 
 struct engine_process {
     pid_t pid;
-    int console;        // stream: bytes from and to the guest's first serial port
-    int control;        // the engine's own
-    struct buf pending; // of control: a line that is not complete yet
+    int console;         // stream: bytes from and to the guest's first serial port
+    int control;         // the engine's own
+    struct buf pending;  // of control: a line that is not complete yet
+    bool asked, started; // qemu: its greeting was answered; it takes commands
 };
 
 enum engine_event {
     ENGINE_NOTHING,
+    ENGINE_STARTED,     // it takes commands from now on; the first event
     ENGINE_POWERED_OFF, // the guest switched itself off
     ENGINE_RESET,       // the guest restarted itself
     ENGINE_PANICKED,
@@ -40,6 +46,7 @@ struct engine {
     const char *name;
     // 0 if this host can run it; otherwise -EOPNOTSUPP (or what it is) and why.
     int (*probe)(struct error *error);
+    // Starts the process. Commands are for after ENGINE_STARTED.
     int (*start)(const struct engine_start *s, struct engine_process *ret, struct error *error);
     int (*pause)(struct engine_process *p);
     int (*resume)(struct engine_process *p);

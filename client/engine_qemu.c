@@ -6,22 +6,17 @@
 // The disk is rondo-overlay's file, opened with cache.direct=on: qemu and the kernel cache nothing of what is written,
 // so a flush that the guest asked for has reached the overlay before it is acknowledged.
 #include "base/cleanup.h"
-#include "base/io.h"
 #include "client/engine.h"
 #include "client/json.h"
 #include "client/spawn.h"
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #include "base/banned.h"
 
 #define QMP_LINE_MAXIMUM (256u << 10)
-#define GREETING_MS 20000
 
 static int qemu_probe(struct error *error)
 {
@@ -43,15 +38,11 @@ static int send_command(struct engine_process *p, const char *command)
     return sent == (ssize_t)n ? 0 : sent < 0 ? -errno : -EIO;
 }
 
-// Reads what is there, without waiting longer than `timeout_ms`: 1 if something came, 0 if not, or -errno.
-static int receive(struct engine_process *p, int timeout_ms)
+// Reads what is there: 1 if something came, 0 if not, or -errno.
+static int receive(struct engine_process *p)
 {
-    struct pollfd wait = {.fd = p->control, .events = POLLIN};
-    int r = poll(&wait, 1, timeout_ms);
-    if (r <= 0)
-        return r < 0 && errno != EINTR ? -errno : 0;
     unsigned char *at;
-    r = buf_reserve(&p->pending, 4096, &at);
+    int r = buf_reserve(&p->pending, 4096, &at);
     if (r < 0)
         return r;
     ssize_t n = recv(p->control, at, 4096, MSG_DONTWAIT);
@@ -81,12 +72,23 @@ static enum engine_event qemu_next_event(struct engine_process *p)
     char line[4096], event[64], reason[64];
     for (;;) {
         if (!take_line(p, line, sizeof(line))) {
-            int r = receive(p, 0);
+            int r = receive(p);
             if (r < 0)
                 return ENGINE_LOST;
             if (r == 0)
                 return ENGINE_NOTHING;
             continue;
+        }
+        if (!p->asked) {
+            // The greeting: leave the monitor's negotiation mode. The first answer says that it did.
+            if (strstr(line, "\"QMP\"") && send_command(p, "{\"execute\":\"qmp_capabilities\"}\n") < 0)
+                return ENGINE_LOST;
+            p->asked = true;
+            continue;
+        }
+        if (!p->started && json_find(line, strlen(line), "$.return", reason, sizeof(reason))) {
+            p->started = true;
+            return ENGINE_STARTED;
         }
         if (!json_find(line, strlen(line), "$.event", event, sizeof(event)))
             continue;
@@ -101,30 +103,6 @@ static enum engine_event qemu_next_event(struct engine_process *p)
         if (strcmp(event, "RESET") == 0 && strcmp(reason, "guest-reset") == 0)
             return ENGINE_RESET;
     }
-}
-
-// Waits for the monitor's greeting and leaves its negotiation mode.
-static int greet(struct engine_process *p)
-{
-    char line[4096], value[16];
-    uint64_t end = io_monotonic_ns() + GREETING_MS * 1000000ull;
-    bool asked = false;
-    while (io_monotonic_ns() < end) {
-        while (take_line(p, line, sizeof(line))) {
-            if (!asked && strstr(line, "\"QMP\"")) {
-                int r = send_command(p, "{\"execute\":\"qmp_capabilities\"}\n");
-                if (r < 0)
-                    return r;
-                asked = true;
-            } else if (asked && json_find(line, strlen(line), "$.return", value, sizeof(value))) {
-                return 0;
-            }
-        }
-        int r = receive(p, 100);
-        if (r < 0)
-            return r;
-    }
-    return -ETIMEDOUT;
 }
 
 // A value inside a -drive or -blockdev option: qemu doubles commas.
@@ -245,19 +223,11 @@ static int qemu_start(const struct engine_start *s, struct engine_process *ret, 
     if (pid < 0)
         return pid;
     close(TAKE_FD(control_theirs));
-    struct engine_process p = {
-        .pid = pid, .console = console_ours, .control = control_ours, .pending = BUF_WITH_MAXIMUM(QMP_LINE_MAXIMUM)};
-    r = greet(&p);
-    if (r < 0) {
-        kill(pid, SIGKILL);
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-            ;
-        buf_free(&p.pending);
-        return error_set(error, EIO, "qemu did not start; the machine's log says why");
-    }
     fcntl(console_ours, F_SETFL, O_NONBLOCK);
-    console_ours = control_ours = -1; // they are ret's now
-    *ret = p;
+    *ret = (struct engine_process){.pid = pid,
+                                   .console = TAKE_FD(console_ours),
+                                   .control = TAKE_FD(control_ours),
+                                   .pending = BUF_WITH_MAXIMUM(QMP_LINE_MAXIMUM)};
     return 0;
 }
 

@@ -33,7 +33,8 @@ struct machine {
     int overlay;                  // control connection to rondo-overlay; -1: none
     int listener, signals, console_log, machine_log;
     uint64_t console_logged;
-    uint64_t off_at_ns, recover_at_ns; // 0: not set; times of io_monotonic_ns
+    uint64_t off_at_ns, recover_at_ns, start_by_ns; // 0: not set; times of io_monotonic_ns
+    bool started;                                   // the engine takes commands
     struct machine_client clients[CLIENTS_MAXIMUM];
     unsigned char ring[CONSOLE_RING_SIZE]; // the last bytes that the console showed
     uint64_t ring_written;

@@ -36,8 +36,8 @@ int resolve_image(struct store *store, const struct configuration *configuration
                   const struct resolve_options *options, struct resolved *ret, struct error *error);
 void resolve_free(struct resolved *r);
 
-// What a failure of the store means where there were no sources to ask: -ENOENT becomes -ENETUNREACH (exit code 4: "network, and
-// not in the cache") with the next step; anything else is returned as it is.
+// What a failure of the store means where there were no sources to ask: -ENOENT becomes -ENETUNREACH (exit code 4:
+// "network, and not in the cache") with the next step; anything else is returned as it is.
 int resolve_explain_offline(int result, unsigned source_count, const char *site, const char *name, const char *version,
                             struct error *error);
 

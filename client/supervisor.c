@@ -28,6 +28,7 @@
 #define OVERLAY_END_SECONDS 120 // flushing what the guest has written to a slow disk
 #define RECOVER_NS 1000000000ull
 #define INPUT_MAXIMUM 4096u
+#define START_SECONDS 600u // a kernel over a slow link
 
 uint64_t supervisor_count_in(const char *counts, const char *name)
 {
@@ -58,7 +59,7 @@ void machine_say(struct machine *m, const char *format, ...)
 void machine_hold(struct machine *m, enum machine_hold why, const char *text)
 {
     snprintf(m->paused_why, sizeof(m->paused_why), "%s", text);
-    if (m->holds == 0 && m->options->engine->pause(&m->engine) == 0)
+    if (m->holds == 0 && m->started && m->options->engine->pause(&m->engine) == 0)
         machine_say(m, "%s is paused: %s", m->instance->name, text);
     m->holds |= (unsigned)why;
 }
@@ -68,7 +69,7 @@ void machine_release(struct machine *m, enum machine_hold why)
     if (!(m->holds & (unsigned)why))
         return;
     m->holds &= ~(unsigned)why;
-    if (m->holds == 0 && m->options->engine->resume(&m->engine) == 0) {
+    if (m->holds == 0 && m->started && m->options->engine->resume(&m->engine) == 0) {
         m->paused_why[0] = '\0';
         machine_say(m, "%s goes on", m->instance->name);
     }
@@ -85,12 +86,13 @@ void machine_stop(struct machine *m, unsigned seconds)
         return;
     m->state = MACHINE_STOPPING;
     if (seconds == 0) {
-        if (m->options->engine->switch_off(&m->engine) < 0)
+        if (!m->started || m->options->engine->switch_off(&m->engine) < 0)
             kill(m->engine.pid, SIGTERM);
         return;
     }
     machine_release(m, HOLD_USER); // a paused guest would not hear the button
-    m->options->engine->press_power(&m->engine);
+    if (m->started)
+        m->options->engine->press_power(&m->engine);
 }
 
 void machine_counts(struct machine *m, char *ret_text, size_t capacity)
@@ -155,7 +157,7 @@ static int start_machine(struct machine *m, struct error *error)
     r = o->engine->start(&s, &m->engine, error);
     if (r < 0)
         return r;
-    m->state = MACHINE_RUNNING;
+    m->start_by_ns = io_monotonic_ns() + START_SECONDS * 1000000000ull;
     return 0;
 }
 
@@ -265,6 +267,15 @@ static void hear_engine(struct machine *m)
         switch (m->options->engine->next_event(&m->engine)) {
         case ENGINE_NOTHING:
             return;
+        case ENGINE_STARTED:
+            if (m->state == MACHINE_STARTING)
+                m->state = MACHINE_RUNNING;
+            m->started = true;
+            m->start_by_ns = 0;
+            report(m, 0, NULL);
+            if (m->holds) // an outage while it was starting
+                m->options->engine->pause(&m->engine);
+            break;
         case ENGINE_LOST:
             close(TAKE_FD(m->engine.control));
             return;
@@ -289,6 +300,14 @@ static void engine_ended(struct machine *m, int status)
         hear_console(m); // the last words
     m->engine.pid = 0;
     m->state = MACHINE_ENDED;
+    if (!m->started) {
+        struct error error;
+        report(m,
+               error_set(&error, EIO, "engine %s did not start; %.600s/machine.log says why", m->options->engine->name,
+                         m->instance->folder),
+               &error);
+        m->exit_code = EXIT_CODE_OTHER;
+    }
     if (m->exit_text[0])
         return;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
@@ -325,7 +344,7 @@ static void hear_signals(struct machine *m)
 
 static int next_timeout(const struct machine *m)
 {
-    uint64_t next = m->off_at_ns && m->state == MACHINE_STOPPING ? m->off_at_ns : 0;
+    uint64_t next = m->off_at_ns && m->state == MACHINE_STOPPING ? m->off_at_ns : m->start_by_ns;
     if (m->recover_at_ns && (next == 0 || m->recover_at_ns < next))
         next = m->recover_at_ns;
     if (next == 0)
@@ -360,6 +379,11 @@ static void one_round(struct machine *m)
     machine_clients_serve(m, polls + CLIENTS, clients);
     if (polls[SIGNALS].revents)
         hear_signals(m);
+    if (m->start_by_ns && io_monotonic_ns() >= m->start_by_ns) {
+        m->start_by_ns = 0;
+        log_error("engine %s has not started within %u seconds", m->options->engine->name, START_SECONDS);
+        kill(m->engine.pid, SIGKILL);
+    }
     if (m->state == MACHINE_STOPPING && m->off_at_ns && io_monotonic_ns() >= m->off_at_ns) {
         m->off_at_ns = io_monotonic_ns() + 10000000000ull; // not again at once
         if (m->options->engine->switch_off(&m->engine) < 0)
@@ -459,8 +483,8 @@ int supervisor_run(struct supervisor_options *options)
         r = machine_listen(m, &error);
     if (r == 0)
         r = start_machine(m, &error);
-    report(m, r, &error);
     if (r < 0) {
+        report(m, r, &error);
         log_error("%s", error.text);
         m->exit_code = (int)error_exit_code(r);
     }
@@ -471,7 +495,7 @@ int supervisor_run(struct supervisor_options *options)
     if (r == 0)
         say_goodbye(m);
     instance_clear_runtime(m->instance);
-    bool remove = m->instance->settings.ephemeral || (r < 0 && options->remove_on_failure);
+    bool remove = m->instance->settings.ephemeral || (!m->started && options->remove_on_failure);
     if (remove && instance_remove(m->instance, &error) < 0)
         log_error("%s", error.text);
     // The lock goes before the clients hear of the end, so that a next command finds the machine stopped.
