@@ -75,6 +75,13 @@ void machine_release(struct machine *m, enum machine_hold why)
     }
 }
 
+// The engine cannot end, not even killed, while rondo-overlay holds a request of it (no network, no space).
+static void let_requests_go(const struct machine *m)
+{
+    if (m->overlay >= 0)
+        socket_send(m->overlay, "let-go", NULL, 0);
+}
+
 void machine_stop(struct machine *m, unsigned seconds)
 {
     if (m->state == MACHINE_ENDED)
@@ -86,6 +93,7 @@ void machine_stop(struct machine *m, unsigned seconds)
         return;
     m->state = MACHINE_STOPPING;
     if (seconds == 0) {
+        let_requests_go(m);
         if (!m->started || m->options->engine->switch_off(&m->engine) < 0)
             kill(m->engine.pid, SIGTERM);
         return;
@@ -386,6 +394,7 @@ static void one_round(struct machine *m)
     }
     if (m->state == MACHINE_STOPPING && m->off_at_ns && io_monotonic_ns() >= m->off_at_ns) {
         m->off_at_ns = io_monotonic_ns() + 10000000000ull; // not again at once
+        let_requests_go(m);
         if (m->options->engine->switch_off(&m->engine) < 0)
             kill(m->engine.pid, SIGKILL);
     }
@@ -409,6 +418,7 @@ static void wait_for(pid_t pid, unsigned seconds)
 static void take_down(struct machine *m)
 {
     if (m->engine.pid > 0) {
+        let_requests_go(m);
         kill(m->engine.pid, SIGTERM);
         wait_for(m->engine.pid, 10);
     }

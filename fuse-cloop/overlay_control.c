@@ -84,6 +84,8 @@ static bool hear(struct overlay_control *c)
         replace_base(c, fds, count);
     else if (strcmp(text, "counts") == 0)
         answer_counts(c);
+    else if (strcmp(text, "let-go") == 0)
+        overlay_hold_stop(c->settings.hold); // the guest is being switched off, and must not wait for what it asked
     else if (strcmp(text, "quit") == 0)
         go_on = false;
     else

@@ -437,6 +437,48 @@ def held_reads_do_not_hold_up_the_end(m):
 
 
 @test
+def let_go_fails_held_requests_and_serves_on(m):
+    m.ready()
+    write(m, 1 << 20, b"local")
+    os.truncate(m.base, 0)
+    t = in_thread(read, m, 0, 4096)
+    m.expect("outage ")
+    m.control.send(b"let-go")
+    t.join(5)
+    assert t.result["error"] == 5
+    assert errno_of(read, m, 8192, 4096) == 5
+    assert read(m, 1 << 20, 5) == b"local"
+    write(m, 1 << 20, b"later", sync=True)
+    assert m.end() == 0
+
+
+@test
+def an_engine_that_waits_can_be_switched_off(m):
+    qemu = shutil.which("qemu-system-x86_64")
+    if not qemu:
+        return "needs qemu-system-x86_64"
+    m.ready()
+    os.truncate(m.base, 0)
+    engine = subprocess.Popen(
+        [qemu, "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none", "-qmp", "stdio", "-blockdev",
+         "driver=raw,node-name=disk,cache.direct=on,file.driver=file,file.cache.direct=on,file.filename=" + m.disk,
+         "-device", "virtio-blk-pci,drive=disk"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        m.expect("outage ", 60)  # the firmware reads the boot sector
+        engine.stdin.write(b'{"execute":"qmp_capabilities"}\n{"execute":"stop"}\n{"execute":"quit"}\n')
+        engine.stdin.flush()
+        time.sleep(1)
+        assert engine.poll() is None
+        m.control.send(b"let-go")
+        assert engine.wait(20) == 0
+    finally:
+        engine.kill()
+        m.control.send(b"let-go")
+        engine.communicate()
+    assert m.end() == 0
+
+
+@test
 def a_full_disk_holds_the_write_until_there_is_space(m):  # TRUST T20
     if os.geteuid() != 0:
         return "needs root for a small file system"
