@@ -50,8 +50,8 @@ async def carry(reader, writer, line, delay):
             if not piece:
                 break
         await delivery
-    except ConnectionError:
-        pass
+    except (ConnectionError, asyncio.CancelledError):
+        pass  # one side is gone, or the relay ends
     finally:
         delivery.cancel()
 
@@ -70,7 +70,7 @@ async def main():
             reader, writer = await asyncio.open_connection("127.0.0.1", target)
             await asyncio.gather(carry(client_reader, writer, up, rtt / 2), carry(reader, client_writer, down, rtt / 2))
             writer.close()
-        except (ConnectionError, OSError):
+        except (OSError, asyncio.CancelledError):
             pass
         client_writer.close()
 

@@ -17,6 +17,15 @@ at_exit "kill $relay"
 wait_until 10 grep -q . "$TMPDIR/relay.port"
 url=http://127.0.0.1:$(head -n 1 "$TMPDIR/relay.port")
 
+# The kernel counts the requests that wait for an answer, connection by connection.
+connections=/sys/fs/fuse/connections
+if ! mountpoint -q "$connections"; then
+	connections=$TMPDIR/fusectl
+	mkdir "$connections"
+	mount -t fusectl none "$connections" || skip_all "the kernel's FUSE control file system cannot be mounted"
+	at_exit "umount $connections"
+fi
+
 kills=0 outstanding=0 boots=0
 while [ "$kills" -lt 20 ] && [ "$boots" -lt 12 ]; do
 	boots=$((boots + 1))
@@ -29,9 +38,8 @@ while [ "$kills" -lt 20 ] && [ "$boots" -lt 12 ]; do
 		kill -0 "$machine" 2>/dev/null || break
 		pid=$(cloop_pid | head -n 1)
 		[ -n "$pid" ] || continue
-		# The kernel counts the requests that wait for an answer.
-		connection=$(stat -c %d "$RONDO_RUNTIME/mnt" 2>/dev/null) || connection=
-		waiting=$(cat "/sys/fs/fuse/connections/$connection/waiting" 2>/dev/null || echo 0)
+		connection=$(awk -v point="$RONDO_RUNTIME/mnt" '$5 == point { sub(/.*:/, "", $3); print $3 }' /proc/self/mountinfo)
+		waiting=$(cat "$connections/$connection/waiting" 2>/dev/null || echo 0)
 		kill -KILL "$pid" 2>/dev/null || continue
 		kills=$((kills + 1))
 		[ "$waiting" -eq 0 ] || outstanding=$((outstanding + 1))
