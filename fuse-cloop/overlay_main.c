@@ -274,5 +274,5 @@ int main(int argc, char **argv)
     }
     if (r < 0)
         log_error("%s", error.text);
-    return error_exit_code(r);
+    return (int)error_exit_code(r);
 }
