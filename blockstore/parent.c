@@ -101,9 +101,48 @@ static int walk_page(struct walk *w, const struct chunk_reference *ref, unsigned
     return r;
 }
 
-// Hands one pack's table to the writer. -ENOENT if the site does not have the pack.
-static int know_pack(struct writer *writer, struct site *site, const struct pack_reference *pack, struct error *error)
+struct check {
+    int fd;
+    unsigned char *stored, *blocks; // room for a page's, which may be larger than a chunk's
+    struct error *error;
+};
+
+// Does the chunk hold the blocks that the table says?
+static int check_entry(void *context, const struct pack_entry *entry)
 {
+    struct check *c = context;
+    unsigned nblocks;
+    char hex[SHA256_HEX_SIZE];
+    if (entry->length > PAGE_STORED_MAXIMUM)
+        return error_set(c->error, EBADMSG, "chunk %s is too long", sha256_to_hex(&entry->name, hex));
+    int r = io_read_full(c->fd, c->stored, entry->length, entry->offset);
+    if (r < 0)
+        return error_set(c->error, -r, "cannot read chunk %s: %s", sha256_to_hex(&entry->name, hex), strerror(-r));
+    r = chunk_decode(entry->kind, &entry->name, c->stored, entry->length, c->blocks, &nblocks, c->error);
+    for (unsigned i = 0; r == 0 && entry->block_hashes && i < nblocks; i++) {
+        struct sha256 hash = sha256_of(c->blocks + (size_t)i * BLOCK_SIZE, BLOCK_SIZE);
+        if (i >= entry->nblocks || memcmp(hash.bytes, entry->block_hashes + (size_t)i * SHA256_SIZE, SHA256_SIZE) != 0)
+            r = error_set(c->error, EBADMSG, "chunk %s does not hold what its pack's table says",
+                          sha256_to_hex(&entry->name, hex));
+    }
+    return r;
+}
+
+static int check_pack(int fd, const struct pack_trailer *trailer, const void *table, struct error *error)
+{
+    CLEANUP_FREE unsigned char *stored = malloc(PAGE_STORED_MAXIMUM);
+    CLEANUP_FREE unsigned char *blocks = malloc(PAGE_BYTES_MAXIMUM);
+    if (!stored || !blocks)
+        return error_set(error, ENOMEM, "out of memory");
+    struct check c = {.fd = fd, .stored = stored, .blocks = blocks, .error = error};
+    return pack_walk_table(table, trailer->table_length, trailer, check_entry, &c, error);
+}
+
+// Hands one pack's table to the writer. -ENOENT if the site does not have the pack.
+static int know_pack(struct writer *writer, struct site *site, const struct pack_reference *pack, bool foreign,
+                     struct error *error)
+{
+    char hex[SHA256_HEX_SIZE];
     unsigned char end[PACK_TRAILER_SIZE];
     struct pack_trailer trailer;
     CLEANUP_CLOSE int fd = site_open_object(site, &pack->name);
@@ -123,11 +162,13 @@ static int know_pack(struct writer *writer, struct site *site, const struct pack
     r = io_read_full(fd, table, trailer.table_length, trailer.table_offset);
     if (r < 0)
         return error_set(error, -r, "cannot read a pack of the parent: %s", strerror(-r));
+    if (foreign && (r = check_pack(fd, &trailer, table, error)) < 0)
+        return error_prefix(error, r, "pack %.16s… of the parent", sha256_to_hex(&pack->name, hex));
     return writer_know_pack(writer, pack, end, table, trailer.table_length, error);
 }
 
-int parent_know(struct writer *w, struct site *s, const struct manifest *m, unsigned *ret_known, unsigned *ret_missing,
-                struct error *error)
+int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, unsigned *ret_known,
+                unsigned *ret_missing, struct error *error)
 {
     struct walk walk = {.site = s};
     unsigned known = 0;
@@ -136,7 +177,7 @@ int parent_know(struct writer *w, struct site *s, const struct manifest *m, unsi
         if (!m->members[i].zero)
             r = walk_page(&walk, &m->members[i].top, map_levels(m->members[i].size) - 1, error);
     for (size_t i = 0; i < walk.count && r == 0; i++) {
-        r = know_pack(w, s, &walk.packs[i], error);
+        r = know_pack(w, s, &walk.packs[i], foreign, error);
         if (r == 0)
             known++;
         else if (r == -ENOENT)

@@ -8,5 +8,8 @@
 #include "blockstore/writer.h"
 
 // `m` is a version of this site. Packs that are missing from the site are passed over and counted in *ret_missing.
-int parent_know(struct writer *w, struct site *s, const struct manifest *m, unsigned *ret_known, unsigned *ret_missing,
-                struct error *error);
+//
+// `foreign` says that somebody else signed it: what its packs' tables claim is then not believed, but every chunk is
+// read, and its blocks hashed, before they can become part of what we sign (FORMATS, "Pack").
+int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, unsigned *ret_known,
+                unsigned *ret_missing, struct error *error);

@@ -170,8 +170,9 @@ static int learn_parent(struct publication *p, struct error *error)
     } else {
         return 0;
     }
+    bool foreign = r == 0 && memcmp(parent->publisher, p->manifest->publisher, sizeof(parent->publisher)) != 0;
     if (r == 0)
-        r = parent_know(p->writer, writer_site(p->writer), parent, &known, &missing, error);
+        r = parent_know(p->writer, writer_site(p->writer), parent, foreign, &known, &missing, error);
     if (r == 0 && missing)
         fprintf(stderr, "rondo: %u packs of the parent are not in %s: their blocks are stored anew\n", missing,
                 p->site);
