@@ -10,6 +10,7 @@
 #define CLIENT_BUFFER_MAXIMUM (1u << 20)
 #define CONSOLE_LOG_MAXIMUM (16u << 20)
 
+struct keeper;
 enum machine_state { MACHINE_STARTING, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_STOPPING, MACHINE_ENDED };
 
 // Why the guest does not run, one bit each: it goes on when none is left.
@@ -33,8 +34,10 @@ struct machine {
     int overlay;                  // control connection to rondo-overlay; -1: none
     int listener, signals, console_log, machine_log;
     uint64_t console_logged;
-    uint64_t off_at_ns, recover_at_ns, start_by_ns; // 0: not set; times of io_monotonic_ns
-    bool started;                                   // the engine takes commands
+    struct keeper *keeper;           // of rondo-cloop (machine_cloop.c); NULL: not there
+    int base_wanted;                 // eventfd: rondo-overlay is to get the base disk anew; -1: none
+    uint64_t off_at_ns, start_by_ns; // 0: not set; times of io_monotonic_ns
+    bool started;                    // the engine takes commands
     struct machine_client clients[CLIENTS_MAXIMUM];
     unsigned char ring[CONSOLE_RING_SIZE]; // the last bytes that the console showed
     uint64_t ring_written;
@@ -67,3 +70,8 @@ void machine_clients_close(struct machine *m);
 int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE], struct error *error);
 int machine_send_base(struct machine *m, struct error *error); // the base file, opened anew, to rondo-overlay
 int machine_start_passt(struct machine *m, int *ret_network, struct error *error);
+
+// machine_cloop.c: the thread that replaces a rondo-cloop that ended. From keep to leave it alone uses options->cloop.
+int machine_keep_cloop(struct machine *m, struct error *error);
+bool machine_leave_cloop(struct machine *m); // false if it is busy: then it uses *m until the process ends
+void machine_cloop_counts(struct machine *m, char *ret_text, size_t capacity);

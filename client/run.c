@@ -24,6 +24,7 @@
 #define MEMORY_MINIMUM (64ull << 20)
 #define CPUS_MAXIMUM 32u
 #define CPUS_DEFAULT 2u
+#define OPEN_RETRIES 3u
 
 struct run {
     const char *address, *name, *engine_name, *network, *until, *append, *on_outage;
@@ -205,7 +206,7 @@ static int decide_settings(struct run *run, struct error *error)
     return 0;
 }
 
-static int open_version(struct run *run, struct error *error)
+static int open_version_once(struct run *run, struct error *error)
 {
     struct instance_settings *s = &run->settings;
     struct supervisor_options *o = &run->supervisor;
@@ -225,6 +226,17 @@ static int open_version(struct run *run, struct error *error)
                                error);
     }
     return r == 0 ? cloop_hold(&o->cloop, error) : r;
+}
+
+// Until the session is held, a rondo-cloop that ends takes everything with it: begin again.
+static int open_version(struct run *run, struct error *error)
+{
+    int r = open_version_once(run, error);
+    for (unsigned i = 0; i < OPEN_RETRIES && (r == -ECONNRESET || r == -EPIPE); i++) {
+        cloop_close(&run->supervisor.cloop);
+        r = open_version_once(run, error);
+    }
+    return r;
 }
 
 // Everything up to the fork. The store's thread ends with the store: nothing but this thread crosses the fork.

@@ -7,8 +7,8 @@
 //   passt                   the guest has no network any more; said once
 //   whoever owns us         (the rondo run that started us, unless it said detach): off
 //
-// Nothing here may block for long: connecting to a successor of rondo-cloop is the one exception, and the guest runs on
-// meanwhile.
+// Nothing here may block for long. What may wait for rondo-cloop's mount is waiting for the keeper (machine_cloop.c), a
+// thread of its own.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -26,7 +27,6 @@
 #include "base/banned.h"
 
 #define OVERLAY_END_SECONDS 120 // flushing what the guest has written to a slow disk
-#define RECOVER_NS 1000000000ull
 #define INPUT_MAXIMUM 4096u
 #define START_SECONDS 600u // a kernel over a slow link
 
@@ -106,8 +106,7 @@ void machine_stop(struct machine *m, unsigned seconds)
 void machine_counts(struct machine *m, char *ret_text, size_t capacity)
 {
     char cloop[1024];
-    if (cloop_counts(&m->options->cloop, cloop, sizeof(cloop), NULL) < 0)
-        snprintf(cloop, sizeof(cloop), "requests=0 bytes=0");
+    machine_cloop_counts(m, cloop, sizeof(cloop));
     const struct supervisor_options *o = m->options;
     uint64_t requests = supervisor_count_in(cloop, "requests"), bytes = supervisor_count_in(cloop, "bytes");
     // A successor of rondo-cloop counts from 0.
@@ -169,33 +168,13 @@ static int start_machine(struct machine *m, struct error *error)
     return 0;
 }
 
-// rondo-cloop is gone: go on with a successor. What fails is tried again a second later.
-static void recover_cloop(struct machine *m)
+// rondo-cloop was replaced: the base disk may lie in another mount now.
+static void renew_base(struct machine *m)
 {
-    struct supervisor_options *o = m->options;
-    const struct instance_settings *s = &m->instance->settings;
     struct error error = {.text = ""};
-    char *sources[CATALOG_MIRRORS_MAXIMUM], folder[PATH_TEXT_SIZE];
-    for (unsigned i = 0; i < s->source_count; i++)
-        sources[i] = (char *)s->sources[i]; // not written to
-    m->recover_at_ns = 0;
-    if (o->cloop.socket >= 0) {
-        log_warning("rondo-cloop ended; starting another");
-        close(TAKE_FD(o->cloop.socket));
-    }
-    int r = cloop_connect(&o->cloop, &error);
-    if (r == 0)
-        r = cloop_open_version(&o->cloop, &s->manifest, sources, o->offline ? 0 : s->source_count, folder, &error);
-    if (r == 0)
-        r = cloop_hold(&o->cloop, &error);
-    if (r == 0)
-        r = machine_send_base(m, &error);
-    if (r < 0) {
+    eventfd_t ignored;
+    if (eventfd_read(m->base_wanted, &ignored) == 0 && m->overlay >= 0 && machine_send_base(m, &error) < 0)
         log_error("%s", error.text);
-        if (o->cloop.socket >= 0)
-            close(TAKE_FD(o->cloop.socket));
-        m->recover_at_ns = io_monotonic_ns() + RECOVER_NS;
-    }
 }
 
 static void hear_overlay(struct machine *m)
@@ -353,8 +332,6 @@ static void hear_signals(struct machine *m)
 static int next_timeout(const struct machine *m)
 {
     uint64_t next = m->off_at_ns && m->state == MACHINE_STOPPING ? m->off_at_ns : m->start_by_ns;
-    if (m->recover_at_ns && (next == 0 || m->recover_at_ns < next))
-        next = m->recover_at_ns;
     if (next == 0)
         return -1;
     uint64_t now = io_monotonic_ns();
@@ -363,12 +340,12 @@ static int next_timeout(const struct machine *m)
 
 static void one_round(struct machine *m)
 {
-    enum { CONSOLE, CONTROL, OVERLAY, CLOOP, SIGNALS, CLIENTS };
+    enum { CONSOLE, CONTROL, OVERLAY, BASE, SIGNALS, CLIENTS };
     struct pollfd polls[CLIENTS + 1 + 2 * CLIENTS_MAXIMUM] = {
         [CONSOLE] = {.fd = m->engine.console, .events = (short)(POLLIN | (m->input.size ? POLLOUT : 0))},
         [CONTROL] = {.fd = m->engine.control, .events = POLLIN},
         [OVERLAY] = {.fd = m->overlay, .events = POLLIN},
-        [CLOOP] = {.fd = m->options->cloop.socket, .events = POLLIN},
+        [BASE] = {.fd = m->base_wanted, .events = POLLIN},
         [SIGNALS] = {.fd = m->signals, .events = POLLIN},
     };
     unsigned clients = machine_clients_poll(m, polls + CLIENTS);
@@ -382,8 +359,8 @@ static void one_round(struct machine *m)
         hear_engine(m);
     if (polls[OVERLAY].revents)
         hear_overlay(m);
-    if (polls[CLOOP].revents || (m->recover_at_ns && io_monotonic_ns() >= m->recover_at_ns))
-        recover_cloop(m); // it says nothing unasked: readable means that it ended
+    if (polls[BASE].revents)
+        renew_base(m);
     machine_clients_serve(m, polls + CLIENTS, clients);
     if (polls[SIGNALS].revents)
         hear_signals(m);
@@ -479,7 +456,8 @@ int supervisor_run(struct supervisor_options *options)
         return EXIT_CODE_OTHER;
     m->options = options;
     m->instance = options->instance;
-    m->listener = m->overlay = m->engine.console = m->engine.control = m->console_log = m->machine_log = -1;
+    m->listener = m->overlay = m->base_wanted = m->engine.console = m->engine.control = m->console_log =
+        m->machine_log = -1;
     m->input = (struct buf)BUF_WITH_MAXIMUM(INPUT_MAXIMUM);
     m->since = io_realtime_seconds();
     machine_clients_init(m);
@@ -491,6 +469,8 @@ int supervisor_run(struct supervisor_options *options)
         r = instance_prepare_runtime(m->instance, &error);
     if (r == 0)
         r = machine_listen(m, &error);
+    if (r == 0)
+        r = machine_keep_cloop(m, &error);
     if (r == 0)
         r = start_machine(m, &error);
     if (r < 0) {
@@ -504,6 +484,7 @@ int supervisor_run(struct supervisor_options *options)
     take_down(m);
     if (r == 0)
         say_goodbye(m);
+    bool left = machine_leave_cloop(m); // else its thread still uses *m and *options, until the process ends
     instance_clear_runtime(m->instance);
     bool remove = m->instance->settings.ephemeral || (!m->started && options->remove_on_failure);
     if (remove && instance_remove(m->instance, &error) < 0)
@@ -511,11 +492,13 @@ int supervisor_run(struct supervisor_options *options)
     // The lock goes before the clients hear of the end, so that a next command finds the machine stopped.
     instance_close(m->instance);
     machine_clients_close(m);
-    cloop_close(&options->cloop);
     int code = m->exit_code;
     close(m->console_log);
     close(m->machine_log);
     close(m->signals);
-    free(m);
+    if (left) {
+        cloop_close(&options->cloop);
+        free(m);
+    }
     return code;
 }

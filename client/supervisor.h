@@ -1,6 +1,6 @@
 // The supervisor: one process for each running machine. It owns the instance's lock, the engine, rondo-overlay, passt
 // and the console, holds rondo-cloop's session (so that the guest survives its death), and answers the control socket
-// (docs/protocol.md). One thread, one poll loop.
+// (docs/protocol.md). One poll loop, and a thread that keeps the connection to rondo-cloop.
 //
 //   starting ─▶ running ◀──▶ paused (by the user; by an outage below; by a full disk above)
 //                  │
