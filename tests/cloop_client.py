@@ -1,13 +1,18 @@
 """A client of rondo-cloop's control socket (docs/protocol.md), and a holder of its session, for tests.
 
+    cloop_client.py kill PID | quit | counts
+
 It shares no code with Rondo. State memfd: fuse-cloop/state.h, of which only the header's first words are used here.
 """
 import array
 import mmap
 import os
+import signal
 import socket
 import struct
 import subprocess
+import sys
+import time
 
 READ = 15  # FUSE_READ of <linux/fuse.h>
 
@@ -106,3 +111,41 @@ class Session:
             used = array.array("I", m[used_at:used_at + 4 * count])
             requests = [struct.unpack_from("IIQ", m, slots_at + i * size) for i in range(count) if used[i]]
             return sum(1 for _, opcode, unique in requests if opcode == READ and unique)
+
+
+def state_of(pid):
+    """The state memfd of a running rondo-cloop."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{fd}"
+        if os.readlink(path).startswith("/memfd:rondo-cloop"):
+            return os.open(path, os.O_RDWR)
+    raise Gone("it has no state")
+
+
+def kill(pid):
+    """Kills a rondo-cloop; returns how many reads it had not answered."""
+    os.kill(pid, signal.SIGSTOP)  # so that what is counted is what is killed
+    try:
+        while True:
+            with open(f"/proc/{pid}/stat") as f:
+                if f.read().rsplit(") ", 1)[1][0] in "TZ":
+                    break
+            time.sleep(0.001)
+        state = state_of(pid)
+        try:
+            return Session(-1, state).outstanding()
+        finally:
+            os.close(state)
+    except (OSError, Gone):
+        return 0
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "kill":  # PID: prints how many reads were outstanding
+        print(kill(int(sys.argv[2])))
+    elif sys.argv[1] == "quit":  # the rondo-cloop of RONDO_RUNTIME, once it is not in use any more
+        Client().ask("quit")
+    elif sys.argv[1] == "counts":
+        print(*(f"{k}={v}" for k, v in Client().counts().items()))

@@ -22,8 +22,8 @@ export SITE="http://127.0.0.1:$(head -n 1 "$TMPDIR/relay.port")/"
 # Ends with one line: kills, those with reads outstanding, readers, readers that saw wrong bytes or an error.
 killing() {
 	PYTHONPATH=$ROOT/tests timeout 200 python3 - "$@" <<'PYTHON'
-import os, random, signal, subprocess, sys, time
-from cloop_client import Client, start
+import os, random, subprocess, sys, time
+from cloop_client import Client, kill, start
 
 way, kills_wanted = sys.argv[1], int(sys.argv[2])
 env = dict(os.environ)
@@ -47,11 +47,7 @@ readers = [subprocess.Popen(["bash", "-c", reader(i)]) for i in range(5)]
 kills = outstanding = 0
 while kills < kills_wanted:
     time.sleep(random.uniform(0.05, 0.3))
-    os.kill(process.pid, signal.SIGSTOP)  # so that what is counted is what is killed
-    while open(f"/proc/{process.pid}/stat").read().split(") ")[1][0] != "T":
-        time.sleep(0.001)
-    outstanding += session.outstanding() > 0
-    os.kill(process.pid, signal.SIGKILL)
+    outstanding += kill(process.pid) > 0
     kills += 1
     process.wait()
     client.close()
