@@ -149,7 +149,7 @@ static int build(const struct engine_start *s, int control, struct arguments *a,
     END();
     TEXT("socket,id=control,fd=%d", control);
     END();
-    TEXT("driver=file,node-name=file,cache.direct=on,discard=unmap,filename=");
+    TEXT("driver=file,node-name=file,aio=native,cache.direct=on,discard=unmap,filename=");
     if (r >= 0)
         r = append_escaped(texts, s->disk);
     END();

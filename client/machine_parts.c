@@ -40,8 +40,7 @@ int machine_send_base(struct machine *m, struct error *error)
 
 int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE], struct error *error)
 {
-    char program[PATH_TEXT_SIZE], mount[PATH_TEXT_SIZE], manifest[SHA256_HEX_SIZE], base_text[16], control_text[16],
-        seconds[16];
+    char program[PATH_TEXT_SIZE], mount[PATH_TEXT_SIZE], manifest[SHA256_HEX_SIZE], base_text[16], control_text[16];
     int r = path_find_program("rondo-overlay", program, error);
     if (r < 0)
         return r;
@@ -60,7 +59,6 @@ int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE
     CLEANUP_CLOSE int theirs = pair[1];
     snprintf(base_text, sizeof(base_text), "%d", base);
     snprintf(control_text, sizeof(control_text), "%d", theirs);
-    snprintf(seconds, sizeof(seconds), "%u", m->options->outage_seconds);
     static char pause[] = "pause", fail[] = "error";
     char *outage = m->options->outage_error ? fail : pause;
     char *arguments[] = {program,
@@ -74,8 +72,6 @@ int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE
                          base_text,
                          (char[]){"--control-fd"},
                          control_text,
-                         (char[]){"--outage-after"},
-                         seconds,
                          (char[]){"--on-outage"},
                          outage,
                          NULL};

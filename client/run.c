@@ -332,7 +332,6 @@ static int launch(struct run *run, struct error *error)
     run->supervisor.offline = run->offline;
     run->supervisor.remove_on_failure = !run->exists;
     run->supervisor.outage_error = strcmp(run->on_outage, "error") == 0;
-    run->supervisor.outage_seconds = run->configuration.outage_seconds;
     run->supervisor.ready_fd = ready[1];
     fflush(NULL);
     pid_t child = fork();

@@ -25,7 +25,6 @@ struct supervisor_options {
     bool offline;             // no source is named to rondo-cloop, not to a successor either
     bool remove_on_failure;   // the instance was made for this run: a machine that does not start leaves nothing
     bool outage_error;        // --on-outage error
-    unsigned outage_seconds;  // before a missing block pauses the machine
     uint64_t requests, bytes; // spent on this run before; subtracted are rondo-cloop's counts when it began:
     uint64_t requests_before, bytes_before;
     int ready_fd; // gets "ok" or "error CODE TEXT" as soon as the engine runs or cannot; closed then
