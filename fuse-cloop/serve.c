@@ -1,11 +1,11 @@
 // The two ways in which rondo-cloop runs (see serve.h). All of this is the main thread's.
-#include "fuse-cloop/serve.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "fuse-cloop/control.h"
 #include "fuse-cloop/control_source.h"
 #include "fuse-cloop/mount.h"
+#include "fuse-cloop/serve_private.h"
 #include "fuse-cloop/workers.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -23,16 +23,7 @@
 #define RETRY_END_MS 1000 // quit was asked for, but something is in use
 #define DETACH_MAXIMUM 16 // mounts on top of each other
 
-struct program {
-    struct serve_options *options;
-    struct session session;
-    struct store *store;
-    struct workers *workers;
-    struct control *control;
-    int lock, wake, ended, signals;
-};
-
-static void say_ready(struct program *p)
+void serve_say_ready(struct program *p)
 {
     static const char ok[] = "ok\n";
     if (p->options->ready_fd < 0)
@@ -42,7 +33,7 @@ static void say_ready(struct program *p)
     close(TAKE_FD(p->options->ready_fd));
 }
 
-static int take_descriptors(struct program *p, struct error *error)
+int serve_take_descriptors(struct program *p, struct error *error)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -57,7 +48,7 @@ static int take_descriptors(struct program *p, struct error *error)
     return 0;
 }
 
-static int open_store(struct program *p, struct error *error)
+int serve_open_store(struct program *p, struct error *error)
 {
     char cache[PATH_TEXT_SIZE];
     int r = path_find(PATH_CACHE, cache, error);
@@ -189,7 +180,7 @@ static int start_shared(struct program *p, struct error *error)
         return error_set(error, -r, "the runtime folder's path is too long");
     r = take_lock(p, resolved, error);
     if (r == 0)
-        r = open_store(p, error);
+        r = serve_open_store(p, error);
     if (r == 0)
         r = control_new(socket_path, p->wake, &p->control, error);
     if (r == 0)
@@ -269,12 +260,12 @@ static int next_look(struct program *p, uint64_t looked_ns)
 int serve_shared(struct serve_options *o, struct error *error)
 {
     struct program p = {.options = o, .session = {.fd = -1, .state_fd = -1}, .lock = -1};
-    int r = take_descriptors(&p, error);
+    int r = serve_take_descriptors(&p, error);
     if (r == 0)
         r = start_shared(&p, error);
     if (r < 0)
         return r;
-    say_ready(&p);
+    serve_say_ready(&p);
     uint64_t looked = io_monotonic_ns();
     for (;;) {
         struct pollfd polls[] = {{.fd = control_listener(p.control), .events = POLLIN},
@@ -300,58 +291,5 @@ int serve_shared(struct serve_options *o, struct error *error)
             log_warning("the mount at %s was taken away; ending", p.session.mount_point);
             return 0;
         }
-    }
-}
-
-// --- one version ---------------------------------------------------------------------------------------------------
-
-static int start_single(struct program *p, struct error *error)
-{
-    struct serve_options *o = p->options;
-    struct table_key key;
-    if (!realpath(o->folder, p->session.mount_point))
-        return error_set(error, errno, "cannot mount on %s: %m", o->folder);
-    p->session.single = true;
-    int r = open_store(p, error);
-    for (unsigned i = 0; i < o->source_count && r == 0; i++)
-        r = control_check_source(&p->session, o->sources[i], error);
-    if (r == 0)
-        r = state_create(&p->session.state, &p->session.state_fd, error);
-    if (r == 0)
-        r = table_new(p->store, p->session.state, &p->session.table, error);
-    if (r == 0)
-        r = table_open(p->session.table, &o->manifest, o->sources, o->source_count, &key, error);
-    if (r == 0)
-        r = session_start(&p->session, error);
-    return r == 0 ? workers_start(&p->session, p->ended, &p->workers, error) : r;
-}
-
-int serve_single(struct serve_options *o, struct error *error)
-{
-    struct program p = {.options = o, .session = {.fd = -1, .state_fd = -1}, .lock = -1};
-    int r = take_descriptors(&p, error);
-    if (r == 0)
-        r = start_single(&p, error);
-    if (r < 0)
-        return r;
-    if (chdir("/") < 0)
-        log_warning("cannot leave the folder in which rondo-cloop was started: %s", strerror(errno));
-    say_ready(&p);
-    bool detached = false;
-    for (;;) {
-        struct pollfd polls[] = {{.fd = p.signals, .events = POLLIN}, {.fd = p.ended, .events = POLLIN}};
-        struct signalfd_siginfo info;
-        struct error why = {.text = ""};
-        if (poll(polls, ARRAY_SIZE(polls), -1) < 0)
-            continue;
-        if (polls[1].revents)
-            return 0;
-        if (read(p.signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
-            continue;
-        if (detached)
-            return 0;
-        detached = true;
-        if (mount_remove(p.session.mount_point, true, &why) < 0)
-            log_error("%s", why.text);
     }
 }

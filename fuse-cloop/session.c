@@ -25,7 +25,6 @@ static _Thread_local struct {
     bool owns_slot;
     unsigned slot;
     uint64_t unique; // of the request whose answer will free the slot; 0: none
-    void *buffer;
 } turn;
 
 static char mount_words[256]; // what libfuse said last while mounting
@@ -140,6 +139,7 @@ int session_receive_slot(struct session *s, unsigned slot, struct fuse_buf *buf)
         return 0;
     }
     memcpy(buf->mem, s->state->slots[slot], n);
+    ((unsigned char *)buf->mem)[n] = 0; // libfuse trusts the kernel to end names so
     buf->size = n;
     turn.unique = header.unique;
     return 1;
@@ -148,18 +148,6 @@ int session_receive_slot(struct session *s, unsigned slot, struct fuse_buf *buf)
 void session_process(struct session *s, struct fuse_buf *buf)
 {
     fuse_session_process_buf(s->fuse, buf);
-}
-
-void *session_buffer(void)
-{
-    if (!turn.buffer)
-        turn.buffer = malloc(SESSION_READ_MAXIMUM);
-    return turn.buffer;
-}
-
-void session_free_buffer(void)
-{
-    free(TAKE_PTR(turn.buffer));
 }
 
 // --- beginning -----------------------------------------------------------------------------------------------------
@@ -185,7 +173,7 @@ static const struct fuse_custom_io custom_io = {.read = read_request, .writev = 
 // The kernel's first request is INIT. Slot 0 serves for it: nobody else reads yet.
 static int answer_init(struct session *s, struct error *error)
 {
-    unsigned char bytes[STATE_SLOT_SIZE];
+    unsigned char bytes[SESSION_REQUEST_SIZE];
     struct fuse_buf buf = {.mem = bytes};
     int r;
     do

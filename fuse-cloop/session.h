@@ -28,7 +28,8 @@
 #include <stdatomic.h>
 
 #define SESSION_READ_MAXIMUM (128u << 10) // bytes of one READ: a chunk
-#define SESSION_BACKGROUND 256u           // requests that the kernel sends ahead
+#define SESSION_REQUEST_SIZE (STATE_SLOT_SIZE + 1u)
+#define SESSION_BACKGROUND 256u // requests that the kernel sends ahead
 
 struct table;
 struct session {
@@ -54,12 +55,9 @@ int session_adopt(struct session *s, int fd, int state_fd, struct error *error);
 // True if the mount found at the mount point is the one of this state.
 bool session_is_mounted(const struct session *s, const struct state *state);
 
-// Reads one request into the slot, and copies it to `buf` (STATE_SLOT_SIZE bytes at buf->mem): 1, or 0 when the mount
-// is gone, or -EINTR, -EAGAIN, or another -errno. The calling thread must own the slot, until the request is processed.
+// Reads one request into the slot, and copies it to `buf` (SESSION_REQUEST_SIZE bytes at buf->mem): 1, or 0 when the
+// mount is gone, or -EINTR, -EAGAIN, or another -errno. The calling thread must own the slot, until the request is
+// processed.
 int session_receive(struct session *s, unsigned slot, struct fuse_buf *buf);
 int session_receive_slot(struct session *s, unsigned slot, struct fuse_buf *buf); // 1 if one stands in the slot, else 0
 void session_process(struct session *s, struct fuse_buf *buf);
-
-// The buffer for what the calling thread reads of a member: SESSION_READ_MAXIMUM bytes, or NULL if there is no memory.
-void *session_buffer(void);
-void session_free_buffer(void); // before a thread that served ends

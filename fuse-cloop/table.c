@@ -1,37 +1,11 @@
 // The table of open versions (see table.h).
-#include "fuse-cloop/table.h"
-#include "base/cleanup.h"
 #include "base/io.h"
-#include "base/log.h"
-#include <pthread.h>
+#include "fuse-cloop/table_private.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/banned.h"
-
-struct opened {
-    struct version *version;
-    unsigned users; // the entry counts as one, as long as it refers to this
-};
-
-struct entry {
-    struct opened *current; // NULL: not opened by this process yet
-    unsigned connections;
-    bool opening;        // by the thread that set it
-    unsigned attempts;   // that have ended
-    int failure;         // of the last attempt
-    struct error reason; // of it
-    uint64_t used_ns;
-};
-
-struct table {
-    struct store *store;
-    struct state *state;
-    pthread_mutex_t mutex;
-    pthread_cond_t changed; // an attempt has ended
-    struct entry entries[STATE_VERSIONS];
-    uint64_t file_closed_ns;
-};
 
 int table_new(struct store *store, struct state *state, struct table **ret, struct error *error)
 {
@@ -46,8 +20,7 @@ int table_new(struct store *store, struct state *state, struct table **ret, stru
     return 0;
 }
 
-// Drops one user; the version is closed outside the mutex, which is let go.
-static void put_and_unlock(struct table *t, struct opened *o)
+void table_put_and_unlock(struct table *t, struct opened *o)
 {
     bool last = o && --o->users == 0;
     pthread_mutex_unlock(&t->mutex);
@@ -63,7 +36,7 @@ void table_free(struct table *t)
         return;
     for (unsigned i = 0; i < STATE_VERSIONS; i++) {
         pthread_mutex_lock(&t->mutex);
-        put_and_unlock(t, t->entries[i].current);
+        table_put_and_unlock(t, t->entries[i].current);
     }
     pthread_mutex_destroy(&t->mutex);
     pthread_cond_destroy(&t->changed);
@@ -83,7 +56,7 @@ static bool is_current(const struct table *t, struct table_key key)
            atomic_load(&t->state->versions[key.entry].generation) == key.generation;
 }
 
-static int find_entry(const struct table *t, const struct sha256 *manifest, struct table_key *ret)
+int table_find_entry(const struct table *t, const struct sha256 *manifest, struct table_key *ret)
 {
     for (unsigned i = 0; i < STATE_VERSIONS; i++) {
         const struct state_version *v = &t->state->versions[i];
@@ -94,206 +67,6 @@ static int find_entry(const struct table *t, const struct sha256 *manifest, stru
         }
     }
     return -ENOENT;
-}
-
-// A free entry, or the one that was used least recently among those that nobody uses.
-static int choose_entry(const struct table *t)
-{
-    int best = -EBUSY;
-    for (unsigned i = 0; i < STATE_VERSIONS; i++) {
-        const struct entry *e = &t->entries[i];
-        const struct state_version *v = &t->state->versions[i];
-        if (atomic_load(&v->generation) == 0)
-            return (int)i;
-        bool busy = e->connections > 0 || e->opening || (e->current && e->current->users > 1) ||
-                    atomic_load(&v->open_files) > 0;
-        if (!busy && (best < 0 || e->used_ns < t->entries[best].used_ns))
-            best = (int)i;
-    }
-    return best;
-}
-
-static bool knows_all(const struct state_version *v, const char *const *addresses, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (!state_has_address(v, addresses[i]))
-            return false;
-    return true;
-}
-
-// --- opening -------------------------------------------------------------------------------------------------------
-
-// A list of addresses that outlives the mutex.
-struct addresses {
-    char *texts[MIRRORS_MAXIMUM];
-    unsigned count;
-};
-
-static void free_addresses(struct addresses *a)
-{
-    for (unsigned i = 0; i < a->count; i++)
-        free(a->texts[i]);
-    a->count = 0;
-}
-
-static int add_address(struct addresses *a, const char *address)
-{
-    for (unsigned i = 0; i < a->count; i++)
-        if (strcmp(a->texts[i], address) == 0)
-            return 0;
-    if (a->count == MIRRORS_MAXIMUM)
-        return -E2BIG;
-    char *copy = strdup(address);
-    if (!copy)
-        return -ENOMEM;
-    a->texts[a->count++] = copy;
-    return 0;
-}
-
-static int list_addresses(const struct state_version *v, struct addresses *ret)
-{
-    int r = 0;
-    for (const char *a = NULL; r == 0 && (a = state_next_address(v, a));)
-        r = add_address(ret, a);
-    return r;
-}
-
-static int open_version(struct table *t, const struct sha256 *manifest, const struct addresses *a, struct opened **ret,
-                        struct error *error)
-{
-    struct opened *o CLEANUP_FREE = calloc(1, sizeof(*o));
-    if (!o)
-        return error_set(error, ENOMEM, "out of memory");
-    int r = version_open(t->store, manifest, (const char *const *)a->texts, a->count, &o->version, error);
-    if (r < 0)
-        return r;
-    o->users = 1;
-    *ret = TAKE_PTR(o);
-    return 0;
-}
-
-static const char too_many_addresses[] = "the version has too many sources";
-
-// A version that is not in the table: opened first, and entered only if that succeeds.
-static int open_new(struct table *t, const struct sha256 *manifest, const struct addresses *a,
-                    struct table_key *ret_key, struct error *error)
-{
-    struct opened *o;
-    struct opened *given_up = NULL;
-    int r = open_version(t, manifest, a, &o, error);
-    if (r < 0)
-        return r;
-    pthread_mutex_lock(&t->mutex);
-    if (find_entry(t, manifest, ret_key) == 0) { // somebody else was quicker
-        put_and_unlock(t, o);
-        return -EAGAIN;
-    }
-    int chosen = choose_entry(t);
-    r = chosen < 0 ? error_set(error, EBUSY, "%u versions are in use at once; stop a machine first", STATE_VERSIONS)
-                   : 0;
-    if (r == 0) {
-        struct entry *e = &t->entries[chosen];
-        given_up = e->current;
-        e->current = NULL;
-        r = state_set_version(t->state, (unsigned)chosen, manifest, &ret_key->generation);
-        for (unsigned i = 0; i < a->count && r == 0; i++)
-            r = state_add_address(&t->state->versions[chosen], a->texts[i]);
-        if (r < 0) {
-            atomic_store(&t->state->versions[chosen].generation, 0);
-            error_set(error, -r, "%s", too_many_addresses);
-        } else {
-            *e = (struct entry){
-                .current = o, .connections = 1, .used_ns = io_monotonic_ns(), .attempts = e->attempts + 1};
-            ret_key->entry = (unsigned)chosen;
-            o = NULL;
-        }
-    }
-    put_and_unlock(t, given_up);
-    if (o) {
-        pthread_mutex_lock(&t->mutex);
-        put_and_unlock(t, o);
-    }
-    return r;
-}
-
-// The entry is in the table, and has got a connection by us: adds the addresses that it lacks. Called with the mutex
-// held; returns without it.
-static int add_sources(struct table *t, struct table_key key, const struct addresses *wanted, struct error *error)
-{
-    struct entry *e = &t->entries[key.entry];
-    struct state_version *v = &t->state->versions[key.entry];
-    struct addresses all CLEANUP(free_addresses) = {.count = 0};
-    while (e->opening)
-        pthread_cond_wait(&t->changed, &t->mutex);
-    if (e->current && knows_all(v, (const char *const *)wanted->texts, wanted->count)) {
-        pthread_mutex_unlock(&t->mutex);
-        return 0;
-    }
-    int r = list_addresses(v, &all);
-    for (unsigned i = 0; i < wanted->count && r == 0; i++)
-        r = add_address(&all, wanted->texts[i]);
-    if (r < 0) {
-        pthread_mutex_unlock(&t->mutex);
-        return error_set(error, -r, "%s", too_many_addresses);
-    }
-    e->opening = true;
-    struct sha256 manifest = v->manifest;
-    pthread_mutex_unlock(&t->mutex);
-    struct opened *o = NULL;
-    struct error why = {.text = ""};
-    r = open_version(t, &manifest, &all, &o, &why);
-    pthread_mutex_lock(&t->mutex);
-    for (unsigned i = 0; i < all.count && r == 0; i++)
-        if (!state_has_address(v, all.texts[i]))
-            r = state_add_address(v, all.texts[i]);
-    e->opening = false;
-    e->attempts++;
-    e->failure = r;
-    e->reason = why;
-    pthread_cond_broadcast(&t->changed);
-    struct opened *old = r == 0 ? e->current : o;
-    bool open_already = e->current != NULL;
-    if (r == 0)
-        e->current = o;
-    put_and_unlock(t, old);
-    if (r == -ENOSPC)
-        return error_set(error, E2BIG, "%s", too_many_addresses);
-    if (r < 0 && open_already && error_is_network(r)) {
-        log_warning("the new sources of an open version are not used: %s", why.text);
-        return 0;
-    }
-    return r < 0 ? error_set(error, -r, "%s", why.text) : 0;
-}
-
-int table_open(struct table *t, const struct sha256 *manifest, const char *const *addresses, unsigned count,
-               struct table_key *ret_key, struct error *error)
-{
-    struct addresses wanted CLEANUP(free_addresses) = {.count = 0};
-    for (unsigned i = 0; i < count; i++) {
-        int r = add_address(&wanted, addresses[i]);
-        if (r < 0)
-            return error_set(error, -r, "%s", r == -E2BIG ? too_many_addresses : "out of memory");
-    }
-    for (;;) {
-        struct table_key key;
-        pthread_mutex_lock(&t->mutex);
-        if (find_entry(t, manifest, &key) == 0) {
-            t->entries[key.entry].connections++;
-            t->entries[key.entry].used_ns = io_monotonic_ns();
-            int r = add_sources(t, key, &wanted, error);
-            if (r < 0)
-                table_close(t, key);
-            else
-                *ret_key = key;
-            return r;
-        }
-        pthread_mutex_unlock(&t->mutex);
-        int r = open_new(t, manifest, &wanted, &key, error);
-        if (r == 0)
-            *ret_key = key;
-        if (r != -EAGAIN)
-            return r;
-    }
 }
 
 void table_close(struct table *t, struct table_key key)
@@ -317,7 +90,7 @@ static int reopen(struct table *t, struct table_key key, struct error *error)
         return !is_current(t, key) ? -ESTALE : e->current ? 0 : error_set(error, -e->failure, "%s", e->reason.text);
     }
     e->connections++; // keeps the entry
-    int r = add_sources(t, key, &(struct addresses){.count = 0}, error);
+    int r = table_reopen(t, key, error);
     pthread_mutex_lock(&t->mutex);
     e->connections--;
     return r;
@@ -344,7 +117,7 @@ int table_use(struct table *t, struct table_key key, struct opened **ret, struct
 void table_put(struct table *t, struct opened *o)
 {
     pthread_mutex_lock(&t->mutex);
-    put_and_unlock(t, o);
+    table_put_and_unlock(t, o);
 }
 
 static bool was_replaced(struct table *t, struct table_key key, const struct opened *o)
@@ -376,7 +149,7 @@ int table_read(struct table *t, struct table_key key, unsigned member, uint64_t 
 int table_find(struct table *t, const struct sha256 *manifest, struct table_key *ret)
 {
     pthread_mutex_lock(&t->mutex);
-    int r = find_entry(t, manifest, ret);
+    int r = table_find_entry(t, manifest, ret);
     pthread_mutex_unlock(&t->mutex);
     return r;
 }

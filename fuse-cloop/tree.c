@@ -1,10 +1,9 @@
 // The tree of files (see tree.h).
-#include "fuse-cloop/tree.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "fuse-cloop/table.h"
+#include "fuse-cloop/tree_private.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,28 +11,20 @@
 #include "base/banned.h"
 
 #define TIMEOUT 86400.0 // seconds; nothing changes
-#define KIND_FOLDER 0u
-#define KIND_MANIFEST 15u // members are 1 to MANIFEST_MEMBERS_MAXIMUM
 #define MANIFEST_FILE "manifest"
 #define LOG_LINES_MINUTE 30u
-
-struct node {
-    bool root; // of the shared tree
-    struct table_key key;
-    unsigned kind;
-};
 
 static fuse_ino_t number_of(struct table_key key, unsigned kind)
 {
     return key.generation << 12 | key.entry << 4 | kind;
 }
 
-static struct session *session_of(fuse_req_t req)
+struct session *tree_session(fuse_req_t req)
 {
     return fuse_req_userdata(req);
 }
 
-static int parse_number(const struct session *s, fuse_ino_t number, struct node *ret)
+int tree_parse_number(const struct session *s, fuse_ino_t number, struct node *ret)
 {
     struct node n = {.root = number == FUSE_ROOT_ID};
     struct sha256 name;
@@ -64,8 +55,7 @@ static void tell(const struct error *error)
         log_error("… and more of this kind; the rest of this minute is not logged");
 }
 
-// A failure as the kernel may see it: only a stale node is anything else than an input/output error.
-static void fail(fuse_req_t req, int result, const struct error *error)
+void tree_fail(fuse_req_t req, int result, const struct error *error)
 {
     if (result != -ESTALE)
         tell(error);
@@ -126,11 +116,11 @@ static void tree_getattr(fuse_req_t req, fuse_ino_t number, struct fuse_file_inf
     struct node n;
     struct stat st;
     (void)file;
-    int r = parse_number(session_of(req), number, &n);
+    int r = tree_parse_number(tree_session(req), number, &n);
     if (r == 0)
-        r = describe(session_of(req), &n, number, &st, &error);
+        r = describe(tree_session(req), &n, number, &st, &error);
     if (r < 0)
-        fail(req, r, &error);
+        tree_fail(req, r, &error);
     else
         fuse_reply_attr(req, &st, TIMEOUT);
 }
@@ -170,11 +160,11 @@ static int look_up_version(struct session *s, const char *name, struct stat *ret
 
 static void tree_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    struct session *s = session_of(req);
+    struct session *s = tree_session(req);
     struct error error = {.text = ""};
     struct fuse_entry_param e = {.attr_timeout = TIMEOUT, .entry_timeout = TIMEOUT};
     struct node n;
-    int r = parse_number(s, parent, &n);
+    int r = tree_parse_number(s, parent, &n);
     if (r == 0)
         r = n.root                  ? look_up_version(s, name, &e.attr)
             : n.kind == KIND_FOLDER ? look_up_member(s, &n, name, &e.attr, &error)
@@ -183,7 +173,7 @@ static void tree_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     if (r == -ENOENT)
         fuse_reply_err(req, ENOENT); // not kept: a version may be opened at any moment
     else if (r < 0)
-        fail(req, r, &error);
+        tree_fail(req, r, &error);
     else
         fuse_reply_entry(req, &e);
 }
@@ -203,7 +193,7 @@ static int add_name(fuse_req_t req, struct buf *b, const char *name, fuse_ino_t 
 // Entries 0 and 1 are . and .., what follows is the version's entry (its number + 2) or the file (its number + 2).
 static int list_root(fuse_req_t req, struct buf *b, off_t from)
 {
-    struct session *s = session_of(req);
+    struct session *s = tree_session(req);
     int r = 0;
     for (unsigned i = from > 2 ? (unsigned)from - 2 : 0; i < STATE_VERSIONS && r == 0; i++) {
         struct table_key key;
@@ -217,7 +207,7 @@ static int list_root(fuse_req_t req, struct buf *b, off_t from)
 
 static int list_members(fuse_req_t req, const struct node *n, struct buf *b, off_t from, struct error *error)
 {
-    struct session *s = session_of(req);
+    struct session *s = tree_session(req);
     struct opened *o;
     int r = table_use(s->table, n->key, &o, error);
     if (r < 0)
@@ -236,7 +226,7 @@ static void tree_readdir(fuse_req_t req, fuse_ino_t number, size_t size, off_t f
     struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(size < SESSION_READ_MAXIMUM ? size : SESSION_READ_MAXIMUM);
     struct node n;
     (void)file;
-    int r = parse_number(session_of(req), number, &n);
+    int r = tree_parse_number(tree_session(req), number, &n);
     if (r == 0 && from < 1)
         r = add_name(req, &b, ".", number, S_IFDIR, 1);
     if (r == 0 && from < 2)
@@ -244,104 +234,9 @@ static void tree_readdir(fuse_req_t req, fuse_ino_t number, size_t size, off_t f
     if (r == 0)
         r = n.root ? list_root(req, &b, from) : list_members(req, &n, &b, from, &error);
     if (r < 0 && r != -E2BIG) // no room for more is how every full answer ends
-        fail(req, r, &error);
+        tree_fail(req, r, &error);
     else
         fuse_reply_buf(req, (const char *)b.data, b.size);
-}
-
-// --- files ---------------------------------------------------------------------------------------------------------
-
-static void tree_open(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *file)
-{
-    struct session *s = session_of(req);
-    struct node n;
-    int r = parse_number(s, number, &n);
-    if (r == 0 && (file->flags & O_ACCMODE) != O_RDONLY)
-        r = -EROFS;
-    if (r == 0)
-        r = table_file_opened(s->table, n.key);
-    if (r < 0) {
-        fuse_reply_err(req, -r);
-        return;
-    }
-    file->keep_cache = 1;
-    file->noflush = 1;
-    if (fuse_reply_open(req, file) == -ENOENT) // nobody waits for the answer: there will be no RELEASE
-        table_file_closed(s->table, n.key);
-}
-
-static void tree_release(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *file)
-{
-    struct session *s = session_of(req);
-    struct node n;
-    (void)file;
-    int r = parse_number(s, number, &n);
-    fuse_reply_err(req, 0);
-    if (r == 0)
-        table_file_closed(s->table, n.key); // after the answer: state.h, invariant 4
-}
-
-static void read_manifest(fuse_req_t req, const struct node *n, size_t size, uint64_t offset)
-{
-    struct session *s = session_of(req);
-    struct error error = {.text = ""};
-    struct opened *o;
-    size_t all;
-    int r = table_use(s->table, n->key, &o, &error);
-    if (r < 0) {
-        fail(req, r, &error);
-        return;
-    }
-    const char *bytes = version_manifest_bytes(table_version(o), &all);
-    size_t left = offset < all ? all - offset : 0;
-    fuse_reply_buf(req, bytes + (all - left), size < left ? size : left);
-    table_put(s->table, o);
-}
-
-static int read_member(struct session *s, const struct node *n, void *to, size_t *size, uint64_t offset,
-                       struct error *error)
-{
-    struct opened *o;
-    int r = table_use(s->table, n->key, &o, error);
-    if (r < 0)
-        return r;
-    const struct manifest *m = version_manifest(table_version(o));
-    unsigned member = n->kind - 1;
-    uint64_t all = n->kind != KIND_FOLDER && member < m->member_count ? m->members[member].size : 0;
-    uint64_t left = offset < all ? all - offset : 0;
-    table_put(s->table, o);
-    if (*size > left)
-        *size = left;
-    return *size > 0 ? table_read(s->table, n->key, member, offset, to, *size, error) : 0;
-}
-
-static void tree_read(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset, struct fuse_file_info *file)
-{
-    struct session *s = session_of(req);
-    struct error error = {.text = ""};
-    struct node n;
-    (void)file;
-    int r = parse_number(s, number, &n);
-    if (r < 0) {
-        fail(req, r, &error);
-        return;
-    }
-    if (n.kind == KIND_MANIFEST) {
-        read_manifest(req, &n, size, (uint64_t)offset);
-        return;
-    }
-    if (size > SESSION_READ_MAXIMUM)
-        size = SESSION_READ_MAXIMUM; // the kernel agreed to ask for no more
-    char *to = session_buffer();
-    if (!to) {
-        fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    r = read_member(s, &n, to, &size, (uint64_t)offset, &error);
-    if (r < 0)
-        fail(req, r, &error);
-    else
-        fuse_reply_buf(req, to, size);
 }
 
 // --- beginning -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "fuse-cloop/tree.h"
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ struct workers {
 struct worker {
     struct workers *all;
     unsigned slot;
-    unsigned char request[STATE_SLOT_SIZE];
+    unsigned char request[SESSION_REQUEST_SIZE];
 };
 
 static void *work(void *context);
@@ -112,7 +113,7 @@ static void *work(void *context)
         session_process(w->session, &buf);
         go_on = lay_down(w);
     }
-    session_free_buffer();
+    tree_free_buffer();
     pthread_mutex_lock(&w->mutex);
     w->owned[one->slot] = false;
     w->threads--;

@@ -1,0 +1,63 @@
+// One version on a folder of its own (see serve.h).
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "fuse-cloop/control_source.h"
+#include "fuse-cloop/mount.h"
+#include "fuse-cloop/serve_private.h"
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+
+#include "base/banned.h"
+
+static int start_single(struct program *p, struct error *error)
+{
+    struct serve_options *o = p->options;
+    struct table_key key;
+    if (!realpath(o->folder, p->session.mount_point))
+        return error_set(error, errno, "cannot mount on %s: %m", o->folder);
+    p->session.single = true;
+    int r = serve_open_store(p, error);
+    for (unsigned i = 0; i < o->source_count && r == 0; i++)
+        r = control_check_source(&p->session, o->sources[i], error);
+    if (r == 0)
+        r = state_create(&p->session.state, &p->session.state_fd, error);
+    if (r == 0)
+        r = table_new(p->store, p->session.state, &p->session.table, error);
+    if (r == 0)
+        r = table_open(p->session.table, &o->manifest, o->sources, o->source_count, &key, error);
+    if (r == 0)
+        r = session_start(&p->session, error);
+    return r == 0 ? workers_start(&p->session, p->ended, &p->workers, error) : r;
+}
+
+int serve_single(struct serve_options *o, struct error *error)
+{
+    struct program p = {.options = o, .session = {.fd = -1, .state_fd = -1}, .lock = -1};
+    int r = serve_take_descriptors(&p, error);
+    if (r == 0)
+        r = start_single(&p, error);
+    if (r < 0)
+        return r;
+    if (chdir("/") < 0)
+        log_warning("cannot leave the folder in which rondo-cloop was started: %s", strerror(errno));
+    serve_say_ready(&p);
+    bool detached = false;
+    for (;;) {
+        struct pollfd polls[] = {{.fd = p.signals, .events = POLLIN}, {.fd = p.ended, .events = POLLIN}};
+        struct signalfd_siginfo info;
+        struct error why = {.text = ""};
+        if (poll(polls, ARRAY_SIZE(polls), -1) < 0)
+            continue;
+        if (polls[1].revents)
+            return 0;
+        if (read(p.signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+            continue;
+        if (detached)
+            return 0;
+        detached = true;
+        if (mount_remove(p.session.mount_point, true, &why) < 0)
+            log_error("%s", why.text);
+    }
+}
