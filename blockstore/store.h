@@ -25,7 +25,7 @@
 #include "blockstore/manifest.h"
 #include "blockstore/mirrors.h"
 
-#define STORE_CHUNK_MEMORY (24u << 20)
+#define STORE_CHUNK_MEMORY (12u << 20)
 #define STORE_PAGE_MEMORY (4u << 20)
 #define STORE_GAP_MAXIMUM (32u << 10)
 #define STORE_REQUEST_MAXIMUM (4u << 20)

@@ -1,0 +1,82 @@
+#!/bin/bash
+# time-limit: 600
+# A 2 GiB Debian disk compares equal to its source through a mount over HTTP, whatever the server, and four readers of all of it
+# leave rondo-cloop under 128 MiB.
+. "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/guest.sh"
+need nginx python3 jq
+need_fuse
+image=$("$ROOT/tests/images.sh" debian) || skip_all "the appliance debian cannot be built here"
+publish_appliance debian "$TMPDIR/site"
+mkdir "$TMPDIR/mount"
+
+peak_kib() { # of the rondo-cloop that serves the mount
+	awk '/^VmHWM/ { print $2 }' "/proc/$(cloop_pid | head -n 1)/status"
+}
+
+compare() { # SERVER
+	rm -rf "$RONDO_CACHE"
+	run_rondo mount "http://127.0.0.1:$port/debian" "$TMPDIR/mount"
+	status_is 0 "mounted from $1"
+	ok "$1: disk is equal, to the byte" cmp "$image/disk" "$TMPDIR/mount/disk"
+	ok "$1: kernel is" cmp "$image/kernel" "$TMPDIR/mount/kernel"
+	ok "$1: initrd is" cmp "$image/initrd" "$TMPDIR/mount/initrd"
+}
+
+leave() {
+	ok "$1: unmounted" rondo umount "$TMPDIR/mount"
+	ok "$1: rondo-cloop has ended" wait_until 10 eval '[ -z "$(cloop_pid)" ]'
+	stop_process "$server"
+}
+
+serve_site "$TMPDIR/site"
+compare rondo-server
+leave rondo-server
+
+port=$(free_port)
+mkdir "$TMPDIR/nginx"
+cat >"$TMPDIR/nginx/conf" <<END
+daemon off;
+pid $TMPDIR/nginx/pid;
+error_log $TMPDIR/nginx/error.log;
+events {}
+http {
+	access_log off;
+	client_body_temp_path $TMPDIR/nginx/a; proxy_temp_path $TMPDIR/nginx/b; fastcgi_temp_path $TMPDIR/nginx/c;
+	uwsgi_temp_path $TMPDIR/nginx/d; scgi_temp_path $TMPDIR/nginx/e;
+	server { listen 127.0.0.1:$port; root $TMPDIR/site; }
+}
+END
+chmod 755 "$TMPDIR" "$TMPDIR/site"
+start_process nginx nginx -e "$TMPDIR/nginx/error.log" -c "$TMPDIR/nginx/conf"
+server=$process
+wait_for_port "$port" || bail_out "nginx does not answer"
+compare nginx
+leave nginx
+
+port=$(free_port)
+start_process python python3 -m http.server --bind 127.0.0.1 --directory "$TMPDIR/site" "$port"
+server=$process
+wait_for_port "$port" || bail_out "http.server does not answer"
+compare "python's http.server, which ignores ranges"
+leave "python's http.server"
+
+serve_site "$TMPDIR/site"
+rm -rf "$RONDO_CACHE"
+run_rondo mount "$url/debian" "$TMPDIR/mount"
+readers=()
+for start in 0 512 1024 1536; do # each from another quarter on, around
+	(dd if="$TMPDIR/mount/disk" bs=1M skip="$start" && dd if="$TMPDIR/mount/disk" bs=1M count="$start") 2>/dev/null |
+		sha256sum >"$TMPDIR/sum.$start" &
+	readers+=($!)
+done
+wait "${readers[@]}"
+for start in 0 512 1024 1536; do
+	is "$(cat "$TMPDIR/sum.$start")" "$( (dd if="$image/disk" bs=1M skip="$start" && dd if="$image/disk" bs=1M count="$start") 2>/dev/null | sha256sum)" \
+		"the reader from $start MiB on has read the right bytes"
+done
+peak=$(peak_kib)
+diag "rondo-cloop's peak memory: $peak KiB"
+ok "four readers leave rondo-cloop under 128 MiB" test "$peak" -lt $((128 * 1024))
+leave "four readers"
+done_testing
