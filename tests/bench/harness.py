@@ -1,0 +1,256 @@
+"""What the stages of the measurements share: commands timed, servers, the slow link, mounts, and the results.
+
+A stage is a module with run(bench). It may leave processes and mounts behind: Bench.clean_up ends every process that it
+started, by its id, and unmounts what lies in its folders. All that stages write lies in three folders:
+
+    bench.keep      $BUILD/bench: what the next run can use again (images, the trace of a boot), and results.json
+    bench.work      in bench.keep; removed at the end
+    bench.runtime   in TMPDIR, with a short name, for sockets; removed at the end
+"""
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+MIB = 1 << 20
+
+
+class Failure(Exception):
+    """A measurement could not be made; its text says why."""
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def tree_size(path):
+    """Bytes and number of the files below path."""
+    sizes = [(pathlib.Path(folder) / name).lstat().st_size for folder, _, names in os.walk(path) for name in names]
+    return sum(sizes), len(sizes)
+
+
+def read_memory_peak(pid):
+    """The most memory that a process has had in use, in bytes."""
+    for line in open(f"/proc/{pid}/status"):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise Failure(f"process {pid} has no VmHWM")
+
+
+class Timing:
+    def __init__(self, seconds, usage):
+        self.seconds, self.cpu, self.memory = seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+class Bench:
+    def __init__(self, build):
+        self.build = build
+        self.keep = build / "bench"
+        self.keep.mkdir(parents=True, exist_ok=True)
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="work.", dir=self.keep))
+        self.runtime = pathlib.Path(tempfile.mkdtemp(prefix="rondo-bench."))
+        self.processes = []
+        self.results = open(self.keep / "results.json", "w")
+        self.environment = dict(os.environ, PATH=f"{build}:{os.environ['PATH']}:/usr/sbin:/sbin", LC_ALL="C.UTF-8",
+                                RONDO_HOME=str(self.runtime / "home"), RONDO_CACHE=str(self.work / "cache"),
+                                RONDO_RUNTIME=str(self.runtime / "run"), XDG_CONFIG_HOME=str(self.runtime / "config"),
+                                no_proxy="127.0.0.1,localhost", NO_COLOR="1")
+        self.environment.pop("RONDO_SITE", None)
+
+    # --- results
+
+    def say(self, text):
+        print(f"bench: {text}", file=sys.stderr, flush=True)
+
+    def record(self, table, **values):
+        """One line of results.json."""
+        json.dump({"table": table, **values}, self.results)
+        self.results.write("\n")
+        self.results.flush()
+
+    def record_machine(self):
+        model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        revision = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
+        machine = {"date": datetime.date.today().isoformat(), "processors": len(os.sched_getaffinity(0)), "model": model,
+                   "memory": memory, "kernel": os.uname().release, "revision": revision.stdout.strip()}
+        self.record("machine", **machine)
+        print("{date}; {processors} processors ({model}), {0} MiB, Linux {kernel}; Rondo {revision}".format(
+            memory // MIB, **machine))
+
+    def print_table(self, title, header, rows, notes=()):
+        """rows of texts; the first column is left-aligned, the others right-aligned."""
+        rows = [[str(cell) for cell in row] for row in [header, *rows]]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+        print(f"\n{title}\n")
+        for i, row in enumerate(rows):
+            print("  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths))).rstrip())
+            if i == 0:
+                print("  ".join("-" * w for w in widths))
+        for note in notes:
+            print(f"  {note}")
+        sys.stdout.flush()
+
+    # --- commands
+
+    def command(self, arguments, **more):
+        """Runs a command to its end and returns a Timing; a failure ends the stage and shows what the command said."""
+        log = self.work / "command.log"
+        with open(log, "wb") as out:
+            start = time.monotonic()
+            process = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                       env={**self.environment, **more})
+            self.processes.append(process)
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.monotonic() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.processes.remove(process)
+        if process.returncode != 0:
+            said = log.read_bytes().decode(errors="replace")[-2000:]
+            raise Failure(f"{' '.join(map(str, arguments))}: exit code {process.returncode}\n{said}")
+        return Timing(seconds, usage)
+
+    def output(self, arguments, **more):
+        """What a command prints."""
+        self.command(arguments, **more)
+        return (self.work / "command.log").read_text()
+
+    def start(self, arguments, log=None, **more):
+        """Starts a process in the background, its output in `log`; returns it."""
+        out = open(log, "wb") if log else subprocess.DEVNULL
+        process = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, env={**self.environment, **more})
+        if log:
+            out.close()
+        self.processes.append(process)
+        return process
+
+    def stop(self, process):
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.remove(process)
+
+    def wait_for(self, what, condition, seconds=30):
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            if time.monotonic() > end:
+                raise Failure(f"{what}: not within {seconds} s")
+            time.sleep(0.005)
+        return value
+
+    # --- servers: each yields (port, requests), where requests() are the log's lines so far
+
+    @contextlib.contextmanager
+    def serve_site(self, site):
+        """rondo serve. A log line's sixth field is the bytes sent."""
+        log, out = self.work / "site.log", self.work / "site.out"
+        log.unlink(missing_ok=True)
+        process = self.start(["rondo", "serve", site, "--listen", "127.0.0.1:0", "--log", log], out)
+        said = self.wait_for("rondo serve", lambda: "listening on " in out.read_text() and out.read_text())
+        yield int(said.split("listening on ")[1].split()[0].rstrip("/").rsplit(":", 1)[1]), lambda: log.read_text().splitlines()
+        self.stop(process)
+
+    @contextlib.contextmanager
+    def serve_files(self, folder):
+        """nginx, for what other tools fetch: they need a server of any file, with ranges."""
+        base = self.work / "nginx"
+        shutil.rmtree(base, ignore_errors=True)
+        base.mkdir()
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        temporary = "".join(f"{kind}_temp_path {base}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        (base / "conf").write_text(f"daemon off; master_process off; pid {base}/pid; error_log {base}/error.log;\nevents {{ }}\n"
+                                   f"http {{ access_log {base}/access.log; sendfile on; {temporary}"
+                                   f"server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n")
+        process = self.start(["nginx", "-e", base / "error.log", "-c", base / "conf", "-p", base], base / "out")
+        self.wait_for("nginx", lambda: (base / "pid").exists())
+        yield port, lambda: (base / "access.log").read_text().splitlines()
+        self.stop(process)
+
+    @contextlib.contextmanager
+    def slow_link(self, port, rtt_ms, mbit):
+        """relay.py before a port; yields (its port, counts), where counts gets "connections" and "bytes" at its end."""
+        log, counts = self.work / "relay.log", {}
+        process = self.start([sys.executable, HERE / "relay.py", 0, port, rtt_ms, mbit], log)
+        self.wait_for("relay.py", lambda: log.read_text().endswith("\n"))
+        yield int(log.read_text()), counts
+        self.stop(process)
+        counts["connections"], _, counts["bytes"] = map(int, log.read_text().splitlines()[-1].split())
+
+    # --- mounts
+
+    def find_cloop(self, folder):
+        """The id of the rondo-cloop that serves a mount."""
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with contextlib.suppress(OSError):
+                    words = pathlib.Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+                    if os.path.basename(words[0]) == b"rondo-cloop" and os.fsencode(folder) in words:
+                        return int(entry)
+        raise Failure(f"no rondo-cloop serves {folder}")
+
+    @contextlib.contextmanager
+    def rondo_mount(self, image, fresh=True):
+        """rondo mount, with an empty cache and no memory of the site if `fresh`; yields the folder."""
+        if fresh:
+            for path in (self.environment["RONDO_CACHE"], self.environment["RONDO_HOME"]):
+                shutil.rmtree(path, ignore_errors=True)
+        folder = self.work / "mount"
+        folder.mkdir(exist_ok=True)
+        self.command(["rondo", "mount", image, folder])
+        yield folder
+        pid = self.find_cloop(folder)
+        self.unmount(folder)
+        self.wait_for("the end of rondo-cloop", lambda: not os.path.exists(f"/proc/{pid}"))
+
+    def unmount(self, path):
+        # A reader that just ended, or the kernel's own, may hold it for a moment more.
+        self.wait_for(f"unmounting {path}", lambda: subprocess.run(
+            ["fusermount3", "-u", str(path)], stderr=subprocess.DEVNULL, check=False).returncode == 0, 10)
+
+    def clean_up(self):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        mounts = [line.split()[4] for line in open("/proc/self/mountinfo")]
+        for path in reversed([m for m in mounts if m.startswith((f"{self.work}/", f"{self.runtime}/"))]):
+            subprocess.run(["fusermount3", "-uz", path], check=False)
+        for process in reversed(list(self.processes)):
+            self.stop(process)
+        shutil.rmtree(self.work, ignore_errors=True)
+        shutil.rmtree(self.runtime, ignore_errors=True)
+        self.results.close()
+
+    # --- images
+
+    def key(self):
+        """A key to publish with."""
+        key = self.work / "key"
+        if not key.exists():
+            self.command(["rondo", "key", "new", key])
+        return key
+
+    def publish(self, disk, site, version="1", *more):
+        return self.command(["rondo", "publish", "--name", "debian", "--version", version, "--disk", disk,
+                             "--key", self.key(), "--to", site, *more])
+
+    def image(self):
+        """The built Debian image's folder: disk, kernel, initrd, appliance.conf."""
+        self.say("the Debian image")
+        return pathlib.Path(self.output([ROOT / "tests/images.sh", "debian"], BUILD=str(self.build)).splitlines()[-1])
