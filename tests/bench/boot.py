@@ -1,0 +1,51 @@
+"""The block reads of a boot, recorded once for each image: an "OFFSET LENGTH" line for each read (see replay.py).
+
+qemu (software emulation, two processors) boots a copy of the disk through nbdkit's log filter up to the text that says that the
+machine is ready. Reads of what the guest itself wrote are in it too; they are few, since the guest keeps what it wrote in memory.
+"""
+import re
+import shutil
+import sys
+
+from harness import HERE, Failure
+
+BOOT_SECONDS = 300
+
+
+def read_conf(image):
+    return dict(line.split(" ", 1) for line in (image / "appliance.conf").read_text().splitlines())
+
+
+def read_trace(path):
+    return [tuple(map(int, line.split())) for line in open(path)]
+
+
+def record_trace(bench, image):
+    """The path of the image's trace, made anew if the image is newer."""
+    trace = bench.keep / "boot.trace"
+    if trace.exists() and trace.stat().st_mtime > (image / "disk").stat().st_mtime:
+        return trace
+    bench.say("recording a boot")
+    conf, disk, log, console = read_conf(image), bench.work / "disk", bench.work / "reads", bench.work / "console"
+    bench.command(["cp", "--sparse=always", image / "disk", disk])
+    address = bench.runtime / "nbd"
+    nbdkit = bench.start(["nbdkit", "--foreground", "--unix", address, "--filter=log", "file", disk, f"logfile={log}"])
+    bench.wait_for("nbdkit", address.exists)
+    qemu = bench.start(["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+                        "-m", conf["memory"], "-display", "none", "-no-reboot", "-monitor", "none", "-serial", f"file:{console}",
+                        "-kernel", image / "kernel", "-initrd", image / "initrd", "-append", conf["cmdline"],
+                        "-drive", f"file=nbd+unix:///?socket={address},format=raw,if=virtio"], bench.work / "qemu.log")
+
+    def is_ready():
+        if qemu.poll() is not None:
+            raise Failure("qemu ended: " + (bench.work / "qemu.log").read_text())
+        return console.exists() and re.search(re.escape(conf["ready"]), console.read_text(errors="replace"))
+
+    bench.wait_for("the boot", is_ready, BOOT_SECONDS)
+    bench.stop(qemu)
+    bench.stop(nbdkit)
+    new = bench.work / "trace"
+    new.write_text(bench.output([sys.executable, HERE / "replay.py", "--trace", log]))
+    disk.unlink()
+    shutil.move(new, trace)
+    return trace

@@ -1,0 +1,100 @@
+"""What other ways to cut a disk would store and fetch: pieces of one size, and casync's.
+
+Pieces of one size are named by their hash, compressed one by one with the codec and level that Rondo uses (LZ4-HC, 9), and not stored if they
+are zero. casync's are its own files.
+"""
+import concurrent.futures
+import ctypes
+import hashlib
+import os
+import struct
+
+LEVEL = 9
+BLOCK = 4096
+REFERENCE = 32  # bytes of a list of pieces, for each
+lz4 = ctypes.CDLL("liblz4.so.1")
+
+
+def compressed_length(data):
+    out = ctypes.create_string_buffer(len(data))
+    length = lz4.LZ4_compress_HC(data, out, len(data), len(data), LEVEL)
+    return length if 0 < length < len(data) else len(data)
+
+
+def compressed_lengths(datas):
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(compressed_length, datas))
+
+
+class Pieces:
+    """A disk in pieces of `size`; digests[i] is the hash of the i-th, and missing if that is zero."""
+
+    def __init__(self, path, size):
+        self.size, self.fd, self.digests = size, os.open(path, os.O_RDONLY), {}
+        end, zero = 0, bytes(size)
+        while True:
+            try:
+                start = os.lseek(self.fd, end, os.SEEK_DATA)
+            except OSError:  # no more data
+                return
+            end = os.lseek(self.fd, start, os.SEEK_HOLE)
+            for i in range(start // size, (end + size - 1) // size):
+                if i not in self.digests and (data := self.read(i)) != zero[:len(data)]:
+                    self.digests[i] = hashlib.sha256(data).digest()
+
+    def read(self, i):
+        return os.pread(self.fd, self.size, i * self.size)
+
+    def touched(self, trace):
+        """The pieces that a boot reads, in its order, each once."""
+        order = {}
+        for offset, length in trace:
+            for i in range(offset // self.size, (offset + length - 1) // self.size + 1):
+                if i in self.digests:
+                    order.setdefault(self.digests[i], i)
+        return list(order.values())
+
+    def new_since(self, old):
+        """The pieces that are not in another disk, each once."""
+        known, new = set(old.digests.values()), {}
+        for i, digest in self.digests.items():
+            if digest not in known:
+                new.setdefault(digest, i)
+        return list(new.values())
+
+    def stored(self, which):
+        """Bytes of these pieces, compressed."""
+        return sum(compressed_lengths(map(self.read, which)))
+
+    def index_bytes(self):
+        return len(self.digests) * REFERENCE
+
+
+def boot_limit(path, trace, blocks_in_chunk=32):
+    """Bytes of the blocks that a boot reads, each once, in its order, compressed in chunks: the least that can be fetched."""
+    blocks = Pieces(path, BLOCK)
+    order = blocks.touched(trace)
+    return sum(compressed_lengths([b"".join(map(blocks.read, order[i:i + blocks_in_chunk]))
+                                   for i in range(0, len(order), blocks_in_chunk)]))
+
+
+def casync_boot(index, store, trace):
+    """Bytes and number of the files that a boot through casync's index needs, the index included."""
+    data = index.read_bytes()
+    # casync(5), "index": a header of 48 bytes and one of 16, then the end and the name of each piece, then a tail of 40.
+    table = data[48 + 16:-40]
+    ends, names = [], []
+    for end, name in struct.iter_unpack("<Q32s", table):
+        ends.append(end)
+        names.append(name.hex())
+    starts = [0, *ends[:-1]]
+    touched, at = set(), 0
+    for offset, length in sorted(trace):
+        while ends[at] <= offset:
+            at += 1
+        i = at
+        while i < len(starts) and starts[i] < offset + length:
+            touched.add(names[i])
+            i += 1
+    files = sum((store / name[:4] / f"{name}.cacnk").stat().st_size for name in touched)
+    return files + len(data), len(touched) + 1
