@@ -38,7 +38,7 @@ def record_trace(bench, image):
 
     def is_ready():
         if qemu.poll() is not None:
-            raise Failure("qemu ended: " + (bench.work / "qemu.log").read_text())
+            raise Failure("qemu ended: " + (bench.work / "qemu.log.err").read_text())
         return console.exists() and re.search(re.escape(conf["ready"]), console.read_text(errors="replace"))
 
     bench.wait_for("the boot", is_ready, BOOT_SECONDS)

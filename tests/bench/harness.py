@@ -127,12 +127,10 @@ class Bench:
         return (self.work / "command.log").read_text()
 
     def start(self, arguments, log=None, **more):
-        """Starts a process in the background, its output in `log`; returns it."""
-        out = open(log, "wb") if log else subprocess.DEVNULL
-        process = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=out,
-                                   stderr=subprocess.STDOUT, env={**self.environment, **more})
-        if log:
-            out.close()
+        """Starts a process in the background, its output in `log` and its complaints in `log`.err; returns it."""
+        with open(log or os.devnull, "wb") as out, open(f"{log}.err" if log else os.devnull, "wb") as errors:
+            process = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
+                                       env={**self.environment, **more})
         self.processes.append(process)
         return process
 
