@@ -6,6 +6,10 @@
 //   2. The same blocks, kind and level always give the same bytes: the compressor's state lives on the stack, starts
 //      fresh for every chunk, and cannot fail for lack of memory.
 //   3. An LZ4 chunk is shorter than its raw form, so CHUNK_STORED_MAXIMUM bounds every chunk.
+//
+// Archives and media do not compress, and LZ4-HC takes as long to find that out as to compress. Plain LZ4 skips through
+// them a hundred times as fast, so where it gains nothing, the chunk is raw. It is asked about a sample first, because
+// most chunks do compress.
 #include "blockstore/chunk.h"
 #include <errno.h>
 #include <lz4.h>
@@ -13,6 +17,8 @@
 #include <string.h>
 
 #include "base/banned.h"
+
+#define SAMPLE_SIZE (16u << 10)
 
 // Raw, unless LZ4 saves at least 3 % (FORMATS, "Chunk").
 static size_t compressed_maximum(size_t raw)
@@ -25,13 +31,26 @@ static unsigned blocks_maximum(enum chunk_kind kind)
     return kind == CHUNK_PAGE ? PAGE_BLOCKS_MAXIMUM : CHUNK_BLOCKS_MAXIMUM;
 }
 
+static bool plain_lz4_gains(const void *bytes, size_t n, void *scratch)
+{
+    return LZ4_compress_default(bytes, scratch, (int)n, (int)n - 1) > 0;
+}
+
+static bool is_compressible(const void *blocks, size_t raw, void *scratch)
+{
+    return plain_lz4_gains(blocks, raw < SAMPLE_SIZE ? raw : SAMPLE_SIZE, scratch) ||
+           plain_lz4_gains(blocks, raw, scratch);
+}
+
 size_t chunk_encode(enum chunk_kind kind, int level, const void *blocks, unsigned nblocks, void *ret_stored)
 {
     unsigned char *stored = ret_stored;
     size_t raw = (size_t)nblocks * BLOCK_SIZE;
     LZ4_streamHC_t state; // 256 KiB
 
-    int compressed = LZ4_compress_HC_extStateHC(&state, blocks, (char *)stored + CHUNK_HEADER_SIZE, (int)raw,
+    int compressed = 0;
+    if (is_compressible(blocks, raw, stored + CHUNK_HEADER_SIZE))
+        compressed = LZ4_compress_HC_extStateHC(&state, blocks, (char *)stored + CHUNK_HEADER_SIZE, (int)raw,
                                                 (int)compressed_maximum(raw), level);
     stored[0] = (unsigned char)kind;
     stored[1] = compressed > 0 ? CHUNK_LZ4 : CHUNK_RAW;

@@ -58,13 +58,13 @@ def first_byte(bench):
         with bench.rondo_mount(f"http://127.0.0.1:{port}/debian") as folder:
             fd = os.open(folder / "disk", os.O_RDONLY)
             os.pread(fd, 4096, SPARSE_SIZE - 4096)
-            lines = requests()
+            lines, first = requests(), read_memory_peak(bench.find_cloop(folder))
             for i in range(PLACES):
                 os.pread(fd, 4096, (i + 1) * (SPARSE_SIZE // PLACES) - 4096)
             os.close(fd)
             memory = read_memory_peak(bench.find_cloop(folder))
     catalog = next(i for i, line in enumerate(lines) if "/catalog.rondo " in line)
-    return len(lines) - catalog - 1, memory
+    return len(lines) - catalog - 1, first, memory
 
 
 def run(bench):
@@ -79,18 +79,19 @@ def run(bench):
     ratio = sorted(s.seconds / d.seconds for d, s in zip(*timings))[PAIRS // 2]
     cpu_ratio = sorted(s.cpu / d.cpu for d, s in zip(*timings))[PAIRS // 2]
     extra = tree_size(bench.work / "site")[0] - dense.stat().st_size
-    requests, sparse_memory = first_byte(bench)
+    requests, first_memory, sparse_memory = first_byte(bench)
     for path in (dense, sparse):
         path.unlink()
     bench.record("memory", readers=READERS, bytes=size, cloop_memory=memory, sparse_publish_ratio=ratio, sparse_cpu_ratio=cpu_ratio,
-                 sparse_requests=requests, sparse_cloop_memory=sparse_memory, sparse_site_extra=extra,
+                 sparse_requests=requests, sparse_first_memory=first_memory, sparse_cloop_memory=sparse_memory, sparse_site_extra=extra,
                  sparse_publish_memory=max(t.memory for t in timings[1]))
-    bench.print_table("Memory, and a sparse disk", ["", ""], [
+    bench.print_table("Memory, and a sparse disk", ["", "figure"], [
         [f"rondo-cloop, {READERS} readers of the whole {size / MIB:.0f} MiB, MiB", f"{memory / MIB:.0f}"],
         ["1 TiB with 1 GiB of data: seconds to publish, over those of 1 GiB dense", f"{ratio:.2f}"],
         ["CPU seconds, likewise", f"{cpu_ratio:.2f}"],
         ["site, beyond the data, MiB", f"{extra / MIB:.1f}"],
         ["rondo publish, MiB of memory", f"{max(t.memory for t in timings[1]) / MIB:.0f}"],
         ["requests from the catalog to the first byte of data", requests],
+        ["rondo-cloop at that byte, MiB", f"{first_memory / MIB:.0f}"],
         [f"rondo-cloop after reads in {PLACES} places, MiB", f"{sparse_memory / MIB:.0f}"],
     ])

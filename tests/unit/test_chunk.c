@@ -79,6 +79,14 @@ static void incompressible_blocks_are_stored_raw(void **state)
     check_round_trip(CHUNK_PAGE, PAGE_BLOCKS_MAXIMUM, CHUNK_RAW);
 }
 
+static void an_incompressible_beginning_does_not_keep_the_rest_raw(void **state)
+{
+    (void)state;
+    fill_compressible(sizeof(blocks));
+    fill_random(0, CHUNK_BLOCKS_MAXIMUM / 2 * BLOCK_SIZE);
+    check_round_trip(CHUNK_DATA, CHUNK_BLOCKS_MAXIMUM, CHUNK_LZ4);
+}
+
 static void a_gain_below_three_percent_is_not_taken(void **state)
 {
     (void)state;
@@ -195,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(compressible_blocks_come_back),
         cmocka_unit_test(incompressible_blocks_are_stored_raw),
+        cmocka_unit_test(an_incompressible_beginning_does_not_keep_the_rest_raw),
         cmocka_unit_test(a_gain_below_three_percent_is_not_taken),
         cmocka_unit_test(encoding_is_deterministic),
         cmocka_unit_test(a_changed_byte_is_refused_before_decoding),
