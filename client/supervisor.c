@@ -177,6 +177,16 @@ static void renew_base(struct machine *m)
         log_error("%s", error.text);
 }
 
+static void hold_for_outage(struct machine *m, const char *sentence)
+{
+    char why[ERROR_TEXT_SIZE], runtime[PATH_TEXT_SIZE];
+    if (path_find(PATH_RUNTIME, runtime, &(struct error){.text = ""}) < 0)
+        runtime[0] = '\0'; // it was found when rondo-cloop was started
+    snprintf(why, sizeof(why), "%.256s; it goes on by itself once it can be (%.440s/cloop.log says more)", sentence,
+             runtime);
+    machine_hold(m, HOLD_OUTAGE, why);
+}
+
 static void hear_overlay(struct machine *m)
 {
     char text[SOCKET_LINE_MAXIMUM];
@@ -201,7 +211,7 @@ static void hear_overlay(struct machine *m)
     char escaped[ERROR_TEXT_SIZE];
     text_escape(rest, escaped, sizeof(escaped));
     if (slice_equal(word, "outage")) {
-        machine_hold(m, HOLD_OUTAGE, escaped);
+        hold_for_outage(m, escaped);
     } else if (slice_equal(word, "recovered")) {
         machine_release(m, HOLD_OUTAGE);
     } else if (slice_equal(word, "no-space")) {

@@ -123,7 +123,7 @@ static void *run(void *context)
                             {.fd = c->signals, .events = POLLIN},
                             {.fd = c->ended, .events = POLLIN}};
     for (;;) {
-        if (poll(wait, ARRAY_SIZE(wait), -1) < 0 && errno != EINTR) {
+        if (poll(wait, ARRAY_SIZE(wait), overlay_hold_look(c->settings.hold)) < 0 && errno != EINTR) {
             log_error("cannot wait for the supervisor: %s", strerror(errno));
             break;
         }

@@ -23,10 +23,19 @@
 #include "base/banned.h"
 
 #define SECOND_NS UINT64_C(1000000000)
+#define LOOK_MS 500 // what an outage may be noticed too late
 
 struct base_file {
     int fd;
     unsigned users; // reads in progress, and one for being the current base
+};
+
+// A read in progress, on its thread's stack.
+struct base_read {
+    struct base_read *after, **before; // in overlay_hold.reads
+    uint64_t since, offset;
+    int failure; // of the last attempt; 0: none has ended
+    bool held;   // counted in `outages`
 };
 
 struct overlay_hold {
@@ -35,6 +44,7 @@ struct overlay_hold {
     pthread_mutex_t lock;
     pthread_cond_t changed; // stopped, or another base
     struct base_file *base;
+    struct base_read *reads;
     unsigned outages, spaces; // requests held for each reason
     bool stopped, said_failed;
 };
@@ -138,70 +148,92 @@ static void wait_until(struct overlay_hold *h, uint64_t deadline)
     pthread_cond_timedwait(&h->changed, &h->lock, &at);
 }
 
+// The read has waited too long: from now until its end there is an outage. With the lock held.
+static void hold_read(struct overlay_hold *h, struct base_read *read)
+{
+    char text[256];
+    read->held = true;
+    if (h->outages++ > 0)
+        return;
+    if (read->failure < 0)
+        snprintf(text, sizeof text, "outage the base disk could not be read at offset %llu: %s",
+                 (unsigned long long)read->offset, strerror(-read->failure));
+    else
+        snprintf(text, sizeof text, "outage the base disk has not answered for %u seconds at offset %llu",
+                 h->settings.outage_after_seconds, (unsigned long long)read->offset);
+    say(h, text);
+}
+
+// One attempt, without the lock, which is held before and after.
 static int try_read(struct overlay_hold *h, uint64_t offset, void *to, size_t n)
 {
-    pthread_mutex_lock(&h->lock);
     struct base_file *base = h->base;
     base->users++;
     pthread_mutex_unlock(&h->lock);
     int r = io_read_full(base->fd, to, n, offset);
     pthread_mutex_lock(&h->lock);
     let_go(base);
-    pthread_mutex_unlock(&h->lock);
     return r;
 }
 
-// After a failed read: 0 to try again (the wait is over), or -EIO to give up.
-static int wait_for_base(struct overlay_hold *h, uint64_t offset, int failure, uint64_t since, bool *held)
+// After a failed read: 0 to try again (the wait is over), or -EIO to give up. With the lock held.
+static int wait_for_base(struct overlay_hold *h, struct base_read *read)
 {
-    uint64_t now = io_monotonic_ns(), outage_at = since + h->settings.outage_after_seconds * SECOND_NS;
-    pthread_mutex_lock(&h->lock);
+    uint64_t now = io_monotonic_ns(), outage_at = read->since + h->settings.outage_after_seconds * SECOND_NS;
     if (h->stopped)
-        goto give_up;
+        return -EIO;
     if (now >= outage_at) {
         if (h->settings.pass_outage) {
             log_warning("the base disk could not be read at offset %llu: %s; the guest gets an I/O error",
-                        (unsigned long long)offset, strerror(-failure));
-            goto give_up;
+                        (unsigned long long)read->offset, strerror(-read->failure));
+            return -EIO;
         }
-        if (!*held && h->outages++ == 0) {
-            char text[256];
-            snprintf(text, sizeof text, "outage the base disk could not be read at offset %llu: %s",
-                     (unsigned long long)offset, strerror(-failure));
-            say(h, text);
-        }
-        *held = true;
+        if (!read->held)
+            hold_read(h, read);
         outage_at = UINT64_MAX;
     }
     wait_until(h, now + SECOND_NS < outage_at ? now + SECOND_NS : outage_at);
-    pthread_mutex_unlock(&h->lock);
     return 0;
-
-give_up:
-    pthread_mutex_unlock(&h->lock);
-    return -EIO;
 }
 
 int overlay_hold_read_base(void *context, uint64_t offset, void *to, size_t n)
 {
     struct overlay_hold *h = context;
-    bool held = false;
-    uint64_t since = 0;
+    struct base_read read = {.since = io_monotonic_ns(), .offset = offset};
     int r;
+    pthread_mutex_lock(&h->lock);
+    read.before = &h->reads;
+    read.after = h->reads;
+    if (read.after)
+        read.after->before = &read.after;
+    h->reads = &read;
     while ((r = try_read(h, offset, to, n)) < 0) {
-        if (since == 0)
-            since = io_monotonic_ns();
-        r = wait_for_base(h, offset, r, since, &held);
+        read.failure = r;
+        r = wait_for_base(h, &read);
         if (r < 0)
             break;
     }
-    if (held) {
-        pthread_mutex_lock(&h->lock);
-        if (--h->outages == 0 && r == 0 && !h->stopped)
-            say(h, "recovered");
-        pthread_mutex_unlock(&h->lock);
-    }
+    *read.before = read.after;
+    if (read.after)
+        read.after->before = read.before;
+    if (read.held && --h->outages == 0 && r == 0 && !h->stopped)
+        say(h, "recovered");
+    pthread_mutex_unlock(&h->lock);
     return r;
+}
+
+int overlay_hold_look(struct overlay_hold *h)
+{
+    uint64_t after = h->settings.outage_after_seconds * SECOND_NS;
+    if (h->settings.pass_outage || after == 0) // then only a failure decides
+        return -1;
+    uint64_t now = io_monotonic_ns();
+    pthread_mutex_lock(&h->lock);
+    for (struct base_read *read = h->reads; read && !h->stopped; read = read->after)
+        if (!read->held && now - read->since >= after && now > read->since)
+            hold_read(h, read);
+    pthread_mutex_unlock(&h->lock);
+    return LOOK_MS;
 }
 
 int overlay_hold_replace_base(struct overlay_hold *h, int base_fd, struct error *error)

@@ -2,7 +2,7 @@
 // A guest whose disk is slow only waits; a guest that gets an I/O error makes its root read-only (TRUST, rules 5 and
 // 7).
 //
-//   the base cannot be read   `outage <sentence>` … `recovered`      overlay_hold_read_base
+//   the base cannot be read   `outage <sentence>` … `recovered`      overlay_hold_read_base, overlay_hold_look
 //   no space for a write      `no-space <path>` … `space`            overlay_hold_wait_for_space
 //   a flush failed            `failed <sentence>`, once and for all  overlay_hold_say_failed
 //
@@ -20,7 +20,8 @@ struct overlay_hold_settings {
     int control;                   // the socket to the supervisor; stays the caller's
     const char *folder;            // for `no-space`; must outlive the hold
     bool pass_outage;              // an outage is an error of the request, and nobody waits (--on-outage error)
-    unsigned outage_after_seconds; // how long a failing base read is repeated before it counts as an outage
+    unsigned outage_after_seconds; // how long a base read may take, attempts and all, before it counts as an outage;
+                                   // 0: its first failure is one
 };
 
 // Takes over the base descriptor, a regular file whose size is then fixed: also on failure it is closed.
@@ -33,6 +34,10 @@ uint64_t overlay_hold_base_size(const struct overlay_hold *h);
 // For struct overlay_base, with the hold as context. Repeats a failed read every second, and at once when the base is
 // replaced. -EIO if outages are passed on, and after overlay_hold_stop.
 int overlay_hold_read_base(void *context, uint64_t offset, void *to, size_t n);
+
+// Looks for reads that wait for longer than that without having failed. To be called again and again: returns after how
+// many milliseconds, or -1 if never.
+int overlay_hold_look(struct overlay_hold *h);
 
 // A new descriptor of the same base in place of the old one, which is closed when its last read ends. Takes the
 // descriptor over, also on failure. -EINVAL if it is not a file of the same size.
