@@ -7,12 +7,15 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "catalog/signed.h"
+#include "client/cli.h"
 #include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
 
-#define CATALOG_WAIT_SECONDS 15 // for a site that does not answer, before the remembered catalog serves
+// A second attempt is made only after a quick failure: who was silent until the transport gave up will be so again, and the
+// remembered catalog can serve.
+#define CATALOG_QUICK_SECONDS 3
 
 struct fetched {
     struct buf bytes; // empty if not modified
@@ -36,7 +39,9 @@ static int fetch_catalog(struct store *store, const char *site, const char *etag
     int r = source_open(store_transport(store), site, &source, error);
     if (r < 0)
         return r;
-    uint64_t end = io_monotonic_ns() + CATALOG_WAIT_SECONDS * 1000000000ull;
+    uint64_t end = io_monotonic_ns() + CATALOG_QUICK_SECONDS * 1000000000ull;
+    if (source_is_remote(source))
+        cli_progress("asking %s", site);
     for (unsigned attempt = 0;; attempt++) {
         buf_clear(&ret->bytes);
         struct source_request request = {.path = "catalog.rondo",
@@ -54,6 +59,7 @@ static int fetch_catalog(struct store *store, const char *site, const char *etag
         if (!error_is_network(r) || attempt == 1 || io_monotonic_ns() > end)
             break;
     }
+    cli_progress_end();
     source_close(source);
     return r;
 }

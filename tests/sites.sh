@@ -17,6 +17,7 @@
 #   compare FILE MOUNTED          reads both, 16 KiB at a time, and prints "wrong N failed N right N": failed with EIO
 #   mount IMAGE [OPTION…]         mounts on $TMPDIR/mounted (unmounted at the end); sets what run sets
 #   unmount                       ends that mount
+#   measure COMMAND…              as run; sets also $peak (KiB of memory) and $seconds
 #   json KEY                      prints a top-level value of the JSON object in $out
 
 site=$TMPDIR/site
@@ -165,4 +166,18 @@ mount() {
 
 unmount() {
 	run_rondo umount "$TMPDIR/mounted"
+}
+
+measure() {
+	run python3 -c '
+import os, resource, sys, time
+started = time.monotonic()
+os.spawnvp(os.P_NOWAIT, sys.argv[2], sys.argv[2:])
+code = os.waitstatus_to_exitcode(os.wait()[1])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as f:
+    print(used.ru_maxrss, int(time.monotonic() - started), file=f)
+sys.exit(code if code >= 0 else 128 - code)' "$TMPDIR/measured" "$@"
+	# shellcheck disable=SC2034 # for the tests
+	read -r peak seconds <"$TMPDIR/measured"
 }

@@ -9,17 +9,6 @@ truncate -s 1T "$disk" || skip_all "the file system has no files of 1 TiB"
 for i in {0..63}; do # a MiB every 16 GiB, and so in 64 leaves
 	head -c 1M /dev/urandom | dd of="$disk" bs=1M seek=$((i * 16384 + i)) conv=notrunc status=none
 done
-measure() { # COMMAND…: as run, and sets $peak (KiB) and $seconds
-	run python3 -c '
-import os, resource, sys, time
-started = time.monotonic()
-code = os.waitstatus_to_exitcode(os.posix_spawnp and os.spawnvp(os.P_NOWAIT, sys.argv[2], sys.argv[2:]) and os.wait()[1])
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-with open(sys.argv[1], "w") as f:
-    print(used.ru_maxrss, int(time.monotonic() - started), file=f)
-sys.exit(code)' "$TMPDIR/measured" "$@"
-	read -r peak seconds <"$TMPDIR/measured"
-}
 need_key
 measure "$BUILD/rondo" publish --name huge --version 1 --disk "$disk" --key "$TMPDIR/key" --to "$site"
 status_is 0 "publish"
