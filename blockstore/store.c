@@ -13,9 +13,17 @@
 
 #include "base/banned.h"
 
+// Whoever opens a version has nothing running yet that would suffer from an error: a source that is down is told soon.
+#define MANIFEST_PATIENCE_NS (10ull * 1000000000)
+
 uint64_t store_deadline(const struct store *s)
 {
     return io_monotonic_ns() + (uint64_t)s->wait_seconds * 1000000000;
+}
+
+void store_set_wait(struct store *s, unsigned seconds)
+{
+    s->wait_seconds = seconds;
 }
 
 void store_object_path(const struct sha256 *name, char text[static 80])
@@ -132,7 +140,8 @@ static int fetch_manifest(struct version *v, struct error *error)
                               .restart = restart_manifest,
                               .sink = sink_manifest,
                               .verify = verify_manifest,
-                              .context = &f};
+                              .context = &f,
+                              .patience_ns = MANIFEST_PATIENCE_NS};
     int r = mirrors_fetch(v->mirrors, &job, 1, store_deadline(v->store));
     if (r < 0) {
         buf_free(&f.bytes);

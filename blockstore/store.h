@@ -42,6 +42,7 @@ int store_new(const struct store_options *options, struct store **ret, struct er
 void store_free(struct store *s);           // after its versions were closed
 struct cache *store_cache(struct store *s); // NULL if there is none
 struct transport *store_transport(struct store *s);
+void store_set_wait(struct store *s, unsigned seconds); // as wait_seconds, from now on; not while versions are open
 
 struct store_counts {
     struct transport_counts network;

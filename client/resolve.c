@@ -16,6 +16,7 @@
 // A second attempt is made only after a quick failure: who was silent until the transport gave up will be so again, and the
 // remembered catalog can serve.
 #define CATALOG_QUICK_SECONDS 3
+#define UNREACHABLE_SECONDS 4 // to wait for anything else of a site of which the catalog could just not be had
 
 struct fetched {
     struct buf bytes; // empty if not modified
@@ -195,6 +196,7 @@ static int get_catalog(struct store *store, struct decision *d, const struct res
     r = fetch_catalog(store, d->site, known ? etag : NULL, &fetched, error);
     if (error_is_network(r) && known && !options->for_update) {
         log_warning("%s; going on with the catalog of %s", error->text, text_format_time(checked, (char[32]){0}));
+        store_set_wait(store, UNREACHABLE_SECONDS);
         r = use_remembered(d, known, known_size, ret, ret_fresh, error);
     } else if (r == 0 && fetched.not_modified) {
         r = use_remembered(d, known, known_size, ret, ret_fresh, error);
