@@ -1,13 +1,25 @@
 // See ask.h.
 #include "client/ask.h"
 #include "base/cleanup.h"
-#include "base/text.h"
 #include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
 
 #define ANSWER_MS 10000
+
+int ask_parse(const char *answer, struct slice *ret_rest, struct error *error)
+{
+    struct slice rest = slice_of(answer), word = slice_cut_word(&rest);
+    uint64_t code;
+    if (slice_equal(word, "ok")) {
+        *ret_rest = rest;
+        return 0;
+    }
+    if (slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code)
+        return error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
+    return error_set(error, EPROTO, "an answer that is none");
+}
 
 int ask_machine(const struct instance *i, const char *question, char ret_answer[static SOCKET_LINE_MAXIMUM],
                 struct error *error)
@@ -26,16 +38,13 @@ int ask_machine(const struct instance *i, const char *question, char ret_answer[
     if (r <= 0)
         return error_set(error, r < 0 ? -r : ENOENT, "machine %s does not answer: %s", i->name,
                          r < 0 ? strerror(-r) : "it has just ended");
-    struct slice rest = slice_of(answer), word = slice_cut_word(&rest);
-    uint64_t code;
-    if (slice_equal(word, "ok")) {
-        memcpy(ret_answer, rest.at, rest.length);
-        ret_answer[rest.length] = '\0';
-        return 0;
-    }
-    if (slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code)
-        return error_set(error, (int)code, "machine %s: %.*s", i->name, SLICE_ARGUMENTS(rest));
-    return error_set(error, EPROTO, "machine %s gave an answer that is none", i->name);
+    struct slice rest;
+    r = ask_parse(answer, &rest, error);
+    if (r < 0)
+        return error_prefix(error, r, "machine %s", i->name);
+    memcpy(ret_answer, rest.at, rest.length);
+    ret_answer[rest.length] = '\0';
+    return 0;
 }
 
 void ask_find(const char *answer, const char *key, char *ret, size_t capacity)

@@ -1,10 +1,12 @@
 // The shared part of the verbs (see cli.h). The option parser is a table walk, because getopt_long keeps hidden state,
 // accepts abbreviations that change meaning as options are added, and cannot check the values.
 #include "client/cli.h"
+#include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -161,13 +163,14 @@ static void cancel(int number)
     _exit(EXIT_CODE_CANCELLED);
 }
 
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+
 static void handle_signals(void (*handler)(int))
 {
     struct sigaction action = {.sa_handler = handler}; // no SA_RESTART: waits end with EINTR
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        sigaction(signals[i], &action, NULL);
 }
 
 void cli_cancel_on_signals(void)
@@ -179,8 +182,7 @@ static volatile sig_atomic_t interrupted;
 
 static void on_signal(int number)
 {
-    (void)number;
-    interrupted = 1;
+    interrupted = number;
 }
 
 void cli_catch_signals(void)
@@ -191,6 +193,31 @@ void cli_catch_signals(void)
 bool cli_interrupted(void)
 {
     return interrupted != 0;
+}
+
+int cli_take_signal(void)
+{
+    int number = interrupted;
+    interrupted = 0;
+    return number;
+}
+
+int cli_poll(struct pollfd *polls, unsigned count, int timeout_ms)
+{
+    const struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};
+    sigset_t ours, before;
+    sigemptyset(&ours);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        sigaddset(&ours, signals[i]);
+    sigprocmask(SIG_BLOCK, &ours, &before);
+    int ready = -1, code = EINTR;
+    if (!interrupted) {
+        ready = ppoll(polls, count, timeout_ms < 0 ? NULL : &timeout, &before);
+        code = errno;
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = code;
+    return ready;
 }
 
 int cli_finish_output(int code)

@@ -71,9 +71,15 @@ void cli_progress_end(void); // clears the line
 // every step may be cut short.
 void cli_cancel_on_signals(void);
 
-// True once SIGINT, SIGTERM or SIGHUP came (after cli_catch_signals).
+// From here on the same signals are only remembered. cli_interrupted is true once one came; cli_take_signal returns the
+// number of the last one, and forgets it; 0: none.
 void cli_catch_signals(void);
 bool cli_interrupted(void);
+int cli_take_signal(void);
+
+// poll(), which is ended (-1, EINTR) by a remembered signal, even if it came just before.
+struct pollfd;
+int cli_poll(struct pollfd *polls, unsigned count, int timeout_ms);
 
 // Flushes stdout; a failed write to it (a full disk, a closed pipe) becomes exit code 1. Returns the exit code.
 int cli_finish_output(int code);

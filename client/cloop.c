@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/socket.h"
-#include "base/text.h"
+#include "client/ask.h"
 #include "client/spawn.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -21,19 +21,23 @@
 
 #define CONNECT_SECONDS 10
 #define ANSWER_MS 60000 // opening a version may wait for a slow site
+#define COUNTS_MS 2000
 
-// One question, one answer: "ok REST" or "error CODE TEXT". Descriptors of the answer go to ret_fds.
-static int ask(struct cloop *c, const char *question, const int *fds, unsigned fd_count,
+// One question, one answer: "ok REST" or "error CODE TEXT". Descriptors of the answer go to ret_fds. A connection on
+// which an answer fails to come is closed, for it might come later, and be taken for another's.
+static int ask(struct cloop *c, const char *question, const int *fds, unsigned fd_count, int timeout_ms,
                char answer[static SOCKET_LINE_MAXIMUM], int *ret_fds, unsigned *ret_count, struct error *error)
 {
     unsigned count = 0;
     int received[SOCKET_FDS_MAXIMUM];
     int r = socket_send(c->socket, question, fds, fd_count);
     if (r >= 0)
-        r = socket_receive(c->socket, ANSWER_MS, answer, received, &count);
-    if (r <= 0)
+        r = socket_receive(c->socket, timeout_ms, answer, received, &count);
+    if (r <= 0) {
+        close(TAKE_FD(c->socket));
         return error_set(error, r == 0 ? ECONNRESET : -r, "rondo-cloop does not answer: %s",
                          r == 0 ? "it ended" : strerror(-r));
+    }
     if (ret_count)
         *ret_count = count;
     for (unsigned i = 0; i < count; i++)
@@ -41,16 +45,13 @@ static int ask(struct cloop *c, const char *question, const int *fds, unsigned f
             ret_fds[i] = received[i];
         else
             close(received[i]);
-    struct slice rest = slice_of(answer), word = slice_cut_word(&rest);
-    if (slice_equal(word, "ok")) {
-        memmove(answer, rest.at, rest.length);
-        answer[rest.length] = '\0';
-        return 0;
-    }
-    uint64_t code;
-    if (!slice_equal(word, "error") || !text_parse_u64(slice_cut_word(&rest), 4095, &code) || code == 0)
-        return error_set(error, EPROTO, "rondo-cloop gave an answer that is none");
-    return error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
+    struct slice rest;
+    r = ask_parse(answer, &rest, error);
+    if (r < 0)
+        return r;
+    memmove(answer, rest.at, rest.length);
+    answer[rest.length] = '\0';
+    return 0;
 }
 
 // Its first word: "ok", or "error CODE TEXT".
@@ -72,14 +73,9 @@ static int hear_ready(int reader, const char *log, struct error *error)
         if (text[n - 1] == '\n' || n == sizeof(text) - 1)
             break;
     }
-    struct slice rest = {.at = text, .length = n && text[n - 1] == '\n' ? n - 1 : n};
-    struct slice word = slice_cut_word(&rest);
-    if (slice_equal(word, "ok"))
-        return 0;
-    uint64_t code;
-    if (slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code)
-        return error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
-    return error_set(error, EIO, "rondo-cloop did not start; %s says why", log);
+    struct slice rest;
+    text[n && text[n - 1] == '\n' ? n - 1 : n] = '\0';
+    return n ? ask_parse(text, &rest, error) : error_set(error, EIO, "rondo-cloop did not start; %s may say why", log);
 }
 
 #define ARGUMENTS_MAXIMUM 64u
@@ -195,7 +191,7 @@ int cloop_connect(struct cloop *c, struct error *error)
     if (c->session_fd < 0)
         return 0;
     char answer[SOCKET_LINE_MAXIMUM];
-    return ask(c, "handover", (int[]){c->session_fd, c->state_fd}, 2, answer, NULL, NULL, error);
+    return ask(c, "handover", (int[]){c->session_fd, c->state_fd}, 2, ANSWER_MS, answer, NULL, NULL, error);
 }
 
 int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
@@ -208,7 +204,7 @@ int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *con
         r = buf_append_format(&question, "\n%s", sources[i]);
     if (r < 0)
         return error_set(error, -r, "the list of sources is too long");
-    r = ask(c, buf_text(&question), NULL, 0, answer, NULL, NULL, error);
+    r = ask(c, buf_text(&question), NULL, 0, ANSWER_MS, answer, NULL, NULL, error);
     if (r < 0)
         return r;
     r = path_format(ret_folder, PATH_TEXT_SIZE, "%s", answer);
@@ -220,7 +216,7 @@ int cloop_hold(struct cloop *c, struct error *error)
     char answer[SOCKET_LINE_MAXIMUM];
     int fds[SOCKET_FDS_MAXIMUM];
     unsigned count = 0;
-    int r = ask(c, "hold", NULL, 0, answer, fds, &count, error);
+    int r = ask(c, "hold", NULL, 0, ANSWER_MS, answer, fds, &count, error);
     if (r == 0 && count == 2) {
         if (c->session_fd >= 0) {
             close(c->session_fd);
@@ -238,7 +234,7 @@ int cloop_hold(struct cloop *c, struct error *error)
 int cloop_counts(struct cloop *c, char *ret_text, size_t capacity, struct error *error)
 {
     char answer[SOCKET_LINE_MAXIMUM];
-    int r = ask(c, "counts", NULL, 0, answer, NULL, NULL, error);
+    int r = ask(c, "counts", NULL, 0, COUNTS_MS, answer, NULL, NULL, error);
     if (r < 0)
         return r;
     r = path_format(ret_text, capacity, "%s", answer);

@@ -19,6 +19,8 @@ struct cloop {
         .socket = -1, .session_fd = -1, .state_fd = -1                                                                 \
     }
 
+// Whatever is asked over a connection closes it (socket becomes -1) when no answer comes.
+
 // Connects; starts rondo-cloop if nobody answers (with the descriptors, if *c holds them), and offers them to one that
 // somebody else has started. On success *c keeps what it held.
 int cloop_connect(struct cloop *c, struct error *error);
@@ -30,7 +32,8 @@ int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *con
 // Gets the session's two descriptors. Replaces the ones held before.
 int cloop_hold(struct cloop *c, struct error *error);
 
-// "requests=… bytes=…": as rondo-cloop says it.
+// "requests=… bytes=…": as rondo-cloop says it. Waits two seconds at most. (This, too, closes the connection when the
+// answer fails to come.)
 int cloop_counts(struct cloop *c, char *ret_text, size_t capacity, struct error *error);
 
 // A rondo-cloop of its own that shows one version in `folder` and ends with that mount (rondo mount).

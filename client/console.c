@@ -1,20 +1,23 @@
 // The console seen from the outside (see console.h).
 //
-//   attached ──Ctrl-]──▶ detach, message how to come back, exit 0
+//   attached ──Ctrl-], or the terminal is gone──▶ detach, message how to come back, exit 0
 //      │ ──until matches──▶ kill ──▶ wait for the end ──▶ 0
 //      │ ──timeout──▶ kill ──▶ wait for the end ──▶ 12
-//      │ ──SIGINT/SIGTERM──▶ the owner: kill ──▶ wait for the end ──▶ 11; otherwise as Ctrl-]
+//      │ ──SIGINT, SIGTERM──▶ the owner: kill ──▶ wait for the end ──▶ 11; otherwise as Ctrl-]
 //      └──machine ends──▶ its exit code (1 where --until was still waited for)
 //
+// 1. Nothing waits but poll: neither a reader of our output that has stopped reading nor a guest that takes no input
+//    keeps a time limit or a signal from being heeded.
+// 2. The machine's messages are heard only when all of its console was shown: the end comes last.
 // What --until is matched against is until.h's business.
 #include "client/console.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/socket.h"
-#include "base/text.h"
+#include "client/ask.h"
 #include "client/cli.h"
 #include "client/until.h"
-#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,8 +27,11 @@
 
 #include "base/banned.h"
 
-#define ESCAPE_KEY 0x1d // Ctrl-]
-#define END_SECONDS 180 // how long the machine may take to end once told to
+#define ESCAPE_KEY 0x1d   // Ctrl-]
+#define END_SECONDS 180   // how long the machine may take to end once told to
+#define POLL_SECONDS 3600 // poll's milliseconds are an int
+#define INPUT_MAXIMUM 65536u
+#define ANSWER_MS 10000
 
 struct attached {
     const struct instance *instance;
@@ -34,28 +40,53 @@ struct attached {
     bool terminal;
     struct termios before;
     struct until until; // open if the options have a pattern
+    struct buf output;  // from the console, not yet on standard output
+    struct buf input;   // for the console, not yet taken
+    bool typing;        // standard input is forwarded
     bool ended, left;
     int exit_code;
     int decided;          // exit code once it is ours to choose; -1 before
     uint64_t deadline_ns; // 0: none
 };
 
+static void say(struct attached *a, const char *text)
+{
+    // In raw mode a line begins and ends with a carriage return.
+    fprintf(stderr, "%srondo: %s%s\n", a->terminal ? "\r\n" : "", text, a->terminal ? "\r" : "");
+}
+
 static int ask_to_attach(struct attached *a, struct error *error)
 {
     char text[SOCKET_LINE_MAXIMUM];
     int fds[SOCKET_FDS_MAXIMUM];
     unsigned count = 0;
+    struct slice rest;
     int r = socket_send(a->control, a->options->owner ? "attach owner" : "attach", NULL, 0);
-    if (r >= 0)
-        r = socket_receive(a->control, 10000, text, fds, &count);
-    if (r > 0 && strcmp(text, "ok") == 0 && count == 1) {
+    do { // a connection that has existed for a while may have something to say first
+        if (r >= 0)
+            r = socket_receive(a->control, ANSWER_MS, text, fds, &count);
+        if (r > 0 && count == 0 && strncmp(text, "say ", 4) == 0)
+            say(a, text + 4);
+        else
+            break;
+    } while (true);
+    if (r == 0 || r == -EPIPE)
+        r = error_set(error, ENOENT, "machine %s has just ended; %s/machine.log may say why", a->instance->name,
+                      a->instance->folder);
+    else if (r == -EAGAIN)
+        r = error_set(error, ETIMEDOUT, "machine %s does not answer; %s/machine.log may say why", a->instance->name,
+                      a->instance->folder);
+    else if (r < 0)
+        error_set(error, -r, "machine %s does not let us attach: %s", a->instance->name, strerror(-r));
+    else if ((r = ask_parse(text, &rest, error)) < 0)
+        error_prefix(error, r, "machine %s", a->instance->name);
+    else if (count != 1)
+        r = error_set(error, EPROTO, "machine %s gave no console", a->instance->name);
+    if (r == 0)
         a->stream = fds[0];
-        return 0;
-    }
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; r < 0 && i < count; i++)
         close(fds[i]);
-    return error_set(error, r < 0 ? -r : EIO, "machine %s does not let us attach: %s", a->instance->name,
-                     r > 0 ? text : "it does not answer");
+    return r;
 }
 
 static void raw_terminal(struct attached *a)
@@ -75,12 +106,6 @@ static void restore_terminal(struct attached *a)
     a->terminal = false;
 }
 
-static void say(struct attached *a, const char *text)
-{
-    // In raw mode a line begins and ends with a carriage return.
-    fprintf(stderr, "%srondo: %s%s\n", a->terminal ? "\r\n" : "", text, a->terminal ? "\r" : "");
-}
-
 static void decide(struct attached *a, int code)
 {
     if (a->decided >= 0)
@@ -90,7 +115,16 @@ static void decide(struct attached *a, int code)
     a->deadline_ns = io_monotonic_ns() + END_SECONDS * 1000000000ull;
 }
 
-static void show_console(struct attached *a)
+// There is nothing more for us to do here.
+static void give_up(struct attached *a, int code)
+{
+    if (a->options->owner)
+        decide(a, code);
+    else
+        a->left = true; // somebody else's machine: only we go
+}
+
+static void take_console(struct attached *a)
 {
     unsigned char bytes[16384];
     ssize_t n = recv(a->stream, bytes, sizeof(bytes), MSG_DONTWAIT);
@@ -100,18 +134,24 @@ static void show_console(struct attached *a)
         close(TAKE_FD(a->stream));
         return;
     }
-    for (size_t done = 0; done < (size_t)n;) {
-        ssize_t w = write(STDOUT_FILENO, bytes + done, (size_t)n - done);
-        if (w < 0 && errno == EINTR)
-            continue;
-        if (w < 0) { // nobody reads us any more
-            decide(a, EXIT_CODE_OTHER);
-            break;
-        }
-        done += (size_t)w;
-    }
+    if (buf_append(&a->output, bytes, (size_t)n) < 0)
+        give_up(a, EXIT_CODE_OTHER); // out of memory
     if (a->options->until && until_feed(&a->until, bytes, (size_t)n))
         decide(a, EXIT_CODE_OK);
+}
+
+static void show_output(struct attached *a)
+{
+    // What a pipe that is ready takes for sure without waiting (pipe(7)).
+    size_t piece = a->output.size < PIPE_BUF ? a->output.size : PIPE_BUF;
+    ssize_t n = write(STDOUT_FILENO, a->output.data, piece);
+    if (n < 0 && errno != EINTR && errno != EAGAIN) {
+        buf_clear(&a->output);
+        give_up(a, EXIT_CODE_OTHER); // nobody reads us any more
+    } else if (n > 0) {
+        a->output.size -= (size_t)n;
+        memmove(a->output.data, a->output.data + n, a->output.size);
+    }
 }
 
 static void hear_machine(struct attached *a)
@@ -141,63 +181,109 @@ static void hear_machine(struct attached *a)
     }
 }
 
-// False when there is nothing more to come.
-static bool type(struct attached *a)
+static void send_input(struct attached *a)
+{
+    ssize_t n = send(a->stream, a->input.data, a->input.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno != EINTR && errno != EAGAIN)
+        n = (ssize_t)a->input.size; // the end of the console will be seen
+    if (n > 0) {
+        a->input.size -= (size_t)n;
+        memmove(a->input.data, a->input.data + n, a->input.size);
+    }
+    if (a->input.size == 0 && !a->typing)
+        shutdown(a->stream, SHUT_WR);
+}
+
+static void type(struct attached *a)
 {
     unsigned char bytes[1024];
     ssize_t n = read(STDIN_FILENO, bytes, sizeof(bytes));
-    if (n < 0 && errno == EINTR)
-        return true;
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        return;
     if (n <= 0) {
-        shutdown(a->stream, SHUT_WR);
+        a->typing = false;
         a->left = a->terminal; // the terminal is gone
-        return false;
+    } else {
+        unsigned char *escape = a->terminal ? memchr(bytes, ESCAPE_KEY, (size_t)n) : NULL;
+        a->left = escape != NULL;
+        // What a guest that does not listen leaves no room for is lost, as on a serial line.
+        (void)buf_append(&a->input, bytes, escape ? (size_t)(escape - bytes) : (size_t)n);
     }
-    unsigned char *escape = a->terminal ? memchr(bytes, ESCAPE_KEY, (size_t)n) : NULL;
-    size_t wanted = escape ? (size_t)(escape - bytes) : (size_t)n;
-    for (size_t done = 0; done < wanted;) {
-        ssize_t w = send(a->stream, bytes + done, wanted - done, MSG_NOSIGNAL);
-        if (w < 0 && errno != EINTR)
-            break;
-        done += w > 0 ? (size_t)w : 0;
+    send_input(a);
+}
+
+// A terminal that went away (SIGHUP) is no reason to switch its machine off.
+static void heed_signals(struct attached *a)
+{
+    int number = cli_take_signal();
+    if (number == 0)
+        return;
+    if (number == SIGHUP && a->terminal) {
+        a->left = true;
+    } else if (a->decided >= 0) {
+        say(a, "it is still being switched off; rondo ps shows it");
+        close(TAKE_FD(a->control));
+    } else {
+        give_up(a, EXIT_CODE_CANCELLED);
     }
-    a->left = escape != NULL;
-    return true;
+}
+
+static void heed_deadline(struct attached *a)
+{
+    if (!a->deadline_ns || io_monotonic_ns() < a->deadline_ns)
+        return;
+    if (a->decided >= 0) {
+        say(a, "the machine does not end; rondo ps shows it");
+        close(TAKE_FD(a->control));
+    } else {
+        decide(a, EXIT_CODE_TIMED_OUT);
+    }
+}
+
+static int time_left(const struct attached *a)
+{
+    uint64_t now = io_monotonic_ns();
+    if (!a->deadline_ns)
+        return -1;
+    if (now >= a->deadline_ns)
+        return 0;
+    uint64_t left = a->deadline_ns - now;
+    return left > POLL_SECONDS * 1000000000ull ? POLL_SECONDS * 1000 : (int)(left / 1000000) + 1;
 }
 
 // Until the machine ended, or was left. The control connection ends last of all: then the machine is stopped for sure.
 static void follow(struct attached *a)
 {
-    bool typing = a->terminal || a->options->input;
+    a->typing = a->terminal || a->options->input;
     while (a->control >= 0 && !a->left) {
-        int timeout = -1;
-        if (a->deadline_ns) {
-            uint64_t now = io_monotonic_ns();
-            timeout = now >= a->deadline_ns ? 0 : (int)((a->deadline_ns - now) / 1000000) + 1;
-        }
-        struct pollfd polls[] = {{.fd = a->control, .events = POLLIN},
-                                 {.fd = a->stream, .events = POLLIN},
-                                 {.fd = typing && a->stream >= 0 ? STDIN_FILENO : -1, .events = POLLIN}};
-        int ready = poll(polls, ARRAY_SIZE(polls), timeout);
-        if (cli_interrupted() && a->options->owner)
-            decide(a, EXIT_CODE_CANCELLED);
-        else if (cli_interrupted())
-            a->left = true; // somebody else's machine: only we go
-        if (ready < 0)
+        enum { CONTROL, STREAM, INPUT, OUTPUT };
+        // From a pipe no more is read than the guest takes; a terminal is always read, for the sake of Ctrl-].
+        bool listens = a->typing && a->stream >= 0 && (a->terminal || a->input.size == 0);
+        struct pollfd polls[] = {
+            [CONTROL] = {.fd = a->output.size && a->decided < 0 ? -1 : a->control, .events = POLLIN},
+            [STREAM] = {.fd = a->stream,
+                        .events = (short)((a->output.size ? 0 : POLLIN) | (a->input.size ? POLLOUT : 0))},
+            [INPUT] = {.fd = listens ? STDIN_FILENO : -1, .events = POLLIN},
+            [OUTPUT] = {.fd = a->output.size ? STDOUT_FILENO : -1, .events = POLLOUT},
+        };
+        if (a->output.size && !a->input.size)
+            polls[STREAM].fd = -1; // its end would be reported again and again
+        int ready = cli_poll(polls, ARRAY_SIZE(polls), time_left(a));
+        heed_signals(a);
+        heed_deadline(a);
+        if (ready <= 0 || a->control < 0)
             continue;
-        if (polls[1].revents)
-            show_console(a);
-        if (polls[0].revents && !(polls[1].revents & POLLIN)) // the console's last bytes before the end
+        bool shown = a->output.size == 0 && !(polls[STREAM].revents & POLLIN);
+        if (polls[OUTPUT].revents)
+            show_output(a);
+        if (polls[STREAM].revents && a->output.size == 0)
+            take_console(a);
+        if (polls[STREAM].revents & POLLOUT && a->stream >= 0)
+            send_input(a);
+        if (polls[CONTROL].revents && (shown || a->decided >= 0))
             hear_machine(a);
-        if (polls[2].revents)
-            typing = type(a);
-        if (a->deadline_ns && io_monotonic_ns() >= a->deadline_ns) {
-            if (a->decided >= 0) {
-                say(a, "the machine does not end; rondo ps shows it");
-                break;
-            }
-            decide(a, EXIT_CODE_TIMED_OUT);
-        }
+        if (polls[INPUT].revents && a->stream >= 0)
+            type(a);
     }
 }
 
@@ -209,9 +295,11 @@ static int conclude(struct attached *a)
         fprintf(stderr, "\nrondo: %s runs on; come back with: rondo console %s\n", name, name);
         return EXIT_CODE_OK;
     }
-    if (a->decided == EXIT_CODE_TIMED_OUT)
-        fprintf(stderr, "rondo: %s did not show \"%s\" within %u seconds\n", name,
-                a->options->until ? a->options->until : "its end", a->options->timeout);
+    if (a->decided == EXIT_CODE_TIMED_OUT && a->options->until)
+        fprintf(stderr, "rondo: %s did not show \"%s\" within %u seconds\n", name, a->options->until,
+                a->options->timeout);
+    else if (a->decided == EXIT_CODE_TIMED_OUT)
+        fprintf(stderr, "rondo: %s did not end within %u seconds\n", name, a->options->timeout);
     if (a->decided == EXIT_CODE_CANCELLED)
         fprintf(stderr, "rondo: cancelled; %s was switched off\n", name);
     if (a->decided >= 0)
@@ -246,15 +334,21 @@ bool console_check_pattern(const char *pattern)
     return true;
 }
 
-int console_attach(const struct instance *i, const struct console_options *options)
+int console_attach(const struct instance *i, int connection, const struct console_options *options)
 {
     struct error error = {.text = ""};
-    struct attached a = {.instance = i, .options = options, .control = -1, .stream = -1, .decided = -1};
-    if (options->until && !open_pattern(&a.until, options->until))
-        return EXIT_CODE_USAGE;
-    a.control = instance_connect(i, &error);
-    int r = a.control < 0 ? a.control : ask_to_attach(&a, &error);
-    if (r < 0) {
+    struct attached a = {.instance = i,
+                         .options = options,
+                         .control = connection,
+                         .stream = -1,
+                         .decided = -1,
+                         .output = BUF_WITH_MAXIMUM(INPUT_MAXIMUM),
+                         .input = BUF_WITH_MAXIMUM(INPUT_MAXIMUM)};
+    bool opened = !options->until || open_pattern(&a.until, options->until);
+    int r = opened ? ask_to_attach(&a, &error) : 0;
+    if (!opened) {
+        r = EXIT_CODE_USAGE;
+    } else if (r < 0) {
         r = cli_fail(r, &error);
     } else {
         cli_catch_signals();
@@ -271,7 +365,9 @@ int console_attach(const struct instance *i, const struct console_options *optio
         close(a.control);
     if (a.stream >= 0)
         close(a.stream);
-    if (options->until)
+    buf_free(&a.output);
+    buf_free(&a.input);
+    if (options->until && opened)
         until_close(&a.until);
     return r;
 }
@@ -290,7 +386,11 @@ int verb_console(int argc, char **argv)
         instance_close(&i);
         return cli_fail(r, &error);
     }
-    r = console_attach(&i, &(struct console_options){.input = true});
+    r = instance_connect(&i, &error);
+    if (r < 0)
+        r = cli_fail(r, &error);
+    else
+        r = console_attach(&i, r, &(struct console_options){.input = true});
     instance_close(&i);
     return r;
 }

@@ -18,6 +18,6 @@ struct console_options {
 // True if `pattern` can be used as --until; otherwise says why on stderr.
 bool console_check_pattern(const char *pattern);
 
-// Returns when the machine has ended, was left, or a condition of the options came true: the exit code for the verb.
-// What the user should know was printed.
-int console_attach(const struct instance *i, const struct console_options *options);
+// Over a connection to the machine's control socket, which is closed in the end. Returns when the machine has ended,
+// was left, or a condition of the options came true: the exit code for the verb. What the user should know was printed.
+int console_attach(const struct instance *i, int connection, const struct console_options *options);

@@ -1,4 +1,16 @@
-// The supervisor's own state, shared by supervisor.c (life cycle) and machine_clients.c (control socket and console).
+// The supervisor's own state, shared by the files machine_*.c; one file for each thing that may happen to a machine:
+//
+//   supervisor.c        the poll loop, and the first and the last steps
+//   machine_life.c      starting ─▶ running ─▶ stopping ─▶ ended, pausing, and all deadlines
+//   machine_events.c    what the engine, rondo-overlay, the console and the children have to say
+//   machine_parts.c     starting rondo-overlay, the engine and passt
+//   machine_mount.c     rondo-cloop and its mount, through a helper process
+//   machine_clients.c   the control socket
+//
+// 1. Nothing waits but the poll loop. Above all the supervisor itself never touches a file in rondo-cloop's mount: if
+//    rondo-cloop died, such a call would wait for the very successor that the supervisor has to start.
+// 2. A process of ours that has ended has its pid set to 0 in the same round.
+// 3. The first failure decides the exit code and the sentence that goes with it.
 #pragma once
 
 #include "client/supervisor.h"
@@ -10,11 +22,20 @@
 #define CLIENT_BUFFER_MAXIMUM (1u << 20)
 #define CONSOLE_LOG_MAXIMUM (16u << 20)
 
-struct keeper;
-enum machine_state { MACHINE_STARTING, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_STOPPING, MACHINE_ENDED };
+enum machine_state { MACHINE_STARTING, MACHINE_RUNNING, MACHINE_STOPPING, MACHINE_ENDED };
 
-// Why the guest does not run, one bit each: it goes on when none is left.
-enum machine_hold { HOLD_USER = 1, HOLD_OUTAGE = 2, HOLD_NO_SPACE = 4 };
+// Why the guest does not run: it goes on when no reason is left.
+enum machine_hold { HOLD_USER, HOLD_OUTAGE, HOLD_NO_SPACE, HOLDS };
+
+enum machine_timer {
+    TIMER_OVERLAY_READY, // starting: rondo-overlay has not said that it is ready
+    TIMER_OFF,           // stopping: the next, harder means to end the engine
+    TIMER_OVERLAY_END,   // stopping: rondo-overlay has not ended
+    TIMER_PASST_END,
+    TIMER_MOUNT,  // try again to reach rondo-cloop
+    TIMER_ACCEPT, // take connections again
+    TIMERS
+};
 
 struct machine_client {
     int fd;          // its connection; -1: free
@@ -28,50 +49,78 @@ struct machine {
     struct supervisor_options *options;
     struct instance *instance;
     enum machine_state state;
-    unsigned holds; // machine_hold bits
+    bool held[HOLDS];
+    char why_held[HOLDS][ERROR_TEXT_SIZE];
+    uint64_t timers[TIMERS]; // io_monotonic_ns() when it is due; 0: not set
     struct engine_process engine;
-    pid_t overlay_pid, passt_pid; // 0: not running
-    int overlay;                  // control connection to rondo-overlay; -1: none
+    bool engine_runs;                         // it said so
+    unsigned off_means;                       // how many means to end it were tried
+    pid_t overlay_pid, passt_pid, helper_pid; // 0: not running
+    int overlay;                              // control connection to rondo-overlay; -1: none
+    bool overlay_told;                        // to end
+    int helper;                               // connection to the helper process of machine_mount.c; -1: none
+    unsigned mount_failures;                  // while starting
     int listener, signals, console_log, machine_log;
     uint64_t console_logged;
-    struct keeper *keeper;           // of rondo-cloop (machine_cloop.c); NULL: not there
-    int base_wanted;                 // eventfd: rondo-overlay is to get the base disk anew; -1: none
-    uint64_t off_at_ns, start_by_ns; // 0: not set; times of io_monotonic_ns
-    bool started;                    // the engine takes commands
     struct machine_client clients[CLIENTS_MAXIMUM];
     unsigned char ring[CONSOLE_RING_SIZE]; // the last bytes that the console showed
     uint64_t ring_written;
     struct buf input; // for the guest's console, not yet taken by the engine
+    int result;       // of starting: 0, or -errno and the sentence:
+    struct error why;
     int exit_code;
     char exit_text[ERROR_TEXT_SIZE];
-    char paused_why[ERROR_TEXT_SIZE];
     int64_t since; // seconds since 1970
 };
 
-// supervisor.c
+// machine_life.c
+void machine_base_came(struct machine *m, int base); // the base disk, opened; stays the caller's
+void machine_overlay_came(struct machine *m);        // rondo-overlay is ready
+void machine_engine_came(struct machine *m);         // the guest runs
+void machine_fail_start(struct machine *m, int result, const struct error *error);
+// Something went wrong for good: exit code 1 and this sentence, said aloud.
+void machine_fail(struct machine *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void machine_say(struct machine *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void machine_hold(struct machine *m, enum machine_hold why, const char *text);
 void machine_release(struct machine *m, enum machine_hold why);
+const char *machine_why_held(const struct machine *m);  // "" if it is not
 void machine_stop(struct machine *m, unsigned seconds); // 0: off at once
-// rondo-cloop's and rondo-overlay's counts, as text.
-void machine_counts(struct machine *m, char *ret_text, size_t capacity);
+void machine_step(struct machine *m);                   // does what is due; called once a round
+void machine_set_timer(struct machine *m, enum machine_timer t, unsigned seconds);
+int machine_next_timeout(const struct machine *m); // for poll
+
+// machine_events.c: each is called when its descriptor is ready.
+void machine_hear_overlay(struct machine *m);
+void machine_hear_console(struct machine *m);
+void machine_feed_console(struct machine *m);
+void machine_hear_engine(struct machine *m);
+void machine_hear_signals(struct machine *m);
+
+// machine_parts.c: the programs. Each leaves what it started in *m.
+int machine_start_overlay(struct machine *m, int base, struct error *error);
+int machine_start_engine(struct machine *m, struct error *error);
+int machine_start_passt(struct machine *m, int *ret_network, struct error *error);
+// Why rondo-overlay could not start, by how it ended (waitpid's status): as error_set.
+int machine_overlay_failure(const struct machine *m, int status, struct error *error);
+
+// machine_mount.c
+// For the base disk, and a connection to rondo-cloop if there is none; machine_base_came follows.
+void machine_mount_ask(struct machine *m);
+void machine_mount_lost(struct machine *m); // rondo-cloop's connection has ended
+void machine_mount_hear(struct machine *m); // the helper has something to say
+void machine_mount_stop(struct machine *m);
+// rondo-cloop's counts, as text.
+void machine_mount_counts(struct machine *m, char *ret_text, size_t capacity);
 
 // machine_clients.c
 int machine_listen(struct machine *m, struct error *error);
 void machine_clients_init(struct machine *m);
+// Takes over a connection that exists already, as an owner's.
+void machine_clients_adopt(struct machine *m, int fd);
 // Adds what the clients wait for to `polls` (room for 2 × CLIENTS_MAXIMUM + 1); returns how many.
 unsigned machine_clients_poll(struct machine *m, struct pollfd *polls);
 void machine_clients_serve(struct machine *m, const struct pollfd *polls, unsigned count);
 void machine_clients_console(struct machine *m, const void *bytes, size_t n); // the guest wrote this
-void machine_clients_tell(struct machine *m, const char *message);            // to all that are attached
+void machine_clients_tell(struct machine *m, const char *message);            // to all that are attached, and the owner
+// Gives slow readers of the console a moment for its last bytes, then ends all connections.
 void machine_clients_close(struct machine *m);
-
-// machine_parts.c: the programs beside the engine. Each leaves what it started in *m.
-int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE], struct error *error);
-int machine_send_base(struct machine *m, struct error *error); // the base file, opened anew, to rondo-overlay
-int machine_start_passt(struct machine *m, int *ret_network, struct error *error);
-
-// machine_cloop.c: the thread that replaces a rondo-cloop that ended. From keep to leave it alone uses options->cloop.
-int machine_keep_cloop(struct machine *m, struct error *error);
-bool machine_leave_cloop(struct machine *m); // false if it is busy: then it uses *m until the process ends
-void machine_cloop_counts(struct machine *m, char *ret_text, size_t capacity);

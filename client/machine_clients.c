@@ -14,6 +14,8 @@
 
 #include "base/banned.h"
 
+#define DRAIN_NS 5000000000ull // for the last bytes of the console
+
 int machine_listen(struct machine *m, struct error *error)
 {
     char path[PATH_TEXT_SIZE];
@@ -54,7 +56,7 @@ static void let_go(struct machine_client *c)
 unsigned machine_clients_poll(struct machine *m, struct pollfd *polls)
 {
     unsigned n = 0;
-    polls[n++] = (struct pollfd){.fd = m->listener, .events = POLLIN};
+    polls[n++] = (struct pollfd){.fd = m->timers[TIMER_ACCEPT] ? -1 : m->listener, .events = POLLIN};
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++) {
         const struct machine_client *c = &m->clients[i];
         short wanted = 0;
@@ -106,24 +108,25 @@ void machine_clients_console(struct machine *m, const void *bytes, size_t n)
 void machine_clients_tell(struct machine *m, const char *message)
 {
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
-        if (m->clients[i].fd >= 0 && m->clients[i].console >= 0 &&
+        if (m->clients[i].fd >= 0 && (m->clients[i].console >= 0 || m->clients[i].owner) &&
             socket_send(m->clients[i].fd, message, NULL, 0) == -EAGAIN)
             detach(&m->clients[i]); // it does not listen: not a second time
 }
 
-static int attach(struct machine *m, struct machine_client *c)
+static int attach(struct machine *m, struct machine_client *c, bool owner)
 {
     int pair[2];
     if (c->console >= 0)
         return -EBUSY;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
+    CLEANUP_CLOSE int ours = pair[0];
     CLEANUP_CLOSE int theirs = pair[1];
-    c->console = pair[0];
-    fcntl(c->console, F_SETFL, O_NONBLOCK);
-    int r = socket_send(c->fd, "ok", &theirs, 1);
+    int r = fcntl(ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : socket_send(c->fd, "ok", &theirs, 1);
     if (r < 0)
         return r;
+    c->console = TAKE_FD(ours);
+    c->owner = owner;
     uint64_t size = m->ring_written < CONSOLE_RING_SIZE ? m->ring_written : CONSOLE_RING_SIZE;
     size_t start = (size_t)((m->ring_written - size) % CONSOLE_RING_SIZE);
     size_t first = size < CONSOLE_RING_SIZE - start ? (size_t)size : CONSOLE_RING_SIZE - start;
@@ -135,10 +138,16 @@ static int attach(struct machine *m, struct machine_client *c)
 
 static const char *state_name(const struct machine *m)
 {
-    if (m->state == MACHINE_RUNNING && m->holds)
-        return "paused";
-    static const char *const names[] = {"starting", "running", "paused", "stopping", "ended"};
-    return names[m->state];
+    switch (m->state) {
+    case MACHINE_STARTING:
+        return "starting";
+    case MACHINE_RUNNING:
+        return machine_why_held(m)[0] ? "paused" : "running";
+    case MACHINE_STOPPING:
+    case MACHINE_ENDED:
+        break;
+    }
+    return "stopping";
 }
 
 static int status(struct machine *m, struct buf *answer)
@@ -148,7 +157,7 @@ static int status(struct machine *m, struct buf *answer)
     return buf_append_format(answer,
                              "ok state %s\nreason %s\nengine %s\npid %d\nmanifest %s\nimage %s\nversion %s\nsite %s\n"
                              "since %s\n",
-                             state_name(m), m->paused_why, m->options->engine->name, (int)m->engine.pid,
+                             state_name(m), machine_why_held(m), m->options->engine->name, (int)m->engine.pid,
                              sha256_to_hex(&s->manifest, hex), s->image, s->version, s->site,
                              text_format_time(m->since, since));
 }
@@ -162,7 +171,7 @@ static int obey(struct machine *m, struct machine_client *c, const char *text, s
         return status(m, answer) < 0 ? -E2BIG : 1;
     if (slice_equal(word, "counts")) {
         char counts[2048];
-        machine_counts(m, counts, sizeof(counts));
+        machine_mount_counts(m, counts, sizeof(counts));
         return buf_append_format(answer, "ok %s", counts) < 0 ? -E2BIG : 1;
     }
     if (slice_equal(word, "stop") && text_parse_u64(rest, 86400, &seconds)) {
@@ -182,8 +191,7 @@ static int obey(struct machine *m, struct machine_client *c, const char *text, s
         return 0;
     }
     if (slice_equal(word, "attach") && (rest.length == 0 || slice_equal(rest, "owner"))) {
-        c->owner = rest.length != 0;
-        return attach(m, c);
+        return attach(m, c, rest.length != 0);
     }
     if (slice_equal(word, "detach") && rest.length == 0) {
         c->owner = false;
@@ -236,23 +244,34 @@ static void serve_console(struct machine *m, struct machine_client *c, short rea
         detach(c);
 }
 
-static void welcome(struct machine *m)
+static bool admit(struct machine *m, int fd, bool owner)
 {
     const struct timeval patience = {.tv_sec = 1}; // for one that does not read what it is told
-    int fd = socket_accept(m->listener);
-    if (fd < 0)
-        return;
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0) {
-        close(fd);
-        return;
-    }
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
+        return false;
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
         if (m->clients[i].fd < 0) {
             m->clients[i].fd = fd;
-            return;
+            m->clients[i].owner = owner;
+            return true;
         }
     socket_send(fd, "error 16 too many connections to this machine", NULL, 0); // EBUSY
-    close(fd);
+    return false;
+}
+
+void machine_clients_adopt(struct machine *m, int fd)
+{
+    if (!admit(m, fd, true))
+        close(fd);
+}
+
+static void welcome(struct machine *m)
+{
+    int fd = socket_accept(m->listener);
+    if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS)
+        machine_set_timer(m, TIMER_ACCEPT, 1); // it stays waiting: do not look at it again at once
+    if (fd >= 0 && !admit(m, fd, false))
+        close(fd);
 }
 
 void machine_clients_serve(struct machine *m, const struct pollfd *polls, unsigned count)
@@ -269,8 +288,30 @@ void machine_clients_serve(struct machine *m, const struct pollfd *polls, unsign
         welcome(m);
 }
 
+// Waits until nobody has anything left to take, or nobody takes anything any more.
+static void drain(struct machine *m)
+{
+    uint64_t end = io_monotonic_ns() + DRAIN_NS;
+    for (uint64_t now = io_monotonic_ns(); now < end; now = io_monotonic_ns()) {
+        struct pollfd polls[CLIENTS_MAXIMUM];
+        bool late = false;
+        for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++) {
+            const struct machine_client *c = &m->clients[i];
+            bool wants = c->console >= 0 && c->late.size;
+            polls[i] = (struct pollfd){.fd = wants ? c->console : -1, .events = POLLOUT};
+            late = late || wants;
+        }
+        if (!late || poll(polls, CLIENTS_MAXIMUM, (int)((end - now) / 1000000) + 1) <= 0)
+            return;
+        for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
+            if (polls[i].revents)
+                send_late(&m->clients[i]);
+    }
+}
+
 void machine_clients_close(struct machine *m)
 {
+    drain(m);
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
         if (m->clients[i].fd >= 0)
             let_go(&m->clients[i]);

@@ -1,14 +1,13 @@
-// rondo-overlay and passt: started by the supervisor, connected to it by socket pairs alone, and gone with it (the end
-// of the connection tells rondo-overlay, the end of the guest's connection tells passt; the parent-death signal is the
-// net below).
+// The programs of a machine: started by the supervisor, connected to it by socket pairs alone, and gone with it (the
+// end of the connection tells rondo-overlay, the end of the guest's connection tells passt; the parent-death signal is
+// the net below).
+//
+// rondo-overlay inherits the instance's lock, too: a machine whose supervisor was killed counts as running until its
+// disk is flushed and closed.
 #include "base/cleanup.h"
-#include "base/io.h"
-#include "base/socket.h"
 #include "client/machine.h"
 #include "client/spawn.h"
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,42 +15,23 @@
 
 #include "base/banned.h"
 
-#define OVERLAY_READY_MS 30000
 #define PASST_SETTLE_MS 150
 
-static int open_base(struct machine *m, struct error *error)
+static int find_mount(const struct machine *m, char ret_path[static PATH_TEXT_SIZE], struct error *error)
 {
-    char path[PATH_TEXT_SIZE];
-    int r = path_format(path, sizeof(path), "%s/disk", m->options->version_folder);
-    if (r < 0)
-        return error_set(error, -r, "the path of the base disk is too long");
-    int fd = io_open(AT_FDCWD, path, O_RDONLY, 0);
-    return fd < 0 ? error_set(error, -fd, "cannot open the base disk %s: %s", path, strerror(-fd)) : fd;
+    int r = path_format(ret_path, PATH_TEXT_SIZE, "%s/disk", m->instance->runtime);
+    return r < 0 ? error_set(error, -r, "the path of machine %s is too long", m->instance->name) : 0;
 }
 
-int machine_send_base(struct machine *m, struct error *error)
-{
-    CLEANUP_CLOSE int base = open_base(m, error);
-    if (base < 0)
-        return base;
-    int r = socket_send(m->overlay, "base", &base, 1);
-    return r < 0 ? error_set(error, -r, "cannot hand the base disk to rondo-overlay: %s", strerror(-r)) : 0;
-}
-
-int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE], struct error *error)
+int machine_start_overlay(struct machine *m, int base, struct error *error)
 {
     char program[PATH_TEXT_SIZE], mount[PATH_TEXT_SIZE], manifest[SHA256_HEX_SIZE], base_text[16], control_text[16];
     int r = path_find_program("rondo-overlay", program, error);
     if (r < 0)
         return r;
-    r = path_format(mount, sizeof(mount), "%s/disk", m->instance->runtime);
-    if (r == 0)
-        r = path_format(ret_disk, PATH_TEXT_SIZE, "%s/disk", mount);
+    r = find_mount(m, mount, error);
     if (r < 0)
-        return error_set(error, -r, "the path of machine %s is too long", m->instance->name);
-    CLEANUP_CLOSE int base = open_base(m, error);
-    if (base < 0)
-        return base;
+        return r;
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
@@ -80,30 +60,18 @@ int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE
                       .input = -1,
                       .output = m->machine_log,
                       .errors = m->machine_log,
-                      .kept = {base, theirs},
-                      .kept_count = 2};
+                      .kept = {base, theirs, m->instance->lock_fd},
+                      .kept_count = 3};
     pid_t pid = spawn_program(&s, error);
     if (pid < 0)
         return pid;
     m->overlay_pid = pid;
-    close(TAKE_FD(theirs));
-    char text[SOCKET_LINE_MAXIMUM];
-    int fds[SOCKET_FDS_MAXIMUM];
-    unsigned count = 0;
-    r = socket_receive(ours, OVERLAY_READY_MS, text, fds, &count);
-    for (unsigned i = 0; i < count; i++)
-        close(fds[i]);
-    if (r > 0 && strcmp(text, "ready") == 0) {
-        m->overlay = TAKE_FD(ours);
-        return 0;
-    }
-    // It says why in the machine's log, and by its exit code.
-    int status = 0;
-    if (r != 0)
-        kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    m->overlay_pid = 0;
+    m->overlay = TAKE_FD(ours);
+    return 0;
+}
+
+int machine_overlay_failure(const struct machine *m, int status, struct error *error)
+{
     int code = EIO;
     if (WIFEXITED(status))
         code = WEXITSTATUS(status) == EXIT_CODE_BUSY           ? EBUSY
@@ -111,8 +79,49 @@ int machine_start_overlay(struct machine *m, char ret_disk[static PATH_TEXT_SIZE
                : WEXITSTATUS(status) == EXIT_CODE_VERIFICATION ? EBADMSG
                : WEXITSTATUS(status) == EXIT_CODE_HOST_CANNOT  ? EOPNOTSUPP
                                                                : EIO;
-    return error_set(error, code, "the disk of machine %s could not be opened; %s/machine.log says why",
-                     m->instance->name, m->instance->folder);
+    return error_set(error, code, "the disk of machine %s could not be opened", m->instance->name);
+}
+
+int machine_start_engine(struct machine *m, struct error *error)
+{
+    struct supervisor_options *o = m->options;
+    char kernel[PATH_TEXT_SIZE], initrd[PATH_TEXT_SIZE], disk[PATH_TEXT_SIZE], mount[PATH_TEXT_SIZE],
+        cmdline[2 * MANIFEST_TEXT_MAXIMUM];
+    struct engine_start s = {.machine_name = m->instance->name,
+                             .memory = m->instance->settings.memory,
+                             .cpus = (unsigned)m->instance->settings.cpus,
+                             .disk = disk,
+                             .cmdline = cmdline,
+                             .network = -1,
+                             .errors = m->machine_log};
+    int r = find_mount(m, mount, error);
+    if (r < 0)
+        return r;
+    r = path_format(disk, sizeof(disk), "%s/disk", mount);
+    if (r == 0)
+        r = path_format(kernel, sizeof(kernel), "%s/kernel", o->version_folder);
+    if (r == 0)
+        r = path_format(initrd, sizeof(initrd), "%s/initrd", o->version_folder);
+    if (r == 0)
+        r = path_format(cmdline, sizeof(cmdline), "%s%s%s", o->description->cmdline, o->append ? " " : "",
+                        o->append ? o->append : "");
+    if (r < 0)
+        return error_set(error, -r, "a path or the kernel's command line is too long");
+    if (manifest_find_member(o->description, "kernel") >= 0)
+        s.kernel = kernel;
+    if (manifest_find_member(o->description, "initrd") >= 0)
+        s.initrd = initrd;
+    struct error why = {.text = ""};
+    if (o->network) {
+        r = machine_start_passt(m, &s.network, &why);
+        if (r < 0 && o->ports->count) // asked for in so many words: not without it
+            return error_prefix(error, error_set(error, -r, "%s", why.text), "no network for %s, so no --port",
+                                m->instance->name);
+        if (r < 0)
+            machine_say(m, "no network for %s: %s (--net none silences this)", m->instance->name, why.text);
+    }
+    CLEANUP_CLOSE int network = s.network;
+    return o->engine->start(&s, &m->engine, error);
 }
 
 int machine_start_passt(struct machine *m, int *ret_network, struct error *error)
@@ -155,9 +164,7 @@ int machine_start_passt(struct machine *m, int *ret_network, struct error *error
     close(TAKE_FD(theirs));
     int status;
     if (poll(&wait, 1, PASST_SETTLE_MS) > 0 && (wait.revents & POLLHUP) && waitpid(pid, &status, 0) == pid)
-        return error_set(error, EOPNOTSUPP,
-                         "passt ended at once: no network interface, or a port in use (%s/machine.log)",
-                         m->instance->folder);
+        return error_set(error, EOPNOTSUPP, "passt ended at once: no network interface, or a port in use");
     m->passt_pid = pid;
     *ret_network = TAKE_FD(ours);
     return 0;

@@ -6,17 +6,14 @@
 //   ─▶ fork the supervisor ─▶ its word that the engine runs ─▶ attach to the console (or leave, with --detach)
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "base/log.h"
+#include "base/socket.h"
 #include "client/cli.h"
 #include "client/console.h"
+#include "client/launch.h"
 #include "client/resolve.h"
-#include "client/supervisor.h"
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/wait.h>
 
 #include "base/banned.h"
 
@@ -25,6 +22,7 @@
 #define CPUS_MAXIMUM 32u
 #define CPUS_DEFAULT 2u
 #define OPEN_RETRIES 3u
+#define ANSWER_MS 10000
 
 struct run {
     const char *address, *name, *engine_name, *network, *until, *append, *on_outage;
@@ -239,7 +237,8 @@ static int open_version(struct run *run, struct error *error)
     return r;
 }
 
-// Everything up to the fork. The store's thread ends with the store: nothing but this thread crosses the fork.
+// Everything that leaves no trace but in the cache. The store's thread ends with the store: nothing but this thread
+// crosses the fork of the supervisor.
 static int prepare(struct run *run, struct error *error)
 {
     char reason[256];
@@ -271,101 +270,75 @@ static int prepare(struct run *run, struct error *error)
     if (reason[0])
         fprintf(stderr, "rondo: %s\n", reason);
     fprintf(stderr, "rondo: %s %s as machine %s\n", run->settings.image, run->settings.version, run->instance_name);
-    r = open_version(run, error);
-    if (r < 0)
-        return r;
+    return open_version(run, error);
+}
+
+// The instance, and its supervisor. From here on signals are only remembered: what was made is taken back.
+static int start(struct run *run, int *ret_connection, struct error *error)
+{
+    struct supervisor_options *o = &run->supervisor;
+    int r = 0;
     if (run->exists)
         run->instance.settings = run->settings;
     else
         r = instance_create(run->instance_name, &run->settings, &run->instance, error);
-    return r == -EEXIST ? error_set(error, EBUSY, "machine %s is being started by another command", run->instance_name)
-                        : r;
+    if (r == -EEXIST)
+        return error_set(error, EBUSY, "machine %s is being started by another command", run->instance_name);
+    if (r < 0)
+        return r;
+    o->instance = &run->instance;
+    o->description = run->description;
+    o->engine = run->engine;
+    o->ports = &run->ports;
+    o->append = run->append;
+    o->network = strcmp(run->network, "user") == 0;
+    o->offline = run->offline;
+    o->remove_on_failure = !run->exists;
+    o->outage_error = strcmp(run->on_outage, "error") == 0;
+    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : launch_machine(o, ret_connection, error);
+    if (r < 0 && !run->exists && run->instance.lock_fd >= 0) // it never was the supervisor's
+        instance_remove(&run->instance, NULL);
+    return r;
 }
 
-// The supervisor's own life begins: no terminal, no working folder, no standard streams of ours.
-static int become_supervisor(struct run *run)
+// Leaves a machine to itself: from now on it does not end with its connection.
+static int leave(struct run *run, int connection, struct error *error)
 {
-    setsid();
-    if (chdir("/") < 0)
-        log_warning("cannot leave the working folder: %s", strerror(errno));
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
-        return EXIT_CODE_OTHER;
-    return supervisor_run(&run->supervisor);
-}
-
-// Waits for the supervisor's word that the engine runs.
-static int hear_ready(int fd, struct error *error)
-{
-    char text[ERROR_TEXT_SIZE + 32];
-    size_t n = 0;
-    while (n < sizeof(text) - 1) {
-        ssize_t got = read(fd, text + n, sizeof(text) - 1 - n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        n += (size_t)got;
+    char answer[SOCKET_LINE_MAXIMUM];
+    int r = socket_send(connection, "detach", NULL, 0);
+    while (r == 0) { // what it says before the answer is of no interest
+        r = socket_receive(connection, ANSWER_MS, answer, NULL, NULL);
+        if (r > 0 && strcmp(answer, "ok") == 0)
+            return 0;
+        r = r == 0 ? -ECONNRESET : r > 0 ? 0 : r;
     }
-    struct slice rest = {.at = text, .length = n && text[n - 1] == '\n' ? n - 1 : n};
-    struct slice word = slice_cut_word(&rest);
-    uint64_t code;
-    if (slice_equal(word, "ok"))
-        return 0;
-    if (slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code)
-        return error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
-    return error_set(error, EIO, "the supervisor ended without a word");
-}
-
-static int launch(struct run *run, struct error *error)
-{
-    int ready[2];
-    if (pipe2(ready, O_CLOEXEC) < 0)
-        return error_set(error, errno, "cannot make a pipe: %s", strerror(errno));
-    CLEANUP_CLOSE int reader = ready[0];
-    run->supervisor.instance = &run->instance;
-    run->supervisor.description = run->description;
-    run->supervisor.engine = run->engine;
-    run->supervisor.ports = &run->ports;
-    run->supervisor.append = run->append;
-    run->supervisor.network = strcmp(run->network, "user") == 0;
-    run->supervisor.offline = run->offline;
-    run->supervisor.remove_on_failure = !run->exists;
-    run->supervisor.outage_error = strcmp(run->on_outage, "error") == 0;
-    run->supervisor.ready_fd = ready[1];
-    fflush(NULL);
-    pid_t child = fork();
-    if (child < 0) {
-        int code = errno;
-        close(ready[1]);
-        return error_set(error, code, "cannot start the supervisor: %s", strerror(code));
-    }
-    if (child == 0) {
-        close(TAKE_FD(reader));
-        _exit(become_supervisor(run));
-    }
-    close(ready[1]);
-    // The machine is the supervisor's now: our copies of its descriptors must not keep its lock.
-    close(TAKE_FD(run->instance.lock_fd));
-    cloop_close(&run->supervisor.cloop);
-    return hear_ready(reader, error);
+    return error_set(error, EIO, "machine %s ended at once; %s/machine.log may say why", run->instance_name,
+                     run->instance.folder);
 }
 
 static int run_machine(struct run *run)
 {
     struct error error = {.text = ""};
+    int connection = -1;
     cli_cancel_on_signals();
     int r = prepare(run, &error);
-    if (r == 0)
-        r = launch(run, &error);
+    if (r < 0)
+        return cli_fail(r, &error);
+    cli_catch_signals();
+    r = start(run, &connection, &error);
     if (r < 0)
         return cli_fail(r, &error);
     if (run->detach) {
+        r = leave(run, connection, &error);
+        close(connection);
+        if (r < 0)
+            return cli_fail(r, &error);
         printf("%s\n", run->instance_name);
         return cli_finish_output(EXIT_CODE_OK);
     }
-    return console_attach(&run->instance, &(struct console_options){
-                                              .owner = true, .until = run->until, .timeout = (unsigned)run->timeout});
+    return console_attach(
+        &run->instance, connection,
+        &(struct console_options){.owner = true, .until = run->until, .timeout = (unsigned)run->timeout});
 }
 
 int verb_run(int argc, char **argv)
@@ -374,7 +347,7 @@ int verb_run(int argc, char **argv)
                       .network = "user",
                       .on_outage = "pause",
                       .instance = INSTANCE_NONE,
-                      .supervisor = {.cloop = CLOOP_NONE, .ready_fd = -1}};
+                      .supervisor = {.cloop = CLOOP_NONE, .starter = -1}};
     const struct option options[] = {
         {"name", OPTION_TEXT, &run.name},
         {"cpus", OPTION_NUMBER, &run.cpus},

@@ -4,6 +4,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -11,17 +13,40 @@
 
 #include "base/banned.h"
 
-static void place(int fd, int as)
+void spawn_close_all_but(const int *kept, unsigned count)
+{
+    unsigned from = 3;
+    for (;;) {
+        unsigned next = UINT_MAX; // the least of the kept ones from `from` on
+        for (unsigned i = 0; i < count; i++)
+            if (kept[i] >= (int)from && (unsigned)kept[i] < next)
+                next = (unsigned)kept[i];
+        if (next > from)
+            close_range(from, next - 1, 0);
+        if (next == UINT_MAX)
+            return;
+        from = next + 1;
+    }
+}
+
+static bool place(int fd, int as)
 {
     int null = -1;
     if (fd < 0)
         fd = null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (fd == as)
-        fcntl(fd, F_SETFD, 0);
-    else
-        dup2(fd, as);
+    bool placed = fd >= 0 && (fd == as ? fcntl(fd, F_SETFD, 0) : dup2(fd, as)) >= 0;
     if (null >= 0 && null != as)
         close(null);
+    return placed;
+}
+
+// Tells the parent why, and ends.
+static _Noreturn void fail(int report)
+{
+    int code = errno;
+    ssize_t ignored = write(report, &code, sizeof(code));
+    (void)ignored;
+    _exit(127);
 }
 
 // Runs in the child, between fork and exec: only async-signal-safe calls.
@@ -33,6 +58,7 @@ static void become(const struct spawn *s, int report, pid_t parent)
     signal(SIGPIPE, SIG_DFL);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
     if (s->die_with_us) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent) // it ended before the call above
@@ -41,18 +67,17 @@ static void become(const struct spawn *s, int report, pid_t parent)
     // Descriptors 0 to 2 may be among those to be placed: take copies above them first.
     int standard[3] = {s->input, s->output, s->errors};
     for (int i = 0; i < 3; i++)
-        if (standard[i] >= 0 && standard[i] < 3)
-            standard[i] = fcntl(standard[i], F_DUPFD_CLOEXEC, 3);
+        if (standard[i] >= 0 && standard[i] < 3 && (standard[i] = fcntl(standard[i], F_DUPFD_CLOEXEC, 3)) < 0)
+            fail(report);
     for (int i = 0; i < 3; i++)
-        place(standard[i], i);
+        if (!place(standard[i], i))
+            fail(report);
+    close_range(3, UINT_MAX, CLOSE_RANGE_CLOEXEC);
     for (unsigned i = 0; i < s->kept_count; i++)
         if (s->kept[i] >= 0)
             fcntl(s->kept[i], F_SETFD, 0);
     execvp(s->path, s->arguments);
-    int code = errno;
-    ssize_t ignored = write(report, &code, sizeof(code));
-    (void)ignored;
-    _exit(127);
+    fail(report);
 }
 
 pid_t spawn_program(const struct spawn *s, struct error *error)
@@ -72,8 +97,10 @@ pid_t spawn_program(const struct spawn *s, struct error *error)
         if (s->new_session) {
             setsid();
             pid_t daemon = fork();
-            if (daemon != 0)
-                _exit(daemon < 0);
+            if (daemon < 0)
+                fail(report[1]);
+            if (daemon > 0)
+                _exit(0);
         }
         become(s, report[1], parent);
     }

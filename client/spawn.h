@@ -17,6 +17,9 @@ struct spawn {
     bool die_with_us; // gets SIGTERM when the thread that spawned it ends (prctl PR_SET_PDEATHSIG)
 };
 
-// Everything else is closed by O_CLOEXEC. Returns the process id, or -errno (the failure of exec included). A daemon
-// (new_session) is not our child: 0 is returned for it.
+// Everything else is closed, also what our own caller left open for us to inherit. Returns the process id, or -errno
+// (the failure of exec included). A daemon (new_session) is not our child: 0 is returned for it.
 pid_t spawn_program(const struct spawn *s, struct error *error);
+
+// For a fork that stays a Rondo program: closes every descriptor from 3 on, but these (-1 is passed over).
+void spawn_close_all_but(const int *kept, unsigned count);

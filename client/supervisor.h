@@ -27,7 +27,7 @@ struct supervisor_options {
     bool outage_error;        // --on-outage error
     uint64_t requests, bytes; // spent on this run before; subtracted are rondo-cloop's counts when it began:
     uint64_t requests_before, bytes_before;
-    int ready_fd; // gets "ok" or "error CODE TEXT" as soon as the engine runs or cannot; closed then
+    int starter; // connection to whoever starts it (launch.h): an owner's, which first of all gets "ok" or "error …"
 };
 
 // Runs the machine to its end; returns the exit code for the process.

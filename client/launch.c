@@ -1,0 +1,118 @@
+// See launch.h.
+//
+//   rondo run                                   supervisor: a session of its own, no terminal, none of our descriptors
+//      ──fork, with a socket pair between──▶
+//      ◀── say <sentence> … ──
+//      ──kill──▶ (Ctrl-C)
+//      ◀── ok ──  or  ◀── error <errno> <sentence> ──, after everything was taken down
+#include "client/launch.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/socket.h"
+#include "client/ask.h"
+#include "client/spawn.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/banned.h"
+
+#define PROGRESS_MS 500
+
+static int become_supervisor(struct supervisor_options *o)
+{
+    const struct instance *i = o->instance;
+    setsid();
+    umask(077);
+    if (chdir("/") < 0)
+        log_warning("cannot leave the working folder: %s", strerror(errno));
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0)
+        return EXIT_CODE_OTHER;
+    // Nobody who waits for the end of a pipe that our caller left open may have to wait for the machine's.
+    spawn_close_all_but(
+        (const int[]){i->folder_fd, i->lock_fd, o->cloop.socket, o->cloop.session_fd, o->cloop.state_fd, o->starter},
+        6);
+    return supervisor_run(o);
+}
+
+// One message of the supervisor: 1 if the guest runs, 0 to go on, or how it failed.
+static int hear(int fd, struct error *error)
+{
+    char text[SOCKET_LINE_MAXIMUM];
+    struct slice rest;
+    int r = socket_receive(fd, 0, text, NULL, NULL);
+    if (r == -EAGAIN || r == -EINTR)
+        return 0;
+    if (r <= 0)
+        return error_set(error, EIO, "the supervisor ended without a word");
+    if (strncmp(text, "say ", 4) == 0) {
+        cli_progress_end();
+        fprintf(stderr, "rondo: %s\n", text + 4);
+        return 0;
+    }
+    r = ask_parse(text, &rest, error);
+    return r == 0 ? 1 : r == -EPROTO ? 0 : r;
+}
+
+// Until the guest runs (1) or the supervisor is gone; or sets *ret_impatient, at a second signal.
+static int hear_start(const char *name, int fd, bool *ret_impatient, struct error *error)
+{
+    bool cancelled = false;
+    for (;;) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        int ready = cli_poll(&wait, 1, PROGRESS_MS);
+        if (cli_take_signal()) {
+            if (cancelled) {
+                *ret_impatient = true;
+                return error_set(error, ECANCELED, "cancelled; %s is still being stopped", name);
+            }
+            cancelled = true;
+            socket_send(fd, "kill", NULL, 0);
+        }
+        if (ready == 0)
+            cli_progress(cancelled ? "stopping %s" : "starting %s", name);
+        if (ready <= 0)
+            continue;
+        int r = hear(fd, error);
+        if (r < 0 && cancelled)
+            return error_set(error, ECANCELED, "cancelled");
+        if (r < 0 || (r > 0 && !cancelled))
+            return r;
+    }
+}
+
+int launch_machine(struct supervisor_options *o, int *ret_connection, struct error *error)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
+    CLEANUP_CLOSE int ours = pair[0];
+    CLEANUP_CLOSE int theirs = pair[1];
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0)
+        return error_set(error, errno, "cannot start the supervisor: %s", strerror(errno));
+    if (child == 0) {
+        o->starter = theirs;
+        _exit(become_supervisor(o));
+    }
+    close(TAKE_FD(theirs));
+    // The machine is the supervisor's now: our copies of its descriptors must not keep its lock.
+    close(TAKE_FD(o->instance->lock_fd));
+    cloop_close(&o->cloop);
+    bool impatient = false;
+    int r = hear_start(o->instance->name, ours, &impatient, error);
+    cli_progress_end();
+    if (r > 0) {
+        *ret_connection = TAKE_FD(ours);
+        return 0;
+    }
+    while (!impatient && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return r;
+}
