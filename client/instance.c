@@ -18,8 +18,7 @@
 #include "base/banned.h"
 
 #define SETTINGS_MAXIMUM (64u << 10)
-
-static const char *const files[] = {"settings", "disk.data", "disk.map", "console.log", "machine.log", "lock"};
+#define SWEEP_AGE_SECONDS 60
 
 static int find_folders(const char *name, struct instance *i, struct error *error)
 {
@@ -158,14 +157,32 @@ bool instance_is_running(const struct instance *i)
     return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
-static void remove_files(int parent, const char *folder)
+// Empties a folder: "settings" first, since what has none is a leftover, and the lock last, since nobody else may take
+// it in between. Whatever else lies there (a file that a crash left half-made) goes too.
+static int remove_files(int folder)
 {
-    CLEANUP_CLOSE int fd = io_open(parent, folder, O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0)
-        return;
-    for (size_t f = 0; f < ARRAY_SIZE(files); f++)
-        unlinkat(fd, files[f], 0);
-    unlinkat(parent, folder, AT_REMOVEDIR);
+    if (io->unlinkat(folder, "settings", 0) < 0 && errno != ENOENT)
+        return -errno;
+    int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_CLOSEDIR DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
+    if (!d) {
+        int code = errno;
+        if (copy >= 0)
+            close(copy);
+        return -code;
+    }
+    for (struct dirent *entry; (entry = readdir(d));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strcmp(entry->d_name, "lock") != 0 &&
+            io->unlinkat(folder, entry->d_name, 0) < 0 && errno != ENOENT)
+            return -errno;
+    return io->unlinkat(folder, "lock", 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static void remove_folder(int parent, const char *name)
+{
+    CLEANUP_CLOSE int fd = io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
+    if (fd >= 0 && remove_files(fd) == 0)
+        io->unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 int instance_create(const char *name, const struct instance_settings *settings, struct instance *ret,
@@ -182,12 +199,13 @@ int instance_create(const char *name, const struct instance_settings *settings, 
     CLEANUP_CLOSE int home_fd = io_open(AT_FDCWD, home, O_RDONLY | O_DIRECTORY, 0);
     if (home_fd >= 0 && (r = io_make_folders(home_fd, "instances", 0700)) == 0)
         parent = io_open(home_fd, "instances", O_RDONLY | O_DIRECTORY, 0);
-    if (home_fd < 0 || r < 0 || parent < 0)
-        return error_set(error, r < 0 ? -r : EACCES, "cannot make %s/instances", home);
+    int failed = home_fd < 0 ? home_fd : r < 0 ? r : parent;
+    if (failed < 0)
+        return error_set(error, -failed, "cannot make %s/instances: %s", home, strerror(-failed));
     r = path_format(temporary, sizeof(temporary), ".new-%s-%d", name, (int)getpid());
     if (r < 0)
         return error_set(error, -r, "the name %s is too long", name);
-    remove_files(parent, temporary);
+    remove_folder(parent, temporary);
     if (io->mkdirat(parent, temporary, 0700) < 0)
         return error_set(error, errno, "cannot make %s/instances/%s: %s", home, temporary, strerror(errno));
     CLEANUP_CLOSE int folder = io_open(parent, temporary, O_RDONLY | O_DIRECTORY, 0);
@@ -199,13 +217,16 @@ int instance_create(const char *name, const struct instance_settings *settings, 
         r = overlay_create(folder, settings->disk_size, &settings->manifest, error);
     if (r == 0 && (r = write_settings(folder, settings)) < 0)
         error_set(error, -r, "cannot write the settings of machine %s: %s", name, strerror(-r));
+    const char *stands = temporary;
     if (r == 0 && renameat2(parent, temporary, parent, name, RENAME_NOREPLACE) < 0)
         r = errno == EEXIST ? error_set(error, EEXIST, "there is a machine %s already", name)
                             : error_set(error, errno, "cannot name machine %s: %s", name, strerror(errno));
-    if (r == 0)
-        r = io_sync_folder_of(parent, name);
+    else if (r == 0)
+        stands = name;
+    if (r == 0 && (r = io_sync_folder_of(parent, name)) < 0)
+        error_set(error, -r, "cannot make machine %s last: %s", name, strerror(-r));
     if (r < 0) {
-        remove_files(parent, temporary);
+        remove_folder(parent, stands);
         if (i.lock_fd >= 0)
             close(i.lock_fd);
         return r;
@@ -259,13 +280,12 @@ void instance_clear_runtime(const struct instance *i)
 int instance_remove(struct instance *i, struct error *error)
 {
     instance_clear_runtime(i);
-    // "settings" goes first: what has none is a leftover, and is removed by the next command that lists.
-    for (size_t f = 0; f < ARRAY_SIZE(files); f++)
-        if (io->unlinkat(i->folder_fd, files[f], 0) < 0 && errno != ENOENT)
-            return error_set(error, errno, "cannot remove %s/%s: %s", i->folder, files[f], strerror(errno));
+    int r = remove_files(i->folder_fd);
+    if (r < 0)
+        return error_set(error, -r, "cannot remove what is in %s: %s", i->folder, strerror(-r));
     if (io->unlinkat(AT_FDCWD, i->folder, AT_REMOVEDIR) < 0)
         return error_set(error, errno, "cannot remove %s: %s", i->folder, strerror(errno));
-    int r = io_sync_folder_of(AT_FDCWD, i->folder);
+    r = io_sync_folder_of(AT_FDCWD, i->folder);
     return r < 0 ? error_set(error, -r, "cannot sync the folder of %s: %s", i->folder, strerror(-r)) : 0;
 }
 
@@ -305,14 +325,17 @@ static int list_one(const char *name, int (*each)(void *context, struct instance
     return r;
 }
 
-// A half-made machine: its maker holds the lock for as long as it lives.
+// A half-made machine: its maker holds the lock for as long as it lives, but for a moment in the beginning.
 static void sweep_temporary(const char *instances, const char *name)
 {
     CLEANUP_CLOSE int parent = io_open(AT_FDCWD, instances, O_RDONLY | O_DIRECTORY, 0);
     CLEANUP_CLOSE int folder = parent < 0 ? -1 : io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
     struct instance i = {.folder_fd = folder, .lock_fd = -1};
-    if (folder >= 0 && instance_lock(&i, NULL) == 0) {
-        remove_files(parent, name);
+    struct stat s;
+    if (folder < 0 || fstat(folder, &s) < 0 || s.st_mtime + SWEEP_AGE_SECONDS > io_realtime_seconds())
+        return;
+    if (instance_lock(&i, NULL) == 0) {
+        remove_folder(parent, name);
         close(i.lock_fd);
     }
 }

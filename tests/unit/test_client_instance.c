@@ -1,0 +1,394 @@
+// client/instance.h: a machine's folder appears whole or not at all, whatever fails; it is running while somebody holds
+// its lock; what interrupted commands left is swept.
+#include "client/instance.h"
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "base/banned.h"
+
+static char folder[64];
+
+static int setup(void **state)
+{
+    char path[128];
+    (void)state;
+    snprintf(folder, sizeof(folder), "/dev/shm/rondo-test-instance.XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/home", folder);
+    assert_int_equal(setenv("RONDO_HOME", path, 1), 0);
+    snprintf(path, sizeof(path), "%s/runtime", folder);
+    assert_int_equal(setenv("RONDO_RUNTIME", path, 1), 0);
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *s, int kind, struct FTW *walk)
+{
+    (void)s;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static struct instance_settings some_settings(void)
+{
+    struct instance_settings s = {.image = "debian",
+                                  .version = "12.5",
+                                  .site = "http://host:8080/os/",
+                                  .sources = {"http://host:8080/os/", "/a folder/with spaces/"},
+                                  .source_count = 2,
+                                  .disk_size = 1u << 20,
+                                  .memory = 512u << 20,
+                                  .cpus = 2};
+    s.manifest = sha256_of("manifest", 8);
+    return s;
+}
+
+static void make(const char *name, bool ephemeral)
+{
+    struct instance i = INSTANCE_NONE;
+    struct instance_settings s = some_settings();
+    s.ephemeral = ephemeral;
+    assert_int_equal(instance_create(name, &s, &i, NULL), 0);
+    instance_close(&i);
+}
+
+static bool stands(const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/home/instances/%s", folder, name);
+    return access(path, F_OK) == 0;
+}
+
+static void write_file(const char *below, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/home/instances/%s", folder, below);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void test_settings_come_back(void **state)
+{
+    (void)state;
+    struct instance i = INSTANCE_NONE, again = INSTANCE_NONE;
+    const struct instance_settings s = some_settings();
+    assert_int_equal(instance_create("one", &s, &i, NULL), 0);
+    assert_true(i.lock_fd >= 0);
+    assert_memory_equal(&i.settings, &s, sizeof(s));
+    assert_int_equal(instance_open("one", &again, NULL), 0);
+    assert_string_equal(again.name, "one");
+    assert_string_equal(again.settings.image, s.image);
+    assert_string_equal(again.settings.version, s.version);
+    assert_string_equal(again.settings.site, s.site);
+    assert_true(sha256_equal(&again.settings.manifest, &s.manifest));
+    assert_int_equal(again.settings.source_count, 2);
+    assert_string_equal(again.settings.sources[1], s.sources[1]);
+    assert_int_equal(again.settings.disk_size, s.disk_size);
+    assert_int_equal(again.settings.memory, s.memory);
+    assert_int_equal(again.settings.cpus, s.cpus);
+    assert_false(again.settings.ephemeral);
+    instance_close(&again);
+    instance_close(&i);
+}
+
+static void test_running_means_locked(void **state)
+{
+    (void)state;
+    struct instance i = INSTANCE_NONE, other = INSTANCE_NONE;
+    struct error error = {.text = ""};
+    const struct instance_settings s = some_settings();
+    assert_int_equal(instance_create("one", &s, &i, NULL), 0);
+    assert_int_equal(instance_open("one", &other, NULL), 0);
+    assert_true(instance_is_running(&other));
+    assert_int_equal(instance_lock(&other, &error), -EBUSY);
+    assert_non_null(strstr(error.text, "rondo console one"));
+    assert_int_equal(instance_connect(&other, &error), -ENOENT); // it holds the lock, but does not listen
+    instance_close(&i);
+    assert_false(instance_is_running(&other));
+    assert_int_equal(instance_lock(&other, &error), 0);
+    instance_close(&other);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"", ".", "..", "../x", "a/b", "UPPER", "-x", ".new-x", "a b", "ä"};
+    struct instance i = INSTANCE_NONE;
+    const struct instance_settings s = some_settings();
+    struct error error;
+    for (size_t n = 0; n < sizeof(wrong) / sizeof(wrong[0]); n++) {
+        assert_int_equal(instance_open(wrong[n], &i, &error), -EINVAL);
+        assert_int_equal(instance_create(wrong[n], &s, &i, &error), -EINVAL);
+    }
+    assert_int_equal(instance_open("none", &i, &error), -ENOENT);
+    assert_non_null(strstr(error.text, "rondo ps"));
+    make("one", false);
+    assert_int_equal(instance_create("one", &s, &i, &error), -EEXIST);
+    assert_int_equal(instance_open("one", &i, NULL), 0); // and is as it was
+    instance_close(&i);
+}
+
+struct seen {
+    unsigned count, damaged;
+    char names[256];
+};
+
+static int note(void *context, struct instance *i, const struct error *damage)
+{
+    struct seen *seen = context;
+    size_t n = strlen(seen->names);
+    seen->count++;
+    seen->damaged += damage != NULL;
+    if (damage)
+        assert_non_null(strstr(damage->text, i->name)); // it names what is damaged
+    snprintf(seen->names + n, sizeof(seen->names) - n, "%s ", i->name);
+    return 0;
+}
+
+static void test_list(void **state)
+{
+    (void)state;
+    struct seen seen = {.count = 0};
+    assert_int_equal(instance_list(note, &seen, NULL), 0); // no folder yet
+    assert_int_equal(seen.count, 0);
+    make("zebra", false);
+    make("ant", false);
+    make("bee", false);
+    write_file("bee/settings", "rondo-instance 1\nimage bee\nmanifest x\n");
+    write_file("not-a-folder", "");
+    assert_int_equal(instance_list(note, &seen, NULL), 0);
+    assert_string_equal(seen.names, "ant bee zebra ");
+    assert_int_equal(seen.damaged, 1);
+}
+
+static void test_damaged_can_be_removed(void **state)
+{
+    (void)state;
+    static const char *const damages[] = {
+        "",
+        "rondo-instance 2\n",
+        "rondo-instance 1\nimage ../x\n",
+        "no newline at the end",
+        "rondo-instance 1\nimage a\nversion 1\nmanifest 00\nsite s\ndisk 1\nmemory 1\ncpus 1\nephemeral no\n",
+        "rondo-instance 1\nimage \033[31m\n"};
+    for (size_t n = 0; n < sizeof(damages) / sizeof(damages[0]); n++) {
+        struct instance i = INSTANCE_NONE;
+        struct error error = {.text = ""};
+        make("one", false);
+        write_file("one/settings", damages[n]);
+        assert_int_equal(instance_open("one", &i, &error), -EBADMSG);
+        assert_non_null(strstr(error.text, "rondo rm one"));
+        assert_true(i.folder_fd >= 0);
+        assert_int_equal(instance_lock(&i, NULL), 0);
+        assert_int_equal(instance_remove(&i, NULL), 0);
+        instance_close(&i);
+        assert_false(stands("one"));
+    }
+}
+
+static void test_remove_takes_everything(void **state)
+{
+    (void)state;
+    struct instance i = INSTANCE_NONE;
+    make("one", false);
+    write_file("one/" IO_TEMPORARY_PREFIX "0123456789abcdef", "half of something");
+    write_file("one/console.log", "text");
+    assert_int_equal(instance_open("one", &i, NULL), 0);
+    assert_int_equal(instance_lock(&i, NULL), 0);
+    assert_int_equal(instance_prepare_runtime(&i, NULL), 0);
+    assert_int_equal(access(i.runtime, F_OK), 0);
+    assert_int_equal(instance_remove(&i, NULL), 0);
+    assert_false(stands("one"));
+    assert_int_equal(access(i.runtime, F_OK), -1);
+    // A name that is free again, and a lock on a folder that is gone.
+    struct instance old = i;
+    old.lock_fd = -1;
+    assert_int_equal(instance_lock(&old, NULL), -ENOENT);
+    instance_close(&i);
+    make("one", false);
+}
+
+static void test_leftovers_are_swept(void **state)
+{
+    (void)state;
+    struct seen seen = {.count = 0};
+    char path[256];
+    make("kept", false);
+    make("ephemeral", true);
+    make("bare", false);
+    snprintf(path, sizeof(path), "%s/home/instances/bare/settings", folder);
+    assert_int_equal(unlink(path), 0); // as a removal that was interrupted leaves it
+    snprintf(path, sizeof(path), "%s/home/instances/.new-old-1", folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    write_file(".new-old-1/disk.data", "");
+    write_file(".new-old-1/" IO_TEMPORARY_PREFIX "0123456789abcdef", "");
+    const struct timespec long_ago[2] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
+    assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+    snprintf(path, sizeof(path), "%s/home/instances/.new-young-1", folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(instance_list(note, &seen, NULL), 0);
+    assert_string_equal(seen.names, "kept ");
+    assert_false(stands("ephemeral"));
+    assert_false(stands("bare"));
+    assert_false(stands(".new-old-1"));
+    assert_true(stands(".new-young-1")); // its maker may be about to lock it
+}
+
+static void test_running_ephemeral_is_not_swept(void **state)
+{
+    (void)state;
+    struct seen seen = {.count = 0};
+    struct instance i = INSTANCE_NONE;
+    struct instance_settings s = some_settings();
+    s.ephemeral = true;
+    assert_int_equal(instance_create("one", &s, &i, NULL), 0);
+    assert_int_equal(instance_list(note, &seen, NULL), 0);
+    assert_string_equal(seen.names, "one ");
+    instance_close(&i);
+}
+
+// Every call of the system fails once, and from there on.
+static void test_creation_is_whole_or_nothing(void **state)
+{
+    (void)state;
+    static const int codes[] = {ENOSPC, EIO, EDQUOT};
+    const struct instance_settings s = some_settings();
+    unsigned failed = 0;
+    for (unsigned persistent = 0; persistent < 2; persistent++) {
+        for (unsigned long at = 1;; at++) {
+            struct instance i = INSTANCE_NONE, again = INSTANCE_NONE;
+            struct error error = {.text = ""};
+            const int code = codes[at % 3];
+            io_fault_start(at, code, persistent != 0);
+            int r = instance_create("one", &s, &i, &error);
+            unsigned long calls = io_fault_stop();
+            if (r < 0) {
+                failed++;
+                assert_true(r == -code || r == -ENOMEM);
+                assert_string_not_equal(error.text, "");
+                assert_int_equal(i.folder_fd, -1); // untouched
+                if (persistent == 0)
+                    assert_int_equal(instance_open("one", &again, NULL), -ENOENT);
+            } else {
+                assert_int_equal(instance_open("one", &again, NULL), 0);
+                assert_int_equal(again.settings.disk_size, s.disk_size);
+            }
+            instance_close(&again);
+            if (instance_open("one", &again, NULL) != -ENOENT) { // also where nothing could be cleared away
+                instance_close(&i);
+                assert_int_equal(instance_lock(&again, NULL), 0);
+                assert_int_equal(instance_remove(&again, NULL), 0);
+            }
+            instance_close(&again);
+            if (calls < at) {
+                assert_int_equal(r, 0);
+                break;
+            }
+        }
+    }
+    assert_true(failed > 40);
+}
+
+static void test_removal_that_fails_can_be_repeated(void **state)
+{
+    (void)state;
+    for (unsigned long at = 1;; at++) {
+        struct instance i = INSTANCE_NONE;
+        struct seen seen = {.count = 0};
+        struct error error = {.text = ""};
+        make("one", false);
+        assert_int_equal(instance_open("one", &i, NULL), 0);
+        assert_int_equal(instance_lock(&i, NULL), 0);
+        io_fault_start(at, EIO, true);
+        int r = instance_remove(&i, &error);
+        unsigned long calls = io_fault_stop();
+        instance_close(&i);
+        if (r == 0) // also where only the closing of a folder failed
+            assert_false(stands("one"));
+        else
+            assert_true(r == -EIO && error.text[0]);
+        if (calls < at)
+            break;
+        if (instance_open("one", &i, NULL) == 0) { // the first call failed: nothing was removed
+            assert_int_equal(at, 1);
+            assert_int_equal(instance_lock(&i, NULL), 0);
+            assert_int_equal(instance_remove(&i, NULL), 0);
+        }
+        instance_close(&i);
+        assert_int_equal(instance_list(note, &seen, NULL), 0); // sweeps what is half removed
+        assert_int_equal(seen.count, 0);
+        assert_false(stands("one"));
+    }
+}
+
+// Eight processes make a machine of the same name: one succeeds, and the others are told.
+static void test_one_of_many_makes_it(void **state)
+{
+    (void)state;
+    const struct instance_settings s = some_settings();
+    pid_t children[8];
+    unsigned made = 0;
+    for (unsigned n = 0; n < 8; n++) {
+        children[n] = fork();
+        assert_true(children[n] >= 0);
+        if (children[n] == 0) {
+            struct instance i = INSTANCE_NONE;
+            int r = instance_create("one", &s, &i, NULL);
+            _exit(r == 0 ? 0 : r == -EEXIST ? 1 : 2);
+        }
+    }
+    for (unsigned n = 0; n < 8; n++) {
+        int status;
+        assert_int_equal(waitpid(children[n], &status, 0), children[n]);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
+        made += WEXITSTATUS(status) == 0;
+    }
+    assert_int_equal(made, 1);
+    struct instance i = INSTANCE_NONE;
+    assert_int_equal(instance_open("one", &i, NULL), 0);
+    instance_close(&i);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_settings_come_back),
+        TEST(test_running_means_locked),
+        TEST(test_names),
+        TEST(test_list),
+        TEST(test_damaged_can_be_removed),
+        TEST(test_remove_takes_everything),
+        TEST(test_leftovers_are_swept),
+        TEST(test_running_ephemeral_is_not_swept),
+        TEST(test_creation_is_whole_or_nothing),
+        TEST(test_removal_that_fails_can_be_repeated),
+        TEST(test_one_of_many_makes_it),
+    };
+    return cmocka_run_group_tests_name("client_instance", tests, NULL, NULL);
+}
