@@ -75,6 +75,9 @@ static void help(struct machine *m, int answer)
     spawn_close_all_but((const int[]){answer, c->session_fd, c->state_fd}, connected ? 1 : 3);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int r = connected ? 0 : connect_again(m, answer, &error);
+    // Whoever waits for the mount must not hold its session: were everything else killed now, the mount would live on
+    // because of us, and we would wait for it for ever.
+    cloop_close(c);
     if (r == 0)
         r = open_base(m, answer, &error);
     if (r == 0)

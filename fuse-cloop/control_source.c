@@ -1,9 +1,8 @@
 // Which sources a client may name (see control_source.h).
 #include "fuse-cloop/control_source.h"
-#include "base/cleanup.h"
-#include <fcntl.h>
+#include "fuse-cloop/mount.h"
+#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/banned.h"
 
@@ -20,18 +19,20 @@ static bool lies_below(const char *path, const char *folder)
 
 int control_check_source(const struct session *s, const char *address, struct error *error)
 {
-    struct stat st;
     if (is_site(address))
         return 0;
     if (address[0] != '/')
         return error_set(error, EINVAL, "source %s is neither an http address nor an absolute path", address);
     if (lies_below(address, s->mount_point))
         return error_set(error, EINVAL, "source %s lies in rondo-cloop's own mount", address);
-    // A folder that is not there now may come (a stick that will be plugged in): the device decides where it is there.
-    // With O_PATH nothing is opened; our own threads answer if it is ours.
-    CLEANUP_CLOSE int fd = open(address, O_PATH | O_CLOEXEC);
-    if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == s->device)
+    // A folder that is not there now may come (a stick that will be plugged in). Symbolic links and bind mounts may
+    // lead to our own mount, too.
+    dev_t device;
+    int r = mount_device_of(address, &device);
+    if (r == 0 && device == s->device)
         return error_set(error, EINVAL, "source %s lies in rondo-cloop's own mount", address);
+    if (r == -ETIMEDOUT)
+        return error_set(error, ETIMEDOUT, "source %s does not answer", address);
     return 0;
 }
 

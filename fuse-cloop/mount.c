@@ -1,21 +1,16 @@
 // The mount as the kernel sees it (see mount.h).
 #include "fuse-cloop/mount.h"
 #include "base/cleanup.h"
-#include "base/io.h"
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include "base/banned.h"
-
-#define LIVES_MS 200 // a dead mount says so at once, without waiting for anybody
 
 extern char **environ;
 
@@ -71,71 +66,6 @@ int mount_find(const char *path, struct mount_found *ret, struct error *error)
         if (parse_line(line, path, ret))
             found = 1;
     return ferror(list) ? error_set(error, EIO, "cannot read /proc/self/mountinfo") : found;
-}
-
-// --- is anybody there? ---------------------------------------------------------------------------------------------
-
-// Shared by the thread that asks and the one that waits; whoever is done last frees it.
-struct question {
-    pthread_mutex_t mutex;
-    pthread_cond_t answered;
-    unsigned users;
-    bool dead, done;
-    char path[];
-};
-
-static void drop_question(struct question *q)
-{
-    bool last = --q->users == 0;
-    pthread_mutex_unlock(&q->mutex);
-    if (!last)
-        return;
-    pthread_mutex_destroy(&q->mutex);
-    pthread_cond_destroy(&q->answered);
-    free(q);
-}
-
-// statfs always asks the file system. On a dead mount it fails at once with ENOTCONN; on one that nobody serves now it
-// waits, until a successor answers or the process ends.
-static void *ask(void *context)
-{
-    struct question *q = context;
-    struct statfs s;
-    int r = statfs(q->path, &s) < 0 ? -errno : 0;
-    pthread_mutex_lock(&q->mutex);
-    q->done = true;
-    q->dead = r == -ENOTCONN || r == -ECONNABORTED;
-    pthread_cond_signal(&q->answered);
-    drop_question(q);
-    return NULL;
-}
-
-bool mount_lives(const char *path)
-{
-    struct question *q = calloc(1, sizeof(*q) + strlen(path) + 1);
-    pthread_t thread;
-    pthread_condattr_t attributes;
-    if (!q)
-        return true; // the caller then waits for nothing, at worst
-    memcpy(q->path, path, strlen(path) + 1);
-    q->users = 2;
-    pthread_mutex_init(&q->mutex, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&q->answered, &attributes);
-    pthread_condattr_destroy(&attributes);
-    uint64_t end = io_monotonic_ns() + LIVES_MS * 1000000ull;
-    struct timespec until = {.tv_sec = (time_t)(end / 1000000000), .tv_nsec = (long)(end % 1000000000)};
-    if (pthread_create(&thread, NULL, ask, q) != 0)
-        q->users = 1;
-    else
-        pthread_detach(thread);
-    pthread_mutex_lock(&q->mutex);
-    while (q->users == 2 && !q->done && pthread_cond_timedwait(&q->answered, &q->mutex, &until) == 0)
-        ;
-    bool dead = q->dead;
-    drop_question(q);
-    return !dead;
 }
 
 // --- mounting and unmounting ---------------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 // The mount as the kernel sees it: what stands at a path, whether somebody may still answer for it, and taking it away.
-// Nothing here asks the file system itself, which might wait for a rondo-cloop that is not there (mount_answers is the
-// exception, and asks from a thread of its own).
+//
+// A rondo-cloop must never itself ask a file of its own mount for anything: if it died while it waited for an answer of
+// its own, its thread could not end before somebody answers (the kernel waits out what was read), and as long as it has
+// not ended it holds the lock that whoever could answer needs. What must be asked is asked by a process that holds
+// nothing (mount_ask.c).
 #pragma once
 
 #include "base/error.h"
@@ -18,6 +21,9 @@ int mount_find(const char *path, struct mount_found *ret, struct error *error);
 // False if the mount at `path` is dead: nobody holds its session, every call fails. True if it lives, be it that nobody
 // answers at this moment.
 bool mount_lives(const char *path);
+
+// The device (st_dev) of the file at `path`, wherever it is: 0, or -errno, or -ETIMEDOUT if that takes too long.
+int mount_device_of(const char *path, dev_t *ret);
 
 // -EOPNOTSUPP or -EACCES, with what to do, if this host cannot mount FUSE file systems.
 int mount_check_host(struct error *error);

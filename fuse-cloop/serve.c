@@ -23,6 +23,12 @@
 #define RETRY_END_MS 1000 // quit was asked for, but something is in use
 #define DETACH_MAXIMUM 16 // mounts on top of each other
 
+void serve_leave_folder(void)
+{
+    if (chdir("/") < 0)
+        log_warning("cannot leave the folder in which rondo-cloop was started: %s", strerror(errno));
+}
+
 void serve_say_ready(struct program *p)
 {
     static const char ok[] = "ok\n";
@@ -265,6 +271,7 @@ int serve_shared(struct serve_options *o, struct error *error)
         r = start_shared(&p, error);
     if (r < 0)
         return r;
+    serve_leave_folder();
     serve_say_ready(&p);
     uint64_t looked = io_monotonic_ns();
     for (;;) {

@@ -17,3 +17,4 @@ struct program {
 int serve_take_descriptors(struct program *p, struct error *error); // signals, eventfds; before any thread starts
 int serve_open_store(struct program *p, struct error *error);       // once the mount point is known
 void serve_say_ready(struct program *p);
+void serve_leave_folder(void); // the one in which we were started: it might be in our own mount

@@ -40,8 +40,7 @@ int serve_single(struct serve_options *o, struct error *error)
         r = start_single(&p, error);
     if (r < 0)
         return r;
-    if (chdir("/") < 0)
-        log_warning("cannot leave the folder in which rondo-cloop was started: %s", strerror(errno));
+    serve_leave_folder();
     serve_say_ready(&p);
     bool detached = false;
     for (;;) {
