@@ -1,26 +1,33 @@
-// Instances on disk (see instance.h). Nothing here waits: locks are taken or refused.
-#include "client/instance.h"
-#include "base/buf.h"
+// Instances on disk (see instance.h): opening, locking, making, removing.
+//
+//   making     .new-<random> made and locked ─▶ filled and synced ─▶ renamed to <name>: there it is, locked
+//   removing   <name>, locked ─▶ renamed to .gone-<random>: it is no more ─▶ emptied ─▶ removed
+//
+// So a name is a whole instance or none, at every moment. What an interrupted command leaves has one of the other
+// names, and the next listing sweeps it away, if its lock is free; the folder instances/ itself is locked (flock) for
+// the two steps in which such a folder exists without its lock, its making and its sweeping. Nothing else here waits:
+// an instance's lock is taken or refused.
+//
+// The lock is one of an open file description (fcntl(2), F_OFD_SETLK): whoever inherited the descriptor holds it too,
+// and whether it is held can be asked without taking it, so that a look never stands in the way of a start.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "base/socket.h"
 #include "base/text.h"
 #include "blockstore/overlay.h"
+#include "client/instance_private.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "base/banned.h"
 
-#define SETTINGS_MAXIMUM (64u << 10)
-#define SWEEP_AGE_SECONDS 60
+#define TEMPORARY_SIZE 32u // INSTANCE_NEW or INSTANCE_GONE and 16 digits
 
-static int find_folders(const char *name, struct instance *i, struct error *error)
+int instance_find_folders(const char *name, struct instance *i, struct error *error)
 {
     char home[PATH_TEXT_SIZE], runtime[PATH_TEXT_SIZE];
     if (!text_is_image_name(slice_of(name)))
@@ -37,86 +44,23 @@ static int find_folders(const char *name, struct instance *i, struct error *erro
     return r < 0 ? error_set(error, -r, "the path of machine %s is too long", name) : 0;
 }
 
-static int write_settings(int folder, const struct instance_settings *s)
+int instance_open_parent(struct error *error)
 {
-    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SETTINGS_MAXIMUM);
-    char hex[SHA256_HEX_SIZE];
-    int r = buf_append_format(&b,
-                              "rondo-instance 1\nimage %s\nversion %s\nmanifest %s\nsite %s\ndisk %llu\nmemory %llu\n"
-                              "cpus %llu\nephemeral %s\n",
-                              s->image, s->version, sha256_to_hex(&s->manifest, hex), s->site,
-                              (unsigned long long)s->disk_size, (unsigned long long)s->memory,
-                              (unsigned long long)s->cpus, s->ephemeral ? "yes" : "no");
-    for (unsigned i = 0; i < s->source_count && r == 0; i++)
-        r = buf_append_format(&b, "source %s\n", s->sources[i]);
-    return r < 0 ? r : io_replace_file(folder, "settings", b.data, b.size, 0600);
-}
-
-static bool copy_text(char *to, size_t capacity, struct slice from)
-{
-    if (from.length == 0 || from.length >= capacity)
-        return false;
-    memcpy(to, from.at, from.length);
-    to[from.length] = '\0';
-    return true;
-}
-
-static bool parse_setting(struct instance_settings *s, unsigned line, struct slice key, struct slice value)
-{
-    switch (line) {
-    case 1:
-        return slice_equal(key, "rondo-instance") && slice_equal(value, "1");
-    case 2:
-        return slice_equal(key, "image") && text_is_image_name(value) && copy_text(s->image, sizeof(s->image), value);
-    case 3:
-        return slice_equal(key, "version") && text_is_version_name(value) &&
-               copy_text(s->version, sizeof(s->version), value);
-    case 4:
-        return slice_equal(key, "manifest") && sha256_from_hex(value.at, value.length, &s->manifest);
-    case 5:
-        return slice_equal(key, "site") && copy_text(s->site, sizeof(s->site), value);
-    case 6:
-        return slice_equal(key, "disk") && text_parse_u64(value, INT64_MAX, &s->disk_size);
-    case 7:
-        return slice_equal(key, "memory") && text_parse_u64(value, INT64_MAX, &s->memory);
-    case 8:
-        return slice_equal(key, "cpus") && text_parse_u64(value, 1024, &s->cpus);
-    case 9:
-        s->ephemeral = slice_equal(value, "yes");
-        return slice_equal(key, "ephemeral");
-    default:
-        return slice_equal(key, "source") && s->source_count < CATALOG_MIRRORS_MAXIMUM &&
-               copy_text(s->sources[s->source_count++], CATALOG_URL_SIZE, value);
-    }
-}
-
-static int read_settings(struct instance *i, struct error *error)
-{
-    CLEANUP_FREE void *bytes = NULL;
-    size_t size;
-    int r = io_read_file(i->folder_fd, "settings", SETTINGS_MAXIMUM, &bytes, &size);
+    char home[PATH_TEXT_SIZE];
+    int r = path_make(PATH_HOME, home, error);
     if (r < 0)
-        return error_set(error, -r, "cannot read %s/settings: %s", i->folder, strerror(-r));
-    struct text_reader reader = text_reader_over(bytes, size, CATALOG_URL_SIZE + 64);
-    struct slice line, key, value;
-    memset(&i->settings, 0, sizeof(i->settings));
-    while ((r = text_next_line(&reader, &line)) > 0) {
-        text_split_line(line, &key, &value);
-        if (!parse_setting(&i->settings, reader.line, key, value))
-            r = -EBADMSG;
-        if (r < 0)
-            break;
-    }
-    if (r < 0 || reader.line < 9)
-        return error_set(error, EBADMSG, "%s/settings is damaged at line %u; rondo rm %s removes the machine",
-                         i->folder, reader.line, i->name);
-    return 0;
+        return r;
+    CLEANUP_CLOSE int home_fd = io_open(AT_FDCWD, home, O_RDONLY | O_DIRECTORY, 0);
+    r = home_fd < 0 ? home_fd : io_make_folders(home_fd, "instances", 0700);
+    if (r == 0)
+        r = io_open(home_fd, "instances", O_RDONLY | O_DIRECTORY, 0);
+    return r < 0 ? error_set(error, -r, "cannot use %s/instances: %s", home, strerror(-r)) : r;
 }
 
 int instance_open(const char *name, struct instance *ret, struct error *error)
 {
     struct instance i = INSTANCE_NONE;
-    int r = find_folders(name, &i, error);
+    int r = instance_find_folders(name, &i, error);
     if (r < 0)
         return r;
     i.folder_fd = io_open(AT_FDCWD, i.folder, O_RDONLY | O_DIRECTORY, 0);
@@ -124,28 +68,47 @@ int instance_open(const char *name, struct instance *ret, struct error *error)
         return error_set(error, ENOENT, "there is no machine %s; rondo ps lists them", name);
     if (i.folder_fd < 0)
         return error_set(error, -i.folder_fd, "cannot open %s: %s", i.folder, strerror(-i.folder_fd));
-    r = read_settings(&i, error);
-    *ret = i; // also when damaged, so that it can be listed and removed
-    if (r < 0 && r != -EBADMSG && r != -ENOENT)
-        instance_close(ret);
-    return r == -ENOENT ? -EBADMSG : r;
+    r = instance_read_settings(&i, error);
+    if (r == 0 || r == -EBADMSG)
+        *ret = i; // also when damaged, so that it can be listed and removed
+    else
+        instance_close(&i);
+    return r;
+}
+
+// --- locks ---------------------------------------------------------------------------------------------------------
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+int instance_take_lock(int folder)
+{
+    CLEANUP_CLOSE int fd = io_open(folder, "lock", O_RDWR | O_CREAT, 0600);
+    if (fd < 0)
+        return fd;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
+        return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+    // Whoever removed it meanwhile held the lock on a file that is gone now.
+    struct stat ours, named;
+    if (fstat(fd, &ours) < 0 || fstatat(folder, "lock", &named, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    return same_file(&ours, &named) ? TAKE_FD(fd) : -ENOENT;
 }
 
 int instance_lock(struct instance *i, struct error *error)
 {
-    CLEANUP_CLOSE int fd = io_open(i->folder_fd, "lock", O_RDWR | O_CREAT, 0600);
-    if (fd < 0)
-        return error_set(error, -fd, "cannot open %s/lock: %s", i->folder, strerror(-fd));
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK
-                   ? error_set(error, EBUSY,
-                               "machine %s is running; attach with rondo console %s, or choose another --name", i->name,
-                               i->name)
-                   : error_set(error, errno, "cannot lock %s/lock: %s", i->folder, strerror(errno));
-    // Whoever removed the machine meanwhile held the lock on a file that is gone now.
+    CLEANUP_CLOSE int fd = instance_take_lock(i->folder_fd);
     struct stat ours, named;
-    if (fstat(fd, &ours) < 0 || fstatat(i->folder_fd, "lock", &named, AT_SYMLINK_NOFOLLOW) < 0 ||
-        ours.st_ino != named.st_ino)
+    if (fd == -EBUSY)
+        return error_set(error, EBUSY, "machine %s is running; attach with rondo console %s, or choose another --name",
+                         i->name, i->name);
+    if (fd < 0 && fd != -ENOENT)
+        return error_set(error, -fd, "cannot lock %s/lock: %s", i->folder, strerror(-fd));
+    if (fd < 0 || fstat(i->folder_fd, &ours) < 0 || fstatat(AT_FDCWD, i->folder, &named, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !same_file(&ours, &named))
         return error_set(error, ENOENT, "machine %s has just been removed", i->name);
     i->lock_fd = TAKE_FD(fd);
     return 0;
@@ -153,140 +116,170 @@ int instance_lock(struct instance *i, struct error *error)
 
 bool instance_is_running(const struct instance *i)
 {
-    CLEANUP_CLOSE int fd = io_open(i->folder_fd, "lock", O_RDWR, 0);
-    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    CLEANUP_CLOSE int fd = io_open(i->folder_fd, "lock", O_RDONLY, 0);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-// Empties a folder: "settings" first, since what has none is a leftover, and the lock last, since nobody else may take
-// it in between. Whatever else lies there (a file that a crash left half-made) goes too.
-static int remove_files(int folder)
+// --- making --------------------------------------------------------------------------------------------------------
+
+static int make_temporary_name(const char *prefix, char ret_name[static TEMPORARY_SIZE])
 {
-    if (io->unlinkat(folder, "settings", 0) < 0 && errno != ENOENT)
-        return -errno;
-    int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP_CLOSEDIR DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
-    if (!d) {
-        int code = errno;
-        if (copy >= 0)
-            close(copy);
-        return -code;
-    }
-    for (struct dirent *entry; (entry = readdir(d));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strcmp(entry->d_name, "lock") != 0 &&
-            io->unlinkat(folder, entry->d_name, 0) < 0 && errno != ENOENT)
+    uint64_t random;
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return -EIO;
+    snprintf(ret_name, TEMPORARY_SIZE, "%s%016llx", prefix, (unsigned long long)random);
+    return 0;
+}
+
+// The folder, made and locked while nobody sweeps.
+static int make_folder(int parent, char ret_name[static TEMPORARY_SIZE], struct instance *i)
+{
+    char name[TEMPORARY_SIZE];
+    int r = make_temporary_name(INSTANCE_NEW, name);
+    if (r < 0)
+        return r;
+    while (flock(parent, LOCK_EX) < 0)
+        if (errno != EINTR)
             return -errno;
-    return io->unlinkat(folder, "lock", 0) < 0 && errno != ENOENT ? -errno : 0;
+    r = io->mkdirat(parent, name, 0700) < 0 ? -errno : 0;
+    if (r == 0) {
+        i->folder_fd = io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
+        i->lock_fd = i->folder_fd < 0 ? i->folder_fd : instance_take_lock(i->folder_fd);
+        if (i->lock_fd < 0) {
+            r = i->lock_fd;
+            instance_close(i);
+            instance_remove_folder(parent, name);
+        }
+    }
+    flock(parent, LOCK_UN);
+    if (r == 0)
+        memcpy(ret_name, name, sizeof(name));
+    return r;
 }
 
-static void remove_folder(int parent, const char *name)
+static int fill_folder(int parent, const char *temporary, const struct instance *i, struct error *error)
 {
-    CLEANUP_CLOSE int fd = io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
-    if (fd >= 0 && remove_files(fd) == 0)
-        io->unlinkat(parent, name, AT_REMOVEDIR);
+    const struct instance_settings *s = &i->settings;
+    int r = overlay_create(i->folder_fd, s->disk_size, &s->manifest, error);
+    if (r < 0)
+        return r;
+    r = instance_write_settings(i->folder_fd, s);
+    if (r < 0)
+        return error_set(error, -r, "cannot write the settings of machine %s: %s", i->name, strerror(-r));
+    if (renameat2(parent, temporary, parent, i->name, RENAME_NOREPLACE) == 0)
+        return 0;
+    return errno == EEXIST ? error_set(error, EEXIST, "there is a machine %s already", i->name)
+                           : error_set(error, errno, "cannot name machine %s: %s", i->name, strerror(errno));
 }
 
 int instance_create(const char *name, const struct instance_settings *settings, struct instance *ret,
                     struct error *error)
 {
     struct instance i = INSTANCE_NONE;
-    char home[PATH_TEXT_SIZE], temporary[PATH_TEXT_SIZE];
-    int r = find_folders(name, &i, error);
-    if (r == 0)
-        r = path_make(PATH_HOME, home, error);
+    char temporary[TEMPORARY_SIZE];
+    int r = instance_find_folders(name, &i, error);
     if (r < 0)
         return r;
-    CLEANUP_CLOSE int parent = -1;
-    CLEANUP_CLOSE int home_fd = io_open(AT_FDCWD, home, O_RDONLY | O_DIRECTORY, 0);
-    if (home_fd >= 0 && (r = io_make_folders(home_fd, "instances", 0700)) == 0)
-        parent = io_open(home_fd, "instances", O_RDONLY | O_DIRECTORY, 0);
-    int failed = home_fd < 0 ? home_fd : r < 0 ? r : parent;
-    if (failed < 0)
-        return error_set(error, -failed, "cannot make %s/instances: %s", home, strerror(-failed));
-    r = path_format(temporary, sizeof(temporary), ".new-%s-%d", name, (int)getpid());
+    CLEANUP_CLOSE int parent = instance_open_parent(error);
+    if (parent < 0)
+        return parent;
+    r = make_folder(parent, temporary, &i);
     if (r < 0)
-        return error_set(error, -r, "the name %s is too long", name);
-    remove_folder(parent, temporary);
-    if (io->mkdirat(parent, temporary, 0700) < 0)
-        return error_set(error, errno, "cannot make %s/instances/%s: %s", home, temporary, strerror(errno));
-    CLEANUP_CLOSE int folder = io_open(parent, temporary, O_RDONLY | O_DIRECTORY, 0);
-    i.folder_fd = folder;
-    r = folder < 0 ? error_set(error, -folder, "cannot open the folder of machine %s", name) : 0;
-    if (r == 0)
-        r = instance_lock(&i, error);
-    if (r == 0)
-        r = overlay_create(folder, settings->disk_size, &settings->manifest, error);
-    if (r == 0 && (r = write_settings(folder, settings)) < 0)
-        error_set(error, -r, "cannot write the settings of machine %s: %s", name, strerror(-r));
-    const char *stands = temporary;
-    if (r == 0 && renameat2(parent, temporary, parent, name, RENAME_NOREPLACE) < 0)
-        r = errno == EEXIST ? error_set(error, EEXIST, "there is a machine %s already", name)
-                            : error_set(error, errno, "cannot name machine %s: %s", name, strerror(errno));
-    else if (r == 0)
-        stands = name;
-    if (r == 0 && (r = io_sync_folder_of(parent, name)) < 0)
-        error_set(error, -r, "cannot make machine %s last: %s", name, strerror(-r));
+        return error_set(error, -r, "cannot make a folder for machine %s: %s", name, strerror(-r));
+    i.settings = *settings;
+    r = fill_folder(parent, temporary, &i, error);
     if (r < 0) {
-        remove_folder(parent, stands);
-        if (i.lock_fd >= 0)
-            close(i.lock_fd);
+        instance_remove_folder(parent, temporary);
+        instance_close(&i);
         return r;
     }
-    i.folder_fd = TAKE_FD(folder);
-    i.settings = *settings;
+    r = io_sync_folder_of(parent, name);
+    if (r < 0) {
+        error_set(error, -r, "cannot sync the folder of machine %s: %s", name, strerror(-r));
+        if (instance_remove(&i, NULL) < 0)
+            log_warning("machine %s could not be taken back", name);
+        instance_close(&i);
+        return r;
+    }
     *ret = i;
     return 0;
 }
 
-// Detaches what a dead machine left mounted: unprivileged mounts go through fusermount3.
-static void unmount(const char *path)
+// --- removing ------------------------------------------------------------------------------------------------------
+
+// Calls `each` for every entry of a folder, until it fails.
+static int walk(int folder, int (*each)(int folder, const char *name))
 {
-    if (umount2(path, MNT_DETACH) == 0 || errno == EINVAL || errno == ENOENT)
-        return;
-    pid_t child = fork();
-    if (child == 0) {
-        execlp("fusermount3", "fusermount3", "-q", "-u", "-z", path, (char *)NULL);
-        _exit(127);
+    int copy = io_open(folder, ".", O_RDONLY | O_DIRECTORY, 0);
+    if (copy < 0)
+        return copy;
+    CLEANUP_CLOSEDIR DIR *d = fdopendir(copy);
+    if (!d) {
+        int code = errno;
+        close(copy);
+        return -code;
     }
-    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
-        ;
+    const struct dirent *entry;
+    int r = 0;
+    while (r == 0 && (errno = 0, entry = readdir(d)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            r = each(folder, entry->d_name);
+    return r == 0 ? -errno : r;
 }
 
-int instance_prepare_runtime(struct instance *i, struct error *error)
+static int refuse_folder(int folder, const char *name)
 {
-    char runtime[PATH_TEXT_SIZE], disk[PATH_TEXT_SIZE];
-    int r = path_make(PATH_RUNTIME, runtime, error);
+    struct stat st;
+    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    return S_ISDIR(st.st_mode) ? -ENOTEMPTY : 0;
+}
+
+static int unlink_unless_lock(int folder, const char *name)
+{
+    if (strcmp(name, "lock") == 0) // the last one, since it keeps others away
+        return 0;
+    return io->unlinkat(folder, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int instance_remove_folder(int parent, const char *name)
+{
+    CLEANUP_CLOSE int folder = io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
+    if (folder < 0)
+        return folder == -ENOENT ? 0 : folder;
+    int r = walk(folder, unlink_unless_lock);
     if (r < 0)
         return r;
-    r = path_format(disk, sizeof(disk), "%s/disk", i->runtime);
-    if (r < 0)
-        return error_set(error, -r, "the path of machine %s is too long", i->name);
-    unmount(disk);
-    r = io_make_folders(AT_FDCWD, disk, 0700);
-    return r < 0 ? error_set(error, -r, "cannot make %s: %s", disk, strerror(-r)) : 0;
-}
-
-void instance_clear_runtime(const struct instance *i)
-{
-    char path[PATH_TEXT_SIZE];
-    if (path_format(path, sizeof(path), "%s/disk", i->runtime) == 0) {
-        unmount(path);
-        rmdir(path);
-    }
-    if (path_format(path, sizeof(path), "%s/control", i->runtime) == 0)
-        unlink(path);
-    rmdir(i->runtime);
+    if (io->unlinkat(folder, "lock", 0) < 0 && errno != ENOENT)
+        return -errno;
+    return io->unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
 int instance_remove(struct instance *i, struct error *error)
 {
+    char gone[TEMPORARY_SIZE];
+    int r = walk(i->folder_fd, refuse_folder);
+    if (r == -ENOTEMPTY)
+        return error_set(error, ENOTEMPTY, "%s holds a folder that is not Rondo's; move it away first", i->folder);
+    CLEANUP_CLOSE int parent = r < 0 ? r : instance_open_parent(error);
+    if (r == 0 && parent < 0)
+        return parent;
     instance_clear_runtime(i);
-    int r = remove_files(i->folder_fd);
+    if (r == 0)
+        r = make_temporary_name(INSTANCE_GONE, gone);
+    if (r == 0 && io->renameat(parent, i->name, parent, gone) < 0)
+        r = -errno;
     if (r < 0)
-        return error_set(error, -r, "cannot remove what is in %s: %s", i->folder, strerror(-r));
-    if (io->unlinkat(AT_FDCWD, i->folder, AT_REMOVEDIR) < 0)
-        return error_set(error, errno, "cannot remove %s: %s", i->folder, strerror(errno));
-    r = io_sync_folder_of(AT_FDCWD, i->folder);
-    return r < 0 ? error_set(error, -r, "cannot sync the folder of %s: %s", i->folder, strerror(-r)) : 0;
+        return error_set(error, -r, "cannot remove %s: %s", i->folder, strerror(-r));
+    r = io_sync_folder_of(parent, gone);
+    if (r < 0)
+        return error_set(error, -r, "cannot sync the folder of %s: %s", i->folder, strerror(-r));
+    // It is gone; what cannot be taken away now, the next listing tries again.
+    r = instance_remove_folder(parent, gone);
+    if (r < 0)
+        log_warning("%s is removed, but not yet all that it held: %s", i->folder, strerror(-r));
+    return 0;
 }
 
 void instance_close(struct instance *i)
@@ -296,82 +289,4 @@ void instance_close(struct instance *i)
     if (i->lock_fd >= 0)
         close(i->lock_fd);
     i->folder_fd = i->lock_fd = -1;
-}
-
-// A folder that an interrupted command left: its lock is free and it has no settings, or its name is temporary, or it
-// is an ephemeral machine that ended without its supervisor.
-static bool is_leftover(struct instance *i, int opened)
-{
-    CLEANUP_CLOSE int fd = io_open(i->folder_fd, "settings", O_RDONLY, 0);
-    return fd == -ENOENT || (opened == 0 && i->settings.ephemeral);
-}
-
-static int list_one(const char *name, int (*each)(void *context, struct instance *i, const struct error *damage),
-                    void *context)
-{
-    struct instance i = INSTANCE_NONE;
-    struct error damage = {.text = ""};
-    int r = instance_open(name, &i, &damage);
-    if (i.folder_fd < 0)
-        return 0; // gone since the folder was read, or not ours
-    if (is_leftover(&i, r) && !instance_is_running(&i) && instance_lock(&i, NULL) == 0) {
-        if (instance_remove(&i, &damage) < 0)
-            log_warning("%s", damage.text);
-        r = 0;
-    } else {
-        r = each(context, &i, r < 0 ? &damage : NULL);
-    }
-    instance_close(&i);
-    return r;
-}
-
-// A half-made machine: its maker holds the lock for as long as it lives, but for a moment in the beginning.
-static void sweep_temporary(const char *instances, const char *name)
-{
-    CLEANUP_CLOSE int parent = io_open(AT_FDCWD, instances, O_RDONLY | O_DIRECTORY, 0);
-    CLEANUP_CLOSE int folder = parent < 0 ? -1 : io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
-    struct instance i = {.folder_fd = folder, .lock_fd = -1};
-    struct stat s;
-    if (folder < 0 || fstat(folder, &s) < 0 || s.st_mtime + SWEEP_AGE_SECONDS > io_realtime_seconds())
-        return;
-    if (instance_lock(&i, NULL) == 0) {
-        remove_folder(parent, name);
-        close(i.lock_fd);
-    }
-}
-
-int instance_list(int (*each)(void *context, struct instance *i, const struct error *damage), void *context,
-                  struct error *error)
-{
-    char home[PATH_TEXT_SIZE], path[PATH_TEXT_SIZE];
-    int r = path_find(PATH_HOME, home, error);
-    if (r == 0 && (r = path_format(path, sizeof(path), "%s/instances", home)) < 0)
-        error_set(error, -r, "the path of the home folder is too long");
-    if (r < 0)
-        return r;
-    struct dirent **entries;
-    int count = scandir(path, &entries, NULL, alphasort);
-    if (count < 0)
-        return errno == ENOENT ? 0 : error_set(error, errno, "cannot list %s: %s", path, strerror(errno));
-    for (int e = 0; e < count; e++) {
-        const char *name = entries[e]->d_name;
-        if (r == 0 && text_is_image_name(slice_of(name)))
-            r = list_one(name, each, context);
-        else if (strncmp(name, ".new-", 5) == 0)
-            sweep_temporary(path, name);
-        free(entries[e]);
-    }
-    free(entries);
-    return r;
-}
-
-int instance_connect(const struct instance *i, struct error *error)
-{
-    char path[PATH_TEXT_SIZE];
-    int r = path_format(path, sizeof(path), "%s/control", i->runtime);
-    if (r == 0)
-        r = socket_connect(path, error);
-    if (r == -ENOENT || r == -ECONNREFUSED)
-        return error_set(error, ENOENT, "machine %s is not running; rondo run starts it", i->name);
-    return r;
 }

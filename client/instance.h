@@ -5,12 +5,11 @@
 //   <home>/instances/<name>/disk.map
 //   <home>/instances/<name>/console.log  what the console showed in the last run (bounded)
 //   <home>/instances/<name>/machine.log  what the supervisor and its programs said in the last run
-//   <home>/instances/<name>/lock         flock: held by the supervisor for as long as the machine runs
+//   <home>/instances/<name>/lock         held by the supervisor and its rondo-overlay for as long as the machine runs
 //   <runtime>/instances/<name>/control   the supervisor's socket      <runtime>/instances/<name>/disk/  overlay mount
 //
-// "Running" means that the lock is held, whoever may have died how: there is no state that could be stale.
-// Making one: a folder with a temporary name (.new-…), filled and synced, then renamed; so a half-made one never
-// counts.
+// "Running" means that the lock is held, whoever may have died how: there is no state that could be stale. An instance
+// is there whole or not at all: it is made, and removed, under another name (instance.c).
 #pragma once
 
 #include "base/error.h"
@@ -29,7 +28,8 @@ struct instance_settings {
     uint64_t disk_size; // bytes, a multiple of 4096
     uint64_t memory;    // bytes
     uint64_t cpus;
-    bool ephemeral; // removed when its machine ends
+    bool ephemeral;                // removed when its machine ends
+    char asked[CATALOG_NAME_SIZE]; // the tag or version that was asked for when it was made; "latest" if none
 };
 
 struct instance {
@@ -45,16 +45,20 @@ struct instance {
         .folder_fd = -1, .lock_fd = -1                                                                                 \
     }
 
-// Opens an existing one: -ENOENT if there is none of that name.
+// Opens an existing one: -ENOENT if there is none of that name. A damaged one (-EBADMSG) is opened, too, without
+// settings, so that it can be locked and removed.
 int instance_open(const char *name, struct instance *ret, struct error *error);
 
 // Makes one, with its overlay, and opens it, locked. -EEXIST if the name is taken.
 int instance_create(const char *name, const struct instance_settings *settings, struct instance *ret,
                     struct error *error);
 
-// Takes the lock: -EBUSY if its machine runs.
+// Takes the lock: -EBUSY if its machine runs, -ENOENT if it has been removed since it was opened.
 int instance_lock(struct instance *i, struct error *error);
 bool instance_is_running(const struct instance *i);
+
+// An ephemeral one whose machine ended without its supervisor is a leftover: it is removed and closed. True if it was.
+bool instance_take_leftover(struct instance *i);
 
 // Makes the runtime folder (the mount point below it too), clearing what a dead machine left there.
 int instance_prepare_runtime(struct instance *i, struct error *error);
@@ -62,12 +66,13 @@ int instance_prepare_runtime(struct instance *i, struct error *error);
 // Takes the runtime folder away, with what is mounted in it. The machine has ended.
 void instance_clear_runtime(const struct instance *i);
 
-// Removes a locked instance, files and runtime folder.
+// Removes a locked instance, files and runtime folder. Nothing is touched if there is a folder in it, for it is none
+// of ours.
 int instance_remove(struct instance *i, struct error *error);
 void instance_close(struct instance *i); // gives the lock up
 
 // Calls `each` for every instance, sorted by name; a damaged one is passed with its error in place of settings.
-// Leftovers of interrupted commands (.new-…, and ephemeral instances whose machine is gone) are removed on the way.
+// What interrupted commands have left is removed on the way.
 int instance_list(int (*each)(void *context, struct instance *i, const struct error *damage), void *context,
                   struct error *error);
 

@@ -103,13 +103,25 @@ static int take_existing(struct run *run, struct error *error)
         return 0;
     if (r < 0)
         return r;
+    if (instance_take_leftover(&run->instance))
+        return 0;
     const struct instance_settings *s = &run->instance.settings;
     if (strcmp(s->image, run->parsed.name) != 0 || strcmp(s->site, run->parsed.site) != 0 ||
         (run->parsed.has_manifest && !sha256_equal(&s->manifest, &run->parsed.manifest)))
         return error_set(error, EBUSY,
                          "machine %s exists and is %s %s from %s; choose another --name, or remove it with rondo rm %s",
                          run->instance_name, s->image, s->version, s->site, run->instance_name);
+    const char *asked = run->parsed.selector;
+    if (asked[0] && strcmp(asked, s->asked) != 0 && strcmp(asked, s->version) != 0)
+        return error_set(error, EBUSY,
+                         "machine %s exists and was made from %s:%s (version %s), which it keeps; for %s:%s choose "
+                         "another --name",
+                         run->instance_name, s->image, s->asked, s->version, s->image, asked);
     r = instance_lock(&run->instance, error);
+    if (r == -ENOENT) { // removed this moment
+        instance_close(&run->instance);
+        return 0;
+    }
     if (r < 0)
         return r;
     if (run->disk_size && run->disk_size != s->disk_size)
@@ -169,6 +181,7 @@ static int find_version(struct run *run, struct store *store, struct error *erro
     snprintf(s->image, sizeof(s->image), "%s", resolved.description->name);
     snprintf(s->version, sizeof(s->version), "%s", resolved.description->version);
     snprintf(s->site, sizeof(s->site), "%s", run->parsed.site);
+    snprintf(s->asked, sizeof(s->asked), "%s", run->parsed.selector[0] ? run->parsed.selector : "latest");
     for (unsigned i = 0; i < resolved.source_count && i < CATALOG_MIRRORS_MAXIMUM; i++)
         snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", resolved.sources[i]);
     if (s->source_count == 0) // offline now, but perhaps not for ever

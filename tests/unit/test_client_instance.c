@@ -59,6 +59,7 @@ static struct instance_settings some_settings(void)
                                   .site = "http://host:8080/os/",
                                   .sources = {"http://host:8080/os/", "/a folder/with spaces/"},
                                   .source_count = 2,
+                                  .asked = "12",
                                   .disk_size = 1u << 20,
                                   .memory = 512u << 20,
                                   .cpus = 2};
@@ -112,6 +113,7 @@ static void test_settings_come_back(void **state)
     assert_int_equal(again.settings.memory, s.memory);
     assert_int_equal(again.settings.cpus, s.cpus);
     assert_false(again.settings.ephemeral);
+    assert_string_equal(again.settings.asked, "12");
     instance_close(&again);
     instance_close(&i);
 }
@@ -194,7 +196,7 @@ static void test_damaged_can_be_removed(void **state)
         "rondo-instance 2\n",
         "rondo-instance 1\nimage ../x\n",
         "no newline at the end",
-        "rondo-instance 1\nimage a\nversion 1\nmanifest 00\nsite s\ndisk 1\nmemory 1\ncpus 1\nephemeral no\n",
+        "rondo-instance 1\nimage a\nversion 1\nmanifest 00\nsite s\ndisk 1\nmemory 1\ncpus 1\nephemeral no\nasked 1\n",
         "rondo-instance 1\nimage \033[31m\n"};
     for (size_t n = 0; n < sizeof(damages) / sizeof(damages[0]); n++) {
         struct instance i = INSTANCE_NONE;
@@ -240,23 +242,14 @@ static void test_leftovers_are_swept(void **state)
     char path[256];
     make("kept", false);
     make("ephemeral", true);
-    make("bare", false);
-    snprintf(path, sizeof(path), "%s/home/instances/bare/settings", folder);
-    assert_int_equal(unlink(path), 0); // as a removal that was interrupted leaves it
     snprintf(path, sizeof(path), "%s/home/instances/.new-old-1", folder);
     assert_int_equal(mkdir(path, 0700), 0);
     write_file(".new-old-1/disk.data", "");
     write_file(".new-old-1/" IO_TEMPORARY_PREFIX "0123456789abcdef", "");
-    const struct timespec long_ago[2] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
-    assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
-    snprintf(path, sizeof(path), "%s/home/instances/.new-young-1", folder);
-    assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(instance_list(note, &seen, NULL), 0);
     assert_string_equal(seen.names, "kept ");
     assert_false(stands("ephemeral"));
-    assert_false(stands("bare"));
     assert_false(stands(".new-old-1"));
-    assert_true(stands(".new-young-1")); // its maker may be about to lock it
 }
 
 static void test_running_ephemeral_is_not_swept(void **state)
@@ -334,8 +327,7 @@ static void test_removal_that_fails_can_be_repeated(void **state)
             assert_true(r == -EIO && error.text[0]);
         if (calls < at)
             break;
-        if (instance_open("one", &i, NULL) == 0) { // the first call failed: nothing was removed
-            assert_int_equal(at, 1);
+        if (instance_open("one", &i, NULL) == 0) { // nothing was removed, as it had not yet lost its name
             assert_int_equal(instance_lock(&i, NULL), 0);
             assert_int_equal(instance_remove(&i, NULL), 0);
         }
