@@ -119,9 +119,12 @@ static int check_entry(void *context, const struct pack_entry *entry)
     if (r < 0)
         return error_set(c->error, -r, "cannot read chunk %s: %s", sha256_to_hex(&entry->name, hex), strerror(-r));
     r = chunk_decode(entry->kind, &entry->name, c->stored, entry->length, c->blocks, &nblocks, c->error);
+    if (r == 0 && entry->nblocks != nblocks)
+        r = error_set(c->error, EBADMSG, "chunk %s has not as many blocks as its pack's table says",
+                      sha256_to_hex(&entry->name, hex));
     for (unsigned i = 0; r == 0 && entry->block_hashes && i < nblocks; i++) {
         struct sha256 hash = sha256_of(c->blocks + (size_t)i * BLOCK_SIZE, BLOCK_SIZE);
-        if (i >= entry->nblocks || memcmp(hash.bytes, entry->block_hashes + (size_t)i * SHA256_SIZE, SHA256_SIZE) != 0)
+        if (memcmp(hash.bytes, entry->block_hashes + (size_t)i * SHA256_SIZE, SHA256_SIZE) != 0)
             r = error_set(c->error, EBADMSG, "chunk %s does not hold what its pack's table says",
                           sha256_to_hex(&entry->name, hex));
     }

@@ -1,0 +1,261 @@
+// blockstore/parent.h: what a version's packs hold is known to the next one, what is missing is stored anew, and what
+// somebody else's packs claim is checked before it is believed.
+#include "blockstore/parent.h"
+
+#include "writer_fixture.h"
+
+#include "base/banned.h"
+
+static struct writer *open_writer(const char *site)
+{
+    struct writer *w;
+    assert_int_equal(
+        writer_open(&(struct writer_options){.site = site, .image = "next", .level = 1, .threads = 1}, &w, NULL), 0);
+    return w;
+}
+
+// A disk of three segments with data in two of them, and a kernel.
+static struct publication publish_parent(const struct fixture *f, int fds[static 3])
+{
+    fds[0] = image_open(f, "disk", 3 * SEGMENT_BLOCKS * BLOCK_SIZE);
+    image_fill(fds[0], 0, 100, 2, 2);
+    image_fill(fds[0], 2 * SEGMENT_BLOCKS + 5, 40, 1002, 2);
+    fds[1] = image_open(f, "kernel", 10 * BLOCK_SIZE + 17);
+    image_fill(fds[1], 0, 10, 2002, 2);
+    fds[2] = -1;
+    struct publication p = {.site = f->site, .fds = fds, .threads = 1};
+    publish_well(&p);
+    return p;
+}
+
+// Publishes one member through a writer that knows `m`: how many blocks were new.
+static uint64_t count_new(const struct fixture *f, const struct manifest *m, int fd, bool foreign)
+{
+    struct manifest_member member;
+    struct writer_counts counts;
+    unsigned known, missing;
+    struct writer *w = open_writer(f->site);
+    assert_int_equal(parent_know(w, writer_site(w), m, foreign, &known, &missing, NULL), 0);
+    assert_int_equal(writer_add_member(w, "disk", fd, &member, NULL), 0);
+    assert_int_equal(writer_finish(w, &counts, NULL), 0);
+    writer_close(w);
+    assert_member_equals(f->site, &member, fd);
+    return counts.new_blocks;
+}
+
+static void test_all_is_known(void **state)
+{
+    const struct fixture *f = *state;
+    unsigned known = 99, missing = 99;
+    int fds[3];
+    struct publication p = publish_parent(f, fds);
+    struct object_list list = list_objects(f->site);
+    free(list.names);
+    for (int foreign = 0; foreign < 2; foreign++) {
+        struct writer *w = open_writer(f->site);
+        assert_int_equal(parent_know(w, writer_site(w), &p.manifest, foreign != 0, &known, &missing, NULL), 0);
+        writer_close(w);
+        assert_int_equal(known, list.count - 1); // all but the manifest
+        assert_int_equal(missing, 0);
+        assert_int_equal(count_new(f, &p.manifest, fds[0], foreign != 0), 0);
+    }
+    image_fill(fds[0], 500, 3, 5002, 2); // three new blocks, and one of the kernel's
+    image_put(fds[0], 600, 2002);
+    assert_int_equal(count_new(f, &p.manifest, fds[0], false), 3);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void test_zero_members_have_nothing(void **state)
+{
+    const struct fixture *f = *state;
+    unsigned known = 99, missing = 99;
+    int fds[] = {image_open(f, "zeros", 5 * SEGMENT_BLOCKS * BLOCK_SIZE), -1};
+    struct publication p = {.site = f->site, .fds = fds, .threads = 1};
+    publish_well(&p);
+    struct writer *w = open_writer(f->site);
+    assert_int_equal(parent_know(w, writer_site(w), &p.manifest, true, &known, &missing, NULL), 0);
+    assert_int_equal(known, 0);
+    assert_int_equal(missing, 0);
+    writer_close(w);
+    close(fds[0]);
+}
+
+static void object_path(const char *site, const char *hex, char path[static 400])
+{
+    snprintf(path, 400, "%s/objects/%.2s/%s", site, hex, hex);
+}
+
+// Each pack goes missing in turn: the version is then published all the same, and whole.
+static void test_missing_packs(void **state)
+{
+    const struct fixture *f = *state;
+    int fds[3];
+    char path[400], aside[400];
+    struct publication p = publish_parent(f, fds);
+    struct object_list list = list_objects(f->site);
+    char manifest[SHA256_HEX_SIZE];
+    sha256_to_hex(&p.name, manifest);
+    for (size_t i = 0; i < list.count; i++) {
+        unsigned known = 99, missing = 0;
+        if (strcmp(list.names[i], manifest) == 0)
+            continue;
+        object_path(f->site, list.names[i], path);
+        snprintf(aside, sizeof(aside), "%s/aside", f->root);
+        assert_int_equal(rename(path, aside), 0);
+        struct writer *w = open_writer(f->site);
+        assert_int_equal(parent_know(w, writer_site(w), &p.manifest, false, &known, &missing, NULL), 0);
+        assert_true(missing > 0);
+        assert_true(known < list.count - 1);
+        writer_close(w);
+        count_new(f, &p.manifest, fds[0], false); // compares what it published with its source
+        assert_int_equal(rename(aside, path), 0);
+    }
+    free(list.names);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+// Packs of a site that is not ours may hold anything under their names: cut, emptied, every byte wrong in turn.
+static void test_damaged_packs(void **state)
+{
+    const struct fixture *f = *state;
+    int fds[3];
+    char path[400], hex[SHA256_HEX_SIZE];
+    struct publication p = publish_parent(f, fds);
+    // The pack of pages, which is small.
+    const struct pack_reference *pack = &p.manifest.members[0].top.pack;
+    object_path(f->site, sha256_to_hex(&pack->name, hex), path);
+    unsigned char *good = malloc(pack->size);
+    assert_non_null(good);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(io_read_full(fd, good, pack->size, 0), 0);
+    unsigned refused = 0;
+    for (uint32_t at = 0; at < pack->size; at++) {
+        unsigned known = 99, missing = 99;
+        struct error error = {.text = ""};
+        const unsigned char bad = (unsigned char)(good[at] ^ (1u << at % 8));
+        assert_int_equal(pwrite(fd, &bad, 1, at), 1);
+        struct writer *w = open_writer(f->site);
+        int r = parent_know(w, writer_site(w), &p.manifest, true, &known, &missing, &error);
+        assert_true(r == 0 || r == -EBADMSG);
+        assert_true(r == 0 || error.text[0]);
+        refused += r < 0;
+        writer_close(w);
+        assert_int_equal(pwrite(fd, good + at, 1, at), 1);
+    }
+    assert_true(refused >= pack->size - PACK_MAGIC_SIZE); // the magic alone is read by nobody here
+    for (uint32_t size = 0; size < pack->size; size += 97) {
+        unsigned known = 99, missing = 99;
+        assert_int_equal(ftruncate(fd, (off_t)size), 0);
+        struct writer *w = open_writer(f->site);
+        assert_true(parent_know(w, writer_site(w), &p.manifest, true, &known, &missing, NULL) < 0);
+        assert_int_equal(known, 99); // untouched
+        assert_int_equal(missing, 99);
+        writer_close(w);
+    }
+    close(fd);
+    free(good);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+// --- a publisher who lies ------------------------------------------------------------------------------------------
+
+// Stores a pack of one chunk, of which the table says what it is told to.
+static struct chunk_reference put_pack(struct site *s, const void *stored, size_t length, const void *said_header,
+                                       const struct sha256 *said_hashes)
+{
+    struct chunk_reference ref = {
+        .name = sha256_of(stored, length), .offset = PACK_MAGIC_SIZE, .length = (uint32_t)length};
+    struct pack_table table = {.bytes = BUF_WITH_MAXIMUM(PACK_SIZE_MAXIMUM)};
+    struct buf bytes CLEANUP(buf_free) = BUF_WITH_MAXIMUM(PACK_SIZE_MAXIMUM);
+    assert_int_equal(pack_table_add(&table, &ref.name, ref.offset, said_header, length, said_hashes), 0);
+    assert_int_equal(pack_table_finish(&table, ref.offset + ref.length, &ref.pack.table), 0);
+    assert_int_equal(buf_append(&bytes, PACK_MAGIC, PACK_MAGIC_SIZE), 0);
+    assert_int_equal(buf_append(&bytes, stored, length), 0);
+    assert_int_equal(buf_append(&bytes, table.bytes.data, table.bytes.size), 0);
+    buf_free(&table.bytes);
+    ref.pack.size = (uint32_t)bytes.size;
+    assert_int_equal(site_put_object(s, bytes.data, bytes.size, &ref.pack.name, NULL), 0);
+    return ref;
+}
+
+static int find_chunk(void *context, uint64_t chunk, struct chunk_reference *ret)
+{
+    assert_int_equal(chunk, 0);
+    *ret = *(const struct chunk_reference *)context;
+    return 0;
+}
+
+// A version of one chunk with blocks 2 and 4, of which the table claims `header` and `hashes`.
+static struct manifest lie(struct site *s, const unsigned char header[4], const struct sha256 *hashes)
+{
+    static unsigned char blocks[2 * BLOCK_SIZE], stored[CHUNK_STORED_MAXIMUM];
+    static unsigned char page[PAGE_BYTES_MAXIMUM], page_stored[PAGE_STORED_MAXIMUM];
+    struct manifest m = {.member_count = 1, .members = {{.name = "disk", .size = 2 * BLOCK_SIZE}}};
+    size_t size;
+    fill_block(blocks, 2);
+    fill_block(blocks + BLOCK_SIZE, 4);
+    size_t length = chunk_encode(CHUNK_DATA, 1, blocks, 2, stored);
+    struct chunk_reference data = put_pack(s, stored, length, header ? header : stored, hashes);
+    const struct map_extent extent = {.first = 0, .blocks = 2, .block_in_chunk = 0, .chunk = 0};
+    assert_int_equal(map_leaf_build(&extent, 1, find_chunk, &data, page, &size), 0);
+    length = chunk_encode(CHUNK_PAGE, 1, page, (unsigned)(size / BLOCK_SIZE), page_stored);
+    m.members[0].top = put_pack(s, page_stored, length, page_stored, NULL);
+    return m;
+}
+
+static struct sha256 hash_of_block(uint32_t number)
+{
+    unsigned char block[BLOCK_SIZE];
+    fill_block(block, number);
+    return sha256_of(block, sizeof(block));
+}
+
+static void test_lies_of_another_publisher(void **state)
+{
+    const struct fixture *f = *state;
+    const struct sha256 right[] = {hash_of_block(2), hash_of_block(4), hash_of_block(6)};
+    const struct sha256 wrong[] = {hash_of_block(2), hash_of_block(6)};
+    const unsigned char one[4] = {CHUNK_DATA, CHUNK_RAW, 1, 0}, three[4] = {CHUNK_DATA, CHUNK_RAW, 3, 0};
+    const unsigned char page[4] = {CHUNK_PAGE, CHUNK_RAW, 2, 0};
+    const struct {
+        const unsigned char *header;
+        const struct sha256 *hashes;
+        int result;
+    } table[] = {{NULL, right, 0},
+                 {NULL, wrong, -EBADMSG},
+                 {one, right, -EBADMSG},
+                 {three, right, -EBADMSG},
+                 {page, NULL, -EBADMSG}};
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        unsigned known, missing;
+        struct error error = {.text = ""};
+        struct writer *w = open_writer(f->site);
+        struct manifest m = lie(writer_site(w), table[i].header, table[i].hashes);
+        int r = parent_know(w, writer_site(w), &m, true, &known, &missing, &error);
+        writer_close(w);
+        if (r != table[i].result)
+            fail_msg("row %zu gave %d: %s", i, r, error.text);
+    }
+    // The honest one is of use.
+    int fd = image_open(f, "disk", 3 * BLOCK_SIZE);
+    image_fill(fd, 0, 3, 2, 2);
+    struct writer *w = open_writer(f->site);
+    struct manifest m = lie(writer_site(w), NULL, right);
+    writer_close(w);
+    assert_int_equal(count_new(f, &m, fd, true), 1);
+    close(fd);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_all_is_known),  TEST(test_zero_members_have_nothing), TEST(test_missing_packs),
+        TEST(test_damaged_packs), TEST(test_lies_of_another_publisher),
+    };
+    return cmocka_run_group_tests_name("parent", tests, NULL, NULL);
+}
