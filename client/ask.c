@@ -6,8 +6,6 @@
 
 #include "base/banned.h"
 
-#define ANSWER_MS 10000
-
 int ask_parse(const char *answer, struct slice *ret_rest, struct error *error)
 {
     struct slice rest = slice_of(answer), word = slice_cut_word(&rest);
@@ -21,8 +19,8 @@ int ask_parse(const char *answer, struct slice *ret_rest, struct error *error)
     return error_set(error, EPROTO, "an answer that is none");
 }
 
-int ask_machine(const struct instance *i, const char *question, char ret_answer[static SOCKET_LINE_MAXIMUM],
-                struct error *error)
+int ask_machine(const struct instance *i, const char *question, int timeout_ms,
+                char ret_answer[static SOCKET_LINE_MAXIMUM], struct error *error)
 {
     char answer[SOCKET_LINE_MAXIMUM];
     int fds[SOCKET_FDS_MAXIMUM];
@@ -32,12 +30,14 @@ int ask_machine(const struct instance *i, const char *question, char ret_answer[
         return fd;
     int r = socket_send(fd, question, NULL, 0);
     if (r >= 0)
-        r = socket_receive(fd, ANSWER_MS, answer, fds, &count);
+        r = socket_receive(fd, timeout_ms, answer, fds, &count);
     for (unsigned n = 0; n < count; n++)
         close(fds[n]);
-    if (r <= 0)
-        return error_set(error, r < 0 ? -r : ENOENT, "machine %s does not answer: %s", i->name,
-                         r < 0 ? strerror(-r) : "it has just ended");
+    if (r == 0 || r == -EPIPE)
+        return error_set(error, ENOENT, "machine %s has just ended", i->name);
+    if (r < 0)
+        return error_set(error, -r, "machine %s does not answer%s%s; %s/machine.log may say why", i->name,
+                         r == -EAGAIN ? "" : ": ", r == -EAGAIN ? "" : strerror(-r), i->folder);
     struct slice rest;
     r = ask_parse(answer, &rest, error);
     if (r < 0)

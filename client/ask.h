@@ -5,10 +5,10 @@
 #include "base/text.h"
 #include "client/instance.h"
 
-// Sends one message and receives the answer, without its "ok " (NUL-terminated). -ENOENT if the machine does not run;
-// the failure that an "error" answer tells otherwise.
-int ask_machine(const struct instance *i, const char *question, char ret_answer[static SOCKET_LINE_MAXIMUM],
-                struct error *error);
+// Sends one message and receives the answer, without its "ok " (NUL-terminated). -ENOENT if the machine does not run,
+// -EAGAIN if it does not answer in time; the failure that an "error" answer tells otherwise.
+int ask_machine(const struct instance *i, const char *question, int timeout_ms,
+                char ret_answer[static SOCKET_LINE_MAXIMUM], struct error *error);
 
 // What an answer says, of any of Rondo's programs: 0 and what follows "ok", or the failure that "error CODE SENTENCE"
 // tells; -EPROTO if it is neither.

@@ -10,6 +10,8 @@
 
 #include "base/banned.h"
 
+#define ANSWER_MS 10000
+
 // A list of fields, printed at the end as lines or as one JSON object.
 struct report {
     bool json;
@@ -124,7 +126,7 @@ static int inspect_machine(struct report *p, const struct instance *i, struct er
     const struct instance_settings *s = &i->settings;
     char answer[SOCKET_LINE_MAXIMUM], value[ERROR_TEXT_SIZE], hex[SHA256_HEX_SIZE];
     bool running = instance_is_running(i);
-    int r = running ? ask_machine(i, "status", answer, error) : 0;
+    int r = running ? ask_machine(i, "status", ANSWER_MS, answer, error) : 0;
     if (r < 0)
         return r;
     put_text(p, "machine", i->name);
@@ -142,7 +144,7 @@ static int inspect_machine(struct report *p, const struct instance *i, struct er
     put_number(p, "disk_bytes", s->disk_size);
     put_number(p, "memory", s->memory);
     put_number(p, "cpus", s->cpus);
-    if (running && ask_machine(i, "counts", answer, error) == 0) {
+    if (running && ask_machine(i, "counts", ANSWER_MS, answer, error) == 0) {
         struct slice rest = slice_of(answer);
         while (rest.length) {
             struct slice word = slice_cut_word(&rest);

@@ -11,6 +11,8 @@
 
 #include "base/banned.h"
 
+#define ANSWER_MS 1000
+
 struct listing {
     bool json;
     unsigned count;
@@ -31,11 +33,13 @@ static void describe(const struct instance *i, const struct error *damage, struc
     if (damage) {
         snprintf(row->state, sizeof(row->state), "damaged");
         snprintf(row->reason, sizeof(row->reason), "%s", damage->text);
-    } else if (instance_is_running(i)) {
-        snprintf(row->state, sizeof(row->state), "starting"); // the lock is held, but nobody answers yet
-        if (ask_machine(i, "status", answer, NULL) == 0) {
+    }
+    if (instance_is_running(i)) {
+        snprintf(row->state, sizeof(row->state), "busy"); // the lock is held, but nobody answers: not yet, or no more
+        if (ask_machine(i, "status", ANSWER_MS, answer, NULL) == 0) {
             ask_find(answer, "state", row->state, sizeof(row->state));
-            ask_find(answer, "reason", row->reason, sizeof(row->reason));
+            if (!damage)
+                ask_find(answer, "reason", row->reason, sizeof(row->reason));
             ask_find(answer, "engine", row->engine, sizeof(row->engine));
             ask_find(answer, "since", row->since, sizeof(row->since));
         }
@@ -76,8 +80,9 @@ static int each(void *context, struct instance *i, const struct error *damage)
     } else {
         if (l->count == 0)
             printf("%-20s %-9s %-24s %-10s %s\n", "NAME", "STATE", "IMAGE", "WRITTEN", "SITE");
-        char image[2 * CATALOG_NAME_SIZE];
-        snprintf(image, sizeof(image), "%s:%s", i->settings.image, i->settings.version);
+        char image[2 * CATALOG_NAME_SIZE] = "-";
+        if (!damage)
+            snprintf(image, sizeof(image), "%s:%s", i->settings.image, i->settings.version);
         printf("%-20s %-9s %-24s %-10s %s%s%s\n", i->name, row.state, image, text_format_size(row.written, size),
                i->settings.site, row.reason[0] ? "  " : "", row.reason);
     }

@@ -1,9 +1,11 @@
 // rondo: one command, one verb per file. This file only finds the verb.
 #include "base/log.h"
 #include "client/cli.h"
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -48,8 +50,22 @@ static int help(FILE *to)
     return 0;
 }
 
+// A caller may have closed some of 0, 1 and 2; what is opened next must not become our standard output.
+static bool open_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+    return fd >= 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (!open_standard_streams())
+        return EXIT_CODE_OTHER;
     log_start("rondo");
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {

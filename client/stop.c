@@ -10,24 +10,30 @@
 #include "base/banned.h"
 
 #define GRACE_SECONDS 30
-#define FLUSH_SECONDS 130 // the supervisor's own limit for the last flush, and a little
+#define END_SECONDS 160 // the supervisor's own limits for ending an engine and for the last flush, and a little
+#define ANSWER_MS 10000
 
+// Whatever happens at once (it ends by itself; it is only starting): afterwards it does not run.
 static int stop(struct instance *i, uint64_t seconds, struct error *error)
 {
     char question[64], answer[SOCKET_LINE_MAXIMUM];
+    bool told = false;
     snprintf(question, sizeof(question), "stop %llu", (unsigned long long)seconds);
-    int r = ask_machine(i, question, answer, error);
-    if (r < 0)
-        return r;
-    uint64_t end = io_monotonic_ns() + (seconds + FLUSH_SECONDS) * 1000000000ull;
-    while (instance_is_running(i)) {
+    if (!instance_is_running(i))
+        return error_set(error, ENOENT, "machine %s is not running; rondo run starts it", i->name);
+    uint64_t end = io_monotonic_ns() + (seconds + END_SECONDS) * 1000000000ull;
+    do {
+        int r = told ? 0 : ask_machine(i, question, ANSWER_MS, answer, error);
+        if (r < 0 && r != -ENOENT && r != -EAGAIN)
+            return r;
+        told = r == 0; // otherwise it does not listen yet, or no more
         if (cli_interrupted())
             return error_set(error, ECANCELED, "cancelled; %s is still being stopped", i->name);
         if (io_monotonic_ns() > end)
             return error_set(error, EIO, "machine %s does not end; %s/machine.log may say why", i->name, i->folder);
         cli_progress("stopping %s", i->name);
         poll(NULL, 0, 50);
-    }
+    } while (instance_is_running(i));
     cli_progress_end();
     return 0;
 }
@@ -46,7 +52,7 @@ int verb_stop(int argc, char **argv)
     struct instance i = INSTANCE_NONE;
     cli_catch_signals();
     r = instance_open(argv[1], &i, &error);
-    if (r == 0)
+    if (r == 0 || (r == -EBADMSG && instance_is_running(&i))) // its settings are of no interest here
         r = stop(&i, seconds, &error);
     instance_close(&i);
     return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
