@@ -23,7 +23,8 @@ static const char usage[] =
     "usage: rondo-cloop [--cache-limit BYTES] [--wait SECONDS] [--idle SECONDS] [--ready-fd N]\n"
     "                   [--session-fd N --state-fd N]\n"
     "       rondo-cloop --mount DIR --manifest SHA256 [--source ADDRESS]... [--cache-limit BYTES]\n"
-    "                   [--wait SECONDS] [--ready-fd N]\n";
+    "                   [--wait SECONDS] [--ready-fd N]\n"
+    "       rondo-cloop --help | --version\n";
 
 // A number of a descriptor that was inherited; it is not passed on.
 static int parse_descriptor(const char *name, const char *text, int *ret, struct error *error)
@@ -99,18 +100,19 @@ static int parse_options(int argc, char **argv, struct serve_options *o, struct 
     } names[] = {{"ready-fd", READY},    {"session-fd", SESSION}, {"state-fd", STATE},
                  {"cache-limit", LIMIT}, {"wait", WAIT},          {"idle", IDLE},
                  {"mount", MOUNT},       {"manifest", MANIFEST},  {"source", SOURCE}};
-    struct option long_options[ARRAY_SIZE(names) + 2] = {{.name = NULL}};
+    struct option long_options[ARRAY_SIZE(names) + 3] = {{.name = NULL}};
     struct given given = {.manifest = false};
     int r = 0, which, index = 0;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         long_options[i] =
             (struct option){.name = names[i].name, .has_arg = required_argument, .val = (int)names[i].which};
     long_options[ARRAY_SIZE(names)] = (struct option){.name = "help", .val = 'h'};
+    long_options[ARRAY_SIZE(names) + 1] = (struct option){.name = "version", .val = 'v'};
     opterr = 0;
     while (r == 0 && (which = getopt_long(argc, argv, "", long_options, &index)) != -1) {
-        if (which == 'h') {
-            fputs(usage, stdout);
-            exit(EXIT_CODE_OK);
+        if (which == 'h' || which == 'v') {
+            fputs(which == 'h' ? usage : "rondo-cloop " RONDO_VERSION "\n", stdout);
+            exit(fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_OTHER);
         }
         r = which == '?' ? error_set(error, EINVAL, "unknown option, or one without its value; --help lists them")
                          : parse_one((enum option_code)which, long_options[index].name, optarg, o, &given, error);
@@ -132,7 +134,7 @@ static void set_up_process(void)
 {
     struct rlimit files;
     umask(077);
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     // Many threads that now and then allocate much: few arenas and a fixed limit keep what they free from piling up.
     mallopt(M_ARENA_MAX, 2);
     mallopt(M_MMAP_THRESHOLD, 256 << 10);

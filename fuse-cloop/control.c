@@ -105,21 +105,25 @@ void control_accept(struct control *c)
 
 int control_new(const char *path, int wake_fd, struct control **ret, struct error *error)
 {
-    struct control *c CLEANUP_FREE = calloc(1, sizeof(*c));
+    struct control *c = calloc(1, sizeof(*c));
     if (!c)
         return error_set(error, ENOMEM, "out of memory");
     int r = path_format(c->path, sizeof(c->path), "%s", path);
     if (r == 0)
         r = path_format(c->aside, sizeof(c->aside), "%s.ending", path);
     if (r < 0)
-        return error_set(error, -r, "the socket's path is too long: %s", path);
+        error_set(error, -r, "the socket's path is too long: %s", path);
+    else
+        r = socket_listen(path, error);
+    if (r < 0) {
+        free(c);
+        return r;
+    }
+    c->listener = r;
     c->wake_fd = wake_fd;
-    c->listener = socket_listen(path, error);
-    if (c->listener < 0)
-        return c->listener;
     pthread_mutex_init(&c->mutex, NULL);
     pthread_cond_init(&c->changed, NULL);
-    *ret = TAKE_PTR(c);
+    *ret = c;
     return 0;
 }
 

@@ -91,7 +91,7 @@ static int ask_elsewhere(question ask, const char *path, int timeout_ms, struct 
 
 bool mount_lives(const char *path)
 {
-    struct answer answer;
+    struct answer answer = {.result = -EIO};
     int r = ask_elsewhere(ask_statfs, path, LIVES_MS, &answer);
     // Whatever went wrong with asking: the caller then waits for a successor in vain, at worst.
     return r < 0 || (answer.result != -ENOTCONN && answer.result != -ECONNABORTED);
@@ -99,7 +99,7 @@ bool mount_lives(const char *path)
 
 int mount_device_of(const char *path, dev_t *ret)
 {
-    struct answer answer;
+    struct answer answer = {.result = -EIO};
     int r = ask_elsewhere(ask_device, path, DEVICE_MS, &answer);
     if (r == 0)
         r = answer.result;

@@ -308,7 +308,7 @@ int session_adopt(struct session *s, int fd, int state_fd, struct error *error)
     int r = check_fuse_descriptor(fd, error);
     if (r == 0)
         r = state_adopt(state_fd, &state, error);
-    if (r < 0)
+    if (!state)
         return r;
     if (!session_is_mounted(s, state)) {
         r = error_set(error, ESTALE, "the session handed over is not the one of the mount at %s", s->mount_point);

@@ -16,7 +16,6 @@ static const char state_magic[8] = "RONDOST1";
 
 #define STATE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-_Static_assert(sizeof(struct state) <= UINT32_MAX, "the size is kept in 32 bits");
 _Static_assert(STATE_SLOT_SIZE >= FUSE_MIN_READ_BUFFER, "the kernel refuses smaller reads");
 
 // Every page of the slots is made present and writable now, and kept in memory if we may: the kernel copies a request
@@ -60,11 +59,12 @@ int state_create(struct state **ret, int *ret_fd, struct error *error)
     if (fd < 0 || ftruncate(fd, sizeof(*s)) < 0 || fcntl(fd, F_ADD_SEALS, STATE_SEALS) < 0)
         return error_set(error, errno, "cannot make the memory of the session's state: %m");
     int r = map_state(fd, &s);
-    if (r == 0)
-        r = name_session(s->session);
+    if (!s)
+        return error_set(error, -r, "cannot map the session's state: %s", strerror(-r));
+    r = name_session(s->session);
     if (r < 0) {
         state_unmap(s);
-        return error_set(error, -r, "cannot set up the session's state: %s", strerror(-r));
+        return error_set(error, -r, "cannot name the session: %s", strerror(-r));
     }
     memcpy(s->magic, state_magic, sizeof(s->magic));
     s->size = sizeof(*s);
@@ -92,7 +92,7 @@ static const char *check_header(const struct state *s)
         s->slot_size != STATE_SLOT_SIZE)
         return "another version of rondo-cloop made it";
     for (unsigned i = 0; i < STATE_SESSION_SIZE - 1; i++)
-        if (!memchr("0123456789abcdef", s->session[i], 16))
+        if (!s->session[i] || !strchr("0123456789abcdef", s->session[i]))
             return "its session name is none";
     if (s->session[STATE_SESSION_SIZE - 1] != '\0')
         return "its session name is none";
@@ -168,7 +168,7 @@ int state_adopt(int fd, struct state **ret, struct error *error)
     if (st.st_size != (off_t)sizeof(*s) || seals < 0 || (seals & STATE_SEALS) != STATE_SEALS)
         return error_set(error, EBADMSG, "the session's state is not one that this rondo-cloop can go on with");
     int r = map_state(fd, &s);
-    if (r < 0)
+    if (!s)
         return error_set(error, -r, "the session's state cannot be mapped: %s", strerror(-r));
     const char *wrong = check_header(s);
     if (!wrong && !is_init(s->init, atomic_load(&s->init_size)))

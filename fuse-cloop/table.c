@@ -132,9 +132,9 @@ int table_read(struct table *t, struct table_key key, unsigned member, uint64_t 
                struct error *error)
 {
     for (;;) {
-        struct opened *o;
+        struct opened *o = NULL;
         int r = table_use(t, key, &o, error);
-        if (r < 0)
+        if (!o)
             return r;
         r = version_read(o->version, member, offset, to, n, error);
         bool again = r < 0 && was_replaced(t, key, o);

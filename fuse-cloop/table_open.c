@@ -88,10 +88,10 @@ static const char too_many_addresses[] = "the version has too many sources";
 static int open_new(struct table *t, const struct sha256 *manifest, const struct addresses *a,
                     struct table_key *ret_key, struct error *error)
 {
-    struct opened *o;
+    struct opened *o = NULL;
     struct opened *given_up = NULL;
     int r = open_version(t, manifest, a, &o, error);
-    if (r < 0)
+    if (!o)
         return r;
     pthread_mutex_lock(&t->mutex);
     if (table_find_entry(t, manifest, ret_key) == 0) { // somebody else was quicker
