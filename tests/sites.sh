@@ -15,8 +15,9 @@
 #   requests [REGEX]              prints how many requests of its log match
 #   flip SEED COUNT FILE…         flips a bit at COUNT places of the files (all of them together), the same for the same seed
 #   compare FILE MOUNTED          reads both, 16 KiB at a time, and prints "wrong N failed N right N": failed with EIO
-#   mount IMAGE [OPTION…]         mounts on $TMPDIR/mounted (unmounted at the end); sets what run sets
-#   unmount                       ends that mount
+#   mount_image IMAGE [OPTION…]   mounts on $TMPDIR/mounted (unmounted at the end); sets what run sets
+#   unmount_image                 ends that mount
+#   fill FOLDER [KIB]             a file "filler" in the file system of FOLDER, which must be small, leaves so much free (0)
 #   measure COMMAND…              as run; sets also $peak (KiB of memory) and $seconds
 #   json KEY                      prints a top-level value of the JSON object in $out
 
@@ -154,7 +155,7 @@ for at in range(0, size, 16384):
 print(*(f"{k} {v}" for k, v in counts.items()))' "$@"
 }
 
-mount() {
+mount_image() {
 	local image=$1
 	shift
 	if [ ! -d "$TMPDIR/mounted" ]; then
@@ -164,7 +165,7 @@ mount() {
 	run_rondo mount "$@" "$image" "$TMPDIR/mounted"
 }
 
-unmount() {
+unmount_image() {
 	run_rondo umount "$TMPDIR/mounted"
 }
 
@@ -180,4 +181,12 @@ with open(sys.argv[1], "w") as f:
 sys.exit(code if code >= 0 else 128 - code)' "$TMPDIR/measured" "$@"
 	# shellcheck disable=SC2034 # for the tests
 	read -r peak seconds <"$TMPDIR/measured"
+}
+
+fill() {
+	local size available free=${2:-0}
+	rm -f "$1/filler"
+	read -r size available < <(df --output=size,avail -k "$1" | tail -n 1)
+	[ "$size" -lt 100000 ] || bail_out "$1 is no small file system"
+	[ "$available" -le "$free" ] || head -c $(((available - free) * 1024)) /dev/zero >"$1/filler" 2>/dev/null
 }

@@ -21,12 +21,12 @@ same() { # the members, one after the other, and read by four at once
 }
 mount_from() { # WHAT ADDRESS
 	forget
-	mount "$2image"
+	mount_image "$2image"
 	status_is 0 "$1: mount"
 	is "$out" "" "$1: nothing on standard output"
 	like "$err" "image 1 is mounted on $here" "$1: it says what is mounted where"
 	ok "$1: the members are what was published" same
-	unmount
+	unmount_image
 	status_is 0 "$1: umount"
 	is "$(ls "$here")" "" "$1: nothing is there any more"
 }
@@ -64,7 +64,7 @@ mount_from "a folder" "$site/"
 # Lazily: opening costs the manifest; the first byte its leaf and its chunk.
 forget
 : >"$TMPDIR/access"
-mount "${url}image"
+mount_image "${url}image"
 is "$(grep -c 'GET /objects/' "$TMPDIR/access")" 1 "mounting asks for the manifest alone"
 head -c 1 "$here/disk" >/dev/null
 sent=$(awk '$4 ~ /objects/ { sum += $6 } END { print sum }' "$TMPDIR/access")
@@ -91,10 +91,10 @@ is "$failed" 0 "four readers at once read the same"
 
 # Mistakes.
 exec 9<"$here/disk"
-unmount
+unmount_image
 status_is 10 "umount while a file is open: exit code 10"
 exec 9<&-
-mount "${url}image"
+mount_image "${url}image"
 status_is 10 "mounting on a mount: exit code 10"
 like "$err" 'rondo umount' "and the next step"
 mkdir "$TMPDIR/second"
@@ -103,9 +103,9 @@ status_is 0 "the same version twice, in two places"
 ok "equals" cmp "$disk" "$TMPDIR/second/disk"
 run_rondo umount "$TMPDIR/second"
 status_is 0 "umount"
-unmount
+unmount_image
 status_is 0 "umount"
-unmount
+unmount_image
 status_is 3 "umount of nothing: exit code 3"
 run_rondo umount "$TMPDIR/none"
 status_is 3 "umount of what is not there: exit code 3"
@@ -125,23 +125,23 @@ run_rondo mount "${url}image"
 status_is 2 "a missing argument: exit code 2"
 
 # Its daemon is killed: reads fail, umount works, and it can be mounted again.
-mount "${url}image"
+mount_image "${url}image"
 daemon=$(grep -l -a -- "$here" /proc/[0-9]*/cmdline 2>/dev/null | sed 's|/proc/\([0-9]*\)/.*|\1|' | while read -r pid; do
 	[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = rondo-cloop ] && echo "$pid"
 done)
 like "$daemon" '^[0-9]+$' "one daemon serves the mount"
 kill -KILL $daemon
 not_ok "it is killed: reads fail" cat "$here/disk"
-unmount
+unmount_image
 status_is 0 "umount works"
-mount "${url}image"
+mount_image "${url}image"
 is "$status" 0 "and it is mounted again"
 ok "and read" same
-unmount
+unmount_image
 
 # Its daemon ends with the mount.
-mount "${url}image"
-unmount
+mount_image "${url}image"
+unmount_image
 daemon_ended() {
 	local cmdline
 	for cmdline in /proc/[0-9]*/cmdline; do

@@ -28,10 +28,10 @@ for round in {1..10}; do
 	cp -r "$site" "$TMPDIR/bad"
 	mapfile -t files < <(packs "$TMPDIR/bad" | xargs ls -S | head -n -1)
 	flip $((seed * 1000 + round)) 50 "${files[@]}"
-	mount "${url}image"
+	mount_image "${url}image"
 	read -r _ w _ f _ <<<"$(compare "$disk" "$TMPDIR/mounted/disk")"
 	wrong=$((wrong + w)) failed=$((failed + f))
-	unmount
+	unmount_image
 done
 is "$wrong" 0 "500 altered bits on the only server: nothing wrong is read"
 ok "what is altered cannot be read ($failed of $((10 * 12 * 64)) reads)" [ "$failed" -gt 100 ]
@@ -51,9 +51,9 @@ for pack in $(packs "$site" | xargs ls -S | tail -n 1); do
 	rm -rf "$TMPDIR/bad"
 	cp -r "$site" "$TMPDIR/bad"
 	flip "$seed" 30 "${pack/#$site/$TMPDIR/bad}"
-	mount "${url}image"
+	mount_image "${url}image"
 	is "$(compare "$disk" "$TMPDIR/mounted/disk" | sed 's/failed [1-9][0-9]*/failed N/')" "wrong 0 failed N right 0" "an altered map: nothing is read"
-	unmount
+	unmount_image
 	run_rondo inspect "${url}image"
 	status_is 5 "inspect: exit code 5"
 done
@@ -72,10 +72,10 @@ for round in {1..10}; do
 	cp -r "$site" "$TMPDIR/bad"
 	mapfile -t files < <(packs "$TMPDIR/bad")
 	flip $((seed * 3000 + round)) 50 "${files[@]}"
-	mount "${bad}image"
+	mount_image "${bad}image"
 	result=$(compare "$disk" "$TMPDIR/mounted/disk")
 	[ "$result" = "$whole" ] && rounds=$((rounds + 1)) || diag "round $round: $result"
-	unmount
+	unmount_image
 done
 is "$rounds" 10 "500 altered bits, and a good mirror: all that is read is right"
 ok "the mirror was asked" grep -q /objects/ "$good_requests"

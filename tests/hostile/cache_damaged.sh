@@ -26,14 +26,14 @@ wrong=0 mounted=0
 for round in {1..20}; do
 	mapfile -t files < <(cache_files)
 	flip $((seed * 1000 + round)) 50 "${files[@]}"
-	mount "${url}image"
+	mount_image "${url}image"
 	[ "$status" -eq 0 ] && mounted=$((mounted + 1))
 	result=$(compare "$disk" "$TMPDIR/mounted/disk")
 	if [ "$result" != "wrong 0 failed 0 right $blocks" ]; then
 		diag "round $round: $result"
 		wrong=$((wrong + 1))
 	fi
-	unmount
+	unmount_image
 done
 is "$mounted $wrong" "20 0" "online: 1,000 flipped bits, and all that is read is right"
 
@@ -46,12 +46,12 @@ for round in {1..10}; do
 	flip $((seed * 2000 + round)) 10 "${files[@]}"
 	: >"$RONDO_RUNTIME/cloop.log"
 	rules
-	mount "${url}image" --offline
+	mount_image "${url}image" --offline
 	read -r _ w _ f _ <<<"$(compare "$disk" "$TMPDIR/mounted/disk")"
 	wrong=$((wrong + w)) failed=$((failed + f))
 	grep -q 'rondo pull' "$RONDO_RUNTIME/cloop.log" && told=$((told + 1))
 	[ "$(requests)" -eq 0 ] || fail "offline, but there was a request"
-	unmount
+	unmount_image
 done
 is "$wrong" 0 "offline: nothing wrong is read"
 ok "but what is damaged cannot be read ($failed of $((10 * blocks)) reads)" [ "$failed" -gt 0 ]
@@ -59,18 +59,18 @@ is "$told" 10 "and the log names rondo pull as the next step"
 [ "$told" -eq 10 ] || diag_file "$RONDO_RUNTIME/cloop.log"
 run_rondo pull "${url}image"
 status_is 0 "rondo pull mends it"
-mount "${url}image" --offline
+mount_image "${url}image" --offline
 is "$(compare "$disk" "$TMPDIR/mounted/disk")" "wrong 0 failed 0 right $blocks" "then all of it is right offline"
-unmount
+unmount_image
 
 # The manifest and the map.
 for object in $(cache_files -size -100k); do
 	cp "$object" "$TMPDIR/good"
 	flip "$seed" 20 "$object"
-	mount "${url}image" --offline
+	mount_image "${url}image" --offline
 	if [ "$status" -eq 0 ]; then # a map page is read when it is needed
 		is "$(compare "$disk" "$TMPDIR/mounted/disk" | sed 's/[1-9][0-9]*$/N/')" "wrong 0 failed $blocks right 0" "a damaged map offline: nothing can be read"
-		unmount
+		unmount_image
 		run_rondo inspect "${url}image" --offline
 	fi
 	like "$status" '^(4|5)$' "a damaged manifest or map offline: exit code 4 or 5"
@@ -101,16 +101,16 @@ damage() {
 }
 for kind in empty cut longer zeros other link folder pipe gone locked; do
 	damage "$kind"
-	mount "${url}image"
+	mount_image "${url}image"
 	is "$(compare "$disk" "$TMPDIR/mounted/disk")" "wrong 0 failed 0 right $blocks" "a pack that is $kind: all that is read is right"
-	unmount
+	unmount_image
 	run_rondo pull "${url}image"
 	status_is 0 "pull mends it ($kind)"
 done
 is "$(cat "$TMPDIR/secret")" secret "what a link pointed to is as it was"
-mount "${url}image" --offline
+mount_image "${url}image" --offline
 is "$(compare "$disk" "$TMPDIR/mounted/disk")" "wrong 0 failed 0 right $blocks" "and offline all of it is right"
-unmount
+unmount_image
 
 # The cache folder itself.
 mv "$RONDO_CACHE" "$TMPDIR/elsewhere"

@@ -34,9 +34,9 @@ tell_guest tiny
 ok "500 bits of the cache flipped: every byte of its disk is right" guest_shows tiny "hash 1 $wanted"
 ok "what was damaged was fetched anew ($(requests objects) requests)" [ "$(requests objects)" -gt 0 ]
 rules '* status code=500'
-mount "${url}tiny" --offline
+mount_image "${url}tiny" --offline
 is "$(compare "$appliance_disk" "$TMPDIR/mounted/disk")" "wrong 0 failed 0 right $(($(stat -c %s "$appliance_disk") >> 14))" "the cache has healed: all of the disk is there offline"
-unmount
+unmount_image
 rules
 
 forget_memory

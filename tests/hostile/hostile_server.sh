@@ -104,18 +104,18 @@ if [ -w /dev/fuse ]; then
 		rules
 		run_rondo inspect "${url}image"
 		rules "$rule"
-		mount "${url}image"
+		mount_image "${url}image"
 		is "$status $(compare "$disk" "$TMPDIR/mounted/disk")" "0 $chunks" "a mount of \"$rule\" reads right"
-		unmount
+		unmount_image
 	done
 	forget
 	rules
 	run_rondo inspect "${url}image"
 	rules '/objects/* nth=2 lying-range'
-	mount "${url}image"
+	mount_image "${url}image"
 	read -r _ wrong _ failed _ right <<<"$(compare "$disk" "$TMPDIR/mounted/disk")"
 	is "$wrong" 0 "a mount of answers that lie about their ranges: nothing wrong is read ($failed failed, $right right)"
-	unmount
+	unmount_image
 else
 	skip "mounts" "/dev/fuse cannot be opened"
 fi

@@ -27,9 +27,7 @@ status_is 8 "and again"
 codes=''
 for free in 0 4 8 12 16 20 24 40 100 1000; do
 	mount -o remount,size=6m "$TMPDIR/small"
-	rm -f "$TMPDIR/small/filler"
-	available=$(df --output=avail -k "$TMPDIR/small" | tail -n 1)
-	[ "$available" -le "$free" ] || head -c $(((available - free) * 1024)) /dev/zero >"$TMPDIR/small/filler"
+	fill "$TMPDIR/small" "$free"
 	publish image 2 "$TMPDIR/new"
 	codes+="$status "
 	[ "$status" -eq 8 ] || diag_file "$TMPDIR/run.err"
@@ -47,9 +45,7 @@ ok "the site is whole" check_site "$site"
 is "$(find "$site/.unfinished" -type f | wc -l)" 0 "nothing is left unfinished"
 
 # The key: never half of one.
-rm -f "$TMPDIR/small/filler"
-available=$(df --output=avail -k "$TMPDIR/small" | tail -n 1)
-head -c $((available * 1024)) /dev/zero >"$TMPDIR/small/filler" 2>/dev/null
+fill "$TMPDIR/small"
 run_rondo key new "$TMPDIR/small/key"
 status_is 8 "a key on a full disk: exit code 8"
 is "$(ls "$TMPDIR/small" | grep -c key)" 0 "and no part of it stays"
