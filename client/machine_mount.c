@@ -6,6 +6,7 @@
 //   supervisor                              helper
 //      ──fork──▶                            connect (or start a successor with the session that we hold), open, hold
 //      ◀── cloop + connection, session, state ──   (only if the connection was lost)
+//                                              while starting: read what the engine will read
 //      ◀── base + the base disk ──                 exit
 //      or ◀── error <errno> <sentence> ──          exit
 //
@@ -30,6 +31,7 @@
 
 #define RETRY_SECONDS 1
 #define STARTING_TRIES 10u
+#define READ_SIZE (1u << 20)
 
 // --- the helper ----------------------------------------------------------------------------------------------------
 
@@ -65,6 +67,38 @@ static int open_base(struct machine *m, int answer, struct error *error)
     return r < 0 ? error_set(error, -r, "cannot hand out the base disk: %s", strerror(-r)) : 0;
 }
 
+// One failed read ends an engine, while the disk has rondo-overlay's patience. So what an engine reads by itself is
+// read here first: the kernel's cache has it then.
+static int read_member(const struct machine *m, const char *name, unsigned patience, struct error *error)
+{
+    char path[PATH_TEXT_SIZE], runtime[PATH_TEXT_SIZE];
+    const struct supervisor_options *o = m->options;
+    uint64_t offset = 0;
+    if (manifest_find_member(o->description, name) < 0)
+        return 0;
+    int r = path_format(path, sizeof(path), "%s/%s", o->version_folder, name);
+    if (r == 0)
+        r = path_find(PATH_RUNTIME, runtime, error);
+    CLEANUP_FREE void *bytes = malloc(READ_SIZE);
+    CLEANUP_CLOSE int fd = r == 0 ? io_open(AT_FDCWD, path, O_RDONLY, 0) : r;
+    if (fd < 0 || !bytes)
+        return error_set(error, fd < 0 ? -fd : ENOMEM, "cannot open the %s %s", name, path);
+    for (uint64_t since = io_monotonic_ns();;) {
+        ssize_t n = io_read_some(fd, bytes, READ_SIZE, offset);
+        if (n == 0)
+            return 0;
+        if (n > 0) {
+            offset += (uint64_t)n;
+            since = io_monotonic_ns();
+        } else if (io_monotonic_ns() - since >= patience * 1000000000ull) {
+            return error_set(error, (int)-n, "the %s of %s %s cannot be read; %s/cloop.log says why", name,
+                             o->description->name, o->description->version, runtime);
+        } else {
+            poll(NULL, 0, RETRY_SECONDS * 1000);
+        }
+    }
+}
+
 static void help(struct machine *m, int answer)
 {
     struct cloop *c = &m->options->cloop;
@@ -72,12 +106,18 @@ static void help(struct machine *m, int answer)
     char text[ERROR_TEXT_SIZE + 32];
     // Above all the instance's lock must not live on in a helper that waits for ever.
     const bool connected = c->socket >= 0;
+    const unsigned patience = m->options->offline ? 0 : c->wait_seconds; // offline there is nothing to wait for
     spawn_close_all_but((const int[]){answer, c->session_fd, c->state_fd}, connected ? 1 : 3);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int r = connected ? 0 : connect_again(m, answer, &error);
     // Whoever waits for the mount must not hold its session: were everything else killed now, the mount would live on
     // because of us, and we would wait for it for ever.
     cloop_close(c);
+    bool starting = m->state == MACHINE_STARTING && m->engine.pid == 0;
+    if (r == 0 && starting)
+        r = read_member(m, "kernel", patience, &error);
+    if (r == 0 && starting)
+        r = read_member(m, "initrd", patience, &error);
     if (r == 0)
         r = open_base(m, answer, &error);
     if (r == 0)
@@ -97,12 +137,20 @@ void machine_mount_stop(struct machine *m)
     m->helper_pid = 0;
 }
 
+static bool saw_wrong_data(struct machine *m)
+{
+    char counts[2048];
+    machine_mount_counts(m, counts, sizeof(counts));
+    return supervisor_count_in(counts, "wrong") > m->options->wrong_before;
+}
+
 static void failed(struct machine *m, int result, const struct error *error)
 {
     const bool ended = result == -ECONNRESET || result == -EPIPE;
     machine_mount_stop(m);
     if (m->state == MACHINE_STARTING && (!ended || ++m->mount_failures == STARTING_TRIES)) {
-        machine_fail_start(m, result, error);
+        // To the kernel all failures of rondo-cloop are the same.
+        machine_fail_start(m, result != -EIO ? result : saw_wrong_data(m) ? -EBADMSG : -ENETUNREACH, error);
     } else {
         log_error("%s", error->text);
         machine_set_timer(m, TIMER_MOUNT, RETRY_SECONDS);

@@ -25,7 +25,8 @@ static int find_mount(const struct machine *m, char ret_path[static PATH_TEXT_SI
 
 int machine_start_overlay(struct machine *m, int base, struct error *error)
 {
-    char program[PATH_TEXT_SIZE], mount[PATH_TEXT_SIZE], manifest[SHA256_HEX_SIZE], base_text[16], control_text[16];
+    char program[PATH_TEXT_SIZE], mount[PATH_TEXT_SIZE], manifest[SHA256_HEX_SIZE], base_text[16], control_text[16],
+        seconds[16];
     int r = path_find_program("rondo-overlay", program, error);
     if (r < 0)
         return r;
@@ -39,6 +40,8 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
     CLEANUP_CLOSE int theirs = pair[1];
     snprintf(base_text, sizeof(base_text), "%d", base);
     snprintf(control_text, sizeof(control_text), "%d", theirs);
+    // Offline there is nothing to wait for.
+    snprintf(seconds, sizeof(seconds), "%u", m->options->offline ? 0 : m->options->cloop.wait_seconds);
     static char pause[] = "pause", fail[] = "error";
     char *outage = m->options->outage_error ? fail : pause;
     char *arguments[] = {program,
@@ -54,6 +57,8 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
                          control_text,
                          (char[]){"--on-outage"},
                          outage,
+                         (char[]){"--outage-after"},
+                         seconds,
                          NULL};
     struct spawn s = {.path = program,
                       .arguments = arguments,

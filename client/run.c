@@ -233,6 +233,7 @@ static int open_version_once(struct run *run, struct error *error)
     if (r == 0) {
         o->requests_before = supervisor_count_in(counts, "requests");
         o->bytes_before = supervisor_count_in(counts, "bytes");
+        o->wrong_before = supervisor_count_in(counts, "wrong");
         r = cloop_open_version(&o->cloop, &s->manifest, sources, run->offline ? 0 : s->source_count, o->version_folder,
                                error);
     }

@@ -26,7 +26,7 @@ struct supervisor_options {
     bool remove_on_failure;   // the instance was made for this run: a machine that does not start leaves nothing
     bool outage_error;        // --on-outage error
     uint64_t requests, bytes; // spent on this run before; subtracted are rondo-cloop's counts when it began:
-    uint64_t requests_before, bytes_before;
+    uint64_t requests_before, bytes_before, wrong_before;
     int starter; // connection to whoever starts it (launch.h): an owner's, which first of all gets "ok" or "error …"
 };
 
