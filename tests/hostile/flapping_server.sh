@@ -7,12 +7,12 @@
 need qemu-system-x86_64 jq python3
 need_fuse
 appliance_disk=$TMPDIR/disk
-large_disk tiny "$appliance_disk" 12
+large_disk tiny "$appliance_disk" 8
 wanted=$(sha256sum <"$appliance_disk" | cut -d ' ' -f 1)
 publish_appliance tiny "$site"
 attack
-flapping=('/objects/* up=2 down=2 reset' '/objects/* nth=5 reset at=20000' '/objects/* nth=7 status code=500' '/objects/* nth=11 cut at=1000')
-rules "${flapping[@]}" '/objects/* nth=13 wrong-range' '/objects/* nth=17 lying-range' '/objects/* nth=19 no-content-range' '/objects/* latency ms=100'
+flapping=('/objects/* up=2 down=2 reset' '/objects/* nth=9 reset at=20000' '/objects/* nth=11 status code=500' '/objects/* nth=12 cut at=1000')
+rules "${flapping[@]}" '/objects/* nth=13 wrong-range' '/objects/* nth=17 lying-range' '/objects/* nth=19 no-content-range' '/objects/* latency ms=30'
 
 started=$SECONDS
 start_guest tiny "${url}tiny" 'for i in 1 2; do dd if=/dev/vda iflag=direct bs=64k 2>/run/dd | sha256sum; grep rror /run/dd; read line; done
