@@ -17,9 +17,10 @@ static int ask_on(int terminal, const char *prompt, char *ret, size_t capacity)
         return -errno;
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
-    dprintf(terminal, "%s", prompt);
+    // First quiet, then the question: what is typed in answer to it is neither shown nor flushed.
     if (tcsetattr(terminal, TCSAFLUSH, &quiet) < 0)
         return -errno;
+    dprintf(terminal, "%s", prompt);
     while (n < capacity - 1 && (got = read(terminal, ret + n, 1)) == 1 && ret[n] != '\n')
         n++;
     tcsetattr(terminal, TCSAFLUSH, &before);
