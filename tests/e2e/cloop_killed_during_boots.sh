@@ -27,7 +27,7 @@ if ! mountpoint -q "$connections"; then
 fi
 
 kills=0 outstanding=0 boots=0
-while [ "$kills" -lt 20 ] && [ "$boots" -lt 12 ]; do
+while { [ "$kills" -lt 20 ] || [ "$outstanding" -lt 5 ]; } && [ "$boots" -lt 12 ]; do
 	boots=$((boots + 1))
 	rm -rf "$RONDO_CACHE"
 	rondo run "$url/tiny" --ephemeral --net none --append "ro $(guest_command 'sha256sum /dev/vda; poweroff')" --timeout 240 \
