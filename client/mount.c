@@ -81,6 +81,15 @@ int verb_mount(int argc, char **argv)
     return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
 }
 
+// False only if that is sure: the file system of a daemon that died does not even answer this.
+static bool may_be_mounted(const char *path)
+{
+    struct statx s;
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, &s) < 0)
+        return errno != ENOENT;
+    return !(s.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) || (s.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
 // As root directly; otherwise through fusermount3, which may do it for the mount's owner.
 static int unmount(const char *path, struct error *error)
 {
@@ -88,10 +97,11 @@ static int unmount(const char *path, struct error *error)
         return 0;
     if (errno == EBUSY)
         return error_set(error, EBUSY, "%s is in use; close what is open there first", path);
-    if (errno == EINVAL || errno == ENOENT)
+    int code = errno;
+    if (code == EINVAL || code == ENOENT || !may_be_mounted(path))
         return error_set(error, ENOENT, "nothing is mounted on %s", path);
-    if (errno != EPERM)
-        return error_set(error, errno, "cannot unmount %s: %s", path, strerror(errno));
+    if (code != EPERM)
+        return error_set(error, code, "cannot unmount %s: %s", path, strerror(code));
     static char name[] = "fusermount3", end[] = "-u", quiet[] = "-q", rest[] = "--";
     char *arguments[] = {name, end, quiet, rest, (char *)path, NULL};
     struct spawn s = {.path = name, .arguments = arguments, .input = -1, .output = -1, .errors = STDERR_FILENO};
