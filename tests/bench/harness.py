@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -54,8 +55,27 @@ def read_memory_peak(pid):
 
 
 class Timing:
-    def __init__(self, seconds, usage):
-        self.seconds, self.cpu, self.memory = seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    def __init__(self, seconds, cpu, memory):
+        self.seconds, self.cpu, self.memory = seconds, cpu, memory
+
+
+class MemoryWatch(threading.Thread):
+    """Follows the memory peak of a child until it ends. (Its rusage would not do: ru_maxrss begins with what its parent had.)"""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.ended = pid, 0, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.ended.wait(0.02):
+            with contextlib.suppress(OSError, Failure):
+                self.peak = max(self.peak, read_memory_peak(self.pid))
+
+    def end(self):
+        self.ended.set()
+        self.join()
+        return self.peak
 
 
 class Bench:
@@ -117,14 +137,16 @@ class Bench:
             process = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                        env={**self.environment, **more})
             self.processes.append(process)
+            watch = MemoryWatch(process.pid)
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.monotonic() - start
+            memory = watch.end()
         process.returncode = os.waitstatus_to_exitcode(status)
         self.processes.remove(process)
         if process.returncode != 0:
             said = log.read_bytes().decode(errors="replace")[-2000:]
             raise Failure(f"{' '.join(map(str, arguments))}: exit code {process.returncode}\n{said}")
-        return Timing(seconds, usage)
+        return Timing(seconds, usage.ru_utime + usage.ru_stime, memory)
 
     def output(self, arguments, **more):
         """What a command prints."""

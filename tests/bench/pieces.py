@@ -21,9 +21,10 @@ def compressed_length(data):
     return length if 0 < length < len(data) else len(data)
 
 
-def compressed_lengths(datas):
+def compressed_total(read, which):
+    """Bytes of read(i), compressed, for all i in `which`, on all processors."""
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(compressed_length, datas))
+        return sum(pool.map(lambda i: compressed_length(read(i)), which))
 
 
 class Pieces:
@@ -64,7 +65,7 @@ class Pieces:
 
     def stored(self, which):
         """Bytes of these pieces, compressed."""
-        return sum(compressed_lengths(map(self.read, which)))
+        return compressed_total(self.read, which)
 
     def index_bytes(self):
         return len(self.digests) * REFERENCE
@@ -74,8 +75,8 @@ def boot_limit(path, trace, blocks_in_chunk=32):
     """Bytes of the blocks that a boot reads, each once, in its order, compressed in chunks: the least that can be fetched."""
     blocks = Pieces(path, BLOCK)
     order = blocks.touched(trace)
-    return sum(compressed_lengths([b"".join(map(blocks.read, order[i:i + blocks_in_chunk]))
-                                   for i in range(0, len(order), blocks_in_chunk)]))
+    return compressed_total(lambda i: b"".join(map(blocks.read, order[i:i + blocks_in_chunk])),
+                            range(0, len(order), blocks_in_chunk))
 
 
 def casync_boot(index, store, trace):
