@@ -19,15 +19,15 @@ static int read_object(struct site *s, const struct sha256 *name, size_t size, v
     if (fd < 0)
         return error_set(error, -fd, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex),
                          strerror(-fd));
-    CLEANUP_FREE void *bytes = malloc(size ? size : 1);
+    CLEANUP_FREE void *bytes = malloc(size + 1); // one more, to see what is too long
     if (!bytes)
         return error_set(error, ENOMEM, "out of memory");
-    int r = io_read_full(fd, bytes, size, 0);
-    if (r < 0)
-        return error_set(error, -r, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex),
-                         strerror(-r));
-    struct sha256 hash = sha256_of(bytes, size);
-    if (!sha256_equal(&hash, name))
+    ssize_t n = io_read_some(fd, bytes, size + 1, 0);
+    if (n < 0)
+        return error_set(error, (int)-n, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex),
+                         strerror((int)-n));
+    struct sha256 hash = sha256_of(bytes, (size_t)n);
+    if ((size_t)n != size || !sha256_equal(&hash, name))
         return error_set(error, EBADMSG, "%s: object %.16s… is damaged", site_path(s), sha256_to_hex(name, hex));
     *ret = TAKE_PTR(bytes);
     return 0;

@@ -13,8 +13,8 @@
 
 #include "base/banned.h"
 
-// A second attempt is made only after a quick failure: who was silent until the transport gave up will be so again, and the
-// remembered catalog can serve.
+// A second attempt is made only after a quick failure: who was silent until the transport gave up will be so again, and
+// the remembered catalog can serve.
 #define CATALOG_QUICK_SECONDS 3
 #define UNREACHABLE_SECONDS 4 // to wait for anything else of a site of which the catalog could just not be had
 
