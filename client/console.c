@@ -61,15 +61,9 @@ static int ask_to_attach(struct attached *a, struct error *error)
     int fds[SOCKET_FDS_MAXIMUM];
     unsigned count = 0;
     struct slice rest;
-    int r = socket_send(a->control, a->options->owner ? "attach owner" : "attach", NULL, 0);
-    do { // a connection that has existed for a while may have something to say first
-        if (r >= 0)
-            r = socket_receive(a->control, ANSWER_MS, text, fds, &count);
-        if (r > 0 && count == 0 && strncmp(text, "say ", 4) == 0)
-            say(a, text + 4);
-        else
-            break;
-    } while (true);
+    int r = socket_send(a->control, "attach", NULL, 0);
+    if (r >= 0)
+        r = socket_receive(a->control, ANSWER_MS, text, fds, &count);
     if (r == 0 || r == -EPIPE)
         r = error_set(error, ENOENT, "machine %s has just ended; %s/machine.log may say why", a->instance->name,
                       a->instance->folder);
@@ -334,18 +328,18 @@ bool console_check_pattern(const char *pattern)
     return true;
 }
 
-int console_attach(const struct instance *i, int connection, const struct console_options *options)
+int console_attach(const struct instance *i, int connection, int console, const struct console_options *options)
 {
     struct error error = {.text = ""};
     struct attached a = {.instance = i,
                          .options = options,
                          .control = connection,
-                         .stream = -1,
+                         .stream = console,
                          .decided = -1,
                          .output = BUF_WITH_MAXIMUM(INPUT_MAXIMUM),
                          .input = BUF_WITH_MAXIMUM(INPUT_MAXIMUM)};
     bool opened = !options->until || open_pattern(&a.until, options->until);
-    int r = opened ? ask_to_attach(&a, &error) : 0;
+    int r = opened && console < 0 ? ask_to_attach(&a, &error) : 0;
     if (!opened) {
         r = EXIT_CODE_USAGE;
     } else if (r < 0) {
@@ -390,7 +384,7 @@ int verb_console(int argc, char **argv)
     if (r < 0)
         r = cli_fail(r, &error);
     else
-        r = console_attach(&i, r, &(struct console_options){.input = true});
+        r = console_attach(&i, r, -1, &(struct console_options){.input = true});
     instance_close(&i);
     return r;
 }

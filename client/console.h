@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 struct console_options {
-    bool owner; // the machine ends with us (rondo run), unless we leave with Ctrl-]
+    bool owner; // the connection is an owner's (rondo run): the machine ends with us, unless we leave with Ctrl-]
     bool input; // forward standard input though it is no terminal (rondo console)
     const char
         *until; // POSIX extended regular expression, or NULL: leave when the console shows it, and stop the machine
@@ -18,6 +18,7 @@ struct console_options {
 // True if `pattern` can be used as --until; otherwise says why on stderr.
 bool console_check_pattern(const char *pattern);
 
-// Over a connection to the machine's control socket, which is closed in the end. Returns when the machine has ended,
-// was left, or a condition of the options came true: the exit code for the verb. What the user should know was printed.
-int console_attach(const struct instance *i, int connection, const struct console_options *options);
+// Over a connection to the machine's control socket, and the stream of its console (-1: attaches first); both are
+// closed in the end. Returns when the machine has ended, was left, or a condition of the options came true: the exit
+// code for the verb. What the user should know was printed.
+int console_attach(const struct instance *i, int connection, int console, const struct console_options *options);

@@ -1,7 +1,7 @@
 // See launch.h.
 //
 //   rondo run                                   supervisor: a session of its own, no terminal, none of our descriptors
-//      ──fork, with a socket pair between──▶
+//      ──fork, with socket pairs between, one for messages and one for the console──▶
 //      ◀── say <sentence> … ──
 //      ──kill──▶ (Ctrl-C)
 //      ◀── ok ──  or  ◀── error <errno> <sentence> ──, after everything was taken down
@@ -34,9 +34,9 @@ static int become_supervisor(struct supervisor_options *o)
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0)
         return EXIT_CODE_OTHER;
     // Nobody who waits for the end of a pipe that our caller left open may have to wait for the machine's.
-    spawn_close_all_but(
-        (const int[]){i->folder_fd, i->lock_fd, o->cloop.socket, o->cloop.session_fd, o->cloop.state_fd, o->starter},
-        6);
+    spawn_close_all_but((const int[]){i->folder_fd, i->lock_fd, o->cloop.socket, o->cloop.session_fd, o->cloop.state_fd,
+                                      o->starter, o->starter_console},
+                        7);
     return supervisor_run(o);
 }
 
@@ -86,30 +86,47 @@ static int hear_start(const char *name, int fd, bool *ret_impatient, struct erro
     }
 }
 
-int launch_machine(struct supervisor_options *o, int *ret_connection, struct error *error)
+static int make_pair(int type, int *ret_ours, int *ret_theirs, struct error *error)
 {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
         return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
-    CLEANUP_CLOSE int ours = pair[0];
-    CLEANUP_CLOSE int theirs = pair[1];
+    *ret_ours = pair[0];
+    *ret_theirs = pair[1];
+    return 0;
+}
+
+int launch_machine(struct supervisor_options *o, bool console, struct launched *ret, struct error *error)
+{
+    CLEANUP_CLOSE int ours = -1;
+    CLEANUP_CLOSE int theirs = -1;
+    CLEANUP_CLOSE int our_console = -1;
+    CLEANUP_CLOSE int their_console = -1;
+    int r = make_pair(SOCK_SEQPACKET, &ours, &theirs, error);
+    if (r == 0 && console)
+        r = make_pair(SOCK_STREAM, &our_console, &their_console, error);
+    if (r < 0)
+        return r;
     fflush(NULL);
     pid_t child = fork();
     if (child < 0)
         return error_set(error, errno, "cannot start the supervisor: %s", strerror(errno));
     if (child == 0) {
         o->starter = theirs;
+        o->starter_console = their_console;
         _exit(become_supervisor(o));
     }
     close(TAKE_FD(theirs));
+    if (console)
+        close(TAKE_FD(their_console));
     // The machine is the supervisor's now: our copies of its descriptors must not keep its lock.
     close(TAKE_FD(o->instance->lock_fd));
     cloop_close(&o->cloop);
     bool impatient = false;
-    int r = hear_start(o->instance->name, ours, &impatient, error);
+    r = hear_start(o->instance->name, ours, &impatient, error);
     cli_progress_end();
     if (r > 0) {
-        *ret_connection = TAKE_FD(ours);
+        *ret = (struct launched){.connection = TAKE_FD(ours), .console = TAKE_FD(our_console)};
         return 0;
     }
     while (!impatient && waitpid(child, NULL, 0) < 0 && errno == EINTR)

@@ -3,9 +3,15 @@
 
 #include "client/supervisor.h"
 
+// A connection to a machine's control socket (docs/protocol.md), and the stream of its console: what it shows can be
+// read, what is written is typed. -1: none.
+struct launched {
+    int connection, console;
+};
+
 // Forks the supervisor, which takes over o->instance's lock and o->cloop, and waits until the guest runs. What is to be
-// said meanwhile appears on stderr. *ret_connection is then an owner's connection to the machine's control socket (see
-// docs/protocol.md): when it ends without the message `detach`, so does the machine.
-// -ECANCELED after SIGINT, SIGTERM or SIGHUP (cli_catch_signals must have been called): the machine was stopped. On
-// failure the supervisor has ended, and what was made for this start is gone, if o->remove_on_failure.
-int launch_machine(struct supervisor_options *o, int *ret_connection, struct error *error);
+// said meanwhile appears on stderr. The connection is an owner's: when it ends without the message `detach`, so does
+// the machine. With `console` it is attached, too, so that not a byte is missed. -ECANCELED after SIGINT, SIGTERM or
+// SIGHUP (cli_catch_signals must have been called): the machine was stopped. On failure the supervisor has ended, and
+// what was made for this start is gone, if o->remove_on_failure.
+int launch_machine(struct supervisor_options *o, bool console, struct launched *ret, struct error *error);

@@ -19,7 +19,7 @@
 
 #define CLIENTS_MAXIMUM 16u
 #define CONSOLE_RING_SIZE (64u << 10)
-#define CLIENT_BUFFER_MAXIMUM (1u << 20)
+#define CLIENT_BUFFER_MAXIMUM (4u << 20)
 #define CONSOLE_LOG_MAXIMUM (16u << 20)
 
 enum machine_state { MACHINE_STARTING, MACHINE_RUNNING, MACHINE_STOPPING, MACHINE_ENDED };
@@ -115,8 +115,8 @@ void machine_mount_counts(struct machine *m, char *ret_text, size_t capacity);
 // machine_clients.c
 int machine_listen(struct machine *m, struct error *error);
 void machine_clients_init(struct machine *m);
-// Takes over a connection that exists already, as an owner's.
-void machine_clients_adopt(struct machine *m, int fd);
+// Takes over a connection that exists already, as an owner's, and its console's stream (or -1).
+void machine_clients_adopt(struct machine *m, int fd, int console);
 // Adds what the clients wait for to `polls` (room for 2 × CLIENTS_MAXIMUM + 1); returns how many.
 unsigned machine_clients_poll(struct machine *m, struct pollfd *polls);
 void machine_clients_serve(struct machine *m, const struct pollfd *polls, unsigned count);

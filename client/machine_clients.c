@@ -1,6 +1,6 @@
 // The control socket of a machine and its console (docs/protocol.md, "An instance"). Clients come and go; none of them
-// can make the machine wait: what an attached client is too slow to take is kept for it up to a limit, and then it is
-// let go.
+// can make the machine wait: what an attached client is too slow to take is kept for it up to a limit, and then
+// skipped.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/socket.h"
@@ -85,12 +85,15 @@ static void send_late(struct machine_client *c)
     }
 }
 
+// What a client is too slow to take is skipped, with a word in its place: the machine does not wait for it.
 static void give(struct machine_client *c, const void *bytes, size_t n)
 {
     if (buf_append(&c->late, bytes, n) < 0) {
-        socket_send(c->fd, "say the console was detached: its reader is too slow", NULL, 0);
-        detach(c);
-        return;
+        char note[96];
+        snprintf(note, sizeof(note), "\r\n[rondo: %zu bytes were skipped, as they were not read]\r\n",
+                 c->late.size + n);
+        buf_clear(&c->late);
+        (void)buf_append(&c->late, note, strlen(note)); // without memory for that, there is nothing to be said either
     }
     send_late(c);
 }
@@ -113,7 +116,7 @@ void machine_clients_tell(struct machine *m, const char *message)
             detach(&m->clients[i]); // it does not listen: not a second time
 }
 
-static int attach(struct machine *m, struct machine_client *c, bool owner)
+static int attach(struct machine *m, struct machine_client *c)
 {
     int pair[2];
     if (c->console >= 0)
@@ -126,7 +129,6 @@ static int attach(struct machine *m, struct machine_client *c, bool owner)
     if (r < 0)
         return r;
     c->console = TAKE_FD(ours);
-    c->owner = owner;
     uint64_t size = m->ring_written < CONSOLE_RING_SIZE ? m->ring_written : CONSOLE_RING_SIZE;
     size_t start = (size_t)((m->ring_written - size) % CONSOLE_RING_SIZE);
     size_t first = size < CONSOLE_RING_SIZE - start ? (size_t)size : CONSOLE_RING_SIZE - start;
@@ -190,9 +192,8 @@ static int obey(struct machine *m, struct machine_client *c, const char *text, s
         machine_release(m, HOLD_USER);
         return 0;
     }
-    if (slice_equal(word, "attach") && (rest.length == 0 || slice_equal(rest, "owner"))) {
-        return attach(m, c, rest.length != 0);
-    }
+    if (slice_equal(word, "attach") && rest.length == 0)
+        return attach(m, c);
     if (slice_equal(word, "detach") && rest.length == 0) {
         c->owner = false;
         return 0;
@@ -244,25 +245,31 @@ static void serve_console(struct machine *m, struct machine_client *c, short rea
         detach(c);
 }
 
-static bool admit(struct machine *m, int fd, bool owner)
+static struct machine_client *admit(struct machine *m, int fd)
 {
     const struct timeval patience = {.tv_sec = 1}; // for one that does not read what it is told
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
-        return false;
+        return NULL;
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
         if (m->clients[i].fd < 0) {
             m->clients[i].fd = fd;
-            m->clients[i].owner = owner;
-            return true;
+            return &m->clients[i];
         }
     socket_send(fd, "error 16 too many connections to this machine", NULL, 0); // EBUSY
-    return false;
+    return NULL;
 }
 
-void machine_clients_adopt(struct machine *m, int fd)
+void machine_clients_adopt(struct machine *m, int fd, int console)
 {
-    if (!admit(m, fd, true))
+    CLEANUP_CLOSE int stream = console;
+    struct machine_client *c = admit(m, fd);
+    if (!c) {
         close(fd);
+        return;
+    }
+    c->owner = true;
+    if (console >= 0 && fcntl(console, F_SETFL, O_NONBLOCK) == 0)
+        c->console = TAKE_FD(stream);
 }
 
 static void welcome(struct machine *m)
@@ -270,7 +277,7 @@ static void welcome(struct machine *m)
     int fd = socket_accept(m->listener);
     if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS)
         machine_set_timer(m, TIMER_ACCEPT, 1); // it stays waiting: do not look at it again at once
-    if (fd >= 0 && !admit(m, fd, false))
+    if (fd >= 0 && !admit(m, fd))
         close(fd);
 }
 

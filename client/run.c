@@ -288,7 +288,7 @@ static int prepare(struct run *run, struct error *error)
 }
 
 // The instance, and its supervisor. From here on signals are only remembered: what was made is taken back.
-static int start(struct run *run, int *ret_connection, struct error *error)
+static int start(struct run *run, struct launched *ret, struct error *error)
 {
     struct supervisor_options *o = &run->supervisor;
     int r = 0;
@@ -309,7 +309,7 @@ static int start(struct run *run, int *ret_connection, struct error *error)
     o->offline = run->offline;
     o->remove_on_failure = !run->exists;
     o->outage_error = strcmp(run->on_outage, "error") == 0;
-    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : launch_machine(o, ret_connection, error);
+    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : launch_machine(o, !run->detach, ret, error);
     if (r < 0 && !run->exists && run->instance.lock_fd >= 0) // it never was the supervisor's
         instance_remove(&run->instance, NULL);
     return r;
@@ -333,25 +333,25 @@ static int leave(struct run *run, int connection, struct error *error)
 static int run_machine(struct run *run)
 {
     struct error error = {.text = ""};
-    int connection = -1;
+    struct launched launched = {.connection = -1, .console = -1};
     cli_cancel_on_signals();
     int r = prepare(run, &error);
     if (r < 0)
         return cli_fail(r, &error);
     cli_catch_signals();
-    r = start(run, &connection, &error);
+    r = start(run, &launched, &error);
     if (r < 0)
         return cli_fail(r, &error);
     if (run->detach) {
-        r = leave(run, connection, &error);
-        close(connection);
+        r = leave(run, launched.connection, &error);
+        close(launched.connection);
         if (r < 0)
             return cli_fail(r, &error);
         printf("%s\n", run->instance_name);
         return cli_finish_output(EXIT_CODE_OK);
     }
     return console_attach(
-        &run->instance, connection,
+        &run->instance, launched.connection, launched.console,
         &(struct console_options){.owner = true, .until = run->until, .timeout = (unsigned)run->timeout});
 }
 
@@ -361,7 +361,7 @@ int verb_run(int argc, char **argv)
                       .network = "user",
                       .on_outage = "pause",
                       .instance = INSTANCE_NONE,
-                      .supervisor = {.cloop = CLOOP_NONE, .starter = -1}};
+                      .supervisor = {.cloop = CLOOP_NONE, .starter = -1, .starter_console = -1}};
     const struct option options[] = {
         {"name", OPTION_TEXT, &run.name},
         {"cpus", OPTION_NUMBER, &run.cpus},

@@ -152,7 +152,7 @@ int supervisor_run(struct supervisor_options *options)
     m->input = (struct buf)BUF_WITH_MAXIMUM(INPUT_MAXIMUM);
     m->since = io_realtime_seconds();
     machine_clients_init(m);
-    machine_clients_adopt(m, options->starter);
+    machine_clients_adopt(m, options->starter, options->starter_console);
     int r = take_signals(m, &error);
     if (r == 0)
         r = open_logs(m, &error);

@@ -27,7 +27,9 @@ struct supervisor_options {
     bool outage_error;        // --on-outage error
     uint64_t requests, bytes; // spent on this run before; subtracted are rondo-cloop's counts when it began:
     uint64_t requests_before, bytes_before, wrong_before;
-    int starter; // connection to whoever starts it (launch.h): an owner's, which first of all gets "ok" or "error …"
+    // Connection to whoever starts it (launch.h): an owner's, which first of all gets "ok" or "error …"; and its
+    // console, or -1. Taken over.
+    int starter, starter_console;
 };
 
 // Runs the machine to its end; returns the exit code for the process.

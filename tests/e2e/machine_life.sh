@@ -1,0 +1,152 @@
+#!/bin/bash
+# A machine's life around its guest: its start and its failures, its end and its exit code, whoever stops or kills what, and when.
+# time-limit: 240
+. "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/guest.sh"
+. "$ROOT/tests/machine.sh"
+need python3 jq passt qemu-system-x86_64
+need_fuse
+publish_fake 1 2
+fake=$url/fake
+
+# Starting and ending.
+run_rondo run "$fake" --ephemeral --net none --append 'print=hello%0a exit=0'
+status_is 0 "a machine runs to its end"
+like "$out" hello "and its console is shown"
+ok "nothing of it is left" wait_until 5 no_machine_left
+run_rondo run "$fake" --ephemeral --net none --append 'exit=3'
+status_is 1 "an engine that fails is exit code 1"
+like "$err" "engine qemu ended by exit code 3" "and how is said"
+run_rondo run "$fake" --net none --append 'refuse=no%20room'
+status_is 1 "an engine that does not start is exit code 1"
+like "$err" "did not start: no room" "and why is said"
+ok "a machine that did not start leaves nothing" wait_until 5 no_machine_left
+run_rondo run "$fake" --ephemeral --net none --append 'lines=100000 exit=0'
+is "$(tail -n 1 "$TMPDIR/run.out" | tr -d '\r')" "$(printf '%062d' 99999)" "the console is shown to its end"
+is "$(wc -c <"$TMPDIR/run.out")" 6400000 "and in full"
+rondo run "$fake" --ephemeral --net none --append 'lines=20000 exit=0' 2>/dev/null | (sleep 2; cat) >"$TMPDIR/slow.out"
+is "$(wc -c <"$TMPDIR/slow.out")" 1280000 "also to a slow reader"
+run_rondo run "$fake" --ephemeral --net none --append 'print=%1b[1mlo%1b[mgin:' --until 'login:' --timeout 60
+status_is 0 "--until sees through control sequences"
+run_rondo run "$fake" --ephemeral --net none --timeout 1
+status_is 12 "a time limit alone is exit code 12"
+like "$err" "did not end within 1 seconds" "and its own message"
+run_rondo run "$fake" --ephemeral --net none --append deaf --timeout 1
+status_is 12 "an engine that does not end when told is ended"
+ok "and nothing of it is left" wait_until 5 no_machine_left
+
+# Versions: a machine keeps its own.
+run_rondo run "$fake:1" --net none --append exit=0
+status_is 0 "a machine of version 1"
+run_rondo run "$fake" --net none --append exit=0
+like "$err" "fake 1 as machine fake" "is resumed as it is, though there is a version 2"
+run_rondo run "$fake:1" --net none --append exit=0
+status_is 0 "by its own version, too"
+run_rondo run "$fake:2" --net none --append exit=0
+status_is 10 "but not as version 2"
+like "$err" "another --name" "and the message says what to do"
+run_rondo run "$fake" --net none --require-fresh --append exit=0
+like "$err" "fake 1 as machine fake" "nor does --require-fresh change it"
+run_rondo rm fake
+status_is 0 "it is removed"
+
+# What a detached machine keeps open.
+marker=$TMPDIR/marker
+result=$(exec 9>"$marker" 8> >(cat >"$TMPDIR/pipe.out"; echo closed >"$TMPDIR/pipe.closed"); timeout 20 rondo run "$fake" --net none --detach --append echo 2>&1)
+is "$?" 0 "a machine is started in a command substitution"
+like "$result" $'\nfake$' "which gets its name"
+not_ok "no process of it keeps our caller's descriptors" eval 'find /proc/[0-9]*/fd -lname "$marker" 2>/dev/null | grep -q .'
+ok "so that nobody waits for their end" wait_until 5 test -f "$TMPDIR/pipe.closed"
+(sleep 1; echo typed; sleep 60) | timeout --signal=INT 3 rondo console fake >"$TMPDIR/console.out" 2>"$TMPDIR/console.err"
+like "$(cat "$TMPDIR/console.out")" typed "its console can be typed into"
+is "$(machine_state fake)" running "a signal leaves the console, not the machine"
+like "$(cat "$TMPDIR/console.err")" "rondo console fake" "and the message says how to come back"
+
+# At once.
+run_rondo rm fake
+status_is 10 "what runs is not removed"
+for n in 1 2 3 4; do
+	rondo stop fake >/dev/null 2>"$TMPDIR/stop.$n" &
+	stops[n]=$!
+done
+codes=
+for n in 1 2 3 4; do
+	wait "${stops[n]}"
+	codes+=$?
+done
+like "$codes" '^[03]+$' "four commands stop it at once: each finds it stopped"
+is "$(machine_state fake)" stopped "and it is"
+run_rondo rm fake
+for n in 1 2 3 4 5; do
+	rondo run "$fake" --net none --detach >/dev/null 2>"$TMPDIR/start.$n" &
+	starts[n]=$!
+done
+started=0 busy=0
+for n in 1 2 3 4 5; do
+	wait "${starts[n]}"
+	case $? in 0) started=$((started + 1)) ;; 10) busy=$((busy + 1)) ;; esac
+done
+is "$started started, $busy busy" "1 started, 4 busy" "five commands start a machine at once: one does"
+
+# Killed.
+supervisor=$(for process in $(our_processes); do [ "$(readlink "/proc/$process/exe")" = "$(realpath "$BUILD/rondo")" ] && echo "$process"; done)
+kill -KILL "$supervisor"
+ok "its supervisor is killed: all of it ends" wait_until 10 eval '[ -z "$(our_processes)" ]'
+is "$(machine_state fake)" stopped "and it counts as stopped"
+run_rondo run "$fake" --net none --detach --append 'write=kept'
+status_is 0 "it runs again"
+ok "and writes" wait_until 20 grep -q written "$RONDO_HOME/instances/fake/console.log"
+run_rondo stop fake
+is "$(head -c 4 "$RONDO_HOME/instances/fake/disk.data")" kept "what was written is there"
+rondo run "$fake" --net none --append print=up >"$TMPDIR/owner.out" 2>&1 &
+owner=$!
+ok "a machine with an owner" wait_until 20 grep -q up "$TMPDIR/owner.out"
+kill -KILL "$owner"
+wait "$owner" 2>/dev/null
+ok "ends with it" wait_until 10 eval '[ "$(machine_state fake)" = stopped ]'
+run_rondo rm fake
+for n in 1 2; do
+	rondo run "$fake" --name passing --ephemeral --net none --append print=up >"$TMPDIR/passing.out" 2>&1 &
+	owner=$!
+	ok "an ephemeral machine runs ($n)" wait_until 20 grep -q up "$TMPDIR/passing.out"
+	# shellcheck disable=SC2046
+	kill -KILL $(our_processes)
+	wait "$owner" 2>/dev/null
+done
+run_rondo ps --json
+is "$out" "[]" "killed, it is no machine any more"
+
+# Cancelled while it starts.
+rondo run "$fake" --net none --append mute >"$TMPDIR/mute.out" 2>&1 &
+owner=$!
+ok "a machine that does not come up" wait_until 20 eval '[ "$(machine_state fake)" = starting ]'
+kill -INT "$owner"
+kill -TERM "$owner"
+wait "$owner"
+is "$?" 11 "is cancelled: exit code 11"
+ok "and has left nothing" no_machine_left
+rondo run "$fake" --net none --detach --append mute >"$TMPDIR/mute.out" 2>&1 &
+owner=$!
+ok "another one" wait_until 20 eval '[ "$(machine_state fake)" = starting ]'
+run_rondo stop fake
+status_is 0 "is stopped from elsewhere"
+wait "$owner"
+is "$?" 11 "whoever started it is told"
+ok "and nothing is left" no_machine_left
+rondo run "$fake" --net none --detach --append mute >"$TMPDIR/mute.out" 2>&1 &
+owner=$!
+wait_until 20 eval '[ "$(machine_state fake)" = starting ]'
+kill -KILL "$owner"
+wait "$owner" 2>/dev/null
+ok "whoever starts it is killed: nothing is left" wait_until 10 no_machine_left
+
+# Scarcity.
+run bash -c 'ulimit -n 64; exec rondo run "$1" --ephemeral --append "print=up exit=0"' - "$fake"
+status_is 0 "64 descriptors are enough"
+exec 7<>"/dev/tcp/127.0.0.1/$port"
+run_rondo run "$fake" --ephemeral --port "$port:80"
+status_is 10 "a port that is taken is exit code 10"
+exec 7>&-
+run_rondo run "$fake" --ephemeral --append exit=0 0<&- 1>&-
+ok "a machine with closed standard streams leaves nothing" wait_until 5 no_machine_left
+done_testing
