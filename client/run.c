@@ -10,6 +10,7 @@
 #include "client/cli.h"
 #include "client/console.h"
 #include "client/launch.h"
+#include "client/ports.h"
 #include "client/resolve.h"
 #include <stdio.h>
 #include <string.h>
@@ -41,14 +42,6 @@ struct run {
     struct supervisor_options supervisor;
 };
 
-static bool valid_port(const char *text)
-{
-    const char *colon = strchr(text, ':');
-    uint64_t port;
-    return colon && text_parse_u64((struct slice){.at = text, .length = (size_t)(colon - text)}, 65535, &port) &&
-           port && text_parse_u64(slice_of(colon + 1), 65535, &port) && port;
-}
-
 static int check_options(struct run *run)
 {
     if (strcmp(run->network, "user") != 0 && strcmp(run->network, "none") != 0)
@@ -63,9 +56,8 @@ static int check_options(struct run *run)
         return cli_usage("run", "--detach leaves at once: --until and --timeout have no meaning with it");
     if (run->ports.count && strcmp(run->network, "none") == 0)
         return cli_usage("run", "--port needs a network; drop --net none");
-    for (unsigned i = 0; i < run->ports.count; i++)
-        if (!valid_port(run->ports.values[i]))
-            return cli_usage("run", "--port takes HOST:GUEST, two port numbers, not \"%s\"", run->ports.values[i]);
+    if (ports_check(&run->ports) != 0)
+        return EXIT_CODE_USAGE;
     if (run->name && !text_is_image_name(slice_of(run->name)))
         return cli_usage("run", "--name \"%s\": use a-z, 0-9, dot, dash, underscore", run->name);
     return run->until && !console_check_pattern(run->until) ? EXIT_CODE_USAGE : 0;
@@ -263,6 +255,8 @@ static int prepare(struct run *run, struct error *error)
         r = parse_address(run, error);
     if (r == 0)
         r = take_existing(run, error);
+    if (r == 0)
+        r = ports_check_free(&run->ports, error);
     if (r < 0)
         return r;
     struct store *store;
