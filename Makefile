@@ -16,6 +16,7 @@ CC      ?= cc
 PYTHON  ?= python3
 PROVE   ?= prove
 FUZZ_SECONDS ?= 10
+TEST_JOBS ?= 2
 
 VERSION := 0.1
 
@@ -119,7 +120,7 @@ fuzz: $(FUZZERS)
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan OPTIMIZE="-O1 -g" HARDEN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
 	        LINK_HARDEN= unit
-	BUILD=$(BUILD)/asan $(PROVE) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS))
+	BUILD=$(BUILD)/asan $(PROVE) -j$(TEST_JOBS) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS))
 
 demo:
 	tests/prerequisites build run
@@ -131,7 +132,7 @@ test:
 	tests/prerequisites
 	$(MAKE) all unit
 	$(MAKE) asan
-	BUILD=$(BUILD) $(PROVE) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh))
+	BUILD=$(BUILD) $(PROVE) -j$(TEST_JOBS) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh))
 
 test-long:
 	RONDO_TEST_LONG=1 $(MAKE) test

@@ -291,7 +291,9 @@ static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uin
     }
     uint64_t now = io_monotonic_ns(), later = deadline_ns;
     bool cancelled = atomic_load_explicit(&m->cancelled, memory_order_relaxed);
-    if (a->state == WAITING && a->job->patience_ns && a->fed + a->job->patience_ns < deadline_ns)
+    // Patience ends no sooner than every source has been asked: the first may just have taken all of it.
+    bool all_asked = a->rounds > 0 || (a->asked | a->refused) == (1u << m->count) - 1;
+    if (a->state == WAITING && all_asked && a->job->patience_ns && a->fed + a->job->patience_ns < deadline_ns)
         deadline_ns = a->fed + a->job->patience_ns;
     if (cancelled || now >= deadline_ns) {
         pthread_mutex_unlock(&m->mutex);

@@ -35,8 +35,8 @@ struct mirrors_job {
     // After an attempt that delivered everything: 0, or -EBADMSG if the bytes are not what they should be.
     int (*verify)(void *context, struct error *error);
     void *context;
-    // How long to go on asking while no attempt delivers a byte, before the deadline; 0: until the deadline. For jobs
-    // whose deadline leaves time for many bytes.
+    // How long to go on asking while no attempt delivers a byte, before the deadline, but until each source was asked
+    // once; 0: until the deadline. For jobs whose deadline leaves time for many bytes.
     uint64_t patience_ns;
 
     int result; // after mirrors_fetch: as rule 3 says, or the sink's failure
