@@ -122,6 +122,8 @@ int catalog_open(const void *bytes, size_t n, struct catalog *ret, struct error 
     if (r < 0)
         return error_prefix(error, r, "malformed catalog");
     r = signed_verify(bytes, n, &claimed.site_key, &text, error);
+    if (r == -EKEYREJECTED)
+        r = -EBADMSG; // it names its key itself, so what does not fit it was altered
     if (r < 0)
         return error_prefix(error, r, "catalog of %s", claimed.site);
     r = catalog_parse(text.at, text.length, &c, error);

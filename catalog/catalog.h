@@ -74,7 +74,7 @@ void catalog_free(struct catalog *c); // for CLEANUP too; *c is then empty
 const struct catalog_shard *catalog_find_shard(const struct catalog *c, const char *name);
 
 // Verifies with the site key that the catalog itself names, and parses: whether that key is the right one is
-// catalog/trust.h's matter. -EKEYREJECTED also if the catalog revokes its own site key.
+// catalog/trust.h's matter. -EBADMSG if it is malformed or was altered; -EKEYREJECTED if it revokes its own site key.
 int catalog_open(const void *bytes, size_t n, struct catalog *ret, struct error *error);
 
 // Writes the head and, where everything fits in CATALOG_TEXT_MAXIMUM, all lines. Otherwise fills shards: `store` is

@@ -1,253 +1,14 @@
 // See resolve.h. The order of the checks is the chain of trust: nothing of a catalog is used before its signature and
 // its key were found right, nothing of a manifest before its hash and its signature were, and no chunk is asked for
 // before all of that.
-#include "client/resolve.h"
 #include "base/cleanup.h"
-#include "base/io.h"
-#include "base/log.h"
 #include "base/path.h"
 #include "catalog/signed.h"
-#include "client/cli.h"
+#include "client/resolve_private.h"
 #include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
-
-// A second attempt is made only after a quick failure: who was silent until the transport gave up will be so again, and
-// the remembered catalog can serve.
-#define CATALOG_QUICK_SECONDS 3
-#define UNREACHABLE_SECONDS 4 // to wait for anything else of a site of which the catalog could just not be had
-
-struct fetched {
-    struct buf bytes; // empty if not modified
-    char etag[128];
-    bool not_modified;
-};
-
-static int collect(void *context, uint64_t offset, const void *bytes, size_t n)
-{
-    struct buf *b = context;
-    if (offset != b->size)
-        return -EBADMSG;
-    return buf_append(b, bytes, n) == -E2BIG ? -EBADMSG : 0;
-}
-
-// One attempt, and a second one where a kept connection or a passing fault may have been the reason.
-static int fetch_catalog(struct store *store, const char *site, const char *etag, struct fetched *ret,
-                         struct error *error)
-{
-    struct source *source;
-    int r = source_open(store_transport(store), site, &source, error);
-    if (r < 0)
-        return r;
-    uint64_t end = io_monotonic_ns() + CATALOG_QUICK_SECONDS * 1000000000ull;
-    if (source_is_remote(source))
-        cli_progress("asking %s", site);
-    for (unsigned attempt = 0;; attempt++) {
-        buf_clear(&ret->bytes);
-        struct source_request request = {.path = "catalog.rondo",
-                                         .maximum = CATALOG_SIZE_MAXIMUM,
-                                         .if_etag = etag && *etag ? etag : NULL,
-                                         .sink = collect,
-                                         .context = &ret->bytes};
-        source_start(source, &request);
-        source_wait(source, &request);
-        r = request.result;
-        ret->not_modified = request.not_modified;
-        snprintf(ret->etag, sizeof(ret->etag), "%s", request.etag);
-        if (r < 0 && error)
-            *error = request.error;
-        if (!error_is_network(r) || attempt == 1 || io_monotonic_ns() > end)
-            break;
-    }
-    cli_progress_end();
-    source_close(source);
-    return r;
-}
-
-static int load_shard(struct store *store, const char *site, const struct catalog_shard *shard, bool offline,
-                      struct catalog *c, struct error *error)
-{
-    CLEANUP_FREE void *bytes = NULL;
-    size_t size;
-    char hex[SHA256_HEX_SIZE], path[128];
-    struct cache *cache = store_cache(store);
-    sha256_to_hex(&shard->object, hex);
-    if (cache && cache_get_object(cache, &shard->object, CATALOG_SHARD_MAXIMUM, &bytes, &size) == 0)
-        return catalog_parse_shard(c, shard, bytes, size, error);
-    if (offline)
-        return error_set(error, ENOENT, "a part of the catalog of %s (%.12s…) was never fetched; go online once", site,
-                         hex);
-    struct source *source;
-    int r = source_open(store_transport(store), site, &source, error);
-    if (r < 0)
-        return r;
-    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(shard->size);
-    snprintf(path, sizeof(path), "objects/%.2s/%s", hex, hex);
-    struct source_request request = {.path = path, .maximum = shard->size, .sink = collect, .context = &b};
-    source_start(source, &request);
-    source_wait(source, &request);
-    source_close(source);
-    if (request.result < 0) {
-        if (error)
-            *error = request.error;
-        return request.result;
-    }
-    struct sha256 hash = sha256_of(b.data, b.size);
-    if (b.size != shard->size || !sha256_equal(&hash, &shard->object))
-        return error_set(error, EBADMSG, "a part of the catalog of %s is not what its signed head names (%.12s…)", site,
-                         hex);
-    if (cache)
-        cache_put_object(cache, &shard->object, b.data, b.size);
-    return catalog_parse_shard(c, shard, b.data, b.size, error);
-}
-
-// All that a look-up of `name` needs (NULL: everything).
-static int load_shards(struct store *store, const char *site, const char *name, bool offline, struct catalog *c,
-                       struct error *error)
-{
-    const struct catalog_shard *wanted = name ? catalog_find_shard(c, name) : NULL;
-    int r = 0;
-    for (unsigned i = 0; i < c->shard_count && r == 0; i++)
-        if (!name || &c->shards[i] == wanted) {
-            struct catalog_shard shard = c->shards[i]; // parsing may move the arrays
-            r = load_shard(store, site, &shard, offline, c, error);
-        }
-    return r;
-}
-
-struct decision {
-    struct trust *trust;
-    struct trust_request request;
-    const char *site;
-    int64_t now;
-};
-
-// Verifies and asks trust about these bytes of a catalog.
-static int accept(struct decision *d, const void *bytes, size_t n, struct catalog *ret, bool *ret_fresh,
-                  struct error *error)
-{
-    char key[KEY_TEXT_SIZE];
-    struct trust_verdict verdict;
-    struct catalog c;
-    int r = catalog_open(bytes, n, &c, error);
-    if (r < 0)
-        return error_prefix(error, r, "the catalog of %s", d->site);
-    r = trust_check(d->trust, &d->request, &c, &verdict, error);
-    if (r < 0) {
-        catalog_free(&c);
-        return r;
-    }
-    if (verdict.first_contact)
-        fprintf(stderr,
-                "rondo: first contact with %s, whose key is %s\n"
-                "rondo: it is remembered; another key will be refused. To pin it: …#%s\n",
-                d->site, key_to_text(&c.site_key, key), key);
-    if (verdict.clock_wrong)
-        log_warning("your clock says %s, which is before a date that %s has signed: is it right?",
-                    text_format_time(d->now, (char[32]){0}), d->site);
-    else if (!verdict.fresh)
-        log_warning("the catalog of %s expired on %s: what it names may be old", d->site,
-                    text_format_time(c.expires, (char[32]){0}));
-    *ret = c;
-    *ret_fresh = verdict.fresh;
-    return 0;
-}
-
-// The remembered catalog, verified and trusted as if it had just come.
-static int use_remembered(struct decision *d, const void *bytes, size_t n, struct catalog *ret, bool *ret_fresh,
-                          struct error *error)
-{
-    if (!bytes)
-        return error_set(error, ENETUNREACH, "%s was never seen, so it cannot be used without a network", d->site);
-    return accept(d, bytes, n, ret, ret_fresh, error);
-}
-
-// A recent catalog serves without asking the site if *may_be_recent, which then stays true. A directory costs nothing
-// to ask.
-// For the next minute, and for when the site cannot be reached. Without it everything still works: a full disk is no
-// reason to refuse what has just been verified.
-static void remember(struct decision *d, const void *bytes, size_t n, const char *etag)
-{
-    struct error error = {.text = ""};
-    if (trust_save_catalog(d->trust, d->site, bytes, n, etag, d->now, &error) < 0)
-        log_warning("the catalog of %s is not remembered: %s", d->site, error.text);
-}
-
-static int get_catalog(struct store *store, struct decision *d, const struct resolve_options *options,
-                       bool *may_be_recent, struct catalog *ret, bool *ret_fresh, struct error *error)
-{
-    CLEANUP_FREE void *known = NULL;
-    size_t known_size = 0;
-    int64_t checked = 0;
-    char etag[128] = "";
-    int r = trust_load_catalog(d->trust, d->site, &known, &known_size, etag, &checked, error);
-    if (r < 0 && r != -ENOENT)
-        return r;
-    if (options->offline) {
-        *may_be_recent = false;
-        return use_remembered(d, known, known_size, ret, ret_fresh, error);
-    }
-    if (known && *may_be_recent && !options->for_update && !address_is_directory(d->site) && d->now >= checked &&
-        d->now - checked < RESOLVE_CATALOG_SECONDS && accept(d, known, known_size, ret, ret_fresh, NULL) == 0)
-        return 0;
-    *may_be_recent = false;
-    struct fetched fetched = {.bytes = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
-    r = fetch_catalog(store, d->site, known ? etag : NULL, &fetched, error);
-    if (error_is_network(r) && known && !options->for_update) {
-        log_warning("%s; going on with the catalog of %s", error->text, text_format_time(checked, (char[32]){0}));
-        store_set_wait(store, UNREACHABLE_SECONDS);
-        r = use_remembered(d, known, known_size, ret, ret_fresh, error);
-    } else if (r == 0 && fetched.not_modified) {
-        r = use_remembered(d, known, known_size, ret, ret_fresh, error);
-        if (r == 0)
-            remember(d, known, known_size, etag);
-    } else if (r == 0) {
-        r = accept(d, fetched.bytes.data, fetched.bytes.size, ret, ret_fresh, error);
-        if (r == 0)
-            remember(d, fetched.bytes.data, fetched.bytes.size, fetched.etag);
-    } else if (r == -ENOENT) {
-        r = error_set(error, ENOENT, "%s has no catalog.rondo, so it is no site of images", d->site);
-    }
-    buf_free(&fetched.bytes);
-    return r;
-}
-
-static int begin_decision(struct decision *d, const struct configuration *configuration, const char *site,
-                          const struct key_public *pin, const struct resolve_options *options, struct error *error)
-{
-    char home[PATH_TEXT_SIZE];
-    *d = (struct decision){.site = site, .now = io_realtime_seconds()};
-    d->request = (struct trust_request){.site = site,
-                                        .pin = pin,
-                                        .require_pin = options->require_pin || configuration->require_pin,
-                                        .require_fresh = options->require_fresh,
-                                        .for_update = options->for_update,
-                                        .now = d->now};
-    int r = path_make(PATH_HOME, home, error);
-    return r < 0 ? r : trust_open(home, &d->trust, error);
-}
-
-int resolve_catalog(struct store *store, const struct configuration *configuration, const char *site,
-                    const struct resolve_options *options, struct catalog *ret, bool *ret_fresh, struct error *error)
-{
-    struct decision d;
-    struct catalog c;
-    bool may_be_recent = true;
-    int r = begin_decision(&d, configuration, site, NULL, options, error);
-    if (r < 0)
-        return r;
-    r = get_catalog(store, &d, options, &may_be_recent, &c, ret_fresh, error);
-    trust_close(d.trust);
-    if (r < 0)
-        return r;
-    r = load_shards(store, site, NULL, options->offline, &c, error);
-    if (r < 0)
-        catalog_free(&c);
-    else
-        *ret = c;
-    return r;
-}
 
 static int list_sources(struct resolved *r, const struct catalog *c)
 {
@@ -327,8 +88,8 @@ static const struct catalog_image *newest(const struct catalog *c, const char *n
     return best;
 }
 
-static int find_image(struct decision *d, struct resolved *r, const struct catalog *c, const struct catalog_image **ret,
-                      struct error *error)
+static int find_image(struct resolve_decision *d, struct resolved *r, const struct catalog *c,
+                      const struct catalog_image **ret, struct error *error)
 {
     const struct catalog_image *found;
     int code = 0;
@@ -357,15 +118,15 @@ static int find_image(struct decision *d, struct resolved *r, const struct catal
 }
 
 // One pass over the chain. Leaves *r to be freed by the caller, whatever it returns.
-static int resolve_once(struct store *store, struct decision *d, const struct resolve_options *options,
+static int resolve_once(struct store *store, struct resolve_decision *d, const struct resolve_options *options,
                         bool *may_be_recent, struct resolved *r, struct error *error)
 {
     struct catalog c;
     const struct catalog_image *image = NULL;
-    int code = get_catalog(store, d, options, may_be_recent, &c, &r->fresh, error);
+    int code = resolve_get_catalog(store, d, options, may_be_recent, &c, &r->fresh, error);
     if (code < 0)
         return code;
-    code = load_shards(store, r->address.site, r->address.name, options->offline, &c, error);
+    code = resolve_load_shards(store, r->address.site, r->address.name, options->offline, &c, error);
     if (code == 0)
         code = find_image(d, r, &c, &image, error);
     if (code == 0) {
@@ -386,14 +147,14 @@ int resolve_image(struct store *store, const struct configuration *configuration
     CLEANUP_FREE char *folder = getcwd(NULL, 0);
     const char *site = getenv("RONDO_SITE");
     struct resolved resolved = {.source_count = 0};
-    struct decision d;
+    struct resolve_decision d;
     bool may_be_recent = true;
     if (!site || !*site)
         site = configuration->site[0] ? configuration->site : NULL;
     int r = address_parse(address, site, folder ? folder : "/", &resolved.address, error);
     if (r == 0)
-        r = begin_decision(&d, configuration, resolved.address.site,
-                           resolved.address.has_key ? &resolved.address.key : NULL, options, error);
+        r = resolve_begin(&d, configuration, resolved.address.site,
+                          resolved.address.has_key ? &resolved.address.key : NULL, options, error);
     if (r < 0)
         return r;
     r = resolve_once(store, &d, options, &may_be_recent, &resolved, error);

@@ -258,7 +258,7 @@ static void every_changed_byte_of_a_signed_catalog_is_refused(void **state)
             int r = catalog_open(file.data, file.size, &changed, NULL);
             file.data[i] = (unsigned char)(file.data[i] ^ 1 << bit);
             if (!uncovered)
-                assert_true(r == -EBADMSG || r == -EKEYREJECTED);
+                assert_int_equal(r, -EBADMSG);
             if (r == 0)
                 assert_int_equal(changed.image_count, back.image_count);
         }
@@ -276,7 +276,7 @@ static void a_catalog_is_signed_with_its_own_key(void **state)
     struct error error;
     fixture_catalog(k, 5, ISSUED, &c);
     fixture_sign(l, &c, &file);
-    assert_int_equal(catalog_open(file.data, file.size, &back, &error), -EKEYREJECTED);
+    assert_int_equal(catalog_open(file.data, file.size, &back, &error), -EBADMSG);
     assert_non_null(strstr(error.text, "zoo"));
     // One that revokes its own key is not used.
     c.revoked = malloc(sizeof *c.revoked);

@@ -1,0 +1,23 @@
+// What resolve.c (images) and resolve_catalog.c share.
+#pragma once
+
+#include "client/resolve.h"
+
+// One clock reading and one view of what is known, for one command.
+struct resolve_decision {
+    struct trust *trust; // trust_close'd by whoever began
+    struct trust_request request;
+    const char *site; // the caller's, as `pin` is
+    int64_t now;
+};
+int resolve_begin(struct resolve_decision *d, const struct configuration *configuration, const char *site,
+                  const struct key_public *pin, const struct resolve_options *options, struct error *error);
+
+// A recent catalog serves without asking the site if *may_be_recent, which then stays true. (A directory costs nothing
+// to ask.) The caller frees with catalog_free.
+int resolve_get_catalog(struct store *store, struct resolve_decision *d, const struct resolve_options *options,
+                        bool *may_be_recent, struct catalog *ret, bool *ret_fresh, struct error *error);
+
+// All shards that a look-up of `name` needs (NULL: all there are), from the cache, the site or its mirrors.
+int resolve_load_shards(struct store *store, const char *site, const char *name, bool offline, struct catalog *c,
+                        struct error *error);
