@@ -24,7 +24,7 @@ VERSION := 0.1
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
 
-PKGS := fuse3 libcurl libmicrohttpd sqlite3 liblz4 libcrypto libseccomp libb2
+PKGS := fuse3 libcurl libmicrohttpd sqlite3 liblz4 libcrypto libb2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
