@@ -188,8 +188,11 @@ class Bench:
         log.unlink(missing_ok=True)
         process = self.start(["rondo", "serve", site, "--listen", "127.0.0.1:0", "--log", log], out)
         said = self.wait_for("rondo serve", lambda: "listening on " in out.read_text() and out.read_text())
-        yield int(said.split("listening on ")[1].split()[0].rstrip("/").rsplit(":", 1)[1]), lambda: log.read_text().splitlines()
-        self.stop(process)
+        try:
+            port = said.split("listening on ")[1].split()[0].rstrip("/").rsplit(":", 1)[1]
+            yield int(port), lambda: log.read_text().splitlines()
+        finally:
+            self.stop(process)
 
     @contextlib.contextmanager
     def serve_files(self, folder):
@@ -206,8 +209,10 @@ class Bench:
                                    f"server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n")
         process = self.start(["nginx", "-e", base / "error.log", "-c", base / "conf", "-p", base], base / "out")
         self.wait_for("nginx", lambda: (base / "pid").exists())
-        yield port, lambda: (base / "access.log").read_text().splitlines()
-        self.stop(process)
+        try:
+            yield port, lambda: (base / "access.log").read_text().splitlines()
+        finally:
+            self.stop(process)
 
     @contextlib.contextmanager
     def slow_link(self, port, rtt_ms, mbit):
@@ -215,8 +220,10 @@ class Bench:
         log, counts = self.work / "relay.log", {}
         process = self.start([sys.executable, HERE / "relay.py", 0, port, rtt_ms, mbit], log)
         self.wait_for("relay.py", lambda: log.read_text().endswith("\n"))
-        yield int(log.read_text()), counts
-        self.stop(process)
+        try:
+            yield int(log.read_text()), counts
+        finally:
+            self.stop(process)
         counts["connections"], _, counts["bytes"] = map(int, log.read_text().splitlines()[-1].split())
 
     # --- mounts
@@ -240,9 +247,11 @@ class Bench:
         folder = self.work / "mount"
         folder.mkdir(exist_ok=True)
         self.command(["rondo", "mount", image, folder])
-        yield folder
         pid = self.find_cloop(folder)
-        self.unmount(folder)
+        try:
+            yield folder
+        finally:
+            self.unmount(folder)
         self.wait_for("the end of rondo-cloop", lambda: not os.path.exists(f"/proc/{pid}"))
 
     def unmount(self, path):

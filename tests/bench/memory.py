@@ -7,7 +7,7 @@ those after the catalog's up to the first byte of data, at the farthest end of t
 import os
 import shutil
 
-from harness import MIB, read_memory_peak, tree_size
+from harness import MIB, Failure, read_memory_peak, tree_size
 
 READERS = 4
 SPARSE_SIZE = 1 << 40
@@ -23,9 +23,11 @@ def read_whole(bench):
     with bench.serve_site(site) as (port, _):
         with bench.rondo_mount(f"http://127.0.0.1:{port}/debian") as folder:
             readers = [bench.start(["cat", folder / "disk"]) for _ in range(READERS)]
+            failed = [reader for reader in readers if reader.wait() != 0]
             for reader in readers:
-                reader.wait()
                 bench.stop(reader)
+            if failed:
+                raise Failure(f"{len(failed)} of {READERS} readers failed")
             memory = read_memory_peak(bench.find_cloop(folder))
     shutil.rmtree(site)
     return memory, disk.stat().st_size

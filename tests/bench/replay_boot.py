@@ -4,7 +4,6 @@ Every way starts from nothing: the time runs from before its first command to th
 protocol included. "Download" fetches the whole disk (zstd -3), decompresses it, and reads the file. The limit: the blocks that the boot reads, each once,
 in its order, compressed as Rondo does, over the link's bandwidth, and four round trips (connection, catalog, manifest, first data).
 """
-import contextlib
 import shutil
 import sys
 import time
@@ -47,13 +46,15 @@ def through_process(bench, arguments, point, path, trace):
     """A program that stays in the foreground while it serves a mount on `point`."""
     start = time.monotonic()
     process = bench.start(arguments, bench.work / "mount.log")
-    wait_for_mount(bench, point)
-    replay(bench, trace, path)
-    seconds = time.monotonic() - start
-    bench.unmount(point)
-    with contextlib.suppress(ProcessLookupError):
+    try:
+        wait_for_mount(bench, point)
+        try:
+            replay(bench, trace, path)
+            return time.monotonic() - start
+        finally:
+            bench.unmount(point)
+    finally:
         bench.stop(process)
-    return seconds
 
 
 def through_nbdkit(bench, port, trace, filters):
