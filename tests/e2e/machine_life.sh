@@ -47,6 +47,11 @@ status_is 10 "but not as version 2"
 like "$err" "another --name" "and the message says what to do"
 run_rondo run "$fake" --net none --require-fresh --append exit=0
 like "$err" "fake 1 as machine fake" "nor does --require-fresh change it"
+run_rondo run "$fake#$(rondo key show "$TMPDIR/key")" --net none --append exit=0
+status_is 0 "it runs with its site's key in the address"
+rondo key new "$TMPDIR/other" >/dev/null 2>&1
+run_rondo run "$fake#$(rondo key show "$TMPDIR/other")" --net none --append exit=0
+status_is 5 "but not with another key"
 run_rondo rm fake
 status_is 0 "it is removed"
 
