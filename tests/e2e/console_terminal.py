@@ -1,74 +1,82 @@
-"""A person at a terminal: console_terminal.py URL (session | hangup). Prints what went wrong and exits 1, or exits 0."""
-import os
-import pty
-import select
-import subprocess
-import sys
-import termios
-import time
+#!/usr/bin/env python3
+# Plays a terminal for tests/e2e/console_terminal.sh:  console_terminal.py SCRIPT COMMAND…
+#
+# COMMAND gets a pseudo-terminal of its own (a new session). SCRIPT is a list of steps, one a line:
+#   wait TEXT      until the terminal shows it (20 s)
+#   type TEXT      as a person would (with \r, \x1d and the like)
+#   signal NAME    to the command, such as TERM
+#   hangup         the terminal goes away
+#   end            the command ends (20 s)
+# Prints what the terminal showed, then "exit N", and "modes restored" if the terminal is as it was before (or "modes changed").
+import fcntl, os, pty, select, signal, sys, termios, time
 
-url, what = sys.argv[1], sys.argv[2]
-
-
-class Terminal:
-    """A command on a pseudo-terminal of its own, typed at and read."""
-
-    def __init__(self, *command):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execvp(command[0], command)
-        self.before = termios.tcgetattr(self.fd)
-
-    def type(self, text):
-        os.write(self.fd, text)
-
-    def want(self, text, seconds=90):
-        seen, end = b"", time.monotonic() + seconds
-        while text not in seen and time.monotonic() < end:
-            if select.select([self.fd], [], [], 0.5)[0]:
-                try:
-                    seen += os.read(self.fd, 4096)
-                except OSError:
-                    break
-        if text not in seen:
-            sys.exit(f"not shown: {text!r}; but: {seen[-300:]!r}")
-
-    def end(self):
-        status = os.waitpid(self.pid, 0)[1]
-        if os.waitstatus_to_exitcode(status) != 0:
-            sys.exit(f"exit status {status}")
+script, command = sys.argv[1], sys.argv[2:]
+master, slave = pty.openpty()
+before = termios.tcgetattr(slave)
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for fd in (0, 1, 2):
+        os.dup2(slave, fd)
+    os.close(master)
+    os.close(slave)
+    os.execvp(command[0], command)
+shown = b""
 
 
-def same_terminal(t):
-    if termios.tcgetattr(t.fd) != t.before:
-        sys.exit("the terminal is not as it was")
+def read(seconds):
+    global shown
+    if select.select([master], [], [], seconds)[0]:
+        try:
+            shown += os.read(master, 65536)
+        except OSError:
+            pass
 
 
-t = Terminal("rondo", "run", url, "--net", "none")
-t.want(b"login: ")
-if what == "hangup":
-    os.close(t.fd)
-    t.end()
-    sys.exit()
-t.type(b"root\r")
-t.want(b"# ")
-t.type(b"echo typed-$((40 + 2))\r")
-t.want(b"typed-42")
-t.type(b"sleep 100\r")
-time.sleep(1)
-t.type(b"\x03")  # is the guest's, not ours
-t.want(b"# ")
-t.type(b"\x1d")
-t.want(b"come back with: rondo console tiny")
-same_terminal(t)
-t.end()
-if b"running" not in subprocess.run(["rondo", "ps"], capture_output=True).stdout:
-    sys.exit("the machine does not run on")
-t = Terminal("rondo", "console", "tiny")
-t.want(b"Ctrl-] leaves")
-t.type(b"\r")
-t.want(b"# ")
-t.type(b"poweroff\r")
-t.want(b"tiny is off")
-same_terminal(t)
-t.end()
+def fail(text):
+    print(shown.decode(errors="replace"))
+    print("failed:", text)
+    os.kill(pid, signal.SIGKILL)
+    sys.exit(1)
+
+
+code = None
+seen = 0
+for step in open(script).read().splitlines():
+    word, _, rest = step.partition(" ")
+    rest = rest.encode().decode("unicode_escape").encode("latin-1")
+    if word == "wait":
+        deadline = time.monotonic() + 20
+        while rest not in shown[seen:]:
+            if time.monotonic() > deadline:
+                fail(step)
+            read(0.1)
+        seen = shown.index(rest, seen) + len(rest)
+    elif word == "type":
+        os.write(master, rest)
+    elif word == "signal":
+        os.kill(pid, getattr(signal, "SIG" + rest.decode()))
+    elif word == "hangup":
+        os.close(slave)
+        os.close(master)
+        slave = master = -1
+    elif word == "end":
+        deadline = time.monotonic() + 20
+        while True:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                break
+            if time.monotonic() > deadline:
+                fail(step)
+            if master >= 0:
+                read(0.05)
+            else:
+                time.sleep(0.05)
+if master >= 0:
+    read(0)
+print(shown.decode(errors="replace"))
+print("exit", code)
+if slave >= 0:
+    print("modes restored" if termios.tcgetattr(slave) == before else "modes changed")
