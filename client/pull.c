@@ -27,6 +27,7 @@ static int pull(const struct configuration *configuration, struct store *store, 
     int r = resolve_image(store, configuration, image, options, &resolved, error);
     if (r < 0)
         return r;
+    cli_catch_signals(); // from here on there are temporaries to take away
     fprintf(stderr, "rondo: %s %s from %s\n", resolved.description->name, resolved.description->version,
             resolved.address.site);
     r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v,
@@ -59,7 +60,7 @@ int verb_pull(int argc, char **argv)
     struct error error = {.text = ""};
     struct configuration configuration;
     struct store *store;
-    cli_catch_signals();
+    cli_cancel_on_signals();
     r = configuration_read(&configuration, &error);
     if (r == 0)
         r = resolve_open_store(&configuration, &store, &error);

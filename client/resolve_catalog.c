@@ -19,14 +19,16 @@
 #include "base/path.h"
 #include "client/cli.h"
 #include "client/resolve_private.h"
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
 
-// A second attempt is made only after a quick failure: who was silent until the transport gave up will be so again, and
-// the remembered catalog can serve.
-#define CATALOG_QUICK_SECONDS 3
+// How long a failure that may pass is tried again where nothing else could serve. (Who was silent until the transport
+// gave up is not asked twice: that takes longer.)
+#define RETRY_SECONDS 2
+#define RETRY_FIRST_MS 50
 #define UNREACHABLE_SECONDS 4 // to wait for anything else of a site of which the catalog could just not be had
 #define MIRRORS_SECONDS 15    // of asking mirrors for a catalog
 #define SHARD_SECONDS 15      // to wait for a part of a catalog
@@ -45,18 +47,19 @@ static int collect(void *context, uint64_t offset, const void *bytes, size_t n)
     return buf_append(b, bytes, n) == -E2BIG ? -EBADMSG : 0;
 }
 
-// One attempt, and a second one where a kept connection or a passing fault may have been the reason.
-static int fetch_catalog(struct store *store, const char *site, const char *etag, struct fetched *ret,
+// One attempt, and a second one where a kept connection or a passing fault may have been the reason; if `patient`, more
+// of them, with growing waits.
+static int fetch_catalog(struct store *store, const char *site, const char *etag, bool patient, struct fetched *ret,
                          struct error *error)
 {
     struct source *source;
     int r = source_open(store_transport(store), site, &source, error);
     if (r < 0)
         return r;
-    uint64_t end = io_monotonic_ns() + CATALOG_QUICK_SECONDS * 1000000000ull;
+    uint64_t end = io_monotonic_ns() + RETRY_SECONDS * 1000000000ull;
     if (source_is_remote(source))
         cli_progress("asking %s", site);
-    for (unsigned attempt = 0;; attempt++) {
+    for (int wait = RETRY_FIRST_MS;; wait *= 2) {
         buf_clear(&ret->bytes);
         struct source_request request = {.path = "catalog.rondo",
                                          .maximum = CATALOG_SIZE_MAXIMUM,
@@ -68,10 +71,11 @@ static int fetch_catalog(struct store *store, const char *site, const char *etag
         r = request.result;
         ret->not_modified = request.not_modified;
         snprintf(ret->etag, sizeof(ret->etag), "%s", request.etag);
-        if (r < 0 && error)
+        if (r < 0)
             *error = request.error;
-        if (!error_is_network(r) || attempt == 1 || io_monotonic_ns() > end)
+        if (!error_is_network(r) || io_monotonic_ns() > end || (!patient && wait > RETRY_FIRST_MS))
             break;
+        poll(NULL, 0, wait);
     }
     cli_progress_end();
     source_close(source);
@@ -236,7 +240,7 @@ static int ask_mirrors(struct store *store, struct resolve_decision *d, const vo
     for (unsigned i = 0; i < last.mirror_count && r < 0 && io_monotonic_ns() < end; i++) {
         struct fetched fetched = {.bytes = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
         struct error why = {.text = ""};
-        r = fetch_catalog(store, last.mirrors[i], NULL, &fetched, &why);
+        r = fetch_catalog(store, last.mirrors[i], NULL, false, &fetched, &why);
         if (r == 0)
             r = accept(d, fetched.bytes.data, fetched.bytes.size, ret, ret_fresh, &why);
         if (r == 0) {
@@ -253,10 +257,10 @@ static int ask_mirrors(struct store *store, struct resolve_decision *d, const vo
 
 // What the site itself gives.
 static int ask_site(struct store *store, struct resolve_decision *d, const void *known, size_t known_size,
-                    const char *etag, struct catalog *ret, bool *ret_fresh, struct error *error)
+                    const char *etag, bool patient, struct catalog *ret, bool *ret_fresh, struct error *error)
 {
     struct fetched fetched = {.bytes = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
-    int r = fetch_catalog(store, d->site, known ? etag : NULL, &fetched, error);
+    int r = fetch_catalog(store, d->site, known ? etag : NULL, patient, &fetched, error);
     bool old = r == 0 && fetched.not_modified;
     const void *bytes = old ? known : fetched.bytes.data;
     size_t n = old ? known_size : fetched.bytes.size;
@@ -291,7 +295,7 @@ int resolve_get_catalog(struct store *store, struct resolve_decision *d, const s
         d->now - checked < RESOLVE_CATALOG_SECONDS && accept(d, known, known_size, ret, ret_fresh, NULL) == 0)
         return 0;
     *may_be_recent = false;
-    r = ask_site(store, d, known, known_size, etag, ret, ret_fresh, &reason);
+    r = ask_site(store, d, known, known_size, etag, !known || options->for_update, ret, ret_fresh, &reason);
     if (r == 0 || (may_be_elsewhere(r) && ask_mirrors(store, d, known, known_size, &reason, ret, ret_fresh) == 0))
         return 0;
     if (error_is_network(r) && known && !options->for_update) {
