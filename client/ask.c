@@ -14,9 +14,12 @@ int ask_parse(const char *answer, struct slice *ret_rest, struct error *error)
         *ret_rest = rest;
         return 0;
     }
-    if (slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code)
-        return error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
-    return error_set(error, EPROTO, "an answer that is none");
+    if (slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code) {
+        error_set(error, (int)code, "%.*s", SLICE_ARGUMENTS(rest));
+        return -(int)code;
+    }
+    error_set(error, EPROTO, "an answer that is none");
+    return -EPROTO;
 }
 
 int ask_machine(const struct instance *i, const char *question, int timeout_ms,
@@ -38,7 +41,7 @@ int ask_machine(const struct instance *i, const char *question, int timeout_ms,
     if (r < 0)
         return error_set(error, -r, "machine %s does not answer%s%s; %s/machine.log may say why", i->name,
                          r == -EAGAIN ? "" : ": ", r == -EAGAIN ? "" : strerror(-r), i->folder);
-    struct slice rest;
+    struct slice rest = {.length = 0};
     r = ask_parse(answer, &rest, error);
     if (r < 0)
         return error_prefix(error, r, "machine %s", i->name);

@@ -143,7 +143,7 @@ void cli_progress(const char *format, ...)
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     fprintf(stderr, "\r\033[K%s", text);
-    fflush(stderr);
+    (void)fflush(stderr);
     progress_shown = true;
 }
 
@@ -170,7 +170,7 @@ static void handle_signals(void (*handler)(int))
     struct sigaction action = {.sa_handler = handler}; // no SA_RESTART: waits end with EINTR
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-        sigaction(signals[i], &action, NULL);
+        (void)sigaction(signals[i], &action, NULL);
 }
 
 void cli_cancel_on_signals(void)

@@ -45,7 +45,7 @@ static int ask(struct cloop *c, const char *question, const int *fds, unsigned f
             ret_fds[i] = received[i];
         else
             close(received[i]);
-    struct slice rest;
+    struct slice rest = {.length = 0};
     r = ask_parse(answer, &rest, error);
     if (r < 0)
         return r;
@@ -73,7 +73,7 @@ static int hear_ready(int reader, const char *log, struct error *error)
         if (text[n - 1] == '\n' || n == sizeof(text) - 1)
             break;
     }
-    struct slice rest;
+    struct slice rest = {.length = 0};
     text[n && text[n - 1] == '\n' ? n - 1 : n] = '\0';
     return n ? ask_parse(text, &rest, error) : error_set(error, EIO, "rondo-cloop did not start; %s may say why", log);
 }

@@ -23,7 +23,7 @@
 static int ask_to_attach(struct attached *a, struct error *error)
 {
     char text[SOCKET_LINE_MAXIMUM];
-    int fds[SOCKET_FDS_MAXIMUM];
+    int fds[SOCKET_FDS_MAXIMUM] = {-1};
     unsigned count = 0;
     struct slice rest;
     int r = socket_send(a->control, "attach", NULL, 0);

@@ -44,7 +44,7 @@ static int become_supervisor(struct supervisor_options *o)
 static int hear(int fd, struct error *error)
 {
     char text[SOCKET_LINE_MAXIMUM];
-    struct slice rest;
+    struct slice rest = {.length = 0};
     int r = socket_receive(fd, 0, text, NULL, NULL);
     if (r == -EAGAIN || r == -EINTR)
         return 0;
@@ -107,7 +107,7 @@ int launch_machine(struct supervisor_options *o, bool console, struct launched *
         r = make_pair(SOCK_STREAM, &our_console, &their_console, error);
     if (r < 0)
         return r;
-    fflush(NULL);
+    (void)fflush(NULL);
     pid_t child = fork();
     if (child < 0)
         return error_set(error, errno, "cannot start the supervisor: %s", strerror(errno));

@@ -182,10 +182,8 @@ void machine_stop(struct machine *m, unsigned seconds)
         seconds = 0; // nobody would hear the button
     uint64_t before = m->timers[TIMER_OFF];
     machine_set_timer(m, TIMER_OFF, seconds);
-    if (!first && m->off_means > 0)
-        m->timers[TIMER_OFF] = before; // that takes its course
-    else if (!first && before && before < m->timers[TIMER_OFF])
-        m->timers[TIMER_OFF] = before;
+    if (!first && (m->off_means > 0 || before < m->timers[TIMER_OFF]))
+        m->timers[TIMER_OFF] = before; // what was decided earlier takes its course
     m->state = MACHINE_STOPPING;
     m->timers[TIMER_OVERLAY_READY] = 0;
     if (first && seconds) {

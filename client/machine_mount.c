@@ -212,7 +212,7 @@ void machine_mount_hear(struct machine *m)
     if (r == -EAGAIN || r == -EINTR)
         return;
     struct error error = {.text = ""};
-    struct slice rest;
+    struct slice rest = {.length = 0};
     if (r > 0 && count == 3 && strcmp(text, "cloop") == 0) {
         take_connection(m, fds);
         return;
@@ -235,12 +235,12 @@ void machine_mount_counts(struct machine *m, char *ret_text, size_t capacity)
     const struct supervisor_options *o = m->options;
     if (o->cloop.socket < 0 || cloop_counts(&m->options->cloop, cloop, sizeof(cloop), NULL) < 0)
         snprintf(cloop, sizeof(cloop), "requests=0 bytes=0");
-    uint64_t requests = supervisor_count_in(cloop, "requests"), bytes = supervisor_count_in(cloop, "bytes");
+    unsigned long long requests = supervisor_count_in(cloop, "requests"), bytes = supervisor_count_in(cloop, "bytes");
     // A successor of rondo-cloop counts from 0.
     requests -= requests >= o->requests_before ? o->requests_before : 0;
     bytes -= bytes >= o->bytes_before ? o->bytes_before : 0;
-    snprintf(ret_text, capacity, "run_requests=%llu run_bytes=%llu %s", (unsigned long long)(requests + o->requests),
-             (unsigned long long)(bytes + o->bytes), cloop);
+    snprintf(ret_text, capacity, "run_requests=%llu run_bytes=%llu %s", requests + o->requests, bytes + o->bytes,
+             cloop);
     if (o->cloop.socket < 0 && m->helper < 0 && !m->timers[TIMER_MOUNT])
         machine_set_timer(m, TIMER_MOUNT, 0); // it did not answer in time: the connection is of no more use
 }

@@ -125,8 +125,10 @@ int machine_start_engine(struct machine *m, struct error *error)
         if (r < 0)
             machine_say(m, "no network for %s: %s (--net none silences this)", m->instance->name, why.text);
     }
-    CLEANUP_CLOSE int network = s.network;
-    return o->engine->start(&s, &m->engine, error);
+    r = o->engine->start(&s, &m->engine, error);
+    if (s.network >= 0)
+        close(s.network); // the engine has it now: its end tells passt
+    return r;
 }
 
 int machine_start_passt(struct machine *m, int *ret_network, struct error *error)

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
     if (!open_standard_streams())
         return EXIT_CODE_OTHER;
     log_start("rondo");
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
         help(stderr);
         return EXIT_CODE_USAGE;

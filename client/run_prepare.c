@@ -202,7 +202,7 @@ static int open_version(struct run *run, struct error *error)
 
 int run_prepare(struct run *run, struct error *error)
 {
-    char reason[256];
+    char reason[256] = "";
     int r = configuration_read(&run->configuration, error);
     if (r == 0)
         r = engine_choose(run->engine_name, &run->engine, reason, sizeof(reason), error);

@@ -55,10 +55,9 @@ static void become(const struct spawn *s, int report, pid_t parent)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGHUP, SIG_DFL);
+    static const int signals[] = {SIGPIPE, SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        (void)signal(signals[i], SIG_DFL);
     if (s->die_with_us) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent) // it ended before the call above

@@ -83,7 +83,7 @@ static int take_signals(struct machine *m, struct error *error)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    signal(SIGHUP, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
     m->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return m->signals < 0 ? error_set(error, errno, "cannot receive signals: %s", strerror(errno)) : 0;
 }
