@@ -45,8 +45,7 @@ int ask_machine(const struct instance *i, const char *question, int timeout_ms,
     r = ask_parse(answer, &rest, error);
     if (r < 0)
         return error_prefix(error, r, "machine %s", i->name);
-    memcpy(ret_answer, rest.at, rest.length);
-    ret_answer[rest.length] = '\0';
+    snprintf(ret_answer, SOCKET_LINE_MAXIMUM, "%.*s", SLICE_ARGUMENTS(rest));
     return 0;
 }
 
