@@ -130,8 +130,7 @@ int console_attach(const struct instance *i, int connection, int console, const 
         r = cli_fail(r, &error);
     } else {
         cli_catch_signals();
-        if (options->timeout)
-            a.deadline_ns = io_monotonic_ns() + options->timeout * 1000000000ull;
+        a.deadline_ns = options->deadline_ns;
         raw_terminal(&a);
         if (a.terminal)
             fprintf(stderr, "rondo: attached to %s; Ctrl-] leaves\r\n", i->name);

@@ -12,7 +12,8 @@ struct console_options {
     bool input; // forward standard input though it is no terminal (rondo console)
     const char
         *until; // POSIX extended regular expression, or NULL: leave when the console shows it, and stop the machine
-    unsigned timeout; // seconds; 0: none. When it passes, stop the machine
+    uint64_t deadline_ns; // io_monotonic_ns, 0: none. Then, after `timeout` seconds in all, the machine is stopped
+    unsigned timeout;
 };
 
 // True if `pattern` can be used as --until; otherwise says why on stderr.

@@ -7,6 +7,7 @@
 //      ◀── ok ──  or  ◀── error <errno> <sentence> ──, after everything was taken down
 #include "client/launch.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "base/socket.h"
 #include "client/ask.h"
@@ -60,28 +61,30 @@ static int hear(int fd, struct error *error)
 }
 
 // Until the guest runs (1) or the supervisor is gone; or sets *ret_impatient, at a second signal.
-static int hear_start(const char *name, int fd, bool *ret_impatient, struct error *error)
+static int hear_start(const char *name, int fd, uint64_t deadline_ns, bool *ret_impatient, struct error *error)
 {
-    bool cancelled = false;
+    int stopped = 0; // why we had it stopped: -ECANCELED or -ETIMEDOUT
     for (;;) {
         struct pollfd wait = {.fd = fd, .events = POLLIN};
         int ready = cli_poll(&wait, 1, PROGRESS_MS);
-        if (cli_take_signal()) {
-            if (cancelled) {
-                *ret_impatient = true;
-                return error_set(error, ECANCELED, "cancelled; %s is still being stopped", name);
-            }
-            cancelled = true;
+        bool signalled = cli_take_signal() != 0, late = deadline_ns && io_monotonic_ns() >= deadline_ns;
+        if (signalled && stopped) {
+            *ret_impatient = true;
+            return error_set(error, ECANCELED, "cancelled; %s is still being stopped", name);
+        }
+        if (!stopped && (signalled || late)) {
+            stopped = signalled ? -ECANCELED : -ETIMEDOUT;
             socket_send(fd, "kill", NULL, 0);
         }
         if (ready == 0)
-            cli_progress(cancelled ? "stopping %s" : "starting %s", name);
+            cli_progress(stopped ? "stopping %s" : "starting %s", name);
         if (ready <= 0)
             continue;
         int r = hear(fd, error);
-        if (r < 0 && cancelled)
-            return error_set(error, ECANCELED, "cancelled");
-        if (r < 0 || (r > 0 && !cancelled))
+        if (r < 0 && stopped)
+            return error_set(error, -stopped, "%s: %s did not start",
+                             stopped == -ETIMEDOUT ? "the time is over" : "cancelled", name);
+        if (r < 0 || (r > 0 && !stopped))
             return r;
     }
 }
@@ -96,7 +99,8 @@ static int make_pair(int type, int *ret_ours, int *ret_theirs, struct error *err
     return 0;
 }
 
-int launch_machine(struct supervisor_options *o, bool console, struct launched *ret, struct error *error)
+int launch_machine(struct supervisor_options *o, bool console, uint64_t deadline_ns, struct launched *ret,
+                   struct error *error)
 {
     CLEANUP_CLOSE int ours = -1;
     CLEANUP_CLOSE int theirs = -1;
@@ -123,7 +127,7 @@ int launch_machine(struct supervisor_options *o, bool console, struct launched *
     close(TAKE_FD(o->instance->lock_fd));
     cloop_close(&o->cloop);
     bool impatient = false;
-    r = hear_start(o->instance->name, ours, &impatient, error);
+    r = hear_start(o->instance->name, ours, deadline_ns, &impatient, error);
     cli_progress_end();
     if (r > 0) {
         *ret = (struct launched){.connection = TAKE_FD(ours), .console = TAKE_FD(our_console)};

@@ -29,6 +29,7 @@ enum machine_hold { HOLD_USER, HOLD_OUTAGE, HOLD_NO_SPACE, HOLDS };
 
 enum machine_timer {
     TIMER_OVERLAY_READY, // starting: rondo-overlay has not said that it is ready
+    TIMER_ENGINE_READY,
     TIMER_OFF,           // stopping: the next, harder means to end the engine
     TIMER_OVERLAY_END,   // stopping: rondo-overlay has not ended
     TIMER_PASST_END,

@@ -23,7 +23,8 @@
 #include "base/banned.h"
 
 #define OVERLAY_READY_SECONDS 30
-#define OVERLAY_END_SECONDS 120 // flushing what the guest has written to a slow disk
+#define ENGINE_READY_SECONDS 300 // its kernel was read before; to load it takes seconds
+#define OVERLAY_END_SECONDS 120  // flushing what the guest has written to a slow disk
 #define PASST_END_SECONDS 5
 #define OFF_SECONDS 10 // between one means to end the engine and the next
 
@@ -118,6 +119,8 @@ void machine_overlay_came(struct machine *m)
     int r = machine_start_engine(m, &error);
     if (r < 0)
         machine_fail_start(m, r, &error);
+    else
+        machine_set_timer(m, TIMER_ENGINE_READY, ENGINE_READY_SECONDS);
 }
 
 static bool is_held(const struct machine *m)
@@ -128,6 +131,7 @@ static bool is_held(const struct machine *m)
 void machine_engine_came(struct machine *m)
 {
     m->engine_runs = true;
+    m->timers[TIMER_ENGINE_READY] = 0;
     if (m->state != MACHINE_STARTING)
         return;
     m->state = MACHINE_RUNNING;
@@ -185,7 +189,7 @@ void machine_stop(struct machine *m, unsigned seconds)
     if (!first && (m->off_means > 0 || before < m->timers[TIMER_OFF]))
         m->timers[TIMER_OFF] = before; // what was decided earlier takes its course
     m->state = MACHINE_STOPPING;
-    m->timers[TIMER_OVERLAY_READY] = 0;
+    m->timers[TIMER_OVERLAY_READY] = m->timers[TIMER_ENGINE_READY] = 0;
     if (first && seconds) {
         machine_release(m, HOLD_USER); // a paused guest would not hear it either
         m->options->engine->press_power(&m->engine);
@@ -241,15 +245,21 @@ static void end_parts(struct machine *m)
         m->state = MACHINE_ENDED;
 }
 
+static void fail_late(struct machine *m, const char *program, int seconds)
+{
+    struct error error;
+    machine_fail_start(m, error_set(&error, EIO, "%s was not ready within %d seconds", program, seconds), &error);
+}
+
 void machine_step(struct machine *m)
 {
     uint64_t now = io_monotonic_ns();
     if (is_due(m, TIMER_OVERLAY_READY, now)) {
-        struct error error;
         kill(m->overlay_pid, SIGKILL);
-        machine_fail_start(
-            m, error_set(&error, EIO, "rondo-overlay was not ready within %d seconds", OVERLAY_READY_SECONDS), &error);
+        fail_late(m, "rondo-overlay", OVERLAY_READY_SECONDS);
     }
+    if (is_due(m, TIMER_ENGINE_READY, now))
+        fail_late(m, m->options->engine->name, ENGINE_READY_SECONDS);
     if (is_due(m, TIMER_MOUNT, now))
         machine_mount_ask(m);
     if (is_due(m, TIMER_OVERLAY_END, now) && m->overlay_pid > 0) {

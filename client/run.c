@@ -6,6 +6,7 @@
 //   ─▶ its word that the guest runs ─▶ the console (or leave, with --detach)
 #include "client/run.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/socket.h"
 #include "client/console.h"
 #include "client/launch.h"
@@ -41,7 +42,7 @@ static int check_options(struct run *run)
 }
 
 // The instance, and its supervisor. From here on signals are only remembered: what was made is taken back.
-static int start(struct run *run, struct launched *ret, struct error *error)
+static int start(struct run *run, uint64_t deadline_ns, struct launched *ret, struct error *error)
 {
     struct supervisor_options *o = &run->supervisor;
     int r = 0;
@@ -62,7 +63,8 @@ static int start(struct run *run, struct launched *ret, struct error *error)
     o->offline = run->offline;
     o->remove_on_failure = !run->exists;
     o->outage_error = strcmp(run->on_outage, "error") == 0;
-    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : launch_machine(o, !run->detach, ret, error);
+    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled")
+                          : launch_machine(o, !run->detach, deadline_ns, ret, error);
     if (r < 0 && !run->exists && run->instance.lock_fd >= 0) // it never was the supervisor's
         instance_remove(&run->instance, NULL);
     return r;
@@ -87,12 +89,13 @@ static int run_machine(struct run *run)
 {
     struct error error = {.text = ""};
     struct launched launched = {.connection = -1, .console = -1};
+    const uint64_t deadline = run->timeout ? io_monotonic_ns() + run->timeout * 1000000000ull : 0;
     cli_cancel_on_signals();
     int r = run_prepare(run, &error);
     if (r < 0)
         return cli_fail(r, &error);
     cli_catch_signals();
-    r = start(run, &launched, &error);
+    r = start(run, deadline, &launched, &error);
     if (r < 0)
         return cli_fail(r, &error);
     if (run->detach) {
@@ -105,7 +108,8 @@ static int run_machine(struct run *run)
     }
     return console_attach(
         &run->instance, launched.connection, launched.console,
-        &(struct console_options){.owner = true, .until = run->until, .timeout = (unsigned)run->timeout});
+        &(struct console_options){
+            .owner = true, .until = run->until, .deadline_ns = deadline, .timeout = (unsigned)run->timeout});
 }
 
 int verb_run(int argc, char **argv)

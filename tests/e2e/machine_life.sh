@@ -118,8 +118,7 @@ for n in 1 2; do
 	kill -KILL $(our_processes)
 	wait "$owner" 2>/dev/null
 done
-run_rondo ps --json
-is "$out" "[]" "killed, it is no machine any more"
+ok "killed, it is no machine any more" wait_until 5 no_machine_left
 
 # Cancelled while it starts.
 rondo run "$fake" --net none --append mute >"$TMPDIR/mute.out" 2>&1 &
@@ -144,6 +143,42 @@ wait_until 20 eval '[ "$(machine_state fake)" = starting ]'
 kill -KILL "$owner"
 wait "$owner" 2>/dev/null
 ok "whoever starts it is killed: nothing is left" wait_until 10 no_machine_left
+
+run_rondo run "$fake" --net none --append mute --timeout 2
+status_is 12 "a time limit includes the start"
+ok "and nothing is left" no_machine_left
+
+# Parts that are killed.
+part() { # NAME: the process of that name among ours
+	for process in $(our_processes); do
+		case $({ tr '\0' ' ' <"/proc/$process/cmdline"; } 2>/dev/null) in *"$1 "*) echo "$process" ;; esac
+	done
+}
+rondo run "$fake" --append print=up >"$TMPDIR/parts.out" 2>"$TMPDIR/parts.err" &
+owner=$!
+ok "a machine with a network" wait_until 20 grep -q up "$TMPDIR/parts.out"
+kill -KILL "$(part passt)"
+ok "passt is killed: that is said" wait_until 10 grep -q "fake has no network any more" "$TMPDIR/parts.err"
+is "$(machine_state fake)" running "and the machine runs on"
+kill -TERM "$owner"
+wait "$owner"
+is "$?" 11 "until its owner is told to end"
+rondo run "$fake" --net none --append print=up >"$TMPDIR/parts.out" 2>"$TMPDIR/parts.err" &
+owner=$!
+wait_until 20 grep -q up "$TMPDIR/parts.out"
+kill -KILL "$(part rondo-overlay)"
+wait "$owner"
+is "$?" 1 "rondo-overlay is killed: exit code 1"
+like "$(cat "$TMPDIR/parts.err")" "the disk of fake is gone" "and why is said"
+rondo run "$fake" --net none --append print=up >"$TMPDIR/parts.out" 2>"$TMPDIR/parts.err" &
+owner=$!
+wait_until 20 grep -q up "$TMPDIR/parts.out"
+kill -KILL "$(part qemu-system-x86_64)"
+wait "$owner"
+is "$?" 1 "the engine is killed: exit code 1"
+like "$(cat "$TMPDIR/parts.err")" "engine qemu ended by signal 9" "and how is said"
+run_rondo rm fake
+ok "nothing is left" wait_until 5 no_machine_left
 
 # Scarcity.
 run bash -c 'ulimit -n 64; exec rondo run "$1" --ephemeral --append "print=up exit=0"' - "$fake"
