@@ -62,7 +62,7 @@ is "$?" 0 "a machine is started in a command substitution"
 like "$result" $'\nfake$' "which gets its name"
 not_ok "no process of it keeps our caller's descriptors" eval 'find /proc/[0-9]*/fd -lname "$marker" 2>/dev/null | grep -q .'
 ok "so that nobody waits for their end" wait_until 5 test -f "$TMPDIR/pipe.closed"
-(sleep 1; echo typed; sleep 60) | timeout --signal=INT 3 rondo console fake >"$TMPDIR/console.out" 2>"$TMPDIR/console.err"
+(sleep 1; echo typed; sleep 4) | timeout --signal=INT 3 rondo console fake >"$TMPDIR/console.out" 2>"$TMPDIR/console.err"
 like "$(cat "$TMPDIR/console.out")" typed "its console can be typed into"
 is "$(machine_state fake)" running "a signal leaves the console, not the machine"
 like "$(cat "$TMPDIR/console.err")" "rondo console fake" "and the message says how to come back"

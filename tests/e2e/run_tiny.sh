@@ -46,7 +46,7 @@ status_is 10 "a running machine is not removed"
 run_rondo inspect tiny --json
 is "$(jq -r .state <<<"$out")" running "inspect knows the machine"
 like "$(jq -r .run_requests <<<"$out")" '^[0-9]+$' "and counts its requests"
-(sleep 15; printf 'root\n'; sleep 3; printf 'echo mark-$((40 + 2))\n'; sleep 4) | timeout 60 rondo console tiny >"$TMPDIR/console.out" 2>&1
+(sleep 15; printf 'root\n'; sleep 3; printf 'echo mark-$((40 + 2))\n'; sleep 4) | timeout 30 rondo console tiny >"$TMPDIR/console.out" 2>&1
 like "$(tr -d '\r\0' <"$TMPDIR/console.out")" "mark-42" "the console can be typed into"
 is "$(machine_state tiny)" running "leaving the console leaves the machine running"
 run_rondo stop tiny
