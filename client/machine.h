@@ -30,20 +30,22 @@ enum machine_hold { HOLD_USER, HOLD_OUTAGE, HOLD_NO_SPACE, HOLDS };
 enum machine_timer {
     TIMER_OVERLAY_READY, // starting: rondo-overlay has not said that it is ready
     TIMER_ENGINE_READY,
-    TIMER_OFF,           // stopping: the next, harder means to end the engine
-    TIMER_OVERLAY_END,   // stopping: rondo-overlay has not ended
+    TIMER_OFF,         // stopping: the next, harder means to end the engine
+    TIMER_OVERLAY_END, // stopping: rondo-overlay has not ended
     TIMER_PASST_END,
     TIMER_MOUNT,  // try again to reach rondo-cloop
     TIMER_ACCEPT, // take connections again
+    TIMER_READER, // look again whether a reader of the console is only slow
     TIMERS
 };
 
 struct machine_client {
-    int fd;          // its connection; -1: free
-    int console;     // our end of its console stream; -1: not attached
-    bool owner;      // takes the machine down with it
-    bool silent;     // its side of the console has ended
-    struct buf late; // console bytes that it was too slow to take
+    int fd;           // its connection; -1: free
+    int console;      // our end of its console stream; -1: not attached
+    bool owner;       // takes the machine down with it
+    bool silent;      // its side of the console has ended
+    struct buf late;  // console bytes that it was too slow to take
+    uint64_t took_ns; // when it last took some; io_monotonic_ns
 };
 
 struct machine {
@@ -120,6 +122,8 @@ void machine_clients_init(struct machine *m);
 void machine_clients_adopt(struct machine *m, int fd, int console);
 // Adds what the clients wait for to `polls` (room for 2 × CLIENTS_MAXIMUM + 1); returns how many.
 unsigned machine_clients_poll(struct machine *m, struct pollfd *polls);
+// Whether the console should not be read for now, so that nobody who reads it misses anything.
+bool machine_clients_lag(struct machine *m);
 void machine_clients_serve(struct machine *m, const struct pollfd *polls, unsigned count);
 void machine_clients_console(struct machine *m, const void *bytes, size_t n); // the guest wrote this
 void machine_clients_tell(struct machine *m, const char *message);            // to all that are attached, and the owner

@@ -1,6 +1,7 @@
-// The control socket of a machine and its console (docs/protocol.md, "An instance"). Clients come and go; none of them
-// can make the machine wait: what an attached client is too slow to take is kept for it up to a limit, and then
-// skipped.
+// The control socket of a machine and its console (docs/protocol.md, "An instance"). Clients come and go. What an
+// attached client is too slow to take is kept for it. While it takes some of it, the console is not read beyond LAG, so
+// that it misses nothing; one that has taken nothing for READER_SECONDS makes nobody wait, and what is too much for its
+// buffer is skipped.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/socket.h"
@@ -14,6 +15,8 @@
 
 #include "base/banned.h"
 
+#define LAG (256u << 10)
+#define READER_SECONDS 5
 #define DRAIN_NS 5000000000ull // for the last bytes of the console
 
 int machine_listen(struct machine *m, struct error *error)
@@ -80,14 +83,29 @@ static void send_late(struct machine_client *c)
             detach(c);
         if (n < 0)
             return;
+        c->took_ns = io_monotonic_ns();
         c->late.size -= (size_t)n;
         memmove(c->late.data, c->late.data + n, c->late.size);
     }
 }
 
-// What a client is too slow to take is skipped, with a word in its place: the machine does not wait for it.
+bool machine_clients_lag(struct machine *m)
+{
+    bool lag = false;
+    uint64_t now = io_monotonic_ns();
+    for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++) {
+        const struct machine_client *c = &m->clients[i];
+        lag = lag || (c->console >= 0 && c->late.size > LAG && now - c->took_ns < READER_SECONDS * 1000000000ull);
+    }
+    if (lag && !m->timers[TIMER_READER])
+        machine_set_timer(m, TIMER_READER, READER_SECONDS);
+    return lag;
+}
+
 static void give(struct machine_client *c, const void *bytes, size_t n)
 {
+    if (c->late.size == 0)
+        c->took_ns = io_monotonic_ns();
     if (buf_append(&c->late, bytes, n) < 0) {
         char note[96];
         snprintf(note, sizeof(note), "\r\n[rondo: %zu bytes were skipped, as they were not read]\r\n",

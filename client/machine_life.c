@@ -269,7 +269,8 @@ void machine_step(struct machine *m)
     }
     if (is_due(m, TIMER_PASST_END, now) && m->passt_pid > 0)
         kill(m->passt_pid, SIGKILL);
-    is_due(m, TIMER_ACCEPT, now);
+    is_due(m, TIMER_ACCEPT, now); // these two only wake the loop
+    is_due(m, TIMER_READER, now);
     if (is_due(m, TIMER_OFF, now) && m->engine.pid > 0)
         switch_off(m);
     if (m->state == MACHINE_STOPPING && m->engine.pid == 0)

@@ -32,14 +32,17 @@ uint64_t supervisor_count_in(const char *counts, const char *name)
 static void one_round(struct machine *m)
 {
     enum { CONSOLE, CONTROL, OVERLAY, CLOOP, HELPER, SIGNALS, CLIENTS };
+    const bool lag = machine_clients_lag(m);
     struct pollfd polls[CLIENTS + 1 + 2 * CLIENTS_MAXIMUM] = {
-        [CONSOLE] = {.fd = m->engine.console, .events = (short)(POLLIN | (m->input.size ? POLLOUT : 0))},
+        [CONSOLE] = {.fd = m->engine.console, .events = (short)((lag ? 0 : POLLIN) | (m->input.size ? POLLOUT : 0))},
         [CONTROL] = {.fd = m->engine.control, .events = POLLIN},
         [OVERLAY] = {.fd = m->overlay, .events = POLLIN},
         [CLOOP] = {.fd = m->options->cloop.socket, .events = POLLIN},
         [HELPER] = {.fd = m->helper, .events = POLLIN},
         [SIGNALS] = {.fd = m->signals, .events = POLLIN},
     };
+    if (lag && !m->input.size)
+        polls[CONSOLE].fd = -1; // its end would be reported again and again
     unsigned clients = machine_clients_poll(m, polls + CLIENTS);
     int ready = poll(polls, CLIENTS + clients, machine_next_timeout(m));
     // Each of these may close the descriptor of another one; a descriptor that was opened meanwhile is not looked at.

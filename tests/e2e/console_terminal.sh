@@ -14,7 +14,7 @@ terminal() { # SCRIPT COMMAND…
 	run python3 "$ROOT/tests/e2e/console_terminal.py" "$TMPDIR/script" "$@"
 }
 
-terminal $'wait up\ntype hello\\r\nwait hello\ntype \\x03\nwait \\x03\ntype \\x1d\nend' rondo run "$url/fake" --net none --append 'print=up echo'
+terminal $'wait guest-is-here\ntype hello\\r\nwait hello\ntype \\x03\nwait \\x03\ntype \\x1d\nend' rondo run "$url/fake" --net none --append 'print=guest-is-here echo'
 like "$out" "attached to fake; Ctrl-\] leaves" "how to leave is said"
 like "$out" "hello" "what is typed reaches the guest"
 like "$out" $'\x03' "and so does Ctrl-C, which is no signal here"
@@ -23,31 +23,31 @@ like "$out" "rondo console fake" "and says how to come back"
 like "$out" "modes restored" "the terminal is as it was"
 is "$(machine_state fake)" running "the machine runs on"
 
-terminal $'wait up\nsignal TERM\nend' rondo console fake
+terminal $'wait guest-is-here\nsignal TERM\nend' rondo console fake
 like "$out" "exit 0" "a signal ends rondo console"
 like "$out" "modes restored" "with the terminal as it was"
 is "$(machine_state fake)" running "the machine runs on"
-terminal $'wait up\nhangup\nend' rondo console fake
+terminal $'wait guest-is-here\nhangup\nend' rondo console fake
 is "$(machine_state fake)" running "also when the terminal goes away"
-terminal $'wait up\nsignal KILL\nend' rondo console fake
+terminal $'wait guest-is-here\nsignal KILL\nend' rondo console fake
 is "$(machine_state fake)" running "and when the command is killed"
 
 (sleep 2; exec rondo stop fake) >"$TMPDIR/stop.out" 2>&1 &
 stopping=$!
-terminal $'wait up\nend' rondo console fake
+terminal $'wait guest-is-here\nend' rondo console fake
 wait "$stopping"
 like "$out" "fake is off" "the machine's end ends rondo console, which says so"
 like "$out" "exit 0" "with its exit code"
 like "$out" "modes restored" "with the terminal as it was"
 
-terminal $'wait up\nhangup\nend' rondo run "$url/fake" --net none --append 'print=up echo'
+terminal $'wait guest-is-here\nhangup\nend' rondo run "$url/fake" --net none --append 'print=guest-is-here echo'
 ok "a terminal that goes away does not take the machine with it" eval '[ "$(machine_state fake)" = running ]'
 run_rondo stop fake
-terminal $'wait up\nsignal TERM\nend' rondo run "$url/fake" --net none --append 'print=up echo'
+terminal $'wait guest-is-here\nsignal TERM\nend' rondo run "$url/fake" --net none --append 'print=guest-is-here echo'
 like "$out" "exit 11" "SIGTERM switches the machine of rondo run off: exit code 11"
 like "$out" "modes restored" "with the terminal as it was"
 is "$(machine_state fake)" stopped "it is stopped"
-terminal $'wait starting\ntype \\x03\nend' rondo run "$url/fake" --net none --append mute
+terminal $'wait starting fake\ntype \\x03\nend' rondo run "$url/fake" --net none --append mute
 like "$out" "exit 11" "Ctrl-C while it starts cancels: exit code 11"
 like "$out" "modes restored" "with the terminal as it was"
 is "$(machine_state fake)" stopped "it is stopped"

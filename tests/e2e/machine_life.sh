@@ -26,6 +26,11 @@ is "$(tail -n 1 "$TMPDIR/run.out" | tr -d '\r')" "$(printf '%062d' 99999)" "the 
 is "$(wc -c <"$TMPDIR/run.out")" 6400000 "and in full"
 rondo run "$fake" --ephemeral --net none --append 'lines=20000 exit=0' 2>/dev/null | (sleep 2; cat) >"$TMPDIR/slow.out"
 is "$(wc -c <"$TMPDIR/slow.out")" 1280000 "also to a slow reader"
+rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/null | (sleep 1; cat) >"$TMPDIR/slow.out"
+is "$(wc -c <"$TMPDIR/slow.out")" 12800000 "of much"
+rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/null | (sleep 9; cat) >"$TMPDIR/slow.out"
+is "$(tail -n 1 "$TMPDIR/slow.out" | tr -d '\r')" "$(printf '%062d' 199999)" "to one that stops reading, the end is shown"
+like "$(grep -a 'bytes were skipped' "$TMPDIR/slow.out")" 'rondo: [0-9]+ bytes were skipped' "and that something is missing"
 run_rondo run "$fake" --ephemeral --net none --append 'print=%1b[1mlo%1b[mgin:' --until 'login:' --timeout 60
 status_is 0 "--until sees through control sequences"
 run_rondo run "$fake" --ephemeral --net none --timeout 1
@@ -115,7 +120,7 @@ for n in 1 2; do
 	owner=$!
 	ok "an ephemeral machine runs ($n)" wait_until 20 grep -q up "$TMPDIR/passing.out"
 	# shellcheck disable=SC2046
-	kill -KILL $(our_processes)
+	kill -KILL $(our_processes) 2>/dev/null
 	wait "$owner" 2>/dev/null
 done
 ok "killed, it is no machine any more" wait_until 5 no_machine_left
