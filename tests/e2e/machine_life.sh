@@ -30,7 +30,8 @@ rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/n
 is "$(wc -c <"$TMPDIR/slow.out")" 12800000 "of much"
 rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/null | (sleep 9; cat) >"$TMPDIR/slow.out"
 is "$(tail -n 1 "$TMPDIR/slow.out" | tr -d '\r')" "$(printf '%062d' 199999)" "to one that stops reading, the end is shown"
-like "$(grep -a 'bytes were skipped' "$TMPDIR/slow.out")" 'rondo: [0-9]+ bytes were skipped' "and that something is missing"
+# On a machine that is busy otherwise, there may be no time for so much.
+ok "and if something is missing, that is said" eval '[ "$(wc -c <"$TMPDIR/slow.out")" -eq 12800000 ] || grep -aq "rondo: [0-9]* bytes were skipped" "$TMPDIR/slow.out"'
 run_rondo run "$fake" --ephemeral --net none --append 'print=%1b[1mlo%1b[mgin:' --until 'login:' --timeout 60
 status_is 0 "--until sees through control sequences"
 run_rondo run "$fake" --ephemeral --net none --timeout 1
