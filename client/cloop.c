@@ -35,10 +35,11 @@ static int ask(struct cloop *c, const char *question, const int *fds, unsigned f
         r = socket_receive(c->socket, timeout_ms, answer, received, &count);
     if (r <= 0) {
         close(TAKE_FD(c->socket));
-        return error_set(error, r == 0 ? ECONNRESET : -r, "rondo-cloop does not answer%s",
-                         r == 0         ? ": it ended"
-                         : r == -EAGAIN ? "; if it hangs, kill it: machines go on with another"
-                                        : "");
+        if (r == -EAGAIN)
+            return error_set(error, EAGAIN,
+                             "rondo-cloop does not answer; if it hangs, kill it: machines go on with another");
+        return error_set(error, r == 0 ? ECONNRESET : -r, "rondo-cloop does not answer: %s",
+                         r == 0 ? "it ended" : strerror(-r));
     }
     if (ret_count)
         *ret_count = count;
