@@ -24,7 +24,7 @@ VERSION := 0.1
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
 
-PKGS := fuse3 libcurl libmicrohttpd sqlite3 liblz4 libcrypto libb2
+PKGS := fuse3 libcurl libmicrohttpd sqlite3 liblz4 libcrypto libb2 libseccomp
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
@@ -39,9 +39,10 @@ LIBS_store  := $(shell pkg-config --libs libcurl liblz4 2>/dev/null) $(LIBS_cryp
 LIBS_fuse   := $(shell pkg-config --libs fuse3 2>/dev/null) $(LIBS_store)
 LIBS_client := $(shell pkg-config --libs sqlite3 2>/dev/null) $(LIBS_store)
 LIBS_server := $(shell pkg-config --libs libmicrohttpd 2>/dev/null) $(LIBS_crypto)
-LIBS_all    := $(LIBS_fuse) $(LIBS_client) $(LIBS_server)
+LIBS_vmm    := $(shell pkg-config --libs libseccomp 2>/dev/null) $(LIBS_crypto)
+LIBS_all    := $(LIBS_fuse) $(LIBS_client) $(LIBS_server) $(LIBS_vmm)
 
-FOLDERS := base blockstore catalog fuse-cloop server client
+FOLDERS := base blockstore catalog fuse-cloop vmm server client
 sources  = $(filter-out %_main.c,$(wildcard $(1)/*.c))
 objects  = $(patsubst %.c,$(BUILD)/%.o,$(1))
 library  = $(foreach f,$(1),$(BUILD)/$(f).a)
@@ -84,7 +85,7 @@ $(BUILD)/rondo-server: $(BUILD)/server/server_main.o $(call library,server block
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_server) $(LIBS_store)
 
 # A unit test may use every library; it sees the code through its public headers.
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call library,client server fuse-cloop catalog blockstore base)
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call library,client server fuse-cloop vmm catalog blockstore base)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_all) -lcmocka
 
@@ -100,7 +101,7 @@ FUZZ_CC     ?= clang
 FUZZ_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
                -DRONDO_LIBEXEC='"$(PREFIX)/libexec/rondo"' -I. -O1 -g $(PKG_CFLAGS) -pthread \
                -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,base blockstore catalog client server,$(call sources,$(f))))
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,base blockstore catalog client server vmm,$(call sources,$(f))))
 
 $(BUILD)/fuzz/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -111,7 +112,7 @@ $(BUILD)/fuzz/rondo.a: $(FUZZ_OBJECTS)
 	$(Q)ar rcs $@ $^
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/rondo.a
 	$(call say,LINK,$@)
-	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_client)
+	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_client) $(LIBS_vmm)
 
 fuzz-corpus: $(FUZZERS)
 fuzz: $(FUZZERS)

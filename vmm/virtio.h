@@ -1,0 +1,85 @@
+// A virtio device without its transport (virtio 1.2, 2 and 5), as virtio_pci.c drives it and block, net, console, rng
+// and balloon implement it.
+//
+//   reset ── ACKNOWLEDGE, DRIVER, features, FEATURES_OK, queues ──▶ DRIVER_OK: running ── illegal ring ──▶ broken
+//     ▲                                                                │                                  (NEEDS_RESET)
+//     └──────────── status 0: operations->reset, then, when nothing is in flight, virtio_reset_done ◀─────┘
+//
+// Locks: `lock` guards everything of the device, its queues included. The transport takes it around every operation; a
+// device's own threads take it for virtqueue calls and virtio_… calls, and never during I/O.
+// The kicks of all queues arrive in the main loop's thread.
+#pragma once
+
+#include "base/buf.h"
+#include "vmm/guest_memory.h"
+#include "vmm/virtqueue.h"
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define VIRTIO_QUEUES_MAXIMUM 8u
+
+// Status bits (2.1).
+#define VIRTIO_STATUS_ACKNOWLEDGE 1u
+#define VIRTIO_STATUS_DRIVER 2u
+#define VIRTIO_STATUS_DRIVER_OK 4u
+#define VIRTIO_STATUS_FEATURES_OK 8u
+#define VIRTIO_STATUS_NEEDS_RESET 64u
+#define VIRTIO_STATUS_FAILED 128u
+
+// Features that the transport offers for every device (6).
+#define VIRTIO_F_INDIRECT (UINT64_C(1) << 28)
+#define VIRTIO_F_EVENT_INDEX (UINT64_C(1) << 29)
+#define VIRTIO_F_VERSION_1 (UINT64_C(1) << 32)
+
+struct virtio_device;
+
+struct virtio_operations {
+    const char *name;     // "block"
+    uint16_t device_id;   // 5: 1 net, 2 block, 3 console, 4 rng, 5 balloon
+    uint32_t pci_class;   // class, subclass, interface: 0x018000
+    unsigned queue_count; // at most VIRTIO_QUEUES_MAXIMUM
+    uint16_t queue_size;  // the largest a driver may choose
+    uint64_t features;    // of the device type; the transport adds its own
+    unsigned config_size; // bytes of the device configuration
+    // All with the lock held. config may be NULL for size 0; offset + n lies within config_size.
+    void (*read_config)(struct virtio_device *d, unsigned offset, void *to, unsigned n);
+    void (*write_config)(struct virtio_device *d, unsigned offset, const void *from, unsigned n); // NULL: read-only
+    void (*start)(struct virtio_device *d);                  // DRIVER_OK: d->features and d->queues stand
+    void (*kicked)(struct virtio_device *d, unsigned queue); // only while running
+    // The driver reset the device, or the device broke. No new request is taken after this. True: nothing is in flight;
+    // otherwise the device calls virtio_reset_done later. Until then the driver reads a status that is not 0.
+    bool (*reset)(struct virtio_device *d);
+    void (*statistics)(struct virtio_device *d, struct buf *to); // lines of "key value"; may be NULL
+};
+
+struct virtio_device {
+    const struct virtio_operations *operations;
+    const struct guest_memory *memory;
+    pthread_mutex_t lock;
+    uint64_t offered;  // features
+    uint64_t features; // accepted by both
+    uint8_t status;
+    bool resetting;                                 // reset was asked for and something is still in flight
+    struct virtqueue queues[VIRTIO_QUEUES_MAXIMUM]; // started at DRIVER_OK for those that the driver enabled
+    uint64_t interrupts, kicks;                     // counts
+    struct virtio_transport *transport;
+};
+
+// `features` are what this instance offers, of the operations' set.
+int virtio_init(struct virtio_device *d, const struct virtio_operations *operations, const struct guest_memory *memory,
+                uint64_t features);
+void virtio_destroy(struct virtio_device *d);
+static inline bool virtio_running(const struct virtio_device *d)
+{
+    return (d->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) == VIRTIO_STATUS_DRIVER_OK &&
+           !d->resetting;
+}
+
+// For devices, with the lock held:
+void virtio_interrupt(struct virtio_device *d,
+                      unsigned queue);                       // if the driver wants one now (virtqueue_wants_interrupt)
+void virtio_config_changed(struct virtio_device *d);         // the configuration changed: interrupt, generation
+void virtio_break(struct virtio_device *d, const char *why); // NEEDS_RESET; said once in the log
+void virtio_reset_done(struct virtio_device *d);

@@ -1,0 +1,63 @@
+// The walker of split virtqueues (virtio 1.2, 2.7): the only code that reads descriptors. It trusts nothing: every
+// index is masked or checked, every length is bounded, every field is read once.
+//
+// 1. What is read of the ring is copied before it is looked at; nothing is read twice (TRUST T23).
+// 2. A chain has at most VIRTQUEUE_CHAIN_MAXIMUM segments, an indirect table is not nested, readable segments come
+//    before writable ones.
+// 3. A head that is in flight already is illegal, so at most `size` requests are in flight (CVE-2016-5403's lesson).
+// 4. The first illegal thing breaks the queue: virtqueue_pop returns -EPROTO for ever, until it is set up anew.
+//    The device is then told NEEDS_RESET by its transport; nothing else happens (TRUST T22).
+//
+// Calls for one queue are serialised by the device's lock; different queues are independent.
+#pragma once
+
+#include "vmm/guest_memory.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define VIRTQUEUE_SIZE_MAXIMUM 1024u // entries; a power of two
+#define VIRTQUEUE_CHAIN_MAXIMUM 130u // segments: 128 of data, a header, a status
+
+struct virtqueue_chain {
+    uint16_t head;
+    unsigned readable, writable; // segments: first `readable` from the guest, then `writable` to it
+    size_t readable_bytes, writable_bytes;
+    struct iovec segments[VIRTQUEUE_CHAIN_MAXIMUM];
+};
+
+struct virtqueue {
+    const struct guest_memory *memory;
+    uint16_t size; // entries, 0: not set up
+    bool event_index, indirect;
+    bool broken;
+    uint16_t next_available, next_used, last_signalled;
+    bool signalled_before;
+    unsigned char *descriptors, *available, *used; // slices, whole
+    uint64_t in_flight[VIRTQUEUE_SIZE_MAXIMUM / 64];
+    unsigned in_flight_count;
+};
+
+// Addresses and size as the driver set them. -EPROTO if the size is no power of two within the maximum, an address is
+// not aligned (2.7), or a part lies outside RAM.
+int virtqueue_start(struct virtqueue *q, const struct guest_memory *memory, uint16_t size, uint64_t descriptors,
+                    uint64_t available, uint64_t used, bool event_index, bool indirect);
+void virtqueue_stop(struct virtqueue *q);
+
+// The next request: 1 and *ret, 0 if there is none, -EPROTO (rule 4).
+int virtqueue_pop(struct virtqueue *q, struct virtqueue_chain *ret);
+// Puts the chain popped last back, as if it had not been popped (no buffer for a whole frame, say).
+void virtqueue_unpop(struct virtqueue *q, const struct virtqueue_chain *chain);
+// The request `head` is done; `written` bytes were put into its writable segments. -EPROTO if it was not in flight.
+int virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written);
+// True if the driver wants an interrupt for what was pushed since the last call that returned true.
+bool virtqueue_wants_interrupt(struct virtqueue *q);
+// While a queue is being worked on its driver need not ring. Turning it on returns true if requests have come
+// meanwhile: then look again.
+void virtqueue_silence(struct virtqueue *q);
+bool virtqueue_listen(struct virtqueue *q);
+
+// Copying between a chain's segments (from iovec `first` on, skipping `offset` bytes) and a buffer: the count copied.
+size_t virtqueue_gather(const struct iovec *segments, unsigned count, size_t offset, void *to, size_t n);
+size_t virtqueue_scatter(const struct iovec *segments, unsigned count, size_t offset, const void *from, size_t n);
