@@ -147,7 +147,8 @@ int key_read_public(const char *path, struct key_public *ret, struct error *erro
     int r = io_read_file(AT_FDCWD, path, KEY_FILE_MAXIMUM, &bytes, &n);
     if (r < 0)
         return error_set(error, -r, "cannot read the public key %s: %s", path, strerror(-r));
-    return error_prefix(error, key_parse_public(bytes, n, ret, error), "%s", path);
+    r = key_parse_public(bytes, n, ret, error);
+    return r < 0 ? error_prefix(error, r, "%s", path) : 0;
 }
 
 // Secret keys.
@@ -256,7 +257,9 @@ int key_read_secret(const char *path, key_ask_passphrase *ask, void *context, st
     int r = io_read_file(AT_FDCWD, path, KEY_FILE_MAXIMUM, &bytes, &n);
     if (r < 0)
         return error_set(error, -r, "cannot read the secret key %s: %s", path, strerror(-r));
-    r = error_prefix(error, key_parse_secret(bytes, n, ask, context, ret, error), "%s", path);
+    r = key_parse_secret(bytes, n, ask, context, ret, error);
+    if (r < 0)
+        error_prefix(error, r, "%s", path);
     OPENSSL_cleanse(bytes, n);
     free(bytes);
     return r;

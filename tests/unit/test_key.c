@@ -165,6 +165,25 @@ static void written_files_are_read_back(void **state)
     assert_memory_equal(&p, &q, sizeof p);
 }
 
+// Whoever reads a key need not have set the error to anything: it is written on failure only.
+static void a_key_that_was_read_leaves_the_error_alone(void **state)
+{
+    (void)state;
+    char *folder CLEANUP(fixture_remove) = fixture_folder();
+    struct key_secret *k CLEANUP(key_free) = fixture_key();
+    struct key_secret *l CLEANUP(key_free) = NULL;
+    struct key_public p;
+    struct error untouched;
+    struct error error;
+    assert_int_equal(key_write_files(k, fixture_path(folder, "site.key"), NULL, NULL), 0);
+    memset(&untouched, 'x', sizeof untouched); // not even a NUL byte
+    error = untouched;
+    assert_int_equal(key_read_secret(fixture_path(folder, "site.key"), NULL, NULL, &l, &error), 0);
+    assert_memory_equal(&error, &untouched, sizeof error);
+    assert_int_equal(key_read_public(fixture_path(folder, "site.key.pub"), &p, &error), 0);
+    assert_memory_equal(&error, &untouched, sizeof error);
+}
+
 static void no_file_is_written_over(void **state)
 {
     (void)state;
@@ -418,6 +437,7 @@ int main(void)
         cmocka_unit_test(keys_are_equal_by_their_bytes_alone),
         cmocka_unit_test(keys_that_anybody_can_sign_for_are_refused),
         cmocka_unit_test(written_files_are_read_back),
+        cmocka_unit_test(a_key_that_was_read_leaves_the_error_alone),
         cmocka_unit_test(no_file_is_written_over),
         cmocka_unit_test(failing_writes_leave_nothing),
         cmocka_unit_test(passphrases_protect),
