@@ -56,6 +56,28 @@ run tap skipping
 status_is 0 "a test that lacks a command is skipped"
 is "$out" '1..0 # SKIP the command no-such-command-anywhere is missing' "and says why"
 
+# printf, a program as unit tests are, says what cmocka says.
+cp "$(type -P printf)" "$TMPDIR/unit"
+run tap unit '1..7\n# skip: one (1 GiB)\nnot ok 1 # SKIP first\nnot ok 2 # SKIP second\nnot ok 3 - third\n# why\nnot ok 4 - fourth # TODO later\nnot ok 5 - fifth # SKIP\nok 6 - sixth\nnot ok 7'
+is "$out" '1..7
+ok 1 - first # SKIP one (1 GiB)
+ok 2 - second # SKIP
+not ok 3 - third
+# why
+not ok 4 - fourth # TODO later
+not ok 5 - fifth # SKIP
+ok 6 - sixth
+not ok 7' "a skipped unit test is ok in TAP, with its reason, and nothing else changes"
+cp "$(type -P false)" "$TMPDIR/unit"
+run tap unit
+status_is 1 "the exit code of a unit test is passed on"
+script cmocka <<'END'
+plan 1
+printf 'not ok 1 # SKIP first\n'
+END
+run tap cmocka
+is "$out" $'1..1\nnot ok 1 # SKIP first' "what scripts print is left as it is"
+
 script slow '# time-limit: 1' <<'END'
 at_exit "echo cleaned >'$1'"
 start_process sleeper sleep 300

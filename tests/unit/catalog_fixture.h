@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "skip.h"
+
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/path.h"
@@ -121,8 +123,7 @@ static inline int fixture_minisign(const char *folder, const char *input, char *
 static inline void fixture_need_minisign(void)
 {
     if (MINISIGN("/", "", "-v") == 127) {
-        print_message("# minisign is not installed: what it and we make of each other's files is not tested\n");
-        skip();
+        SKIP("minisign is not installed");
     }
 }
 

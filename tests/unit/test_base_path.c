@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include "skip.h"
+
 #include "base/cleanup.h"
 
 #include "base/banned.h"
@@ -137,7 +139,7 @@ static void other_users_have_their_own_folders(void **state)
 {
     (void)state;
     if (geteuid() != 0)
-        skip();
+        SKIP("only root can become another user");
     clear_environment();
     setenv("HOME", "/home/somebody", 1);
     pid_t child = fork();

@@ -20,6 +20,8 @@
 
 #include <cmocka.h>
 
+#include "skip.h"
+
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/path.h"
@@ -178,7 +180,7 @@ static void other_users_are_refused(void **state)
 {
     (void)state;
     if (geteuid() != 0)
-        skip();
+        SKIP("only root can become another user");
     int listener CLEANUP_CLOSE = socket_listen(path, NULL);
     assert_true(listener >= 0);
     struct timeval limit = {.tv_sec = 10};

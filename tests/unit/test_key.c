@@ -402,8 +402,7 @@ static void minisigns_encrypted_keys_are_read(void **state)
     struct key_public q;
     struct error error;
     if (MINISIGN(folder, "open sesame\nopen sesame\n", "-G", "-p", "m.pub", "-s", "m.key") != 0) {
-        print_message("# minisign could not make an encrypted key here (it takes 1 GiB of memory)\n");
-        skip();
+        SKIP("minisign could not make an encrypted key here (it takes 1 GiB of memory)");
     }
     assert_ok(key_read_public(fixture_path(folder, "m.pub"), &p, &error), error);
     assert_int_equal(key_read_secret(fixture_path(folder, "m.key"), NULL, NULL, &k, &error), -EACCES);
