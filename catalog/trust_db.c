@@ -2,8 +2,7 @@
 //
 // 1. Only prepared statements with bound values; SQL text is constant.
 // 2. The file is trusted with nothing but its rows: its schema must be ours to the letter, extensions, triggers, views
-// and
-//    attached databases are off, and every value read is checked for its type and size.
+//    and attached databases are off, and every value read is checked for its type and size.
 // 3. What fails that check is moved aside, never deleted, and never used.
 // 4. Moving aside happens under a lock on <home>/trust.lock, after looking once more: two processes that find the same
 //    damage must not move each other's new database.
@@ -354,6 +353,7 @@ static int move_aside(const struct trust *t, struct error *error)
     return 0;
 }
 
+// Opens it once more, alone with it, and moves it aside if it is damaged indeed.
 static int rebuild(struct trust *t, const char *home, struct error *error)
 {
     char lock_path[PATH_TEXT_SIZE];
@@ -388,7 +388,8 @@ int trust_open(const char *home, struct trust **ret, struct error *error)
         return error_set(error, ENOMEM, "not enough memory to open %s/trust.db", real);
     }
     r = open_db(t, error);
-    if (r == -EUCLEAN)
+    // While another process moves a damaged one aside, it cannot be found, or not be opened, for a moment.
+    if (r == -EUCLEAN || r == -ENOENT || r == -EACCES)
         r = rebuild(t, real, error);
     if (r < 0)
         trust_close(t);
