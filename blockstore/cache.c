@@ -152,10 +152,10 @@ enum seen { SEEN_BYTES, SEEN_NOTHING, SEEN_STALE, SEEN_TORN };
 static int read_once(struct cache *c, const struct sha256 *pack, uint64_t offset, void *to, size_t n,
                      enum seen *ret_seen)
 {
-    int reason;
+    int reason; // no descriptor, no memory: that says nothing about the pack's bytes
     struct cache_handle *h = cache_acquire_handle(c, pack, false, &reason);
     if (!h)
-        return reason;
+        return -ENOENT;
     int r = io_read_full(h->fd, to, n, offset);
     struct stat st;
     if (looks_absent(r, to, n))

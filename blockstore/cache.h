@@ -37,7 +37,8 @@ uint64_t cache_limit(const struct cache *c);
 int cache_write_failure(const struct cache *c); // why a write was last dropped: a negative errno, or 0
 
 // Any thread. Reads n bytes, that should begin a chunk, of a pack at `offset`: 0 (the caller's hash decides what they
-// are worth), or -ENOENT if the pack or those bytes are not there (a hole begins with zero, a chunk never), or -EIO.
+// are worth), or -ENOENT if the pack cannot be opened or those bytes are not there (a hole begins with zero, a chunk
+// never), or -EIO if the pack is open and they cannot be read.
 int cache_read(struct cache *c, const struct sha256 *pack, uint64_t offset, void *to, size_t n);
 
 // Stores n bytes of a pack of `pack_size` bytes. Best effort: no failure is reported (rule 5).
@@ -45,14 +46,14 @@ void cache_write(struct cache *c, const struct sha256 *pack, uint32_t pack_size,
                  size_t n);
 
 // If every byte of the pack is there and the whole hashes to its name, moves it to objects/ and returns 1; returns 0
-// otherwise. Reads the whole file: for when the last bytes were just written.
+// otherwise. Reads the file only if it has the right length and no hole: for when bytes were just written.
 int cache_complete(struct cache *c, const struct sha256 *pack, uint32_t pack_size);
 
 // True if the pack stands whole in objects/ (by name; its chunks are still hashed on every read).
 bool cache_has_object(struct cache *c, const struct sha256 *name);
 
-// Bytes that turned out wrong: the chunk's range is forgotten by moving the pack out of objects/ (to partial/), so
-// that the next write can heal it.
+// Bytes that turned out wrong: if the whole pack does not hash to its name any more, it is moved out of objects/ (to
+// partial/), so that the next write can heal it. A pack that is right stays: then it was the reference that was wrong.
 void cache_distrust(struct cache *c, const struct sha256 *pack);
 
 // A whole pack that arrives in order: it is written to a temporary file and hashed on the way, and becomes an object

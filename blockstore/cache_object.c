@@ -2,7 +2,7 @@
 //
 //   stream, put   temporary ──(hash right)──▶ objects/        else unlinked
 //   complete      partial/  ──(hash right)──▶ objects/        else stays
-//   distrust      objects/  ───────────────▶ partial/         where it can be written, and healed
+//   distrust      objects/  ─(hash wrong)──▶ partial/         where it can be written, and healed; else stays
 //
 //   1. Nothing is renamed into objects/ before its whole hash was found equal to its name.
 //   2. A temporary is private to its maker (O_EXCL) and locked as long as that lives, so that whoever sweeps knows
@@ -215,17 +215,27 @@ bool cache_has_object(struct cache *c, const struct sha256 *name)
            S_ISREG(st.st_mode) && st.st_uid == geteuid();
 }
 
+// A whole object is believed rather than whoever says that it is wrong: what a reference says of its bytes may be a lie
+// of that reference's publisher, and must not cost the others what they keep.
+static bool object_is_right(int folder, const char *hex, const struct sha256 *name)
+{
+    struct stat st;
+    int fd CLEANUP_CLOSE = io_open(folder, hex, O_RDONLY | O_NONBLOCK, 0);
+    return fd >= 0 && cache_is_ours(fd, &st) && (uint64_t)st.st_size <= PACK_SIZE_MAXIMUM &&
+           file_is_object(fd, name, (uint32_t)st.st_size) == 1;
+}
+
 void cache_distrust(struct cache *c, const struct sha256 *pack)
 {
     char hex[SHA256_HEX_SIZE];
     sha256_to_hex(pack, hex);
     int from CLEANUP_CLOSE = cache_open_folder(c, CACHE_OBJECTS, pack, false);
-    if (from >= 0) {
+    if (from >= 0 && !object_is_right(from, hex, pack)) {
         int to CLEANUP_CLOSE = cache_open_folder(c, CACHE_PARTIAL, pack, true);
         if (to < 0 || (io->renameat(from, hex, to, hex) < 0 && errno != ENOENT))
             io->unlinkat(from, hex, 0); // it must not stay among the whole ones, whatever it costs
     }
-    cache_forget_handle(c, pack);
+    cache_forget_handle(c, pack); // it may be of a file that was replaced meanwhile
 }
 
 // --- small objects -------------------------------------------------------------------------------------------------

@@ -295,6 +295,37 @@ static void distrust_leads_out_of_objects_and_a_write_heals(void **state)
     cache_close(c);
 }
 
+// A map may say of a pack what is not so: that must not cost those who keep it.
+static void a_right_object_stays_whatever_is_said_of_it(void **state)
+{
+    (void)state;
+    struct cache *c = open_cache(0);
+    stream_pack(c, 1, 0);
+    cache_distrust(c, &pack_of(1)->name);
+    assert_true(cache_has_object(c, &pack_of(1)->name));
+    assert_int_equal(read_chunk(c, pack_of(1), 4), 0);
+    write_chunk(c, pack_of(1), 4);
+    assert_true(stands("objects", &pack_of(1)->name));
+    assert_false(stands("partial", &pack_of(1)->name));
+    cache_close(c);
+}
+
+static void a_pack_that_cannot_be_opened_now_is_not_there_and_not_wrong(void **state)
+{
+    (void)state;
+    static unsigned char to[CHUNK_SIZE];
+    struct cache *c = open_cache(0);
+    stream_pack(c, 1, 0);
+    cache_close(c);
+    c = open_cache(0);
+    io_fault_start(1, EMFILE, true);
+    int r = cache_read(c, &pack_of(1)->name, 0, to, sizeof(to));
+    io_fault_stop();
+    assert_int_equal(r, -ENOENT); // -EIO would have the pack distrusted
+    assert_int_equal(read_chunk(c, pack_of(1), 0), 0);
+    cache_close(c);
+}
+
 static void an_object_torn_by_power_loss_is_no_object(void **state)
 {
     (void)state;
@@ -820,6 +851,8 @@ int main(void)
         TEST(a_stream_becomes_an_object_only_if_it_is_right),
         TEST(small_objects_are_checked_when_they_are_got),
         TEST(distrust_leads_out_of_objects_and_a_write_heals),
+        TEST(a_right_object_stays_whatever_is_said_of_it),
+        TEST(a_pack_that_cannot_be_opened_now_is_not_there_and_not_wrong),
         TEST(an_object_torn_by_power_loss_is_no_object),
         TEST(what_is_not_ours_is_ignored_and_replaced),
         TEST(folders_that_are_links_or_anothers_are_refused),
