@@ -10,7 +10,8 @@
 //
 //   1. Memory of a fetch: the stored bytes of its chunks, never the gaps, nor the rest of a whole pack.
 //   2. A pack that arrives whole goes through a cache_stream, which hashes it and keeps it only if that is right
-//      (store.h rule 3). If it is wrong as a whole, its right chunks are used nevertheless, and the source is a liar.
+//      (store.h rule 3). If it is wrong as a whole, its right chunks are used and kept nevertheless, and the source is
+//      a liar.
 //   3. Pieces and chunks belong to the fetch from its making to its end: only `whole` and the list need the mutex.
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -144,7 +145,7 @@ static void finish_piece(struct fetch *f, struct fetch_piece *p, int result, str
         store_fail_chunk(s, p->chunk, result, error);
     pthread_mutex_unlock(&s->mutex);
     p->chunk = NULL; // it may be evicted from here on
-    if (result == 0 && s->cache && !f->settling)
+    if (result == 0 && s->cache && !f->kept)
         cache_write(s->cache, &ref->pack.name, ref->pack.size, ref->offset, p->stored, ref->length);
     free(TAKE_PTR(p->stored));
 }
@@ -193,20 +194,17 @@ static int verify(void *context, struct error *error)
     struct fetch *f = context;
     int result = 0;
 
-    f->settling = f->stream != NULL;
-    for (unsigned i = 0; i < f->count; i++)
-        if (!f->pieces[i].done && !judge_piece(f, &f->pieces[i], error))
-            result = -EBADMSG;
     if (f->stream) {
         int r = cache_stream_finish(f->stream);
+        f->kept = r == 0;
         if (r == -EBADMSG) {
             atomic_fetch_add(&f->version->store->wrong, 1);
             result = error_set(error, EBADMSG, "the bytes do not match the pack's name");
-        } else {
-            f->kept = r == 0;
         }
     }
-    f->settling = false;
+    for (unsigned i = 0; i < f->count; i++)
+        if (!f->pieces[i].done && !judge_piece(f, &f->pieces[i], error))
+            result = -EBADMSG;
     return result;
 }
 
@@ -233,6 +231,8 @@ static void end_fetch(struct fetch *f, int result, const struct error *why)
             log_warning("%s", error.text);
         finish_piece(f, p, r, &nothing, &error);
     }
+    if (s->cache && !f->kept && result == 0)
+        cache_complete(s->cache, &f->pack.name, f->pack.size); // what was wrong in a whole pack may be right now
     pthread_mutex_lock(&s->mutex);
     struct fetch **at = &v->fetches;
     while (*at != f)

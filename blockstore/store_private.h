@@ -143,7 +143,6 @@ struct fetch {
     bool whole;          // the pack is asked for or being sent as a whole (store.mutex)
     bool kept;           // … and stands in the cache now
     bool begun;          // this attempt has delivered bytes
-    bool settling;       // the stream is about to be kept, with all that is in it
     struct cache_stream *stream;
     struct fetch_piece *pieces;
     unsigned count, passed; // pieces; those that lie before what was delivered

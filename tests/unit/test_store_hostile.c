@@ -173,6 +173,35 @@ static void a_lie_in_a_whole_pack_is_found(void **state)
     server_stop(honest);
 }
 
+static void the_right_chunks_of_a_wrong_pack_are_kept_on_the_disk(void **state)
+{
+    (void)state;
+    struct site_server *liar = server_start(site);
+    struct store *store = site_open_store(site, true, 0);
+    struct version *v = site_open_version(site, store, liar->http->address);
+    atomic_store(&liar->ignore_ranges, true);
+    site_must_read(site, v, DISK, 0, 1); // the pages, and the first pack
+    site_must_read(site, v, KERNEL, 0, 1);
+    version_close(v);
+    store_free(store);
+    store = site_open_store(site, true, 0);
+    v = site_open_version(site, store, liar->http->address);
+    char hex[SHA256_HEX_SIZE], path[256];
+    sha256_to_hex(&site->packs[0].name, hex);
+    snprintf(path, sizeof(path), "%s/objects/%.2s/%s", site->cache, hex, hex);
+    assert_int_equal(unlink(path), 0);
+    atomic_store(&liar->lie_every, 1); // in the middle of the pack, far behind its first chunk
+    site_must_read(site, v, DISK, 0, 32 * BLOCK_SIZE);
+    version_close(v);
+    store_free(store);
+    store = site_open_store(site, true, 0);
+    v = site_open_version(site, store, NULL);
+    site_must_read(site, v, DISK, 0, 32 * BLOCK_SIZE);
+    version_close(v);
+    store_free(store);
+    server_stop(liar);
+}
+
 static void a_cut_pack_counts_as_far_as_it_came(void **state)
 {
     (void)state;
@@ -566,6 +595,7 @@ int main(void)
         TEST(an_altered_manifest_stops_everything_else),
         TEST(an_altered_page_is_never_followed),
         TEST(a_lie_in_a_whole_pack_is_found),
+        TEST(the_right_chunks_of_a_wrong_pack_are_kept_on_the_disk),
         TEST(a_cut_pack_counts_as_far_as_it_came),
         TEST(a_damaged_cache_of_pieces_heals),
         TEST(a_damaged_cache_of_whole_packs_heals),

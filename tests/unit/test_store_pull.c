@@ -213,6 +213,8 @@ static void damage_is_found_and_healed(void **state)
     assert_int_equal(version_pull(v, NULL, NULL, &objects, &count, &error), 0);
     free(objects);
     assert_int_equal(server_requests(server), before + 3); // a chunk each
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(cache_has_object(store_cache(store), &site->packs[i].name)); // whole again
     version_close(v);
     store_free(store);
     must_read_offline();
