@@ -9,6 +9,7 @@
 // 1. Nothing here holds a lock or state; the table's pointer changes only before threads start.
 // 2. A descriptor is closed exactly once, whatever close() says (Linux frees it even on EINTR).
 #include "base/io.h"
+#include "base/vector.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +42,8 @@ const struct io_table io_table_system = {
     .close = close,
     .pread = pread,
     .pwrite = pwrite,
+    .preadv = preadv,
+    .pwritev = pwritev,
     .fsync = fsync,
     .fdatasync = fdatasync,
     .ftruncate = ftruncate,
@@ -102,6 +105,44 @@ int io_write_full(int fd, const void *from, size_t n, uint64_t offset)
         done += (size_t)r;
     }
     return 0;
+}
+
+// All of the pieces by `move` (preadv or pwritev). A short count goes on behind it.
+static int move_pieces(int fd, const struct iovec *pieces, unsigned count, size_t n, uint64_t offset,
+                       ssize_t (*move)(int, const struct iovec *, int, off_t), int at_end)
+{
+    struct iovec left[VECTOR_MAXIMUM];
+    if (count > VECTOR_MAXIMUM || !range_fits(offset, n))
+        return -EINVAL;
+    struct vector v = vector_over(pieces);
+    while (n > 0) {
+        struct vector rest = v;
+        ssize_t r = move(fd, left, (int)vector_take(&rest, n, left), (off_t)offset);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return -errno;
+        if (r == 0)
+            return at_end;
+        vector_skip(&v, (size_t)r);
+        offset += (size_t)r;
+        n -= (size_t)r;
+    }
+    return 0;
+}
+
+int io_readv_full(int fd, const struct iovec *to, unsigned count, size_t n, uint64_t offset)
+{
+    if (count == 1)
+        return io_read_full(fd, to->iov_base, n, offset);
+    return move_pieces(fd, to, count, n, offset, io->preadv, -ENODATA);
+}
+
+int io_writev_full(int fd, const struct iovec *from, unsigned count, size_t n, uint64_t offset)
+{
+    if (count == 1)
+        return io_write_full(fd, from->iov_base, n, offset);
+    return move_pieces(fd, from, count, n, offset, io->pwritev, -EIO); // no progress and no reason: do not spin
 }
 
 static int open_any(int dir, const char *path, int flags, mode_t mode)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 
 struct io_table {
@@ -17,6 +18,8 @@ struct io_table {
     int (*close)(int fd);
     ssize_t (*pread)(int fd, void *to, size_t n, off_t offset);
     ssize_t (*pwrite)(int fd, const void *from, size_t n, off_t offset);
+    ssize_t (*preadv)(int fd, const struct iovec *to, int count, off_t offset);
+    ssize_t (*pwritev)(int fd, const struct iovec *from, int count, off_t offset);
     int (*fsync)(int fd);
     int (*fdatasync)(int fd);
     int (*ftruncate)(int fd, off_t length);
@@ -35,6 +38,10 @@ extern const struct io_table *io; // &io_table_system, unless a test replaced it
 // Whole reads and writes. io_read_full returns -ENODATA if the file ends before `n` bytes.
 int io_read_full(int fd, void *to, size_t n, uint64_t offset);
 int io_write_full(int fd, const void *from, size_t n, uint64_t offset);
+
+// The same for `n` bytes in pieces (at most VECTOR_MAXIMUM of base/vector.h, else -EINVAL).
+int io_readv_full(int fd, const struct iovec *to, unsigned count, size_t n, uint64_t offset);
+int io_writev_full(int fd, const struct iovec *from, unsigned count, size_t n, uint64_t offset);
 
 // Reads at most `n` bytes, stopping at the end of the file; returns the count.
 ssize_t io_read_some(int fd, void *to, size_t n, uint64_t offset);

@@ -49,6 +49,16 @@ static ssize_t fault_pwrite(int fd, const void *from, size_t n, off_t offset)
     return fails() ? -1 : below->pwrite(fd, from, n, offset);
 }
 
+static ssize_t fault_preadv(int fd, const struct iovec *to, int count, off_t offset)
+{
+    return fails() ? -1 : below->preadv(fd, to, count, offset);
+}
+
+static ssize_t fault_pwritev(int fd, const struct iovec *from, int count, off_t offset)
+{
+    return fails() ? -1 : below->pwritev(fd, from, count, offset);
+}
+
 static int fault_fsync(int fd)
 {
     return fails() ? -1 : below->fsync(fd);
@@ -104,6 +114,8 @@ static const struct io_table table = {
     .close = fault_close,
     .pread = fault_pread,
     .pwrite = fault_pwrite,
+    .preadv = fault_preadv,
+    .pwritev = fault_pwritev,
     .fsync = fault_fsync,
     .fdatasync = fault_fdatasync,
     .ftruncate = fault_ftruncate,

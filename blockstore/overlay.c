@@ -25,6 +25,7 @@
 #include "blockstore/overlay_private.h"
 
 #include "base/io.h"
+#include "base/vector.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,25 +67,35 @@ static int check_request(const struct overlay *o, uint64_t offset, uint64_t n)
 }
 
 // Bytes of the base, and zeros behind its end.
-static int read_base(const struct overlay *o, uint64_t offset, unsigned char *to, size_t n)
+static int read_base(const struct overlay *o, uint64_t offset, struct vector *to, size_t n)
 {
     size_t there = 0;
     if (offset < o->base.size)
         there = n < o->base.size - offset ? n : (size_t)(o->base.size - offset);
-    int r = there > 0 ? o->base.read(o->base.context, offset, to, there) : 0;
-    if (r < 0)
-        return r;
-    memset(to + there, 0, n - there);
+    if (there > 0) {
+        struct iovec pieces[VECTOR_MAXIMUM];
+        int r = o->base.read(o->base.context, offset, pieces, vector_take(to, there, pieces), there);
+        if (r < 0)
+            return r;
+    }
+    vector_zero(to, n - there);
     return 0;
 }
 
-static int read_state(const struct overlay *o, enum overlay_state state, uint64_t offset, unsigned char *to, size_t n)
+static int read_data(const struct overlay *o, uint64_t offset, struct vector *to, size_t n)
+{
+    struct iovec pieces[VECTOR_MAXIMUM];
+    unsigned count = vector_take(to, n, pieces);
+    return io_readv_full(o->data, pieces, count, n, offset);
+}
+
+static int read_state(const struct overlay *o, enum overlay_state state, uint64_t offset, struct vector *to, size_t n)
 {
     switch (state) {
     case OVERLAY_DATA:
-        return io_read_full(o->data, to, n, offset);
+        return read_data(o, offset, to, n);
     case OVERLAY_ZERO:
-        memset(to, 0, n);
+        vector_zero(to, n);
         return 0;
     case OVERLAY_BASE:
         break;
@@ -92,10 +103,10 @@ static int read_state(const struct overlay *o, enum overlay_state state, uint64_
     return read_base(o, offset, to, n);
 }
 
-int overlay_read(struct overlay *o, uint64_t offset, void *to, size_t n)
+int overlay_readv(struct overlay *o, uint64_t offset, const struct iovec *to, size_t n)
 {
     int r = check_request(o, offset, n);
-    unsigned char *at = to;
+    struct vector at = vector_over(to);
     while (r == 0 && n > 0) {
         uint64_t block = offset / OVERLAY_BLOCK_SIZE, within = offset % OVERLAY_BLOCK_SIZE, count;
         enum overlay_state state;
@@ -104,12 +115,17 @@ int overlay_read(struct overlay *o, uint64_t offset, void *to, size_t n)
             break;
         uint64_t run = count * OVERLAY_BLOCK_SIZE - within;
         size_t piece = n < run ? n : (size_t)run;
-        r = read_state(o, state, offset, at, piece);
-        at += piece;
+        r = read_state(o, state, offset, &at, piece);
         offset += piece;
         n -= piece;
     }
     return r;
+}
+
+int overlay_read(struct overlay *o, uint64_t offset, void *to, size_t n)
+{
+    const struct iovec whole = {.iov_base = to, .iov_len = n};
+    return overlay_readv(o, offset, &whole, n);
 }
 
 // Space for those of the blocks that are not data yet; sets *ret_fresh if there are any. Under their lock.
@@ -133,14 +149,16 @@ static int allocate_blocks(struct overlay *o, uint64_t block, uint64_t count, bo
     return 0;
 }
 
-static int write_data(const struct overlay *o, const void *from, size_t n, uint64_t offset)
+static int write_data(const struct overlay *o, struct vector *from, size_t n, uint64_t offset)
 {
-    int r = io_write_full(o->data, from, n, offset);
+    struct iovec pieces[VECTOR_MAXIMUM];
+    unsigned count = vector_take(from, n, pieces);
+    int r = io_writev_full(o->data, pieces, count, n, offset);
     return r == -EDQUOT ? -ENOSPC : r;
 }
 
 // Whole blocks of one map page, under their lock (invariants 2 and 4).
-static int store_blocks(struct overlay *o, uint64_t block, uint64_t count, const void *from)
+static int store_blocks(struct overlay *o, uint64_t block, uint64_t count, struct vector *from)
 {
     struct overlay_page *page;
     int r = overlay_map_pin(o, block / OVERLAY_PAGE_BLOCKS, &page);
@@ -158,7 +176,7 @@ static int store_blocks(struct overlay *o, uint64_t block, uint64_t count, const
     return r;
 }
 
-static int write_blocks(struct overlay *o, uint64_t block, uint64_t count, const void *from)
+static int write_blocks(struct overlay *o, uint64_t block, uint64_t count, struct vector *from)
 {
     struct overlay_range range;
     overlay_lock_take(&o->lock, &range, block, block + count - 1);
@@ -168,29 +186,31 @@ static int write_blocks(struct overlay *o, uint64_t block, uint64_t count, const
 }
 
 // A part of one block, under its lock. `from` NULL stands for zeros.
-static int merge_part(struct overlay *o, uint64_t block, size_t within, const void *from, size_t n)
+static int merge_part(struct overlay *o, uint64_t block, size_t within, struct vector *from, size_t n)
 {
     unsigned char merged[OVERLAY_BLOCK_SIZE] = {0};
+    const struct iovec whole = {.iov_base = merged, .iov_len = sizeof merged};
+    struct vector block_bytes = vector_over(&whole), read_bytes = block_bytes;
     uint64_t offset = block * OVERLAY_BLOCK_SIZE, run;
     enum overlay_state state;
     int r = overlay_map_find_run(o, block, 1, &state, &run);
     if (r < 0)
         return r;
     if (state == OVERLAY_DATA)
-        return write_data(o, from ? from : merged, n, offset + within);
+        return write_data(o, from ? from : &block_bytes, n, offset + within);
     if (!from && (state == OVERLAY_ZERO || offset >= o->base.size))
         return 0; // zeros over zeros
-    r = read_state(o, state, offset, merged, sizeof merged);
+    r = read_state(o, state, offset, &read_bytes, sizeof merged);
     if (r < 0)
         return r;
     if (from)
-        memcpy(merged + within, from, n);
+        vector_copy_from(from, merged + within, n);
     else
         memset(merged + within, 0, n);
-    return store_blocks(o, block, 1, merged);
+    return store_blocks(o, block, 1, &block_bytes);
 }
 
-static int write_part(struct overlay *o, uint64_t block, size_t within, const void *from, size_t n)
+static int write_part(struct overlay *o, uint64_t block, size_t within, struct vector *from, size_t n)
 {
     struct overlay_range range;
     overlay_lock_take(&o->lock, &range, block, block);
@@ -275,26 +295,31 @@ static int finish_change(struct overlay *o, int r)
     return r == 0 && o->write_through ? overlay_flusher_round(o) : r;
 }
 
-int overlay_write(struct overlay *o, uint64_t offset, const void *from, size_t n)
+int overlay_writev(struct overlay *o, uint64_t offset, const struct iovec *from, size_t n)
 {
     int r = check_request(o, offset, n);
-    const unsigned char *at = from;
+    struct vector at = vector_over(from);
     while (r == 0 && n > 0) {
         uint64_t block = offset / OVERLAY_BLOCK_SIZE;
         size_t within = offset % OVERLAY_BLOCK_SIZE, piece = OVERLAY_BLOCK_SIZE - within;
         if (within > 0 || n < OVERLAY_BLOCK_SIZE) {
             piece = n < piece ? n : piece;
-            r = write_part(o, block, within, at, piece);
+            r = write_part(o, block, within, &at, piece);
         } else {
             uint64_t count = blocks_of_page(block, n / OVERLAY_BLOCK_SIZE);
             piece = (size_t)count * OVERLAY_BLOCK_SIZE;
-            r = write_blocks(o, block, count, at);
+            r = write_blocks(o, block, count, &at);
         }
-        at += piece;
         offset += piece;
         n -= piece;
     }
     return finish_change(o, r);
+}
+
+int overlay_write(struct overlay *o, uint64_t offset, const void *from, size_t n)
+{
+    const struct iovec whole = {.iov_base = (void *)from, .iov_len = n};
+    return overlay_writev(o, offset, &whole, n);
 }
 
 int overlay_discard(struct overlay *o, uint64_t offset, uint64_t n)

@@ -15,13 +15,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #define OVERLAY_MAGIC "RONDOOV1"
 #define OVERLAY_HEADER_SIZE 4096u
 
-// How the base is read: exactly n bytes at offset (always within base_size); 0 or -errno. Any thread, several at once.
+// How the base is read: exactly n bytes at offset (always within the size) into pieces of memory (at most
+// VECTOR_MAXIMUM, of n bytes together); 0 or -errno. Any thread, several at once.
 struct overlay_base {
-    int (*read)(void *context, uint64_t offset, void *to, size_t n);
+    int (*read)(void *context, uint64_t offset, const struct iovec *to, unsigned count, size_t n);
     void *context;
     uint64_t size; // bytes; what lies between this and the disk's size reads as zeros
 };
@@ -47,6 +49,9 @@ void overlay_set_write_through(struct overlay *o, bool on); // rule 6: each chan
 // failed flush (rule 4).
 int overlay_read(struct overlay *o, uint64_t offset, void *to, size_t n);
 int overlay_write(struct overlay *o, uint64_t offset, const void *from, size_t n);
+// The same with memory in pieces: at most VECTOR_MAXIMUM (base/vector.h) of n bytes together.
+int overlay_readv(struct overlay *o, uint64_t offset, const struct iovec *to, size_t n);
+int overlay_writev(struct overlay *o, uint64_t offset, const struct iovec *from, size_t n);
 int overlay_discard(struct overlay *o, uint64_t offset, uint64_t n);      // whole blocks inside the range become zero
 int overlay_write_zeroes(struct overlay *o, uint64_t offset, uint64_t n); // exactly the range becomes zero
 int overlay_flush(struct overlay *o);

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "blockstore/overlay.h"
 #include "fuse-cloop/overlay_fuse.h"
-#include "fuse-cloop/overlay_hold.h"
+#include "blockstore/overlay_hold.h"
 
 struct overlay_control;
 

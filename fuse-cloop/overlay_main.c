@@ -15,7 +15,7 @@
 #include "blockstore/overlay.h"
 #include "fuse-cloop/overlay_control.h"
 #include "fuse-cloop/overlay_fuse.h"
-#include "fuse-cloop/overlay_hold.h"
+#include "blockstore/overlay_hold.h"
 
 #include <errno.h>
 #include <fcntl.h>

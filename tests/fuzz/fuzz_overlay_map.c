@@ -57,11 +57,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-static int read_base(void *context, uint64_t offset, void *to, size_t n)
+static int read_base(void *context, uint64_t offset, const struct iovec *to, unsigned count, size_t n)
 {
     (void)context;
     (void)offset;
-    memset(to, BASE_BYTE, n);
+    (void)n;
+    for (unsigned i = 0; i < count; i++)
+        memset(to[i].iov_base, BASE_BYTE, to[i].iov_len);
     return 0;
 }
 

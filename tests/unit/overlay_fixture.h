@@ -89,11 +89,14 @@ static inline unsigned char pattern_at(uint64_t offset)
     return (unsigned char)((x >> 40) % 255 + 1);
 }
 
-static inline int pattern_read(void *context, uint64_t offset, void *to, size_t n)
+static inline int pattern_read(void *context, uint64_t offset, const struct iovec *to, unsigned count, size_t n)
 {
     (void)context;
-    for (size_t i = 0; i < n; i++)
-        ((unsigned char *)to)[i] = pattern_at(offset + i);
+    size_t done = 0;
+    for (unsigned piece = 0; piece < count; piece++)
+        for (size_t i = 0; i < to[piece].iov_len; i++)
+            ((unsigned char *)to[piece].iov_base)[i] = pattern_at(offset + done++);
+    assert_int_equal(done, n);
     return 0;
 }
 

@@ -107,6 +107,51 @@ static void short_and_interrupted_calls_are_continued(void **state)
     assert_memory_equal(rest, "3456789", 7);
 }
 
+// As meagre_pread and meagre_pwrite, for the first piece.
+static ssize_t meagre_preadv(int fd, const struct iovec *to, int count, off_t offset)
+{
+    assert_true(count > 0 && to->iov_len > 0);
+    return meagre_pread(fd, to->iov_base, to->iov_len, offset);
+}
+
+static ssize_t meagre_pwritev(int fd, const struct iovec *from, int count, off_t offset)
+{
+    assert_true(count > 0 && from->iov_len > 0);
+    return meagre_pwrite(fd, from->iov_base, from->iov_len, offset);
+}
+
+static void pieces_are_moved_whole(void **state)
+{
+    int dir = *(int *)*state;
+    struct io_table table = io_table_system;
+    char bytes[] = "0123456789", back[11] = {0};
+    const struct iovec out[] = {{bytes, 4}, {bytes + 4, 0}, {bytes + 4, 1}, {bytes + 5, 5}};
+    const struct iovec in[] = {{back, 1}, {back + 1, 7}, {back + 8, 0}, {back + 8, 2}};
+    int fd CLEANUP_CLOSE = io_open(dir, "f", O_RDWR | O_CREAT, 0600);
+    for (int meagre = 0; meagre < 2; meagre++) {
+        if (meagre) {
+            table.preadv = meagre_preadv;
+            table.pwritev = meagre_pwritev;
+        }
+        memset(back, 0, sizeof back);
+        io = &table;
+        int written = io_writev_full(fd, out, 4, 10, 5), read = io_readv_full(fd, in, 4, 10, 5),
+            beyond = io_readv_full(fd, in, 4, 10, 6);
+        io = &io_table_system;
+        assert_int_equal(written, 0);
+        assert_int_equal(read, 0);
+        assert_int_equal(beyond, -ENODATA);
+        assert_memory_equal(back, "1234567899", 10); // what came before the file's end
+        assert_int_equal(io->ftruncate(fd, 0), 0);
+        io_fault_start(1, ENOSPC, false);
+        written = io_writev_full(fd, out, 4, 10, 5);
+        io_fault_stop();
+        assert_int_equal(written, -ENOSPC);
+    }
+    assert_int_equal(io_readv_full(fd, in, 1 << 10, 10, 0), -EINVAL);
+    assert_int_equal(io_writev_full(fd, out, 4, 10, INT64_MAX - 9), -EINVAL);
+}
+
 static ssize_t stuck_pwrite(int fd, const void *from, size_t n, off_t offset)
 {
     (void)fd, (void)from, (void)n, (void)offset;
@@ -432,6 +477,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(short_and_interrupted_calls_are_continued),
+        IN_FOLDER(pieces_are_moved_whole),
         cmocka_unit_test(a_write_without_progress_fails),
         IN_FOLDER(the_end_of_a_file_is_no_data),
         IN_FOLDER(offsets_beyond_the_files_range_fail),

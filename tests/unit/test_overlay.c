@@ -257,11 +257,12 @@ static void a_discard_of_everything_costs_nothing_behind_the_base(void **state)
     close_overlay(o);
 }
 
-static int failing_read(void *context, uint64_t offset, void *to, size_t n)
+static int failing_read(void *context, uint64_t offset, const struct iovec *to, unsigned count, size_t n)
 {
     (void)context;
     (void)offset;
     (void)to;
+    (void)count;
     (void)n;
     return -ENETUNREACH;
 }

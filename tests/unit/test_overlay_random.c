@@ -2,6 +2,8 @@
 // threads that share blocks but no bytes. RONDO_TEST_LONG asks for ten times as many.
 #include "overlay_fixture.h"
 
+#include "base/vector.h"
+
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -30,12 +32,32 @@ static int tear_down(void **state)
     return 0;
 }
 
+static void fill_pattern(uint64_t offset, void *to, size_t n)
+{
+    const struct iovec whole = {.iov_base = to, .iov_len = n};
+    pattern_read(NULL, offset, &whole, 1, n);
+}
+
 static unsigned char *make_model(void)
 {
     unsigned char *model = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(model != MAP_FAILED);
-    pattern_read(NULL, 0, model, BASE_SIZE);
+    fill_pattern(0, model, BASE_SIZE);
     return model;
+}
+
+// The bytes as pieces of memory, cut anywhere; sometimes one is empty. Now and then it stays one piece.
+static void cut(struct random_numbers *r, unsigned char *bytes, size_t n, struct iovec ret[static VECTOR_MAXIMUM])
+{
+    unsigned most = (unsigned)random_below(r, VECTOR_MAXIMUM), count = 0;
+    for (; count < most && n > 1; count++) {
+        size_t piece = (size_t)random_below(r, random_below(r, 4) ? 600 : 2 * BLOCK) * (random_below(r, 9) ? 1 : 8);
+        piece = piece < n ? piece : n - 1;
+        ret[count] = (struct iovec){.iov_base = bytes, .iov_len = piece};
+        bytes += piece;
+        n -= piece;
+    }
+    ret[count] = (struct iovec){.iov_base = bytes, .iov_len = n};
 }
 
 static void compare(struct overlay *o, const unsigned char *model, uint64_t offset, uint64_t n)
@@ -86,6 +108,7 @@ static void choose_range(struct random_numbers *r, uint64_t *ret_offset, uint64_
 static void do_one(struct overlay *o, unsigned char *model, struct random_numbers *r)
 {
     static unsigned char bytes[65 * BLOCK];
+    struct iovec pieces[VECTOR_MAXIMUM];
     uint64_t offset, n;
     choose_range(r, &offset, &n);
     switch (random_below(r, 8)) {
@@ -105,13 +128,18 @@ static void do_one(struct overlay *o, unsigned char *model, struct random_number
             assert_int_equal(overlay_flush(o), 0);
         break;
     case 3:
-    case 4:
         compare(o, model, offset, n);
+        break;
+    case 4:
+        cut(r, bytes, n, pieces);
+        assert_int_equal(overlay_readv(o, offset, pieces, n), 0);
+        assert_memory_equal(bytes, model + offset, n);
         break;
     default:
         for (uint64_t i = 0; i < n; i++)
             bytes[i] = (unsigned char)random_next(r);
-        assert_int_equal(overlay_write(o, offset, bytes, n), 0);
+        cut(r, bytes, n, pieces);
+        assert_int_equal(overlay_writev(o, offset, pieces, n), 0);
         memcpy(model + offset, bytes, n);
     }
 }
@@ -209,7 +237,7 @@ static void run_round(struct overlay *o, struct worker *workers, uint64_t seed, 
     for (unsigned i = 0; i < THREADS; i++) {
         workers[i] = (struct worker){
             .overlay = o, .numbers = {seed + i * 2}, .begin = begin + i * STRETCH, .requests = ROUND_REQUESTS};
-        pattern_read(NULL, workers[i].begin, workers[i].model, STRETCH);
+        fill_pattern(workers[i].begin, workers[i].model, STRETCH);
     }
     for (unsigned i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);

@@ -205,14 +205,14 @@ static void a_full_disk_refuses_the_write_and_loses_nothing(void **state) // rul
 // A base whose block 0 answers only when the gate is opened.
 static atomic_int base_gate, base_waiting;
 
-static int gated_read(void *context, uint64_t offset, void *to, size_t n)
+static int gated_read(void *context, uint64_t offset, const struct iovec *to, unsigned count, size_t n)
 {
     if (offset < BLOCK && atomic_load(&base_gate)) {
         atomic_fetch_add(&base_waiting, 1);
         while (atomic_load(&base_gate))
             usleep(500);
     }
-    return pattern_read(context, offset, to, n);
+    return pattern_read(context, offset, to, count, n);
 }
 
 static void *partial_write_thread(void *o)

@@ -7,7 +7,7 @@
 // 1. `lock` guards everything but the reads themselves. Messages are sent under it, so that they arrive in the order in
 //    which things happened.
 // 2. A base file lives as long as somebody reads from it: a read of a lost mount may hang while its successor works.
-#include "fuse-cloop/overlay_hold.h"
+#include "blockstore/overlay_hold.h"
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -165,12 +165,12 @@ static void hold_read(struct overlay_hold *h, struct base_read *read)
 }
 
 // One attempt, without the lock, which is held before and after.
-static int try_read(struct overlay_hold *h, uint64_t offset, void *to, size_t n)
+static int try_read(struct overlay_hold *h, uint64_t offset, const struct iovec *to, unsigned count, size_t n)
 {
     struct base_file *base = h->base;
     base->users++;
     pthread_mutex_unlock(&h->lock);
-    int r = io_read_full(base->fd, to, n, offset);
+    int r = io_readv_full(base->fd, to, count, n, offset);
     pthread_mutex_lock(&h->lock);
     let_go(base);
     return r;
@@ -196,7 +196,7 @@ static int wait_for_base(struct overlay_hold *h, struct base_read *read)
     return 0;
 }
 
-int overlay_hold_read_base(void *context, uint64_t offset, void *to, size_t n)
+int overlay_hold_read_base(void *context, uint64_t offset, const struct iovec *to, unsigned count, size_t n)
 {
     struct overlay_hold *h = context;
     struct base_read read = {.since = io_monotonic_ns(), .offset = offset};
@@ -207,7 +207,7 @@ int overlay_hold_read_base(void *context, uint64_t offset, void *to, size_t n)
     if (read.after)
         read.after->before = &read.after;
     h->reads = &read;
-    while ((r = try_read(h, offset, to, n)) < 0) {
+    while ((r = try_read(h, offset, to, count, n)) < 0) {
         read.failure = r;
         r = wait_for_base(h, &read);
         if (r < 0)

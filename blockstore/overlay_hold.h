@@ -1,6 +1,6 @@
-// What rondo-overlay does while it cannot serve a request: it holds it, tells the supervisor, and goes on by itself.
-// A guest whose disk is slow only waits; a guest that gets an I/O error makes its root read-only (TRUST, rules 5 and
-// 7).
+// What rondo-overlay and rondo-vmm do while they cannot serve a request: they hold it, tell the supervisor, and go on
+// by themselves. A guest whose disk is slow only waits; a guest that gets an I/O error makes its root read-only (TRUST,
+// rules 5 and 7).
 //
 //   the base cannot be read   `outage <sentence>` … `recovered`      overlay_hold_read_base, overlay_hold_look
 //   no space for a write      `no-space <path>` … `space`            overlay_hold_wait_for_space
@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct overlay_hold;
 
@@ -33,7 +34,7 @@ uint64_t overlay_hold_base_size(const struct overlay_hold *h);
 
 // For struct overlay_base, with the hold as context. Repeats a failed read every second, and at once when the base is
 // replaced. -EIO if outages are passed on, and after overlay_hold_stop.
-int overlay_hold_read_base(void *context, uint64_t offset, void *to, size_t n);
+int overlay_hold_read_base(void *context, uint64_t offset, const struct iovec *to, unsigned count, size_t n);
 
 // Looks for reads that wait for longer than that without having failed. To be called again and again: returns after how
 // many milliseconds, or -1 if never.
