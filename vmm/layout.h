@@ -20,9 +20,13 @@
 #define LAYOUT_EXTENDED_RAM 0x100000ull
 
 #define LAYOUT_GDT 0x500ull
+#define LAYOUT_GDT_CODE 0x10u // selectors; boot.rst's __BOOT_CS: 64-bit code for a bzImage, 32-bit code for PVH
+#define LAYOUT_GDT_DATA 0x18u // __BOOT_DS
+#define LAYOUT_GDT_TSS 0x20u  // two entries, as a 64-bit one takes
+#define LAYOUT_GDT_SIZE 0x30u // bytes
 #define LAYOUT_PVH_START 0x6000ull
 #define LAYOUT_ZERO_PAGE 0x7000ull
-#define LAYOUT_PAGE_TABLES 0x9000ull // three pages: PML4, PDPT and, where needed, one PD
+#define LAYOUT_PAGE_TABLES 0x9000ull // six pages: PML4, PDPT, four PDs of 2 MiB pages; the first 4 GiB, identical
 #define LAYOUT_CMDLINE 0x20000ull
 #define LAYOUT_CMDLINE_MAXIMUM 4096u // bytes with the NUL: Linux's COMMAND_LINE_SIZE would be 2048
 #define LAYOUT_ACPI 0xe0000ull
@@ -48,6 +52,7 @@
 #define LAYOUT_PORT_PCI_DATA 0xcfcu
 
 // Interrupts of the I/O APIC (GSIs); MSI-X routes come after them.
+#define LAYOUT_PIN_PIT 2u // where interrupt 0 arrives at the I/O APIC: the MADT says so, and the route must
 #define LAYOUT_IRQ_COM1 4u
 #define LAYOUT_IRQ_POWER 9u // the Generic Event Device
 #define LAYOUT_IRQ_COUNT 24u
