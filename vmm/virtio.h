@@ -1,9 +1,16 @@
-// A virtio device without its transport (virtio 1.2, 2 and 5), as virtio_pci.c drives it and block, net, console, rng
-// and balloon implement it.
+// A virtio device without its transport (virtio 1.2, 2, 3 and 5): the state machine of its status, as virtio.c has it,
+// virtio_pci.c drives it, and block, net, console, rng and balloon complete it.
 //
 //   reset ── ACKNOWLEDGE, DRIVER, features, FEATURES_OK, queues ──▶ DRIVER_OK: running ── illegal ring ──▶ broken
 //     ▲                                                                │                                  (NEEDS_RESET)
 //     └──────────── status 0: operations->reset, then, when nothing is in flight, virtio_reset_done ◀─────┘
+//
+// 1. FEATURES_OK stands only if the driver took VERSION_1 and nothing that was not offered; DRIVER_OK only after it.
+//    Features are frozen by FEATURES_OK, queues by DRIVER_OK, until the reset.
+// 2. A device takes requests and interrupts only while it is running.
+// 3. A broken device is quiet: all its queues are broken (virtqueue.h, rule 4), its driver is told once, by a
+//    configuration interrupt, and a reset makes it as new.
+// 4. A reset is over when nothing is in flight. Until then the driver reads a status that is not 0.
 //
 // Locks: `lock` guards everything of the device, its queues included. The transport takes it around every operation; a
 // device's own threads take it for virtqueue calls and virtio_… calls, and never during I/O.
@@ -34,6 +41,7 @@
 #define VIRTIO_F_VERSION_1 (UINT64_C(1) << 32)
 
 struct virtio_device;
+struct virtio_transport;
 
 struct virtio_operations {
     const char *name;     // "block"
@@ -46,12 +54,28 @@ struct virtio_operations {
     // All with the lock held. config may be NULL for size 0; offset + n lies within config_size.
     void (*read_config)(struct virtio_device *d, unsigned offset, void *to, unsigned n);
     void (*write_config)(struct virtio_device *d, unsigned offset, const void *from, unsigned n); // NULL: read-only
-    void (*start)(struct virtio_device *d);                  // DRIVER_OK: d->features and d->queues stand
-    void (*kicked)(struct virtio_device *d, unsigned queue); // only while running
-    // The driver reset the device, or the device broke. No new request is taken after this. True: nothing is in flight;
-    // otherwise the device calls virtio_reset_done later. Until then the driver reads a status that is not 0.
+    void (*start)(struct virtio_device *d);                  // DRIVER_OK: d->features and d->queues stand; may be NULL
+    void (*kicked)(struct virtio_device *d, unsigned queue); // only while running, and only for a queue that is set up
+    // The driver resets a device that was started, be it running or broken. No new request is taken after this. True:
+    // nothing is in flight; otherwise the device calls virtio_reset_done later, when the last request is done with. Its
+    // queues may be pushed to until then. NULL: nothing is ever in flight.
     bool (*reset)(struct virtio_device *d);
     void (*statistics)(struct virtio_device *d, struct buf *to); // lines of "key value"; may be NULL
+};
+
+// How a device reaches its driver; all with the lock held.
+struct virtio_transport_operations {
+    void (*interrupt)(struct virtio_transport *t, unsigned queue); // buffers of this queue were used
+    void (*config_interrupt)(struct virtio_transport *t);          // the configuration, or NEEDS_RESET
+    void (*ring)(struct virtio_transport *t, unsigned queue);      // have the loop call virtio_kicked
+    void (*reset)(struct virtio_transport *t);                     // the device is as new: so shall the transport be
+};
+
+// What the driver wrote for a queue before DRIVER_OK.
+struct virtio_queue_settings {
+    uint16_t size; // entries
+    bool enabled;
+    uint64_t descriptors, available, used;
 };
 
 struct virtio_device {
@@ -59,11 +83,14 @@ struct virtio_device {
     const struct guest_memory *memory;
     pthread_mutex_t lock;
     uint64_t offered;  // features
-    uint64_t features; // accepted by both
+    uint64_t features; // what the driver wrote; from FEATURES_OK on, accepted by both
     uint8_t status;
-    bool resetting;                                 // reset was asked for and something is still in flight
+    uint8_t config_generation;
+    bool resetting; // reset was asked for and something is still in flight
+    struct virtio_queue_settings settings[VIRTIO_QUEUES_MAXIMUM];
     struct virtqueue queues[VIRTIO_QUEUES_MAXIMUM]; // started at DRIVER_OK for those that the driver enabled
-    uint64_t interrupts, kicks;                     // counts
+    uint64_t interrupts, kicks, breaks;             // counts
+    const struct virtio_transport_operations *transport_operations; // set by the transport, before the guest runs
     struct virtio_transport *transport;
 };
 
@@ -81,5 +108,12 @@ static inline bool virtio_running(const struct virtio_device *d)
 void virtio_interrupt(struct virtio_device *d,
                       unsigned queue);                       // if the driver wants one now (virtqueue_wants_interrupt)
 void virtio_config_changed(struct virtio_device *d);         // the configuration changed: interrupt, generation
-void virtio_break(struct virtio_device *d, const char *why); // NEEDS_RESET; said once in the log
+void virtio_break(struct virtio_device *d, const char *why); // NEEDS_RESET; said in the log the first time
 void virtio_reset_done(struct virtio_device *d);
+void virtio_ring(struct virtio_device *d, unsigned queue); // calls `kicked` again, after others had their turn
+
+// For transports, with the lock held:
+void virtio_write_status(struct virtio_device *d, uint8_t value);
+void virtio_write_features(struct virtio_device *d, unsigned word, uint32_t value); // of 32 bits; 0 or 1
+bool virtio_queues_frozen(const struct virtio_device *d);    // DRIVER_OK was set, or a reset is under way
+void virtio_kicked(struct virtio_device *d, unsigned queue); // from the loop's thread

@@ -2,10 +2,11 @@
 // index is masked or checked, every length is bounded, every field is read once.
 //
 // 1. What is read of the ring is copied before it is looked at; nothing is read twice (TRUST T23).
-// 2. A chain has at most VIRTQUEUE_CHAIN_MAXIMUM segments, an indirect table is not nested, readable segments come
-//    before writable ones.
+// 2. A chain has at most VIRTQUEUE_CHAIN_MAXIMUM descriptors and 4 GiB, an indirect table is not nested and ends the
+//    chain, readable segments come before writable ones. Empty segments are legal and left out.
 // 3. A head that is in flight already is illegal, so at most `size` requests are in flight (CVE-2016-5403's lesson).
-// 4. The first illegal thing breaks the queue: virtqueue_pop returns -EPROTO for ever, until it is set up anew.
+// 4. The first illegal thing breaks the queue: virtqueue_pop and virtqueue_push return -EPROTO for ever, and nothing is
+//    written to the ring, until it is set up anew.
 //    The device is then told NEEDS_RESET by its transport; nothing else happens (TRUST T22).
 //
 // Calls for one queue are serialised by the device's lock; different queues are independent.
@@ -32,8 +33,9 @@ struct virtqueue {
     uint16_t size; // entries, 0: not set up
     bool event_index, indirect;
     bool broken;
-    uint16_t next_available, next_used, last_signalled;
-    bool signalled_before;
+    bool silent; // the driver need not ring
+    uint16_t next_available, next_used;
+    uint16_t last_asked;                           // next_used when virtqueue_wants_interrupt was asked last
     unsigned char *descriptors, *available, *used; // slices, whole
     uint64_t in_flight[VIRTQUEUE_SIZE_MAXIMUM / 64];
     unsigned in_flight_count;
@@ -45,13 +47,15 @@ int virtqueue_start(struct virtqueue *q, const struct guest_memory *memory, uint
                     uint64_t available, uint64_t used, bool event_index, bool indirect);
 void virtqueue_stop(struct virtqueue *q);
 
-// The next request: 1 and *ret, 0 if there is none, -EPROTO (rule 4).
+// The next request: 1 and *ret, 0 if there is none, -EPROTO (rule 4). *ret is of use only with 1.
 int virtqueue_pop(struct virtqueue *q, struct virtqueue_chain *ret);
 // Puts the chain popped last back, as if it had not been popped (no buffer for a whole frame, say).
 void virtqueue_unpop(struct virtqueue *q, const struct virtqueue_chain *chain);
-// The request `head` is done; `written` bytes were put into its writable segments. -EPROTO if it was not in flight.
+// The request `head` is done; `written` bytes were put into its writable segments. -EPROTO if it was not in flight, or
+// the queue has been broken or stopped meanwhile: then nobody waits for it.
 int virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written);
-// True if the driver wants an interrupt for what was pushed since the last call that returned true.
+// True if the driver wants an interrupt for what was pushed since the last call: to be asked after every push, or
+// after a group of pushes.
 bool virtqueue_wants_interrupt(struct virtqueue *q);
 // While a queue is being worked on its driver need not ring. Turning it on returns true if requests have come
 // meanwhile: then look again.
