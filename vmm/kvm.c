@@ -129,9 +129,9 @@ int kvm_create_vm(struct kvm *k, struct error *error)
     int vm CLEANUP_CLOSE = create(k->dev); // 4.2
     if (vm < 0)
         return refuse("make a VM", error);
-    if (ioctl(vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0) // 4.43: before any vCPU
+    if (ioctl(vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0) // 4.40: before any vCPU
         return refuse("place its identity map", error);
-    if (ioctl(vm, KVM_SET_TSS_ADDR, (unsigned long)LAYOUT_KVM_TSS) < 0) // 4.34
+    if (ioctl(vm, KVM_SET_TSS_ADDR, (unsigned long)LAYOUT_KVM_TSS) < 0) // 4.36
         return refuse("place its task state segment", error);
     if (ioctl(vm, KVM_CREATE_IRQCHIP, 0) < 0) // 4.24: before any vCPU
         return refuse("make the interrupt controllers", error);

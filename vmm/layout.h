@@ -9,7 +9,7 @@
 //   0x100000000 RAM, the rest
 //
 // Sources: Linux Documentation/x86/boot.rst and zero-page.rst; ACPI 6.5, 5.2.5.1 (RSDP in 0xe0000–0xfffff); PCI Express
-// Base 3.0, 7.2.2 (ECAM); Linux Documentation/virt/kvm/api.rst, 4.36 and 4.56 (TSS and identity map, Intel only).
+// Base 3.0, 7.2.2 (ECAM); Linux Documentation/virt/kvm/api.rst, 4.36 and 4.40 (TSS and identity map, Intel only).
 #pragma once
 
 #include <stdint.h>

@@ -10,6 +10,7 @@
 #include "vmm/bus.h"
 #include "vmm/kvm.h"
 #include "vmm/load.h"
+#include "vmm/port_ring.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ struct vcpu;
 struct vcpu_settings {
     struct kvm *kvm;
     struct bus *ports, *memory;
+    struct port_ring *ring; // may be NULL; the first vCPU's mapping holds it
     unsigned index, count; // APIC id = index
     // The vCPU cannot go on. Called once, from its thread; `what` names it in words. The machine ends or restarts.
     void (*ended)(void *context, unsigned index, enum vcpu_end end, const char *what);
