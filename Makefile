@@ -128,21 +128,25 @@ demo:
 	$(MAKE) all
 	BUILD=$(BUILD) tests/demo
 
+# Tests in the labs: machines with a working /dev/kvm, emulated (tests/lab/run_svm, tests/lab/run_vmx).
+LAB_TESTS := $(filter-out %/lib.sh %/common.sh,$(sort $(wildcard tests/lab/*.sh)))
+
 # The order is: quick first. The runner, tests/tap, sets what a test needs and gives each one a time limit.
 test:
 	tests/prerequisites
 	$(MAKE) all unit
 	$(MAKE) asan
-	BUILD=$(BUILD) $(PROVE) -j$(TEST_JOBS) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh))
+	BUILD=$(BUILD) $(PROVE) -j$(TEST_JOBS) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh)) $(LAB_TESTS)
 
 test-long:
+	tests/prerequisites lab
 	RONDO_TEST_LONG=1 $(MAKE) test
 
 bench: all
 	tests/prerequisites bench
 	BUILD=$(BUILD) tests/bench/run
 
-FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/fuzz,$(wildcard $(f)/*.c $(f)/*.h))
+FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/fuzz tests/lab,$(wildcard $(f)/*.c $(f)/*.h))
 format:
 	clang-format -i $(FORMATTED)
 lint:
