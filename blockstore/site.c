@@ -107,7 +107,11 @@ static int open_parts(struct site *s, const char *path, struct error *error)
     if (s->unfinished < 0)
         return site_write_failed(s, error, s->unfinished, ".unfinished");
     sweep(s->unfinished);
-    return 0;
+    // A killed writer may have made a folder without coming to sync it: nobody has noticed since, as it is there.
+    r = site_sync_folder(s->root);
+    if (r == 0)
+        r = site_sync_folder(s->objects);
+    return r < 0 ? site_write_failed(s, error, r, "objects") : 0;
 }
 
 int site_open(const char *path, struct site **ret, struct error *error)
@@ -252,12 +256,26 @@ int site_put_catalog(struct site *s, const void *bytes, size_t n, struct error *
     return r < 0 ? site_write_failed(s, error, r, "catalog.rondo") : 0;
 }
 
+// Opens the folder of an object's two first digits.
+static int open_shard(struct site *s, const struct sha256 *name, char ret_hex[static SHA256_HEX_SIZE])
+{
+    char shard[3];
+
+    sha256_to_hex(name, ret_hex);
+    snprintf(shard, sizeof(shard), "%.2s", ret_hex);
+    return io_open(s->objects, shard, O_RDONLY | O_DIRECTORY, 0);
+}
+
 int site_open_object(struct site *s, const struct sha256 *name)
 {
-    char hex[SHA256_HEX_SIZE], shard[3];
-
-    sha256_to_hex(name, hex);
-    snprintf(shard, sizeof(shard), "%.2s", hex);
-    int folder CLEANUP_CLOSE = io_open(s->objects, shard, O_RDONLY | O_DIRECTORY, 0);
+    char hex[SHA256_HEX_SIZE];
+    int folder CLEANUP_CLOSE = open_shard(s, name, hex);
     return folder < 0 ? folder : io_open(folder, hex, O_RDONLY | O_NONBLOCK, 0);
+}
+
+int site_sync_object(struct site *s, const struct sha256 *name)
+{
+    char hex[SHA256_HEX_SIZE];
+    int folder CLEANUP_CLOSE = open_shard(s, name, hex);
+    return folder < 0 ? folder : site_sync_folder(folder);
 }

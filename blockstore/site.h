@@ -47,6 +47,8 @@ int site_put_catalog(struct site *s, const void *bytes, size_t n, struct error *
 
 // Opens an object for reading; returns the descriptor or -errno.
 int site_open_object(struct site *s, const struct sha256 *name);
+// Makes the name of an object durable that an interrupted writer placed, who may not have come to that. 0 or -errno.
+int site_sync_object(struct site *s, const struct sha256 *name);
 
 // The list of unfinished packs of an image. A line that a crash cut short, and all behind it, is dropped.
 int site_list_packs(struct site *s, const char *image, const struct pack_reference *packs, unsigned n,

@@ -161,11 +161,17 @@ int writer_know_pack(struct writer *w, const struct pack_reference *ref, const v
     return r < 0 ? error_prefix(error, r, "pack %s", sha256_to_hex(&ref->name, hex)) : 0;
 }
 
+struct resuming {
+    struct writer *w;
+    struct error *error;
+};
+
 // A pack of an interrupted publication. It is believed only if all of it is there and hashes to its name; else it is
 // made anew.
 static int know_unfinished(void *context, const struct pack_reference *ref)
 {
-    struct writer *w = context;
+    struct resuming *resuming = context;
+    struct writer *w = resuming->w;
     unsigned char bytes[PACK_TRAILER_SIZE];
     struct pack_trailer trailer;
     struct sha256 hash;
@@ -179,18 +185,23 @@ static int know_unfinished(void *context, const struct pack_reference *ref)
         return 0;
     void *table CLEANUP_FREE = malloc(trailer.table_length ? trailer.table_length : 1);
     if (!table)
-        return -ENOMEM;
+        return error_set(resuming->error, ENOMEM, "no memory for the table of an unfinished pack");
     if (io_read_full(fd, table, trailer.table_length, trailer.table_offset) < 0)
         return 0;
-    int r = know_pack(w, ref, bytes, table, trailer.table_length, NULL);
-    return r == -EBADMSG ? 0 : r;
+    int r = site_sync_object(w->site, &ref->name);
+    if (r < 0)
+        return site_write_failed(w->site, resuming->error, r, "an unfinished pack");
+    struct error why = {.text = ""};
+    r = know_pack(w, ref, bytes, table, trailer.table_length, &why);
+    return r == 0 || r == -EBADMSG ? 0 : error_set(resuming->error, -r, "%s", why.text);
 }
 
 // --- members -------------------------------------------------------------------------------------------------------
 
 static int begin_adding(struct writer *w, struct error *error)
 {
-    int r = site_walk_list(w->site, w->image, know_unfinished, w, error);
+    struct resuming resuming = {.w = w, .error = error};
+    int r = site_walk_list(w->site, w->image, know_unfinished, &resuming, error);
     if (r < 0)
         return r;
     r = compress_open(w->options.threads, w->options.level, &w->compressor);

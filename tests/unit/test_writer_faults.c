@@ -272,6 +272,82 @@ static void finished_packs_are_taken_up_again(void **state)
     close(fds[0]);
 }
 
+static ino_t synced[1000];
+static atomic_uint synced_count;
+
+static int noting_fsync(int fd)
+{
+    struct stat st;
+    unsigned n = atomic_fetch_add(&synced_count, 1);
+
+    assert_true(n < ARRAY_SIZE(synced));
+    assert_int_equal(fstat(fd, &st), 0);
+    synced[n] = st.st_ino;
+    return io_table_system.fsync(fd);
+}
+
+static void assert_synced(const char *folder)
+{
+    struct stat st;
+    unsigned i = 0;
+
+    assert_int_equal(stat(folder, &st), 0);
+    while (i < atomic_load(&synced_count) && synced[i] != st.st_ino)
+        i++;
+    if (i == atomic_load(&synced_count))
+        fail_msg("%s was not synced", folder);
+}
+
+// A writer that is killed behind a rename or mkdir and before the sync leaves what looks finished, and may be gone
+// after a loss of power. So whoever refers to it syncs it.
+static void names_that_an_interrupted_writer_gave_are_synced(void **state)
+{
+    struct fixture *f = *state;
+    int fds[] = {make_image(f, true), -1};
+    struct publication p = {.site = f->site, .fds = fds};
+    struct io_table table = io_table_system;
+    char path[300];
+
+    publish_unfinished(f, fds[0]);
+    struct object_list list = list_objects(f->site);
+    table.fsync = noting_fsync;
+    atomic_store(&synced_count, 0);
+    io = &table;
+    publish_well(&p);
+    io = &io_table_system;
+    assert_int_equal(p.counts.packs, 0);
+    assert_synced(f->site);
+    snprintf(path, sizeof(path), "%s/objects", f->site);
+    assert_synced(path);
+    assert_true(list.count >= 3);
+    for (size_t i = 0; i < list.count; i++) {
+        snprintf(path, sizeof(path), "%s/objects/%.2s", f->site, list.names[i]);
+        assert_synced(path);
+    }
+    free(list.names);
+    close(fds[0]);
+}
+
+// Every call fails in turn while an interrupted publication is taken up again.
+static void failing_calls_while_packs_are_taken_up_again_are_survived(void **state)
+{
+    struct fixture *f = *state;
+    int fds[] = {make_image(f, false), -1};
+    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds};
+    bool ended = false;
+
+    for (unsigned long at = 1; !ended; at++) {
+        publish_unfinished(f, fds[0]);
+        io_fault_start(at, ENOSPC, false);
+        int r = publish(&p);
+        ended = io_fault_stop() < at;
+        assert_true(r == 0 || p.error.text[0] != '\0');
+        assert_recovers(f, &reference, &p, at);
+        remove_tree(f->site);
+    }
+    close(fds[0]);
+}
+
 static void a_list_that_was_cut_short_is_used_as_far_as_it_goes(void **state)
 {
     static const char *const ends[] = {"0123", "x\n", "\n", "\x01\x02\n"};
@@ -360,6 +436,8 @@ int main(void)
         TEST(being_killed_among_many_packs_is_survived),
         TEST(being_killed_after_packs_were_closed_early_is_survived),
         TEST(finished_packs_are_taken_up_again),
+        TEST(names_that_an_interrupted_writer_gave_are_synced),
+        TEST(failing_calls_while_packs_are_taken_up_again_are_survived),
         TEST(a_list_that_was_cut_short_is_used_as_far_as_it_goes),
         TEST(listed_packs_that_are_gone_or_damaged_are_made_again),
         TEST(temporaries_of_a_killed_writer_are_swept),
