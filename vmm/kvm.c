@@ -1,7 +1,7 @@
 // The VM as KVM has it: see kvm.h. Numbers in parentheses are sections of Documentation/virt/kvm/api.rst.
 //
-// The routing table (4.52) is always set as a whole. It begins with what KVM itself had as default (the two 8259s and
-// the I/O APIC: interrupt n is pin n of each), and each message vector adds an entry once the guest has given it an
+// The routing table (4.52) is always set as a whole. It begins with the two 8259s and the I/O APIC (interrupt n is pin n of
+// each, but the PIT's, which arrives at pin 2 of the I/O APIC as on every PC and as the MADT says), and each message vector adds an entry once the guest has given it an
 // address. `lock` guards the table, so that two devices may route at once.
 #include "vmm/kvm.h"
 
@@ -20,7 +20,7 @@
 
 #define API_VERSION 12 // 4.1
 #define PIC_PINS 8u
-#define CHIP_ROUTES (LAYOUT_IRQ_COUNT + 2 * PIC_PINS)
+#define CHIP_ROUTES (LAYOUT_IRQ_COUNT - 1 + 2 * PIC_PINS) // the cascade, interrupt 2, has no pin of the I/O APIC
 
 // What this program cannot do without.
 static const struct {
@@ -101,7 +101,8 @@ static void add_chip_route(struct kvm_irq_routing *table, unsigned gsi, unsigned
 static void add_default_routes(struct kvm_irq_routing *table)
 {
     for (unsigned gsi = 0; gsi < LAYOUT_IRQ_COUNT; gsi++) {
-        add_chip_route(table, gsi, KVM_IRQCHIP_IOAPIC, gsi);
+        if (gsi != LAYOUT_PIN_PIT)
+            add_chip_route(table, gsi, KVM_IRQCHIP_IOAPIC, gsi == 0 ? LAYOUT_PIN_PIT : gsi);
         if (gsi < 2 * PIC_PINS)
             add_chip_route(table, gsi, gsi < PIC_PINS ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi % PIC_PINS);
     }

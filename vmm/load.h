@@ -36,14 +36,29 @@ int load_bzimage(const struct guest_memory *m, const struct load_request *reques
                  struct error *error);
 int load_elf(const struct guest_memory *m, const struct load_request *request, struct load_entry *ret,
              struct error *error);
-// The guest's memory map in the form of e820: at most `capacity` entries; returns how many.
+
+// What both loaders need (load.c).
+//
+// The guest's memory map in the form of e820 (zero-page.rst; the types are ACPI 6.5, 15): sorted, no overlaps.
+#define LOAD_RAM 1u
+#define LOAD_RESERVED 2u
+#define LOAD_RANGES_MAXIMUM 6u
 struct load_range {
     uint64_t address, size;
-    uint32_t type; // 1 RAM, 2 reserved, 3 ACPI (reclaimable)
+    uint32_t type;
 };
-unsigned load_memory_map(const struct guest_memory *m, struct load_range *ret, unsigned capacity);
+unsigned load_memory_map(const struct guest_memory *m, struct load_range ret[LOAD_RANGES_MAXIMUM]);
+// The size in bytes of an open file that is to be loaded: a regular file of 1 byte to `maximum`.
+int load_file_size(int fd, const char *name, uint64_t maximum, uint64_t *ret, struct error *error);
 // Where `size` bytes of an initrd go: as high as possible in low RAM, below `limit`, not below `floor`; page-aligned.
 // 0: no place.
 uint64_t load_place_initrd(const struct guest_memory *m, uint64_t size, uint64_t floor, uint64_t limit);
+// Reads the initrd to its place; without one, both results are 0.
 int load_initrd(const struct guest_memory *m, const struct load_request *request, uint64_t floor, uint64_t limit,
                 uint64_t *ret_address, uint64_t *ret_size, struct error *error);
+// Writes the command line; `maximum` is the longest that the kernel takes, without the NUL. -EINVAL if it is longer.
+int load_cmdline(const struct guest_memory *m, const struct load_request *request, uint64_t maximum,
+                 struct error *error);
+// Writes the GDT with the selectors of layout.h, and for long mode the page tables: the first 4 GiB, each address
+// mapped to itself by pages of 2 MiB, since not every processor has pages of 1 GiB.
+int load_tables(const struct guest_memory *m, bool long_mode, struct error *error);
