@@ -229,6 +229,8 @@ static int judge_code(struct source_transfer *tr, CURLcode code)
 static int judge_body(struct source_transfer *tr)
 {
     const struct source_request *r = tr->request;
+    if (!tr->wanted) // libcurl also takes a lost connection, or any line that begins with a CR, for the end of a head
+        return FAIL(tr, tr->taken ? EBADMSG : ENETUNREACH, "the answer's head does not end with an empty line");
     uint64_t wanted = !r->length ? 0 : r->whole ? r->offset + r->length : r->length;
     if (tr->taken >= wanted)
         return 0;

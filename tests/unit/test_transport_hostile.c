@@ -101,6 +101,8 @@ static void wrong_answers_are_refused(void **state)
          "announces 99"},
         {"HTTP/1.1 206 P\r\nContent-Range: bytes 0-9/99\r\n\r\n0123456789more", -EBADMSG, "more than 10"},
         {"HTTP/1.1 206 P\r\nContent-Range: bytes 0-9/99\r\n\r\n01234", -ENETUNREACH, "only 5 of 10"},
+        {"HTTP/1.1 206 P\r\nContent-Range: bytes 0-9/99\r\nContent-Length: 10\r\n\rX\n0123456789", -EBADMSG, "head"},
+        {"HTTP/1.1 200 O\r\nContent-Length: 10\r\n\r\r\n0123456789", -EBADMSG, "head"},
         {"HTTP/1.1 206 P\r\nContent-Range: bytes 0-9/99\r\nContent-Length: 10\r\n\r\n01234", -ENETUNREACH, ""},
         {"HTTP/1.1 206 P\r\nContent-Range: bytes 0-9/99\r\nContent-Encoding: gzip\r\n\r\n0123456789", -EBADMSG,
          "compresses"},
@@ -130,6 +132,18 @@ static void wrong_answers_are_refused(void **state)
             fail_msg("answer %zu: %d %s", i, r.result, r.error.text);
         close_site(&s);
     }
+}
+
+static void a_head_that_breaks_off_is_no_empty_file(void **state)
+{
+    (void)state;
+    char answer[] = "HTTP/1.1 200 O\r\nContent-Len";
+    struct site s = open_site(answer_raw, answer);
+    struct got g;
+    struct source_request r = request_of(&g, 0, 0);
+    assert_int_equal(fetch(s.source, &r), -ENETUNREACH);
+    assert_int_equal(g.bytes, 0);
+    close_site(&s);
 }
 
 static bool answer_without_end(struct tiny_request *q, void *context)
@@ -257,6 +271,7 @@ int main(void)
         cmocka_unit_test(range_over_the_end_is_a_wrong_range),
         cmocka_unit_test(statuses_have_their_meaning),
         cmocka_unit_test(wrong_answers_are_refused),
+        cmocka_unit_test(a_head_that_breaks_off_is_no_empty_file),
         cmocka_unit_test(endless_data_stops_at_the_maximum),
         cmocka_unit_test(endless_headers_stop),
         cmocka_unit_test(five_redirects_are_followed_and_no_more),
