@@ -10,8 +10,9 @@
 //   2. A whole pack that does not arrive in its time is fetched by chunks instead: each of those that arrives is kept,
 //      so a slow link gets on. But where nothing arrives at all, the store's waiting time is enough.
 //   3. What was fetched but could not be kept ends the pull (-ENOSPC): going on would download for nothing.
-//   4. WORKERS threads work on a pack each; `mutex` guards the counters, the first failure and the next pack's number.
-//      The caller's thread alone calls `progress`.
+//   4. WORKERS threads work on a pack each, and one lists; `mutex` guards the counters, the first failure and the next
+//      pack's number. The caller's thread alone calls `progress`, and does nothing else, so that a person who cancels
+//      is heard whatever a source does.
 #include "blockstore/store_pull.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -27,7 +28,37 @@
 
 // --- the workers ---------------------------------------------------------------------------------------------------
 
-static void *work(void *context)
+static void end_work(struct pull *p)
+{
+    pthread_mutex_lock(&p->mutex);
+    p->working--;
+    pthread_cond_signal(&p->ended);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+static void *list_packs(void *context)
+{
+    struct pull *p = context;
+    struct error error = {.text = ""};
+    int r = store_list_packs(p->v, &p->list, &error);
+    if (r < 0)
+        store_pull_fail(p, r, &error);
+    end_work(p);
+    return NULL;
+}
+
+static void *list_window(void *context)
+{
+    struct pull *p = context;
+    struct error error = {.text = ""};
+    int r = store_list_window(p->v, &p->list, p->first, &p->window, &error);
+    if (r < 0)
+        store_pull_fail(p, r, &error);
+    end_work(p);
+    return NULL;
+}
+
+static void *pull_packs(void *context)
 {
     struct pull *p = context;
     pthread_mutex_lock(&p->mutex);
@@ -40,92 +71,98 @@ static void *work(void *context)
         store_pull_pack(p, &p->list.packs[pack], p->window.chunks + first, end - first);
         pthread_mutex_lock(&p->mutex);
     }
-    p->working--;
-    pthread_cond_signal(&p->ended);
     pthread_mutex_unlock(&p->mutex);
+    end_work(p);
     return NULL;
 }
 
-static void report(struct pull *p, int (*progress)(void *context, uint64_t have, uint64_t all), void *context)
+static void report(struct pull *p)
 {
     pthread_mutex_lock(&p->mutex);
     uint64_t have = p->have < p->all ? p->have : p->all, all = p->all;
     pthread_mutex_unlock(&p->mutex);
     struct error error;
-    if (progress && progress(context, have, all) != 0)
-        store_pull_fail(p, error_set(&error, ECANCELED, "cancelled"), &error);
+    if (p->progress && p->progress(p->context, have, all) != 0)
+        version_cancel(p->v); // whoever waits for a source is not to wait any longer
     if (atomic_load(&p->v->cancelled))
         store_pull_fail(p, error_set(&error, ECANCELED, "cancelled"), &error);
 }
 
-// Every pack of the window once, by all workers.
-static void run_round(struct pull *p, int (*progress)(void *context, uint64_t have, uint64_t all), void *context)
+// Has `count` threads do the work, and waits for them. Returns the first failure.
+static int run_workers(struct pull *p, unsigned count, void *(*work)(void *p), struct error *error)
 {
     pthread_t threads[WORKERS];
     unsigned started = 0;
 
-    p->next = p->next_chunk = 0;
-    p->missing = 0;
-    p->working = WORKERS;
-    while (started < WORKERS && pthread_create(&threads[started], NULL, work, p) == 0)
+    p->working = count;
+    while (started < count && pthread_create(&threads[started], NULL, work, p) == 0)
         started++;
     if (started == 0) {
         p->working = 1;
         work(p);
-        return;
     }
     pthread_mutex_lock(&p->mutex);
-    p->working -= WORKERS - started;
+    p->working -= started > 0 ? count - started : 0;
     while (p->working > 0) {
         uint64_t until = io_monotonic_ns() + PROGRESS_MS * 1000000ull;
         struct timespec t = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
         pthread_cond_timedwait(&p->ended, &p->mutex, &t);
         pthread_mutex_unlock(&p->mutex);
-        report(p, progress, context);
+        report(p);
         pthread_mutex_lock(&p->mutex);
     }
     pthread_mutex_unlock(&p->mutex);
     for (unsigned i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
+    report(p);
+    if (p->result < 0 && error)
+        *error = p->error;
+    return p->result;
 }
 
-static int pull_window(struct pull *p, int (*progress)(void *context, uint64_t have, uint64_t all), void *context,
-                       struct error *error)
+static int pull_window(struct pull *p, struct error *error)
 {
     uint64_t before = p->have;
     for (unsigned round = 0; round < ROUNDS; round++) {
         p->have = before; // checking counts what is there anew
-        run_round(p, progress, context);
-        report(p, progress, context);
-        if (p->result < 0) {
-            if (error)
-                *error = p->error;
-            return p->result;
-        }
-        if (p->missing == 0)
-            return 0;
+        p->next = p->next_chunk = 0;
+        p->missing = 0;
+        int r = run_workers(p, WORKERS, pull_packs, error);
+        if (r < 0 || p->missing == 0)
+            return r;
     }
     return store_pull_not_kept(p, error);
 }
 
 // --- the whole -----------------------------------------------------------------------------------------------------
 
-static int pull_windows(struct pull *p, int (*progress)(void *context, uint64_t have, uint64_t all), void *context,
-                        struct error *error)
+static int pull_windows(struct pull *p, struct error *error)
 {
     int r = 0;
-    for (size_t first = 0; first < p->list.pack_count && r == 0; first += p->window.count) {
+    for (; p->first < p->list.pack_count && r == 0; p->first += p->window.count) {
         p->window = (struct list_window){0};
-        r = store_list_window(p->v, &p->list, first, &p->window, error);
+        r = run_workers(p, 1, list_window, error);
         if (r < 0)
             return r;
         p->all = 0;
         for (size_t i = 0; i < p->list.pack_count; i++)
             p->all += p->list.packs[i].bytes;
-        r = pull_window(p, progress, context, error);
+        r = pull_window(p, error);
         store_free_window(&p->window);
     }
     return r;
+}
+
+static int pull_listed(struct pull *p, struct error *error)
+{
+    for (size_t i = 0; i < p->list.pack_count; i++) {
+        // An upper bound: chunks that several leaves refer to are counted once only when their window is listed.
+        uint64_t bytes = p->list.packs[i].bytes;
+        p->all += bytes < p->list.packs[i].size ? bytes : p->list.packs[i].size;
+    }
+    if (p->all > cache_limit(p->v->store->cache))
+        return store_pull_not_kept(p, error);
+    return pull_windows(p, error);
 }
 
 static int list_objects(const struct pull *p, struct sha256 **ret_objects, size_t *ret_count, struct error *error)
@@ -162,25 +199,16 @@ int version_pull(struct version *v, int (*progress)(void *context, uint64_t have
 {
     if (!v->store->cache)
         return error_set(error, EINVAL, "there is no cache to pull into");
-    struct pull p = {.v = v};
+    struct pull p = {.v = v, .progress = progress, .context = context};
     pthread_condattr_t attributes;
-    int r = store_list_packs(v, &p.list, error);
-    if (r < 0)
-        return r;
     pthread_mutex_init(&p.mutex, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&p.ended, &attributes);
     pthread_condattr_destroy(&attributes);
-    for (size_t i = 0; i < p.list.pack_count; i++) {
-        // An upper bound: chunks that several leaves refer to are counted once only when their window is listed.
-        uint64_t bytes = p.list.packs[i].bytes;
-        p.all += bytes < p.list.packs[i].size ? bytes : p.list.packs[i].size;
-    }
-    if (p.all > cache_limit(v->store->cache))
-        r = store_pull_not_kept(&p, error);
+    int r = run_workers(&p, 1, list_packs, error);
     if (r == 0)
-        r = pull_windows(&p, progress, context, error);
+        r = pull_listed(&p, error);
     if (r == 0)
         r = keep_manifest(&p, error);
     if (r == 0)

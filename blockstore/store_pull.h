@@ -5,7 +5,10 @@
 
 struct pull {
     struct version *v;
+    int (*progress)(void *context, uint64_t have, uint64_t all);
+    void *context;
     struct version_list list;
+    size_t first; // pack of the window
     struct list_window window;
 
     pthread_mutex_t mutex;

@@ -11,7 +11,10 @@ static int report_progress(void *context, uint64_t have, uint64_t all)
 {
     char have_text[32], all_text[32];
     (void)context;
-    cli_progress("%s of %s", text_format_size(have, have_text), text_format_size(all, all_text));
+    if (all == 0)
+        cli_progress("reading the map");
+    else
+        cli_progress("%s of %s", text_format_size(have, have_text), text_format_size(all, all_text));
     return cli_interrupted() ? -ECANCELED : 0;
 }
 
@@ -27,11 +30,11 @@ static int pull(const struct configuration *configuration, struct store *store, 
     int r = resolve_image(store, configuration, image, options, &resolved, error);
     if (r < 0)
         return r;
-    cli_catch_signals(); // from here on there are temporaries to take away
     fprintf(stderr, "rondo: %s %s from %s\n", resolved.description->name, resolved.description->version,
             resolved.address.site);
     r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v,
                      error);
+    cli_catch_signals(); // from here on there are temporaries to take away
     if (r == 0) {
         r = version_pull(v, report_progress, NULL, &objects, &count, error);
         cli_progress_end();

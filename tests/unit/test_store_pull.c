@@ -322,6 +322,48 @@ static void progress_cancels(void **state)
     server_stop(server);
 }
 
+// Cancels when the server falls silent: while the packs are being listed, or while they are fetched.
+struct silence {
+    struct site_server *server;
+    bool later;
+};
+
+static int fall_silent(void *context, uint64_t have, uint64_t all)
+{
+    struct silence *s = context;
+    (void)have;
+    if (s->later && all == 0)
+        return 0;
+    atomic_store(&s->server->hold, true);
+    return 1;
+}
+
+static void who_cancels_does_not_wait_for_a_silent_server(void **state)
+{
+    (void)state;
+    for (int later = 0; later < 2; later++) {
+        struct site_server *server = server_start(site);
+        struct silence silence = {.server = server, .later = later};
+        struct store_options options = {.cache_folder = site->cache, .wait_seconds = 20};
+        struct store *store;
+        struct sha256 *objects;
+        size_t count;
+        struct error error = {0};
+        site_empty_cache(site);
+        assert_int_equal(store_new(&options, &store, NULL), 0);
+        struct version *v = site_open_version(site, store, server->http->address);
+        atomic_store(&server->hold, !later);
+        atomic_store(&server->delay_ms, later ? 30 : 0);
+        uint64_t before = io_monotonic_ns();
+        assert_int_equal(version_pull(v, fall_silent, &silence, &objects, &count, &error), -ECANCELED);
+        assert_true(io_monotonic_ns() - before < 10ull * 1000000000);
+        atomic_store(&server->hold, false);
+        version_close(v);
+        store_free(store);
+        server_stop(server);
+    }
+}
+
 static void the_manifest_is_kept_again(void **state)
 {
     (void)state;
@@ -374,6 +416,7 @@ int main(void)
         TEST(a_cache_full_of_pinned_packs_is_an_error),
         TEST(a_full_disk_ends_the_pull_early),
         TEST(progress_cancels),
+        TEST(who_cancels_does_not_wait_for_a_silent_server),
         TEST(the_manifest_is_kept_again),
         TEST(without_a_cache_there_is_nothing_to_pull_into),
     };
