@@ -48,6 +48,8 @@
 #define LAYOUT_PORT_COM1 0x3f8u
 #define LAYOUT_PORT_PVPANIC 0x505u // qemu's docs/specs/pvpanic
 #define LAYOUT_PORT_POWER 0x600u   // sleep control, sleep status, reset, power events: platform.h
+#define LAYOUT_SLEEP_TYPE_OFF 5u   // SLP_TYP of _S5
+#define LAYOUT_RESET_VALUE 1u
 #define LAYOUT_PORT_PCI_ADDRESS 0xcf8u
 #define LAYOUT_PORT_PCI_DATA 0xcfcu
 
