@@ -270,14 +270,14 @@ int overlay_map_count(struct overlay *o, struct overlay_counts *ret)
     uint64_t pages = overlay_map_page_count(o->blocks), data = 0, zero = 0;
     unsigned char bits[OVERLAY_PAGE_SIZE];
     for (uint64_t number = 0; number < pages; number++) {
-        pthread_mutex_lock(&o->map.lock); // a page that is not in memory is as the file has it, while this is held
+        pthread_mutex_lock(&o->map.lock);
         const struct overlay_page *page = find(&o->map, number);
-        int r = 0;
-        if (page && !page->loading)
+        bool in_memory = page && !page->loading;
+        if (in_memory)
             memcpy(bits, page->bits, sizeof bits);
-        else
-            r = io_read_full(o->map_file, bits, sizeof bits, offset_of(number));
         pthread_mutex_unlock(&o->map.lock);
+        // A page that is not in memory is as the file has it; what changes from here on is counted or not.
+        int r = in_memory ? 0 : io_read_full(o->map_file, bits, sizeof bits, offset_of(number));
         if (r < 0)
             return r;
         for (unsigned i = 0; i < sizeof bits; i++) {

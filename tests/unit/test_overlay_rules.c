@@ -351,6 +351,49 @@ static void a_flush_does_not_publish_a_write_in_progress(void **state) // rules 
     close_overlay(o);
 }
 
+static _Thread_local bool reads_slowly;
+static atomic_bool slow_begun, slow_over, slow_gave_up;
+
+static ssize_t slow_pread(int fd, void *to, size_t n, off_t offset)
+{
+    if (reads_slowly) {
+        slow_begun = true;
+        for (int i = 0; i < 6000 && !slow_over; i++)
+            usleep(500);
+        slow_gave_up = !slow_over;
+    }
+    return io_table_system.pread(fd, to, n, offset);
+}
+
+static void *count_thread(void *o)
+{
+    struct overlay_counts counts;
+    reads_slowly = true;
+    return (void *)(intptr_t)overlay_count(o, &counts);
+}
+
+static void counting_holds_up_no_request(void **state)
+{
+    (void)state;
+    struct overlay *o = open_overlay(&folder, BASE_SIZE);
+    assert_int_equal(overlay_write(o, BLOCK, "x", 1), 0); // the first map page is in memory, the second is not
+    table = io_table_system;
+    table.pread = slow_pread;
+    io = &table;
+    pthread_t counter;
+    assert_int_equal(pthread_create(&counter, NULL, count_thread, o), 0);
+    while (!slow_begun)
+        usleep(500);
+    assert_int_equal(overlay_write(o, 2 * BLOCK, "y", 1), 0);
+    slow_over = true;
+    void *result;
+    assert_int_equal(pthread_join(counter, &result), 0);
+    assert_null(result);
+    assert_false(slow_gave_up);
+    close_overlay(o);
+    io = &io_table_system;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -365,6 +408,7 @@ int main(void)
         TEST(two_writes_of_one_block_are_merged),
         TEST(a_write_that_fails_leaves_the_block_as_it_was),
         TEST(a_flush_does_not_publish_a_write_in_progress),
+        TEST(counting_holds_up_no_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
