@@ -24,6 +24,7 @@ struct topology {
     uint32_t index, count;
     uint32_t shift; // bits of an APIC id that number the cores
     bool tsc_deadline;
+    bool amd; // leaves that Intel reserves
 };
 
 static uint32_t bits_for(uint32_t count)
@@ -59,10 +60,13 @@ static void fix(struct kvm_cpuid_entry2 *e, const struct topology *t)
             fix_cache(e, t, true);
         break;
     case 0x80000001:
+        if (!t->amd)
+            break;
         e->ecx = t->count > 1 ? e->ecx | AMD_ECX_COMPATIBLE_LEGACY : e->ecx & ~AMD_ECX_COMPATIBLE_LEGACY;
         break;
     case 0x80000008:
-        e->ecx = (e->ecx & ~0xf0ffu) | (t->count - 1) | t->shift << 12;
+        if (t->amd)
+            e->ecx = (e->ecx & ~0xf0ffu) | (t->count - 1) | t->shift << 12;
         break;
     case 0x8000001d:
         if (e->eax & 0x1f)
@@ -102,6 +106,16 @@ static void add_topology(struct kvm_cpuid2 *c, const struct topology *t)
         };
 }
 
+static bool is_amd(const struct kvm_cpuid2 *c)
+{
+    for (uint32_t i = 0; i < c->nent; i++) {
+        const struct kvm_cpuid_entry2 *e = &c->entries[i];
+        if (e->function == 0)
+            return e->ecx == 0x444d4163 || e->ecx == 0x656e6975; // "AuthenticAMD", "HygonGenuine": their ends
+    }
+    return false;
+}
+
 static void apply(struct kvm_cpuid2 *c, const struct topology *t)
 {
     uint32_t kept = 0, leaves = 0;
@@ -132,6 +146,7 @@ int vcpu_set_cpuid(const struct kvm *k, int vcpu_fd, unsigned index, unsigned co
         .count = count,
         .shift = bits_for(count),
         .tsc_deadline = ioctl(k->dev, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
+        .amd = is_amd(c),
     };
     apply(c, &t);
     if (ioctl(vcpu_fd, KVM_SET_CPUID2, c) < 0)

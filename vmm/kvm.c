@@ -1,8 +1,8 @@
 // The VM as KVM has it: see kvm.h. Numbers in parentheses are sections of Documentation/virt/kvm/api.rst.
 //
-// The routing table (4.52) is always set as a whole. It begins with the two 8259s and the I/O APIC (interrupt n is pin n of
-// each, but the PIT's, which arrives at pin 2 of the I/O APIC as on every PC and as the MADT says), and each message vector adds an entry once the guest has given it an
-// address. `lock` guards the table, so that two devices may route at once.
+// The routing table (4.52) is always set as a whole. It begins with the two 8259s and the I/O APIC: interrupt n is pin
+// n of each, but the timer's, interrupt 0, is pin 2 of the I/O APIC, as in every PC. Each message vector adds an entry
+// once the guest has given it an address. `lock` guards the table, so that two devices may route at once.
 #include "vmm/kvm.h"
 
 #include "base/cleanup.h"
@@ -20,7 +20,8 @@
 
 #define API_VERSION 12 // 4.1
 #define PIC_PINS 8u
-#define CHIP_ROUTES (LAYOUT_IRQ_COUNT - 1 + 2 * PIC_PINS) // the cascade, interrupt 2, has no pin of the I/O APIC
+#define PIC_CASCADE 2u // the pin at which the second 8259 hangs: no interrupt of its own
+#define CHIP_ROUTES_MAXIMUM (LAYOUT_IRQ_COUNT + 2 * PIC_PINS)
 
 // What this program cannot do without.
 static const struct {
@@ -37,7 +38,7 @@ static const struct {
 
 struct kvm_table {
     struct kvm_irq_routing head;
-    struct kvm_irq_routing_entry entries[CHIP_ROUTES + KVM_MESSAGES_MAXIMUM];
+    struct kvm_irq_routing_entry entries[CHIP_ROUTES_MAXIMUM + KVM_MESSAGES_MAXIMUM];
 };
 
 static int refuse_open(const char *path, int code, struct error *error)
@@ -101,8 +102,9 @@ static void add_chip_route(struct kvm_irq_routing *table, unsigned gsi, unsigned
 static void add_default_routes(struct kvm_irq_routing *table)
 {
     for (unsigned gsi = 0; gsi < LAYOUT_IRQ_COUNT; gsi++) {
-        if (gsi != LAYOUT_PIN_PIT)
-            add_chip_route(table, gsi, KVM_IRQCHIP_IOAPIC, gsi == 0 ? LAYOUT_PIN_PIT : gsi);
+        if (gsi == PIC_CASCADE)
+            continue;
+        add_chip_route(table, gsi, KVM_IRQCHIP_IOAPIC, gsi == 0 ? LAYOUT_PIN_PIT : gsi);
         if (gsi < 2 * PIC_PINS)
             add_chip_route(table, gsi, gsi < PIC_PINS ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi % PIC_PINS);
     }
@@ -150,7 +152,7 @@ int kvm_create_vm(struct kvm *k, struct error *error)
     k->routes = &table->head;
     k->messages = 0;
     k->vm = TAKE_FD(vm);
-    return 0;
+    return ioctl(k->vm, KVM_SET_GSI_ROUTING, k->routes) < 0 ? refuse("route interrupts", error) : 0;
 }
 
 void kvm_close(struct kvm *k)
@@ -209,8 +211,8 @@ int kvm_add_message(struct kvm *k, int *ret_eventfd, unsigned *ret_gsi, struct e
 
 static struct kvm_irq_routing_entry *find_message(struct kvm_irq_routing *table, unsigned gsi)
 {
-    for (unsigned i = CHIP_ROUTES; i < table->nr; i++)
-        if (table->entries[i].gsi == gsi)
+    for (unsigned i = 0; i < table->nr; i++)
+        if (table->entries[i].type == KVM_IRQ_ROUTING_MSI && table->entries[i].gsi == gsi)
             return &table->entries[i];
     return NULL;
 }

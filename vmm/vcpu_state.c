@@ -84,20 +84,23 @@ int vcpu_state_reset(int vcpu_fd, unsigned index, struct error *error)
     return r;
 }
 
-// The selectors of the GDT that the loader wrote (boot.rst: __BOOT_CS 0x10, __BOOT_DS 0x18); the hidden parts are given
+// The selectors of the GDT that the loader wrote (layout.h); the hidden parts are given
 // here, as if they had been loaded.
 static void set_segments(struct kvm_sregs *s, bool long_mode)
 {
-    struct kvm_segment code = {.limit = UINT32_MAX, .selector = 0x10, .type = 11, .present = 1, .s = 1, .g = 1};
-    struct kvm_segment data = {.limit = UINT32_MAX, .selector = 0x18, .type = 3, .present = 1, .s = 1, .g = 1, .db = 1};
-    struct kvm_segment task = {.limit = 0x67, .type = 11, .present = 1}; // VT-x wants a busy TSS
+    struct kvm_segment code = {
+        .limit = UINT32_MAX, .selector = LAYOUT_GDT_CODE, .type = 11, .present = 1, .s = 1, .g = 1};
+    struct kvm_segment data = {
+        .limit = UINT32_MAX, .selector = LAYOUT_GDT_DATA, .type = 3, .present = 1, .s = 1, .g = 1, .db = 1};
+    struct kvm_segment task = {
+        .limit = 0x67, .selector = LAYOUT_GDT_TSS, .type = 11, .present = 1}; // VT-x wants a busy TSS
     code.l = long_mode;
     code.db = !long_mode;
     s->cs = code;
     s->ds = s->es = s->fs = s->gs = s->ss = data;
     s->tr = task;
     s->ldt = (struct kvm_segment){.unusable = 1};
-    s->gdt = (struct kvm_dtable){.base = LAYOUT_GDT, .limit = 0x1f};
+    s->gdt = (struct kvm_dtable){.base = LAYOUT_GDT, .limit = LAYOUT_GDT_SIZE - 1};
     s->idt = (struct kvm_dtable){.base = 0, .limit = 0};
 }
 
