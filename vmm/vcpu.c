@@ -235,6 +235,7 @@ static bool wait_to_run(struct vcpu *v)
     bool go = v->wanted == WANT_RUN;
     if (go) {
         v->state = STATE_RUNNING;
+        pthread_cond_broadcast(&v->changed); // vcpu_start waits for this
         v->run->immediate_exit = 0;
     }
     pthread_mutex_unlock(&v->lock);
