@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#define VECTOR_MAXIMUM 128u // pieces of one request
+#define VECTOR_MAXIMUM 130u // pieces of one request: as many as a virtqueue chain may have
 
 struct vector {
     const struct iovec *at; // the piece that the next byte is in

@@ -276,6 +276,14 @@ bool virtqueue_listen(struct virtqueue *q)
     return load16(q->available + INDEX, __ATOMIC_RELAXED) != q->next_available;
 }
 
+unsigned virtqueue_waiting(const struct virtqueue *q)
+{
+    if (q->size == 0 || q->broken)
+        return 0;
+    uint16_t waiting = (uint16_t)(load16(q->available + INDEX, __ATOMIC_RELAXED) - q->next_available);
+    return waiting < q->size ? waiting : q->size;
+}
+
 // --- copying -------------------------------------------------------------------------------------------------------
 
 size_t virtqueue_gather(const struct iovec *segments, unsigned count, size_t offset, void *to, size_t n)

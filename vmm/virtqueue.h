@@ -61,6 +61,7 @@ bool virtqueue_wants_interrupt(struct virtqueue *q);
 // meanwhile: then look again.
 void virtqueue_silence(struct virtqueue *q);
 bool virtqueue_listen(struct virtqueue *q);
+unsigned virtqueue_waiting(const struct virtqueue *q); // requests that were not popped yet, at most the queue's size
 
 // Copying between a chain's segments (from iovec `first` on, skipping `offset` bytes) and a buffer: the count copied.
 size_t virtqueue_gather(const struct iovec *segments, unsigned count, size_t offset, void *to, size_t n);

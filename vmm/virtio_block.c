@@ -1,0 +1,409 @@
+// The disk's queue and its workers.
+//
+//   kick ─▶ main loop ─▶ kicked: wakes a worker, unless one is at work already
+//   worker: pop ── has more? set the timer ──▶ perform (no lock) ──▶ push, interrupt, pop …  ── empty ──▶ idle
+//   timer (PATIENCE_NS) ─▶ main loop: requests still wait, so those at work are stuck: wakes a worker for each
+//
+// Waking a thread costs more than a read that the host has cached. So one worker does them all, one after the other,
+// and only if it turns out to be held up do others join, all that are needed at once. No request ever waits for another
+// longer than the timer, as long as a worker is idle.
+//
+// 1. `lock` is the device's. It is never held while a request is performed.
+// 2. Whoever takes the last waiting request turns the driver's kicks on again, before it performs it: it may take long.
+// 3. A reset is over when nothing is in flight: until then the guest's buffers may still be written.
+#include "vmm/virtio_block.h"
+
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "vmm/block_request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+
+#include "base/banned.h"
+
+#define DEVICE_ID 2u
+#define QUEUE_SIZE 256u
+#define SEGMENTS 128u // of data: a chain has room for a header and a status beside
+#define CONFIG_SIZE 60u
+#define PATIENCE_NS 200000L
+#define END_SECONDS 5
+#define WORKER_STACK (128u << 10) // the deepest path holds a few vectors and a block
+#define NANOSECONDS 1000000000ull
+#define LATENCIES 32u
+
+// 5.2.3
+#define F_SEG_MAX (UINT64_C(1) << 2)
+#define F_READ_ONLY (UINT64_C(1) << 5)
+#define F_BLOCK_SIZE (UINT64_C(1) << 6)
+#define F_FLUSH (UINT64_C(1) << 9)
+#define F_TOPOLOGY (UINT64_C(1) << 10)
+#define F_DISCARD (UINT64_C(1) << 13)
+#define F_WRITE_ZEROES (UINT64_C(1) << 14)
+
+struct virtio_block {
+    struct virtio_device device; // first: operations get it
+    struct block_backend *backend;
+    unsigned char serial[BLOCK_SERIAL_SIZE];
+    struct loop *loop;
+    struct loop_source *timer_source, *look_source;
+    int timer, look; // timerfds
+    void (*thread_began)(void *context);
+    void *context;
+
+    pthread_t workers[VIRTIO_BLOCK_WORKERS];
+    unsigned worker_count;
+    // The rest under the device's lock.
+    pthread_cond_t wake, quiet; // for workers; nothing is in flight
+    unsigned idle, in_flight, most_in_flight;
+    bool timer_set, ending;
+    uint64_t requests[BLOCK_KINDS], bytes[BLOCK_KINDS], failures;
+    uint64_t latencies[LATENCIES]; // requests that took less than 2^i microseconds, and not less than half of it
+};
+
+static struct virtio_block *of(struct virtio_device *d)
+{
+    return (struct virtio_block *)d;
+}
+
+static struct virtqueue *queue_of(struct virtio_block *b)
+{
+    return &b->device.queues[0];
+}
+
+// --- workers -------------------------------------------------------------------------------------------------------
+
+static void set_timer(struct virtio_block *b)
+{
+    if (b->timer_set || b->idle == 0)
+        return;
+    const struct itimerspec soon = {.it_value = {.tv_nsec = PATIENCE_NS}};
+    b->timer_set = timerfd_settime(b->timer, 0, &soon, NULL) == 0;
+    if (!b->timer_set)
+        pthread_cond_signal(&b->wake); // cannot happen with this value; then a thread too many is no harm
+}
+
+static bool take(struct virtio_block *b, struct virtqueue_chain *ret)
+{
+    struct virtqueue *q = queue_of(b);
+    if (b->ending || !virtio_running(&b->device))
+        return false;
+    virtqueue_silence(q);
+    int r;
+    while ((r = virtqueue_pop(q, ret)) == 0 && virtqueue_listen(q))
+        ;
+    if (r < 0)
+        virtio_break(&b->device, "a request's descriptors are illegal");
+    if (r <= 0)
+        return false;
+    if (virtqueue_waiting(q) > 0 || virtqueue_listen(q)) // rule 2
+        set_timer(b);
+    return true;
+}
+
+static void count(struct virtio_block *b, const struct block_outcome *outcome, uint64_t ns)
+{
+    uint64_t us = ns / 1000;
+    unsigned bucket = us ? 64u - (unsigned)__builtin_clzll(us) : 0;
+    b->requests[outcome->kind]++;
+    b->bytes[outcome->kind] += outcome->bytes;
+    b->failures += outcome->failed;
+    b->latencies[bucket < LATENCIES ? bucket : LATENCIES - 1]++;
+}
+
+static void serve(struct virtio_block *b, const struct virtqueue_chain *chain)
+{
+    struct virtio_device *d = &b->device;
+    struct block_outcome outcome;
+    b->in_flight++;
+    if (b->in_flight > b->most_in_flight)
+        b->most_in_flight = b->in_flight;
+    pthread_mutex_unlock(&d->lock);
+    uint64_t began = io_monotonic_ns();
+    int r = block_request_perform(b->backend, b->serial, chain, &outcome);
+    uint64_t took = io_monotonic_ns() - began;
+    pthread_mutex_lock(&d->lock);
+    b->in_flight--;
+    if (r < 0) {
+        virtio_break(d, "a request has no header or no status");
+    } else {
+        count(b, &outcome, took);
+        if (virtio_running(d)) {
+            virtqueue_push(queue_of(b), chain->head, outcome.written);
+            virtio_interrupt(d, 0);
+        }
+    }
+    if (b->in_flight == 0) {
+        virtio_reset_done(d); // if one was asked for (rule 3)
+        pthread_cond_broadcast(&b->quiet);
+    }
+}
+
+static void *work(void *context)
+{
+    struct virtio_block *b = context;
+    if (b->thread_began)
+        b->thread_began(b->context);
+    pthread_mutex_lock(&b->device.lock);
+    while (!b->ending) {
+        struct virtqueue_chain chain;
+        if (take(b, &chain)) {
+            serve(b, &chain);
+        } else if (!b->ending) {
+            b->idle++;
+            pthread_cond_wait(&b->wake, &b->device.lock);
+            b->idle--;
+        }
+    }
+    pthread_mutex_unlock(&b->device.lock);
+    return NULL;
+}
+
+// --- in the main loop ----------------------------------------------------------------------------------------------
+
+static void kicked(struct virtio_device *d, unsigned queue)
+{
+    struct virtio_block *b = of(d);
+    (void)queue;
+    if (b->in_flight == 0)
+        pthread_cond_signal(&b->wake);
+    else
+        set_timer(b);
+}
+
+static void timer_fired(void *context, uint32_t events)
+{
+    struct virtio_block *b = context;
+    uint64_t times;
+    (void)events;
+    if (read(b->timer, &times, sizeof times) < 0)
+        return; // set anew meanwhile
+    pthread_mutex_lock(&b->device.lock);
+    b->timer_set = false;
+    if (virtio_running(&b->device)) {
+        unsigned waiting = virtqueue_waiting(queue_of(b));
+        for (unsigned i = 0; i < waiting && i < b->idle; i++)
+            pthread_cond_signal(&b->wake);
+    }
+    pthread_mutex_unlock(&b->device.lock);
+}
+
+static void look_again(struct virtio_block *b)
+{
+    int ms = b->backend->look(b->backend);
+    const struct itimerspec when = {
+        .it_value = {.tv_sec = ms < 0 ? 0 : ms / 1000, .tv_nsec = ms < 0 ? 0 : ms % 1000 * 1000000L + 1}};
+    if (timerfd_settime(b->look, 0, &when, NULL) < 0)
+        log_warning("cannot set the disk's timer: %s", strerror(errno));
+}
+
+static void look_fired(void *context, uint32_t events)
+{
+    struct virtio_block *b = context;
+    uint64_t times;
+    (void)events;
+    if (read(b->look, &times, sizeof times) > 0)
+        look_again(b);
+}
+
+// --- the device ----------------------------------------------------------------------------------------------------
+
+// 5.2.4
+static void read_config(struct virtio_device *d, unsigned offset, void *to, unsigned n)
+{
+    const struct block_backend *backend = of(d)->backend;
+    unsigned char config[CONFIG_SIZE] = {0};
+    put_le64(config, backend->size / BLOCK_SECTOR);
+    put_le32(config + 12, SEGMENTS);
+    put_le32(config + 20, BLOCK_SECTOR);
+    config[24] = 3;             // a physical block is 2^3 logical ones: 4096 bytes, as the overlay has them
+    put_le16(config + 26, 8);   // minimal I/O size, in logical blocks
+    put_le32(config + 28, 256); // optimal: a chunk, 128 KiB
+    put_le16(config + 34, 1);   // queues
+    put_le32(config + 36, BLOCK_RANGE_SECTORS_MAXIMUM);
+    put_le32(config + 40, BLOCK_RANGES_MAXIMUM);
+    put_le32(config + 44, 8); // discard alignment, in sectors
+    put_le32(config + 48, BLOCK_RANGE_SECTORS_MAXIMUM);
+    put_le32(config + 52, BLOCK_RANGES_MAXIMUM);
+    config[56] = 1; // write-zeroes may unmap
+    memcpy(to, config + offset, n);
+}
+
+static void start(struct virtio_device *d)
+{
+    struct virtio_block *b = of(d);
+    b->backend->set_write_through(b->backend, !(d->features & F_FLUSH));
+}
+
+static bool reset(struct virtio_device *d)
+{
+    return of(d)->in_flight == 0;
+}
+
+// The time below which the given share of the requests stayed, in microseconds.
+static uint64_t latency(const struct virtio_block *b, unsigned percent)
+{
+    uint64_t all = 0, below = 0;
+    for (unsigned i = 0; i < LATENCIES; i++)
+        all += b->latencies[i];
+    for (unsigned i = 0; i < LATENCIES; i++) {
+        below += b->latencies[i];
+        if (all > 0 && below * 100 >= all * percent)
+            return UINT64_C(1) << i;
+    }
+    return 0;
+}
+
+static void statistics(struct virtio_device *d, struct buf *to)
+{
+    static const char *const names[BLOCK_KINDS] = {"reads", "writes", "flushes", "discards", "write_zeroes", "others"};
+    const struct virtio_block *b = of(d);
+    for (unsigned i = 0; i < BLOCK_KINDS; i++)
+        buf_append_format(to, "block.%s %llu\n", names[i], (unsigned long long)b->requests[i]);
+    buf_append_format(to,
+                      "block.read_bytes %llu\nblock.written_bytes %llu\nblock.failures %llu\nblock.in_flight %u\n"
+                      "block.most_in_flight %u\nblock.latency_us_50 %llu\nblock.latency_us_99 %llu\n",
+                      (unsigned long long)b->bytes[BLOCK_READ], (unsigned long long)b->bytes[BLOCK_WRITE],
+                      (unsigned long long)b->failures, b->in_flight, b->most_in_flight,
+                      (unsigned long long)latency(b, 50), (unsigned long long)latency(b, 99));
+}
+
+static const struct virtio_operations operations = {
+    .name = "block",
+    .device_id = DEVICE_ID,
+    .pci_class = 0x018000, // mass storage, other
+    .queue_count = 1,
+    .queue_size = QUEUE_SIZE,
+    .features = F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_FLUSH | F_TOPOLOGY | F_DISCARD | F_WRITE_ZEROES,
+    .config_size = CONFIG_SIZE,
+    .read_config = read_config,
+    .start = start,
+    .kicked = kicked,
+    .reset = reset,
+    .statistics = statistics,
+};
+
+struct virtio_device *virtio_block_device(struct virtio_block *b)
+{
+    return &b->device;
+}
+
+int virtio_block_replace_base(struct virtio_block *b, int fd, struct error *error)
+{
+    return b->backend->replace_base(b->backend, fd, error);
+}
+
+// --- making and ending ---------------------------------------------------------------------------------------------
+
+static int start_workers(struct virtio_block *b, struct error *error)
+{
+    pthread_attr_t attributes;
+    int r = pthread_attr_init(&attributes);
+    if (r != 0)
+        return error_set(error, r, "cannot start the disk's threads: %s", strerror(r));
+    r = pthread_attr_setstacksize(&attributes, WORKER_STACK);
+    while (r == 0 && b->worker_count < VIRTIO_BLOCK_WORKERS) {
+        r = pthread_create(&b->workers[b->worker_count], &attributes, work, b);
+        b->worker_count += r == 0;
+    }
+    pthread_attr_destroy(&attributes);
+    return r == 0 ? 0 : error_set(error, r, "cannot start the disk's threads: %s", strerror(r));
+}
+
+static int add_timer(struct virtio_block *b, int *ret_fd, loop_function *function, struct loop_source **ret,
+                     struct error *error)
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (fd < 0)
+        return error_set(error, errno, "cannot make a timer: %s", strerror(errno));
+    *ret_fd = fd;
+    int r = loop_add(b->loop, fd, EPOLLIN, function, b, ret);
+    return r == 0 ? 0 : error_set(error, -r, "cannot watch a timer: %s", strerror(-r));
+}
+
+int virtio_block_new(const struct virtio_block_settings *settings, const struct guest_memory *memory,
+                     struct virtio_block **ret, struct error *error)
+{
+    struct block_backend *backend = settings->backend;
+    struct virtio_block *b = calloc(1, sizeof *b);
+    uint64_t features = operations.features & ~F_READ_ONLY;
+    if (backend->read_only)
+        features = F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_TOPOLOGY;
+    int r = b ? virtio_init(&b->device, &operations, memory, features) : -ENOMEM;
+    if (r < 0) {
+        free(b);
+        backend->close(backend, NULL);
+        return error_set(error, -r, "cannot make the disk: %s", strerror(-r));
+    }
+    b->backend = backend;
+    b->loop = settings->loop;
+    b->timer = b->look = -1;
+    b->thread_began = settings->thread_began;
+    b->context = settings->context;
+    pthread_cond_init(&b->quiet, NULL); // neither can fail without attributes
+    pthread_cond_init(&b->wake, NULL);
+    memcpy(b->serial, settings->serial, strnlen(settings->serial, sizeof b->serial));
+    r = add_timer(b, &b->timer, timer_fired, &b->timer_source, error);
+    if (r == 0)
+        r = add_timer(b, &b->look, look_fired, &b->look_source, error);
+    if (r == 0)
+        r = start_workers(b, error);
+    if (r < 0) {
+        virtio_block_free(b);
+        return r;
+    }
+    look_again(b);
+    *ret = b;
+    return 0;
+}
+
+// True when nothing is in flight. With the lock held.
+static bool wait_for_quiet(struct virtio_block *b)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until); // a jump of the clock makes the wait longer or shorter, no more
+    until.tv_sec += END_SECONDS;
+    while (b->in_flight > 0 && pthread_cond_timedwait(&b->quiet, &b->device.lock, &until) != ETIMEDOUT)
+        ;
+    return b->in_flight == 0;
+}
+
+int virtio_block_end(struct virtio_block *b, struct error *error)
+{
+    b->backend->let_go(b->backend);
+    pthread_mutex_lock(&b->device.lock);
+    b->ending = true;
+    pthread_cond_broadcast(&b->wake);
+    bool quiet = wait_for_quiet(b);
+    pthread_mutex_unlock(&b->device.lock);
+    if (!quiet) {
+        int r = b->backend->flush(b->backend);
+        return error_set(error, ETIMEDOUT, "the disk does not answer a request%s",
+                         r < 0 ? ", and what was written could not be flushed" : "");
+    }
+    for (; b->worker_count > 0; b->worker_count--)
+        pthread_join(b->workers[b->worker_count - 1], NULL);
+    struct block_backend *backend = TAKE_PTR(b->backend);
+    return backend->close(backend, error);
+}
+
+void virtio_block_free(struct virtio_block *b)
+{
+    if (b->backend)
+        (void)virtio_block_end(b, NULL);
+    if (b->timer_source)
+        loop_remove(b->loop, b->timer_source);
+    if (b->look_source)
+        loop_remove(b->loop, b->look_source);
+    cleanup_close(&b->timer);
+    cleanup_close(&b->look);
+    pthread_cond_destroy(&b->wake);
+    pthread_cond_destroy(&b->quiet);
+    virtio_destroy(&b->device);
+    free(b);
+}
