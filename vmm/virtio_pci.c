@@ -1,0 +1,335 @@
+// The PCI transport of virtio: see virtio_pci.h for its layout. Here are the function with its capabilities, the
+// doorbells and the interrupts; the registers are in virtio_pci_registers.c, the vectors in msix.c.
+//
+// Locks: the device's lock guards all of it. pci.c holds it around config_reading, config_written and bar_changed; the
+// handlers of the BARs and the loop's callback take it; the device holds it when it interrupts. Under it only the
+// bus's lock and the irq_controller's are taken.
+#include "vmm/virtio_pci.h"
+
+#include "base/cursor.h"
+#include "vmm/msix.h"
+#include "vmm/virtio_pci_registers.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/banned.h"
+
+// 4.1.2: ids; the subsystem's is free from 0x40 on.
+#define VENDOR 0x1af4u
+#define FIRST_DEVICE 0x1040u
+#define FIRST_SUBSYSTEM 0x40u
+#define REVISION 1u
+
+#define REGISTERS_BAR 0u
+#define REGISTERS_BAR_SIZE 0x2000u
+#define DOORBELLS 0x1000u
+#define DOORBELL_SIZE 4u
+#define VECTORS_BAR 1u
+#define VECTORS_BAR_SIZE 0x1000u
+#define VECTORS_PENDING 0x800u
+
+// struct virtio_pci_cap (4.1.4): id, next, length, type, BAR, padding, offset 4, length 4.
+#define CAPABILITY_ID 9u
+#define CAPABILITY_SIZE 16u
+enum capability_type { COMMON = 1, NOTIFY = 2, ISR = 3, DEVICE = 4, WINDOW = 5 };
+#define WINDOW_BAR 4u // offsets in the capability
+#define WINDOW_OFFSET 8u
+#define WINDOW_LENGTH 12u
+#define WINDOW_DATA 16u
+
+struct doorbell {
+    struct virtio_transport *transport;
+    unsigned queue;
+    int eventfd; // −1: not made yet
+    struct loop_source *source;
+    bool registered; // KVM watches it
+};
+
+struct virtio_transport {
+    struct virtio_device *device;
+    struct pci_device function;
+    struct virtio_pci_registers registers;
+    struct msix msix;
+    const struct irq_controller *irq;
+    struct loop *loop;
+    struct doorbell doorbells[VIRTIO_QUEUES_MAXIMUM];
+    unsigned window; // where the capability is that accesses BARs through the configuration space
+};
+
+static struct virtio_transport *transport_of(struct pci_device *function)
+{
+    return (struct virtio_transport *)(void *)((char *)function - offsetof(struct virtio_transport, function));
+}
+
+// --- doorbells -----------------------------------------------------------------------------------------------------
+
+static void ring(struct virtio_transport *t, unsigned queue)
+{
+    const uint64_t one = 1;
+    // Fails only if the counter is full, and then it rings anyway.
+    if (write(t->doorbells[queue].eventfd, &one, sizeof one) < 0)
+        return;
+}
+
+static void rung(void *context, uint32_t events)
+{
+    struct doorbell *bell = context;
+    struct virtio_device *d = bell->transport->device;
+    uint64_t count;
+    (void)events;
+    if (read(bell->eventfd, &count, sizeof count) < 0)
+        return; // somebody else has read it
+    pthread_mutex_lock(&d->lock);
+    virtio_kicked(d, bell->queue);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void move_doorbells(struct pci_device *function, unsigned bar, uint32_t old_address, bool was_mapped)
+{
+    struct virtio_transport *t = transport_of(function);
+    const struct irq_operations *irq = t->irq->operations;
+    if (bar != REGISTERS_BAR)
+        return;
+    for (unsigned i = 0; i < t->device->operations->queue_count; i++) {
+        struct doorbell *bell = &t->doorbells[i];
+        uint64_t offset = DOORBELLS + DOORBELL_SIZE * i;
+        if (was_mapped && bell->registered)
+            irq->remove_doorbell(t->irq->context, old_address + offset, bell->eventfd);
+        // Where it cannot be registered, the write exits, and write_registers rings.
+        bell->registered = function->bars[bar].mapped &&
+                           irq->add_doorbell(t->irq->context, function->bars[bar].address + offset, bell->eventfd) == 0;
+    }
+}
+
+// --- the BARs ------------------------------------------------------------------------------------------------------
+
+static uint64_t read_bar(struct virtio_transport *t, unsigned bar, uint64_t offset, unsigned width)
+{
+    if (bar == REGISTERS_BAR && offset < DOORBELLS)
+        return virtio_pci_registers_read(&t->registers, offset, width);
+    if (bar == VECTORS_BAR && offset < VECTORS_PENDING)
+        return msix_table_read(&t->msix, offset, width);
+    if (bar == VECTORS_BAR)
+        return msix_pending_read(&t->msix, offset - VECTORS_PENDING, width);
+    return UINT64_MAX; // doorbells, and what is not there; the bus and the window cut it to their width
+}
+
+static void write_bar(struct virtio_transport *t, unsigned bar, uint64_t offset, unsigned width, uint64_t value)
+{
+    if (bar == REGISTERS_BAR && offset < DOORBELLS)
+        virtio_pci_registers_write(&t->registers, offset, width, value);
+    else if (bar == REGISTERS_BAR && (offset - DOORBELLS) / DOORBELL_SIZE < t->device->operations->queue_count)
+        ring(t, (unsigned)((offset - DOORBELLS) / DOORBELL_SIZE));
+    else if (bar == VECTORS_BAR && offset < VECTORS_PENDING)
+        msix_table_write(&t->msix, offset, width, value);
+}
+
+static uint64_t read_locked(struct virtio_transport *t, unsigned bar, uint64_t offset, unsigned width)
+{
+    pthread_mutex_lock(&t->device->lock);
+    uint64_t value = read_bar(t, bar, offset, width);
+    pthread_mutex_unlock(&t->device->lock);
+    return value;
+}
+
+static void write_locked(struct virtio_transport *t, unsigned bar, uint64_t offset, unsigned width, uint64_t value)
+{
+    pthread_mutex_lock(&t->device->lock);
+    write_bar(t, bar, offset, width, value);
+    pthread_mutex_unlock(&t->device->lock);
+}
+
+static uint64_t read_registers(void *context, uint64_t offset, unsigned width)
+{
+    return read_locked(context, REGISTERS_BAR, offset, width);
+}
+
+static void write_registers(void *context, uint64_t offset, unsigned width, uint64_t value)
+{
+    write_locked(context, REGISTERS_BAR, offset, width, value);
+}
+
+static uint64_t read_vectors(void *context, uint64_t offset, unsigned width)
+{
+    return read_locked(context, VECTORS_BAR, offset, width);
+}
+
+static void write_vectors(void *context, uint64_t offset, unsigned width, uint64_t value)
+{
+    write_locked(context, VECTORS_BAR, offset, width, value);
+}
+
+// --- the configuration space ---------------------------------------------------------------------------------------
+
+// An access to the window's data is an access to the BAR, offset and length that the window names (4.1.4.9).
+static bool window_hit(const struct virtio_transport *t, unsigned offset, unsigned width, uint32_t *ret_offset,
+                       unsigned *ret_length)
+{
+    const unsigned char *window = t->function.config + t->window;
+    uint32_t at = get_le32(window + WINDOW_OFFSET), length = get_le32(window + WINDOW_LENGTH);
+    unsigned data = t->window + WINDOW_DATA, bar = window[WINDOW_BAR];
+    if (offset >= data + 4 || offset + width <= data)
+        return false;
+    if ((length != 1 && length != 2 && length != 4) || at % length != 0)
+        return false;
+    if (bar >= PCI_BARS || at >= t->function.bars[bar].size)
+        return false;
+    *ret_offset = at;
+    *ret_length = length;
+    return true;
+}
+
+static void config_reading(struct pci_device *function, unsigned offset, unsigned width)
+{
+    struct virtio_transport *t = transport_of(function);
+    unsigned char *window = function->config + t->window, value[8];
+    uint32_t at;
+    unsigned length;
+    if (!window_hit(t, offset, width, &at, &length))
+        return;
+    put_le64(value, read_bar(t, window[WINDOW_BAR], at, length));
+    memcpy(window + WINDOW_DATA, value, length);
+}
+
+static void config_written(struct pci_device *function, unsigned offset, unsigned width)
+{
+    struct virtio_transport *t = transport_of(function);
+    const unsigned char *window = function->config + t->window;
+    uint32_t at;
+    unsigned length;
+    msix_config_written(&t->msix);
+    if (!window_hit(t, offset, width, &at, &length))
+        return;
+    uint64_t value = get_le32(window + WINDOW_DATA) & (UINT32_MAX >> (32 - 8 * length));
+    write_bar(t, window[WINDOW_BAR], at, length, value);
+}
+
+static unsigned add_capability(struct virtio_transport *t, enum capability_type type, uint32_t offset, uint32_t length,
+                               unsigned more)
+{
+    unsigned at = pci_add_capability(&t->function, CAPABILITY_ID, CAPABILITY_SIZE + more);
+    unsigned char *capability = t->function.config + at;
+    capability[2] = (unsigned char)(CAPABILITY_SIZE + more);
+    capability[3] = (unsigned char)type;
+    put_le32(capability + 8, offset); // in BAR 0
+    put_le32(capability + 12, length);
+    return at;
+}
+
+static void add_capabilities(struct virtio_transport *t)
+{
+    const struct virtio_operations *operations = t->device->operations;
+    add_capability(t, COMMON, VIRTIO_PCI_COMMON, VIRTIO_PCI_COMMON_SIZE, 0);
+    add_capability(t, ISR, VIRTIO_PCI_ISR, VIRTIO_PCI_ISR_SIZE, 0);
+    if (operations->config_size > 0)
+        add_capability(t, DEVICE, VIRTIO_PCI_DEVICE, operations->config_size, 0);
+    unsigned notify = add_capability(t, NOTIFY, DOORBELLS, DOORBELL_SIZE * operations->queue_count, 4);
+    put_le32(t->function.config + notify + CAPABILITY_SIZE, DOORBELL_SIZE); // the multiplier
+    t->window = add_capability(t, WINDOW, 0, 0, 4);
+    unsigned char *writable = t->function.writable + t->window;
+    writable[WINDOW_BAR] = 0xff;
+    memset(writable + WINDOW_OFFSET, 0xff, WINDOW_DATA + 4 - WINDOW_OFFSET);
+}
+
+// --- what the device calls -----------------------------------------------------------------------------------------
+
+static void interrupt(struct virtio_transport *t, unsigned queue)
+{
+    if (!msix_enabled(&t->msix))
+        t->registers.interrupt_status |= VIRTIO_PCI_ISR_QUEUE;
+    msix_signal(&t->msix, t->registers.queue_vectors[queue]);
+}
+
+static void config_interrupt(struct virtio_transport *t)
+{
+    t->registers.interrupt_status |= VIRTIO_PCI_ISR_CONFIG;
+    msix_signal(&t->msix, t->registers.config_vector);
+}
+
+static void reset(struct virtio_transport *t)
+{
+    virtio_pci_registers_reset(&t->registers);
+}
+
+// --- making and freeing --------------------------------------------------------------------------------------------
+
+static int make_doorbells(struct virtio_transport *t, struct error *error)
+{
+    for (unsigned i = 0; i < t->device->operations->queue_count; i++) {
+        struct doorbell *bell = &t->doorbells[i];
+        bell->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        int r = bell->eventfd < 0 ? -errno : loop_add(t->loop, bell->eventfd, EPOLLIN, rung, bell, &bell->source);
+        if (r < 0)
+            return error_set(error, -r, "cannot make a doorbell for the virtio %s device: %s",
+                             t->device->operations->name, strerror(-r));
+    }
+    return 0;
+}
+
+static void release(struct virtio_transport *t)
+{
+    for (unsigned i = 0; i < VIRTIO_QUEUES_MAXIMUM; i++) {
+        if (t->doorbells[i].source)
+            loop_remove(t->loop, t->doorbells[i].source);
+        if (t->doorbells[i].eventfd >= 0)
+            close(t->doorbells[i].eventfd); // an eventfd: nothing can be lost
+    }
+    msix_destroy(&t->msix);
+    free(t);
+}
+
+int virtio_pci_new(struct virtio_device *device, struct pci_root *root, const struct irq_controller *irq,
+                   struct loop *loop, struct virtio_transport **ret, struct error *error)
+{
+    static const struct virtio_transport_operations operations = {interrupt, config_interrupt, ring, reset};
+    const struct virtio_operations *what = device->operations;
+    struct virtio_transport *t = calloc(1, sizeof *t);
+    if (!t)
+        return error_set(error, ENOMEM, "no memory for the virtio %s device", what->name);
+    t->device = device;
+    t->irq = irq;
+    t->loop = loop;
+    for (unsigned i = 0; i < VIRTIO_QUEUES_MAXIMUM; i++)
+        t->doorbells[i] = (struct doorbell){.transport = t, .queue = i, .eventfd = -1};
+    t->registers = (struct virtio_pci_registers){.device = device, .vectors = what->queue_count + 1};
+    virtio_pci_registers_reset(&t->registers);
+
+    pci_device_init(&t->function, &device->lock, VENDOR, (uint16_t)(FIRST_DEVICE + what->device_id), what->pci_class,
+                    REVISION, VENDOR, (uint16_t)(FIRST_SUBSYSTEM + what->device_id));
+    add_capabilities(t);
+    t->function.config_reading = config_reading;
+    t->function.config_written = config_written;
+    t->function.bar_changed = move_doorbells;
+    t->function.bars[REGISTERS_BAR] =
+        (struct pci_bar){.size = REGISTERS_BAR_SIZE, .handler = {what->name, read_registers, write_registers, t}};
+    t->function.bars[VECTORS_BAR] =
+        (struct pci_bar){.size = VECTORS_BAR_SIZE, .handler = {what->name, read_vectors, write_vectors, t}};
+
+    int r = msix_init(&t->msix, &t->function, irq, t->registers.vectors, VECTORS_BAR, 0, VECTORS_PENDING, error);
+    if (r == 0)
+        r = make_doorbells(t, error);
+    if (r == 0)
+        r = pci_attach(root, &t->function, error);
+    if (r < 0) {
+        release(t);
+        return r;
+    }
+    device->transport_operations = &operations;
+    device->transport = t;
+    *ret = t;
+    return 0;
+}
+
+void virtio_pci_free(struct virtio_transport *t)
+{
+    if (!t)
+        return;
+    pci_detach(&t->function); // takes the doorbells away too
+    t->device->transport = NULL;
+    release(t);
+}

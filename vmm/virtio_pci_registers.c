@@ -1,0 +1,225 @@
+// The registers of a virtio device on PCI: see virtio_pci_registers.h. What they mean is virtio.c's: here they are only
+// found, and kept from being written when they must not be.
+#include "vmm/virtio_pci_registers.h"
+
+#include "base/cursor.h"
+
+#include <string.h>
+
+#include "base/banned.h"
+
+// The common configuration, struct virtio_pci_common_cfg (4.1.4.3).
+enum {
+    DEVICE_FEATURE_SELECT = 0x00,
+    DEVICE_FEATURE = 0x04,
+    DRIVER_FEATURE_SELECT = 0x08,
+    DRIVER_FEATURE = 0x0c,
+    CONFIG_VECTOR = 0x10,
+    QUEUE_COUNT = 0x12,
+    DEVICE_STATUS = 0x14,
+    CONFIG_GENERATION = 0x15,
+    QUEUE_SELECT = 0x16,
+    QUEUE_SIZE = 0x18,
+    QUEUE_VECTOR = 0x1a,
+    QUEUE_ENABLE = 0x1c,
+    QUEUE_NOTIFY_OFFSET = 0x1e,
+    QUEUE_DESCRIPTORS = 0x20, // three of 64 bits
+    QUEUE_AVAILABLE = 0x28,
+    QUEUE_USED = 0x30,
+    QUEUE_NOTIFY_DATA = 0x38, // for features that are not offered (NOTIFICATION_DATA, RING_RESET): they read 0
+    QUEUE_RESET = 0x3a,
+};
+
+static uint64_t all_ones(unsigned width)
+{
+    return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
+}
+
+static bool is_address(uint64_t offset)
+{
+    return offset >= QUEUE_DESCRIPTORS && offset < QUEUE_NOTIFY_DATA;
+}
+
+// Whether a register begins at the offset and may be accessed in this width.
+static bool is_register(uint64_t offset, unsigned width)
+{
+    if (is_address(offset))
+        return offset % width == 0 && width >= 4;
+    if (offset < CONFIG_VECTOR)
+        return offset % 4 == 0 && width == 4;
+    if (offset == DEVICE_STATUS || offset == CONFIG_GENERATION)
+        return width == 1;
+    return offset % 2 == 0 && width == 2;
+}
+
+// The settings of the selected queue; NULL if there is no such queue.
+static struct virtio_queue_settings *selected(struct virtio_pci_registers *r)
+{
+    return r->queue_select < r->device->operations->queue_count ? &r->device->settings[r->queue_select] : NULL;
+}
+
+static uint64_t *address_register(struct virtio_queue_settings *s, uint64_t offset)
+{
+    return offset < QUEUE_AVAILABLE ? &s->descriptors : offset < QUEUE_USED ? &s->available : &s->used;
+}
+
+static uint32_t feature_word(uint64_t features, uint32_t select)
+{
+    return select > 1 ? 0 : (uint32_t)(features >> (32 * select));
+}
+
+// --- reading -------------------------------------------------------------------------------------------------------
+
+// A queue that does not exist reads 0, its size included, which says so (4.1.4.3.2).
+static uint64_t read_queue(struct virtio_pci_registers *r, uint64_t offset, unsigned width)
+{
+    struct virtio_queue_settings *s = selected(r);
+    if (!s)
+        return 0;
+    if (is_address(offset))
+        return *address_register(s, offset) >> (8 * (offset % 8)) & all_ones(width);
+    switch (offset) {
+    case QUEUE_SIZE:
+        return s->size;
+    case QUEUE_VECTOR:
+        return r->queue_vectors[r->queue_select];
+    case QUEUE_ENABLE:
+        return s->enabled;
+    case QUEUE_NOTIFY_OFFSET:
+        return r->queue_select; // times the multiplier: virtio_pci.c
+    default:
+        return 0;
+    }
+}
+
+static uint64_t read_common(struct virtio_pci_registers *r, uint64_t offset, unsigned width)
+{
+    const struct virtio_device *d = r->device;
+    if (!is_register(offset, width))
+        return all_ones(width);
+    switch (offset) {
+    case DEVICE_FEATURE_SELECT:
+        return r->device_feature_select;
+    case DEVICE_FEATURE:
+        return feature_word(d->offered, r->device_feature_select);
+    case DRIVER_FEATURE_SELECT:
+        return r->driver_feature_select;
+    case DRIVER_FEATURE:
+        return feature_word(d->features, r->driver_feature_select);
+    case CONFIG_VECTOR:
+        return r->config_vector;
+    case QUEUE_COUNT:
+        return d->operations->queue_count;
+    case DEVICE_STATUS:
+        return d->status;
+    case CONFIG_GENERATION:
+        return d->config_generation;
+    case QUEUE_SELECT:
+        return r->queue_select;
+    default:
+        return read_queue(r, offset, width);
+    }
+}
+
+static bool in_device_config(const struct virtio_device *d, uint64_t offset, unsigned width)
+{
+    uint64_t at = offset - VIRTIO_PCI_DEVICE, size = d->operations->config_size;
+    return offset >= VIRTIO_PCI_DEVICE && at < size && width <= size - at;
+}
+
+uint64_t virtio_pci_registers_read(struct virtio_pci_registers *r, uint64_t offset, unsigned width)
+{
+    struct virtio_device *d = r->device;
+    if (offset < VIRTIO_PCI_COMMON_SIZE)
+        return read_common(r, offset, width);
+    if (offset == VIRTIO_PCI_ISR && width == 1) {
+        uint8_t status = r->interrupt_status;
+        r->interrupt_status = 0;
+        return status;
+    }
+    if (in_device_config(d, offset, width)) {
+        unsigned char bytes[8] = {0};
+        d->operations->read_config(d, (unsigned)(offset - VIRTIO_PCI_DEVICE), bytes, width);
+        return get_le64(bytes);
+    }
+    return all_ones(width);
+}
+
+// --- writing -------------------------------------------------------------------------------------------------------
+
+// A vector that there is not reads back as none, which tells the driver (4.1.5.1.2.1).
+static uint16_t checked_vector(const struct virtio_pci_registers *r, uint64_t value)
+{
+    return value < r->vectors ? (uint16_t)value : VIRTIO_PCI_NO_VECTOR;
+}
+
+static void write_queue(struct virtio_pci_registers *r, uint64_t offset, unsigned width, uint64_t value)
+{
+    struct virtio_queue_settings *s = selected(r);
+    if (!s)
+        return;
+    if (offset == QUEUE_VECTOR) { // may change at any time
+        r->queue_vectors[r->queue_select] = checked_vector(r, value);
+        return;
+    }
+    if (virtio_queues_frozen(r->device) || s->enabled)
+        return;
+    if (is_address(offset)) {
+        unsigned shift = 8 * (offset % 8);
+        uint64_t *address = address_register(s, offset);
+        *address = (*address & ~(all_ones(width) << shift)) | (value & all_ones(width)) << shift;
+    } else if (offset == QUEUE_SIZE) {
+        if (value > 0 && value <= r->device->operations->queue_size && (value & (value - 1)) == 0)
+            s->size = (uint16_t)value;
+    } else if (offset == QUEUE_ENABLE) {
+        s->enabled = value == 1; // writing 0 is not allowed to the driver
+    }
+}
+
+static void write_common(struct virtio_pci_registers *r, uint64_t offset, unsigned width, uint64_t value)
+{
+    if (!is_register(offset, width))
+        return;
+    switch (offset) {
+    case DEVICE_FEATURE_SELECT:
+        r->device_feature_select = (uint32_t)value;
+        break;
+    case DRIVER_FEATURE_SELECT:
+        r->driver_feature_select = (uint32_t)value;
+        break;
+    case DRIVER_FEATURE:
+        virtio_write_features(r->device, r->driver_feature_select, (uint32_t)value);
+        break;
+    case CONFIG_VECTOR:
+        r->config_vector = checked_vector(r, value);
+        break;
+    case DEVICE_STATUS:
+        virtio_write_status(r->device, (uint8_t)value);
+        break;
+    case QUEUE_SELECT:
+        r->queue_select = (uint16_t)value;
+        break;
+    default:
+        write_queue(r, offset, width, value);
+    }
+}
+
+void virtio_pci_registers_write(struct virtio_pci_registers *r, uint64_t offset, unsigned width, uint64_t value)
+{
+    struct virtio_device *d = r->device;
+    if (offset < VIRTIO_PCI_COMMON_SIZE) {
+        write_common(r, offset, width, value);
+    } else if (in_device_config(d, offset, width) && d->operations->write_config) {
+        unsigned char bytes[8];
+        put_le64(bytes, value);
+        d->operations->write_config(d, (unsigned)(offset - VIRTIO_PCI_DEVICE), bytes, width);
+    }
+}
+
+void virtio_pci_registers_reset(struct virtio_pci_registers *r)
+{
+    *r = (struct virtio_pci_registers){
+        .device = r->device, .vectors = r->vectors, .config_vector = VIRTIO_PCI_NO_VECTOR};
+    for (unsigned i = 0; i < VIRTIO_QUEUES_MAXIMUM; i++)
+        r->queue_vectors[i] = VIRTIO_PCI_NO_VECTOR;
+}
