@@ -218,6 +218,8 @@ int store_decode(enum chunk_kind kind, unsigned level, const struct chunk_refere
     if (!blocks)
         return error_set(error, ENOMEM, "out of memory");
     int r = chunk_decode(kind, &ref->name, stored, ref->length, blocks, &d.nblocks, error);
+    if (r == -ENOMEM)
+        return r;
     if (r < 0) {
         // Whose fault it is decides whether another source can help; this second hashing is for failures only.
         struct sha256 actual = sha256_of(stored, ref->length);

@@ -17,8 +17,6 @@
 
 #include "base/banned.h"
 
-#define LEVEL_MAXIMUM 12 // LZ4HC_CLEVEL_MAX
-
 static int keep_failure(struct writer *w, int r)
 {
     if (r < 0 && w->failure == 0)
@@ -33,12 +31,10 @@ static int check_usable(const struct writer *w, bool in_state, struct error *err
     return in_state ? 0 : error_set(error, EINVAL, "the writer's functions were called out of order");
 }
 
-static int check_options(const struct writer_options *o, struct error *error)
+static int check_image(const struct writer_options *o, struct error *error)
 {
     if (o->image && !text_is_image_name(slice_of(o->image)))
         return error_set(error, EINVAL, "not an image name: use [a-z0-9][a-z0-9._-]{0,63}");
-    if (o->level < 0 || o->level > LEVEL_MAXIMUM)
-        return error_set(error, EINVAL, "not a level of LZ4-HC: %d (1 to %d)", o->level, LEVEL_MAXIMUM);
     return 0;
 }
 
@@ -52,9 +48,18 @@ static int allocate(struct writer *w)
     return w->extents && w->piece && w->page && w->page_stored && w->pack.hash ? 0 : -ENOMEM;
 }
 
+static int make_encoder(struct writer *w, struct error *error)
+{
+    int r = chunk_encoder_new(w->options.codec, w->options.level, &w->encoder);
+
+    if (r == -EINVAL)
+        return error_set(error, EINVAL, "not a codec and a level of it: %u, %d", w->options.codec, w->options.level);
+    return r < 0 ? error_set(error, -r, "no memory to publish") : 0;
+}
+
 int writer_open(const struct writer_options *options, struct writer **ret, struct error *error)
 {
-    int r = check_options(options, error);
+    int r = check_image(options, error);
     if (r < 0)
         return r;
     struct writer *w = calloc(1, sizeof(*w));
@@ -63,8 +68,15 @@ int writer_open(const struct writer_options *options, struct writer **ret, struc
     w->options = *options;
     w->options.site = NULL; // the caller's strings need not live on
     w->options.image = NULL;
+    if (options->codec == 0)
+        w->options.codec = CHUNK_CODEC_DEFAULT;
     if (options->level == 0)
         w->options.level = CHUNK_LEVEL_DEFAULT;
+    r = make_encoder(w, error);
+    if (r < 0) {
+        free(w);
+        return r;
+    }
     if (options->image)
         memcpy(w->image, options->image, strlen(options->image) + 1);
     w->pack.fd = -1;
@@ -204,7 +216,7 @@ static int begin_adding(struct writer *w, struct error *error)
     int r = site_walk_list(w->site, w->image, know_unfinished, &resuming, error);
     if (r < 0)
         return r;
-    r = compress_open(w->options.threads, w->options.level, &w->compressor);
+    r = compress_open(w->options.threads, w->options.codec, w->options.level, &w->compressor);
     if (r == 0)
         r = seal_open(w->site, w->image, &w->sealer);
     if (r < 0)
@@ -337,6 +349,7 @@ void writer_close(struct writer *w)
     if (!w)
         return;
     compress_close(w->compressor);
+    chunk_encoder_free(w->encoder);
     if (w->site)
         writer_drop_pack(w);
     seal_close(w->sealer);

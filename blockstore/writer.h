@@ -22,10 +22,11 @@
 struct site;
 struct writer;
 struct writer_options {
-    const char *site;  // directory; made if it is missing
-    const char *image; // name, for the list of unfinished packs
-    int level;         // of LZ4-HC; 0: CHUNK_LEVEL_DEFAULT
-    unsigned threads;  // that compress; 0: one for each processor
+    const char *site;       // directory; made if it is missing
+    const char *image;      // name, for the list of unfinished packs
+    enum chunk_codec codec; // 0: CHUNK_CODEC_DEFAULT
+    int level;              // of the codec, 1 to chunk_level_maximum; 0: CHUNK_LEVEL_DEFAULT
+    unsigned threads;       // that compress; 0: one for each processor
     // Called about ten times a second by the thread that publishes: bytes of the member read so far, and in all (data
     // only, holes left out); its non-zero return cancels. May be NULL.
     int (*progress)(void *context, const char *member, uint64_t done, uint64_t all);

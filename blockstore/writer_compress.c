@@ -28,9 +28,12 @@ struct compressor {
     uint64_t submitted, begun, taken;
     bool done[PLACES_MAXIMUM];
     bool stopping;
-    int level;
     unsigned places, workers;
-    pthread_t threads[WORKERS_MAXIMUM];
+    struct worker {
+        struct compressor *compressor;
+        struct chunk_encoder *encoder;
+        pthread_t thread;
+    } worker[WORKERS_MAXIMUM];
     struct compress_job *jobs;
 };
 
@@ -41,7 +44,8 @@ static struct compress_job *job_at(struct compressor *c, uint64_t count)
 
 static void *work(void *context)
 {
-    struct compressor *c = context;
+    const struct worker *self = context;
+    struct compressor *c = self->compressor;
 
     pthread_mutex_lock(&c->lock);
     for (;;) {
@@ -53,8 +57,9 @@ static void *work(void *context)
         pthread_mutex_unlock(&c->lock);
 
         struct compress_job *job = job_at(c, mine);
-        job->length = chunk_encode(CHUNK_DATA, c->level, job->blocks, job->nblocks, job->stored);
-        job->name = sha256_of(job->stored, job->length);
+        job->length = chunk_encode(self->encoder, CHUNK_DATA, job->blocks, job->nblocks, job->stored);
+        if (job->length > 0)
+            job->name = sha256_of(job->stored, (size_t)job->length);
 
         pthread_mutex_lock(&c->lock);
         c->done[mine % c->places] = true;
@@ -72,8 +77,20 @@ static unsigned count_processors(void)
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
+static int start_worker(struct compressor *c, struct worker *w, enum chunk_codec codec, int level)
+{
+    w->compressor = c;
+    int r = chunk_encoder_new(codec, level, &w->encoder);
+    if (r < 0)
+        return r;
+    r = -pthread_create(&w->thread, NULL, work, w);
+    if (r < 0)
+        chunk_encoder_free(w->encoder);
+    return r;
+}
+
 // Workers take no signals: those are for the threads that know what to do with them.
-static int start_workers(struct compressor *c, unsigned count)
+static int start_workers(struct compressor *c, unsigned count, enum chunk_codec codec, int level)
 {
     sigset_t all, before;
     int r = 0;
@@ -81,12 +98,12 @@ static int start_workers(struct compressor *c, unsigned count)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (; r == 0 && c->workers < count; c->workers += r == 0)
-        r = pthread_create(&c->threads[c->workers], NULL, work, c);
+        r = start_worker(c, &c->worker[c->workers], codec, level);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return c->workers > 0 ? 0 : -r; // fewer workers than wanted are slower, not wrong
+    return c->workers > 0 ? 0 : r; // fewer workers than wanted are slower, not wrong
 }
 
-int compress_open(unsigned threads, int level, struct compressor **ret)
+int compress_open(unsigned threads, enum chunk_codec codec, int level, struct compressor **ret)
 {
     if (threads == 0)
         threads = count_processors();
@@ -95,13 +112,12 @@ int compress_open(unsigned threads, int level, struct compressor **ret)
     struct compressor *c = calloc(1, sizeof(*c));
     if (!c)
         return -ENOMEM;
-    c->level = level;
     c->places = threads * PLACES_PER_WORKER + PLACES_EXTRA;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->submitted_one, NULL);
     pthread_cond_init(&c->done_one, NULL);
     c->jobs = malloc(c->places * sizeof(*c->jobs));
-    int r = c->jobs ? start_workers(c, threads) : -ENOMEM;
+    int r = c->jobs ? start_workers(c, threads, codec, level) : -ENOMEM;
     if (r < 0) {
         compress_close(c);
         return r;
@@ -118,8 +134,10 @@ void compress_close(struct compressor *c)
     c->stopping = true;
     pthread_cond_broadcast(&c->submitted_one);
     pthread_mutex_unlock(&c->lock);
-    for (unsigned i = 0; i < c->workers; i++)
-        pthread_join(c->threads[i], NULL);
+    for (unsigned i = 0; i < c->workers; i++) {
+        pthread_join(c->worker[i].thread, NULL);
+        chunk_encoder_free(c->worker[i].encoder);
+    }
     pthread_cond_destroy(&c->submitted_one);
     pthread_cond_destroy(&c->done_one);
     pthread_mutex_destroy(&c->lock);

@@ -14,14 +14,15 @@ struct compress_job {
     unsigned nblocks;
     uint64_t chunk;                             // the publisher's number, passed through
     unsigned char stored[CHUNK_STORED_MAXIMUM]; // filled by a worker, with the next two
-    size_t length;
+    int length;                                 // or -ENOMEM
     struct sha256 name;
 };
 
 struct compressor;
 
-// `threads` workers (0: one for each processor that this process may use); 0, -ENOMEM or -EAGAIN.
-int compress_open(unsigned threads, int level, struct compressor **ret);
+// `threads` workers (0: one for each processor that this process may use); 0, -EINVAL (codec,
+// level), -ENOMEM or -EAGAIN.
+int compress_open(unsigned threads, enum chunk_codec codec, int level, struct compressor **ret);
 void compress_close(struct compressor *c); // waits for what the workers have in hand, drops the rest; NULL is fine
 
 // The place to fill next, or NULL while all are taken. It stays the same until it is submitted.

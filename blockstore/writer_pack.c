@@ -99,13 +99,15 @@ static int append_job(struct writer *w, const struct compress_job *job, struct e
     unsigned position;
     int r;
 
+    if (job->length < 0)
+        return error_set(error, -job->length, "out of memory to compress");
     if (writer_index_find(w->index, WRITER_INDEX_CHUNK, &job->name, 0, &same, &position) &&
         writer_index_find_place(w->index, same, &place)) {
         r = writer_index_place_chunk(w->index, job->chunk, &job->name, &place);
         if (r < 0)
             return site_write_failed(w->site, error, r, "the block index");
     } else {
-        r = writer_append_chunk(w, job->chunk, &job->name, job->stored, job->length,
+        r = writer_append_chunk(w, job->chunk, &job->name, job->stored, (size_t)job->length,
                                 writer_index_block_hashes(w->index, job->chunk), error);
         if (r < 0)
             return r;

@@ -101,8 +101,10 @@ static int add_page(struct writer_page_list *list, unsigned member, uint32_t pos
 static int store_page(struct writer *w, size_t size, struct writer_page_list *list, unsigned member, uint32_t position,
                       struct error *error)
 {
-    size_t length = chunk_encode(CHUNK_PAGE, w->options.level, w->page, (unsigned)(size / BLOCK_SIZE), w->page_stored);
-    struct sha256 name = sha256_of(w->page_stored, length);
+    int length = chunk_encode(w->encoder, CHUNK_PAGE, w->page, (unsigned)(size / BLOCK_SIZE), w->page_stored);
+    if (length < 0)
+        return error_set(error, -length, "out of memory to compress");
+    struct sha256 name = sha256_of(w->page_stored, (size_t)length);
     uint64_t chunk;
     unsigned unused;
 
@@ -110,7 +112,7 @@ static int store_page(struct writer *w, size_t size, struct writer_page_list *li
         int r = writer_index_begin_chunk(w->index, &chunk);
         if (r < 0)
             return site_write_failed(w->site, error, r, "the block index");
-        r = writer_append_chunk(w, chunk, &name, w->page_stored, length, NULL, error);
+        r = writer_append_chunk(w, chunk, &name, w->page_stored, (size_t)length, NULL, error);
         if (r < 0)
             return r;
         if (w->pack.size >= PACK_SIZE_TARGET)

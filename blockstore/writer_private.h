@@ -34,6 +34,7 @@ struct writer_page_list {
 struct writer {
     struct site *site;
     struct writer_index *index;
+    struct chunk_encoder *encoder; // of map pages
     struct compressor *compressor; // these two from the first member on
     struct sealer *sealer;
     struct writer_options options;

@@ -28,7 +28,9 @@ struct publication {
     int file_fds[3];
     struct option_list mirrors;
     const char *title, *summary, *homepage, *licence, *os, *cmdline, *ready;
+    const char *codec_text;
     uint64_t memory, level;
+    enum chunk_codec codec;
 
     int64_t expires;
     struct key_secret *key, *site_key; // site_key may be the same pointer
@@ -277,7 +279,7 @@ static int publish(struct publication *p, struct error *error)
     struct sha256 name;
     char hex[SHA256_HEX_SIZE], written[32], data[32];
     struct writer_options options = {
-        .site = p->site, .image = p->name, .level = (int)p->level, .progress = report_progress};
+        .site = p->site, .image = p->name, .codec = p->codec, .level = (int)p->level, .progress = report_progress};
     p->manifest = calloc(1, sizeof(*p->manifest));
     if (!p->manifest)
         return error_set(error, ENOMEM, "out of memory");
@@ -307,7 +309,29 @@ static int publish(struct publication *p, struct error *error)
     return 0;
 }
 
-static int check_options(const struct publication *p)
+static int check_compression(struct publication *p)
+{
+    static const struct {
+        const char *name;
+        enum chunk_codec codec;
+    } codecs[] = {{"zstd", CHUNK_ZSTD}, {"lz4", CHUNK_LZ4}};
+
+    p->codec = CHUNK_CODEC_DEFAULT;
+    if (p->codec_text) {
+        size_t i = 0;
+        while (i < ARRAY_SIZE(codecs) && strcmp(p->codec_text, codecs[i].name) != 0)
+            i++;
+        if (i == ARRAY_SIZE(codecs))
+            return cli_usage("publish", "--codec takes zstd or lz4, not \"%s\"", p->codec_text);
+        p->codec = codecs[i].codec;
+    }
+    int maximum = chunk_level_maximum(p->codec);
+    if (p->level > (uint64_t)maximum)
+        return cli_usage("publish", "--level takes 1 to %d with this codec", maximum);
+    return 0;
+}
+
+static int check_options(struct publication *p)
 {
     const struct {
         const char *name, *value;
@@ -328,13 +352,11 @@ static int check_options(const struct publication *p)
         return cli_usage("publish", "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
     if (strstr(p->site, "://"))
         return cli_usage("publish", "--to takes a directory; serve it with rondo serve, or any web server");
-    if (p->level > 12)
-        return cli_usage("publish", "--level takes 1 to 12 (LZ4-HC)");
     if ((p->files[1] == NULL) != (p->cmdline == NULL) && p->cmdline)
         return cli_usage("publish", "--cmdline is for a --kernel");
     if (p->files[2] && !p->files[1])
         return cli_usage("publish", "--initrd is for a --kernel");
-    return 0;
+    return check_compression(p);
 }
 
 int verb_publish(int argc, char **argv)
@@ -360,6 +382,7 @@ int verb_publish(int argc, char **argv)
         {"to", OPTION_TEXT, &p.site},
         {"tag", OPTION_TEXT, &p.tag},
         {"expires", OPTION_TEXT, &p.expires_text},
+        {"codec", OPTION_TEXT, &p.codec_text},
         {"level", OPTION_NUMBER, &p.level},
         {"mirror", OPTION_LIST, &p.mirrors},
         {NULL, OPTION_FLAG, NULL},

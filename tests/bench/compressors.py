@@ -26,7 +26,7 @@ def load_codecs():
         return (f"zstd {level}", lambda data, out: zstd.ZSTD_compress(out, len(out), data, len(data), level),
                 lambda data, out: zstd.ZSTD_decompress(out, len(out), data, len(data)))
 
-    return [lz4_hc(7), lz4_hc(pieces.LEVEL), lz4_hc(12), zstd_at(3), zstd_at(9)]
+    return [lz4_hc(7), lz4_hc(pieces.LEVEL), lz4_hc(12), zstd_at(3), zstd_at(6), zstd_at(9), zstd_at(12)]
 
 
 def sample_chunks(disk):

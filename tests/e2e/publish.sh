@@ -127,4 +127,35 @@ run_rondo renew "$site" --key "$TMPDIR/key" --expires 2h
 status_is 0 "the site's can"
 like "$out" 'number [0-9]+, expires 20' "and says number and date"
 ok "the site is whole" check_site "$site"
+
+# Codec and level. The second byte behind the pack's magic is the first chunk's codec (docs/formats.md).
+seq 1 300000 >"$TMPDIR/text"
+compressed() { # ARGUMENT…: publishes the text to a new site; $codec, $bytes
+	site=$(mktemp -d "$TMPDIR/codec.XXXXXX")/site
+	publish text 1 "$TMPDIR/text" "$@"
+	status_is 0 "publish $*"
+	local pack
+	pack=$(find "$site/objects" -type f -printf '%s %p\n' | sort -n | tail -n 1)
+	bytes=${pack%% *}
+	codec=$(od -An -tu1 -j9 -N1 "${pack#* }" | tr -d ' ')
+}
+compressed
+is "$codec" 2 "the codec is zstd"
+usual=$bytes
+compressed --level 1
+is "$codec" 2 "a level alone is zstd's"
+ok "level 1 stores more ($bytes) than the usual ($usual)" [ "$bytes" -gt "$usual" ]
+compressed --codec zstd --level 9
+is "$bytes" "$usual" "zstd 9 is the usual"
+compressed --codec lz4
+is "$codec" 1 "--codec lz4 is LZ4"
+ok "which stores more ($bytes)" [ "$bytes" -gt "$usual" ]
+run_rondo pull "$site/text"
+status_is 0 "and can be pulled"
+ok "the site is whole" check_site "$site"
+for wrong in "--codec raw" "--codec LZ4" "--level 0" "--level 20" "--codec lz4 --level 13" "--level 4294967297"; do
+	# shellcheck disable=SC2086 # several words
+	publish text 2 "$TMPDIR/text" $wrong
+	status_is 2 "$wrong is refused"
+done
 done_testing

@@ -23,15 +23,19 @@ static unsigned char *make(size_t n)
     return p;
 }
 
-static void check_encoding(enum chunk_kind kind, const unsigned char *blocks, unsigned nblocks)
+static void check_encoding(enum chunk_codec codec, enum chunk_kind kind, const unsigned char *blocks, unsigned nblocks)
 {
     unsigned char *stored = make(CHUNK_HEADER_SIZE + (size_t)nblocks * BLOCK_SIZE);
     unsigned char *back = make((size_t)nblocks * BLOCK_SIZE);
     unsigned again = 0;
 
-    size_t length = chunk_encode(kind, 1, blocks, nblocks, stored);
-    struct sha256 name = sha256_of(stored, length);
-    check(chunk_decode(kind, &name, stored, length, back, &again, NULL) == 0 && again == nblocks);
+    struct chunk_encoder *e = NULL;
+    check(chunk_encoder_new(codec, 1, &e) == 0);
+    int length = chunk_encode(e, kind, blocks, nblocks, stored);
+    chunk_encoder_free(e);
+    check(length > 0);
+    struct sha256 name = sha256_of(stored, (size_t)length);
+    check(chunk_decode(kind, &name, stored, (size_t)length, back, &again, NULL) == 0 && again == nblocks);
     check(memcmp(blocks, back, (size_t)nblocks * BLOCK_SIZE) == 0);
     free(stored);
     free(back);
@@ -49,7 +53,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     if (chunk_decode(kind, &name, data, size, blocks, &nblocks, NULL) == 0) {
         check(nblocks >= 1 && (size_t)nblocks * BLOCK_SIZE == claimed);
         check(size <= CHUNK_HEADER_SIZE + claimed);
-        check_encoding(kind, blocks, nblocks);
+        check_encoding(CHUNK_LZ4, kind, blocks, nblocks);
+        check_encoding(CHUNK_ZSTD, kind, blocks, nblocks);
     }
     free(blocks);
     return 0;

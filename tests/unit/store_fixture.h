@@ -132,12 +132,10 @@ static inline void site_close_pack(struct test_site *s)
                 (struct pack_reference){.name = p->name, .size = (uint32_t)p->bytes.size, .table = p->table_name};
 }
 
-// Returns the chunk's number.
-static inline unsigned site_add_chunk(struct test_site *s, enum chunk_kind kind, const unsigned char *blocks,
-                                      unsigned nblocks)
+// A chunk by its stored bytes, right or not, and what its pack's table says of its blocks. Returns the chunk's number.
+static inline unsigned site_add_stored(struct test_site *s, const unsigned char *stored, size_t length,
+                                       const struct sha256 *hashes)
 {
-    static unsigned char stored[PAGE_STORED_MAXIMUM];
-    struct sha256 hashes[PAGE_BLOCKS_MAXIMUM];
     if (s->pack_count == 0 || s->packs[s->pack_count - 1].closed) {
         assert_true(s->pack_count < SITE_PACKS_MAXIMUM);
         struct test_pack *p = &s->packs[s->pack_count++];
@@ -146,9 +144,6 @@ static inline unsigned site_add_chunk(struct test_site *s, enum chunk_kind kind,
         assert_int_equal(buf_append(&p->bytes, PACK_MAGIC, PACK_MAGIC_SIZE), 0);
     }
     struct test_pack *p = &s->packs[s->pack_count - 1];
-    size_t length = chunk_encode(kind, 1, blocks, nblocks, stored);
-    for (unsigned i = 0; i < nblocks; i++)
-        hashes[i] = sha256_of(blocks + (size_t)i * BLOCK_SIZE, BLOCK_SIZE);
     assert_true(s->chunk_count < ARRAY_SIZE(s->chunks));
     struct test_chunk *c = &s->chunks[s->chunk_count];
     *c = (struct test_chunk){
@@ -160,6 +155,22 @@ static inline unsigned site_add_chunk(struct test_site *s, enum chunk_kind kind,
     if (p->bytes.size >= SITE_PACK_TARGET)
         site_close_pack(s);
     return number;
+}
+
+// One codec after the other, so that every test reads both.
+static inline unsigned site_add_chunk(struct test_site *s, enum chunk_kind kind, const unsigned char *blocks,
+                                      unsigned nblocks)
+{
+    static unsigned char stored[PAGE_STORED_MAXIMUM];
+    struct sha256 hashes[PAGE_BLOCKS_MAXIMUM];
+    struct chunk_encoder *e;
+    assert_int_equal(chunk_encoder_new(s->chunk_count % 2 ? CHUNK_LZ4 : CHUNK_ZSTD, 1, &e), 0);
+    int length = chunk_encode(e, kind, blocks, nblocks, stored);
+    chunk_encoder_free(e);
+    assert_true(length > 0);
+    for (unsigned i = 0; i < nblocks; i++)
+        hashes[i] = sha256_of(blocks + (size_t)i * BLOCK_SIZE, BLOCK_SIZE);
+    return site_add_stored(s, stored, (size_t)length, hashes);
 }
 
 static inline int site_find_chunk(void *context, uint64_t chunk, struct chunk_reference *ret)

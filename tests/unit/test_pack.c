@@ -183,7 +183,7 @@ static void malformed_tables_give_no_entry_at_all(void **state)
         {36, 0},
         {36, UINT32_MAX},
         {40, 0x00020003},            // kind 3
-        {40, 0x00020201},            // codec 2
+        {40, 0x00020301},            // codec 3
         {40, 0x00030001},            // 3 blocks
         {40, 0x01020001},            // reserved byte
         {second + 32, 8 + 8196 - 1}, // overlaps the one before

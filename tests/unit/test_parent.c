@@ -198,12 +198,15 @@ static struct manifest lie(struct site *s, const unsigned char header[4], const 
     size_t size;
     fill_block(blocks, 2);
     fill_block(blocks + BLOCK_SIZE, 4);
-    size_t length = chunk_encode(CHUNK_DATA, 1, blocks, 2, stored);
-    struct chunk_reference data = put_pack(s, stored, length, header ? header : stored, hashes);
+    struct chunk_encoder *e;
+    assert_int_equal(chunk_encoder_new(CHUNK_ZSTD, 1, &e), 0);
+    int length = chunk_encode(e, CHUNK_DATA, blocks, 2, stored);
+    struct chunk_reference data = put_pack(s, stored, (size_t)length, header ? header : stored, hashes);
     const struct map_extent extent = {.first = 0, .blocks = 2, .block_in_chunk = 0, .chunk = 0};
     assert_int_equal(map_leaf_build(&extent, 1, find_chunk, &data, page, &size), 0);
-    length = chunk_encode(CHUNK_PAGE, 1, page, (unsigned)(size / BLOCK_SIZE), page_stored);
-    m.members[0].top = put_pack(s, page_stored, length, page_stored, NULL);
+    length = chunk_encode(e, CHUNK_PAGE, page, (unsigned)(size / BLOCK_SIZE), page_stored);
+    chunk_encoder_free(e);
+    m.members[0].top = put_pack(s, page_stored, (size_t)length, page_stored, NULL);
     return m;
 }
 

@@ -3,6 +3,7 @@
 
 #include "tests/unit/store_server.h"
 
+#include "base/cursor.h"
 #include "base/log.h"
 #include <dirent.h>
 #include <sys/resource.h>
@@ -557,6 +558,23 @@ static void a_chunk_where_a_page_belongs(void **state)
     expect_damaged(0, BLOCK_SIZE);
 }
 
+// A zstd frame that says one block and holds 64 MiB, in 2 KiB; its name and its pack are right.
+static void a_chunk_that_is_a_bomb(void **state)
+{
+    (void)state;
+    static const unsigned char head[] = {CHUNK_DATA, CHUNK_ZSTD, 1, 0, 0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x00, 0x0f};
+    unsigned char stored[sizeof(head) + 512 * 4];
+    struct sha256 hash = {{0}};
+    memcpy(stored, head, sizeof(head));
+    for (unsigned i = 0; i < 512; i++) // RFC 8878, 3.1.1.2: last block, type 1 (one byte, repeated), 2^17 times
+        put_le32(stored + sizeof(head) + 4 * i, (i == 511) | 1u << 1 | 0x20000u << 3);
+    unsigned chunk = site_add_stored(site, stored, sizeof(stored), &hash);
+    site_close_pack(site);
+    struct map_extent extent = {.first = 0, .blocks = 1, .chunk = chunk};
+    publish_evil(&extent, 1, BLOCK_SIZE);
+    expect_damaged(0, BLOCK_SIZE);
+}
+
 static void a_false_reference_harms_no_other_version(void **state)
 {
     (void)state;
@@ -607,6 +625,7 @@ int main(void)
         TEST(a_map_that_promises_more_blocks_than_a_chunk_has),
         TEST(a_page_where_a_chunk_belongs),
         TEST(a_chunk_where_a_page_belongs),
+        TEST(a_chunk_that_is_a_bomb),
         TEST(a_false_reference_harms_no_other_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -169,7 +169,8 @@ static void known_packs_may_be_given_twice(void **state)
     image_fill(disk, 0, 100, 1, 1);
     struct publication p = {.site = f->site, .fds = (int[]){disk, -1}};
     publish_well(&p);
-    struct writer_options options = {.site = f->site, .image = "img"};
+    struct writer_options options = {
+        .site = f->site, .image = "img", .level = 1}; // as before: pages are compared stored
     struct writer *w;
     assert_int_equal(writer_open(&options, &w, NULL), 0);
     know_site(w, f->site);
@@ -427,7 +428,9 @@ static void options_outside_of_their_range_are_refused(void **state)
     const struct writer_options wrong[] = {{.site = f->site, .image = "../img"},
                                            {.site = f->site, .image = ""},
                                            {.site = f->site, .image = ".rondo-tmp-1"},
-                                           {.site = f->site, .image = "img", .level = 13},
+                                           {.site = f->site, .image = "img", .level = 20},
+                                           {.site = f->site, .image = "img", .codec = CHUNK_LZ4, .level = 13},
+                                           {.site = f->site, .image = "img", .codec = (enum chunk_codec)3},
                                            {.site = f->site, .image = "img", .level = -1}};
     struct writer *w;
     for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
