@@ -153,9 +153,4 @@ ok "which stores more ($bytes)" [ "$bytes" -gt "$usual" ]
 run_rondo pull "$site/text"
 status_is 0 "and can be pulled"
 ok "the site is whole" check_site "$site"
-for wrong in "--codec raw" "--codec LZ4" "--level 0" "--level 20" "--codec lz4 --level 13" "--level 4294967297"; do
-	# shellcheck disable=SC2086 # several words
-	publish text 2 "$TMPDIR/text" $wrong
-	status_is 2 "$wrong is refused"
-done
 done_testing

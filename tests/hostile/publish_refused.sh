@@ -40,7 +40,11 @@ refused 2 "an unknown option" 'no option --frobnicate' --frobnicate --name good 
 refused 2 "an operand" 'unexpected argument' --name good --version 2 "${usual[@]}" more
 refused 2 "an initrd without a kernel" '--initrd is for a --kernel' --name good --version 2 --initrd "$disk" "${usual[@]}"
 refused 2 "a command line without a kernel" '--cmdline is for a --kernel' --name good --version 2 --cmdline x "${usual[@]}"
-refused 2 "a level that is none" '--level takes 1 to 12' --name good --version 2 --level 13 "${usual[@]}"
+refused 2 "a level that is none" '--level takes 1 to 19' --name good --version 2 --level 20 "${usual[@]}"
+refused 2 "a level that is none of LZ4" '--level takes 1 to 12' --name good --version 2 --codec lz4 --level 13 "${usual[@]}"
+refused 2 "a level over 2^32" '--level takes' --name good --version 2 --level 4294967297 "${usual[@]}"
+refused 2 "a codec that is none" '--codec takes zstd or lz4, not "LZ4"' --name good --version 2 --codec LZ4 "${usual[@]}"
+refused 2 "the codec that is no choice" '--codec takes zstd or lz4, not "raw"' --name good --version 2 --codec raw "${usual[@]}"
 refused 2 "a level of zero" '--level takes' --name good --version 2 --level 0 "${usual[@]}"
 refused 2 "a memory that is none" '--memory takes a size' --name good --version 2 --memory lots "${usual[@]}"
 for expires in soon 90 d 0d -1d 99999d 1y; do
