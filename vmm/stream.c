@@ -1,0 +1,372 @@
+// The host's end of a console: see stream.h.
+//
+//   input:  waiting for a listener or for room ◀──room 0── reading ──end, error──▶ ended
+//                     └───────stream_more_room──────▶───┘
+//
+// epoll tells when the input can be read, but for two cases in which it is simply always so: files and /dev/null, which
+// epoll does not take (EPERM), and an input whose writer has gone, which epoll reports at every turn whether we want to
+// read or not. There the stream calls itself (`poke`, an eventfd in the loop) as long as there is room.
+//
+// 1. `lock` guards everything but the reading itself, which is the loop's thread's. The listener is called without it,
+//    so a device may hold its own lock while it calls the stream.
+// 2. Output leaves in the order of the calls: nothing is written past a backlog.
+// 3. A device that makes room after it was asked for it and before reading stops is not missed (`more_room`).
+#include "vmm/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/banned.h"
+
+#define READ_MAXIMUM 4096u
+
+struct descriptor {
+    int fd;
+    int flags;                  // as they were; -1: not changed
+    struct loop_source *source; // NULL: epoll does not watch it
+    uint32_t interest;
+};
+
+struct stream {
+    struct loop *loop;
+    pthread_mutex_t lock;
+    struct descriptor input, output; // one and the same: output.fd is -1
+    int output_fd;
+    struct termios terminal; // as it was
+    bool raw;
+    int poke;
+    struct loop_source *poke_source;
+    struct stream_listener listener;
+    bool input_ended, waiting, more_room, output_ended;
+    unsigned char *backlog; // a ring
+    size_t first, used;
+    uint64_t lost;
+};
+
+// --- what epoll watches (with the lock held) ------------------------------------------------------------------------
+
+static void watch(struct stream *s, struct descriptor *d, uint32_t interest)
+{
+    if (d->source && d->interest != interest && loop_change(s->loop, d->source, interest) == 0)
+        d->interest = interest;
+}
+
+static void watch_both(struct stream *s)
+{
+    uint32_t in = s->input_ended || s->waiting ? 0u : (uint32_t)EPOLLIN;
+    uint32_t out = s->used > 0 && !s->output_ended ? (uint32_t)EPOLLOUT : 0u;
+    if (s->output.fd < 0)
+        in |= out;
+    watch(s, &s->input, in);
+    watch(s, &s->output, out);
+}
+
+static void poke(struct stream *s)
+{
+    const uint64_t one = 1;
+    ssize_t n = write(s->poke, &one, sizeof one); // fails only if the counter is full, and then it is readable
+    (void)n;
+}
+
+// Reading goes on.
+static void wake_input(struct stream *s)
+{
+    s->more_room = true;
+    if (!s->waiting || !s->listener.room || s->input_ended)
+        return;
+    s->waiting = false;
+    if (s->input.source)
+        watch_both(s);
+    else
+        poke(s);
+}
+
+// --- output (with the lock held) ------------------------------------------------------------------------------------
+
+static void end_output(struct stream *s)
+{
+    s->lost += s->used;
+    s->used = 0;
+    s->output_ended = true;
+}
+
+// Writes what the descriptor takes at once: how much.
+static size_t write_some(struct stream *s, const unsigned char *bytes, size_t n)
+{
+    size_t done = 0;
+    while (done < n && !s->output_ended) {
+        ssize_t r = write(s->output_fd, bytes + done, n - done);
+        if (r >= 0) {
+            done += (size_t)r;
+        } else if (errno == EAGAIN) {
+            break;
+        } else if (errno == ENOSPC || errno == EDQUOT) { // of a file: later output may find space again
+            s->lost += n - done;
+            done = n;
+        } else if (errno != EINTR) {
+            end_output(s);
+        }
+    }
+    return done;
+}
+
+static void flush_backlog(struct stream *s)
+{
+    while (s->used > 0 && !s->output_ended) {
+        size_t piece = STREAM_BACKLOG_MAXIMUM - s->first;
+        if (piece > s->used)
+            piece = s->used;
+        size_t done = write_some(s, s->backlog + s->first, piece);
+        if (s->output_ended)
+            break;
+        s->first = (s->first + done) % STREAM_BACKLOG_MAXIMUM;
+        s->used -= done;
+        if (done < piece)
+            break;
+    }
+}
+
+// The oldest goes, of the new bytes too.
+static void keep(struct stream *s, const unsigned char *bytes, size_t n)
+{
+    if (n > STREAM_BACKLOG_MAXIMUM) {
+        s->lost += n - STREAM_BACKLOG_MAXIMUM;
+        bytes += n - STREAM_BACKLOG_MAXIMUM;
+        n = STREAM_BACKLOG_MAXIMUM;
+    }
+    size_t room = STREAM_BACKLOG_MAXIMUM - s->used;
+    if (n > room) {
+        size_t excess = n - room;
+        s->first = (s->first + excess) % STREAM_BACKLOG_MAXIMUM;
+        s->used -= excess;
+        s->lost += excess;
+    }
+    size_t end = (s->first + s->used) % STREAM_BACKLOG_MAXIMUM;
+    size_t piece = n < STREAM_BACKLOG_MAXIMUM - end ? n : STREAM_BACKLOG_MAXIMUM - end;
+    memcpy(s->backlog + end, bytes, piece);
+    memcpy(s->backlog, bytes + piece, n - piece);
+    s->used += n;
+}
+
+void stream_write(struct stream *s, const void *bytes, size_t n)
+{
+    const unsigned char *at = bytes;
+    pthread_mutex_lock(&s->lock);
+    size_t done = s->used == 0 ? write_some(s, at, n) : 0;
+    if (s->output_ended)
+        s->lost += n - done;
+    else if (done < n)
+        keep(s, at + done, n - done);
+    watch_both(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t stream_lost(struct stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t lost = s->lost;
+    pthread_mutex_unlock(&s->lock);
+    return lost;
+}
+
+// --- input (in the loop's thread) -----------------------------------------------------------------------------------
+
+// Asks the listener for room; 0 if nothing is to be read, and then `waiting` if that is for want of room.
+static size_t ask_room(struct stream *s, struct stream_listener *ret)
+{
+    for (;;) {
+        pthread_mutex_lock(&s->lock);
+        bool idle = s->input_ended || s->waiting;
+        *ret = s->listener;
+        s->more_room = false;
+        pthread_mutex_unlock(&s->lock);
+        if (idle)
+            return 0;
+        size_t room = ret->room(ret->context); // there is a listener: without one, the stream is waiting
+        if (room > 0)
+            return room;
+        pthread_mutex_lock(&s->lock);
+        bool again = s->more_room;
+        if (!again) {
+            s->waiting = true;
+            watch_both(s);
+        }
+        pthread_mutex_unlock(&s->lock);
+        if (!again)
+            return 0;
+    }
+}
+
+static void read_input(struct stream *s)
+{
+    unsigned char bytes[READ_MAXIMUM];
+    struct stream_listener listener;
+    size_t room = ask_room(s, &listener);
+    if (room == 0)
+        return;
+    ssize_t n = read(s->input.fd, bytes, room < sizeof bytes ? room : sizeof bytes);
+    if (n > 0)
+        listener.input(listener.context, bytes, (size_t)n);
+    pthread_mutex_lock(&s->lock);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        s->input_ended = true;
+    else if (!s->input.source)
+        poke(s);
+    watch_both(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void forget(struct stream *s, struct descriptor *d)
+{
+    if (d->source)
+        loop_remove(s->loop, d->source);
+    d->source = NULL;
+}
+
+static void input_ready(void *context, uint32_t events)
+{
+    struct stream *s = context;
+    if (events & EPOLLOUT) {
+        pthread_mutex_lock(&s->lock);
+        flush_backlog(s);
+        watch_both(s);
+        pthread_mutex_unlock(&s->lock);
+    }
+    if (events & (EPOLLHUP | EPOLLERR)) {
+        pthread_mutex_lock(&s->lock);
+        forget(s, &s->input);
+        if (s->output.fd < 0)
+            end_output(s);
+        poke(s);
+        pthread_mutex_unlock(&s->lock);
+    } else if (events & EPOLLIN) {
+        read_input(s);
+    }
+}
+
+static void output_ready(void *context, uint32_t events)
+{
+    struct stream *s = context;
+    pthread_mutex_lock(&s->lock);
+    flush_backlog(s);
+    if (events & (EPOLLHUP | EPOLLERR)) {
+        forget(s, &s->output);
+        end_output(s);
+    }
+    watch_both(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void poked(void *context, uint32_t events)
+{
+    struct stream *s = context;
+    uint64_t count;
+    (void)events;
+    ssize_t n = read(s->poke, &count, sizeof count); // there is only one reader, and the event says that it can be read
+    (void)n;
+    if (!s->input.source)
+        read_input(s);
+}
+
+void stream_more_room(struct stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    wake_input(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void stream_listen(struct stream *s, const struct stream_listener *listener)
+{
+    pthread_mutex_lock(&s->lock);
+    s->listener = *listener;
+    wake_input(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+// --- making and ending it -------------------------------------------------------------------------------------------
+
+static int prepare(struct stream *s, struct descriptor *d, loop_function *function)
+{
+    d->flags = fcntl(d->fd, F_GETFL);
+    if (d->flags < 0)
+        return -errno;
+    if (!(d->flags & O_NONBLOCK) && fcntl(d->fd, F_SETFL, d->flags | O_NONBLOCK) < 0)
+        return -errno;
+    int r = loop_add(s->loop, d->fd, 0, function, s, &d->source);
+    return r == -EPERM ? 0 : r;
+}
+
+static void make_raw(struct stream *s)
+{
+    // In the background, changing the terminal would stop the program.
+    if (s->input.fd < 0 || tcgetpgrp(s->input.fd) != getpgrp() || tcgetattr(s->input.fd, &s->terminal) < 0)
+        return;
+    struct termios raw = s->terminal;
+    cfmakeraw(&raw);
+    s->raw = tcsetattr(s->input.fd, TCSANOW, &raw) == 0;
+}
+
+int stream_new(struct loop *loop, int input, int output, struct stream **ret, struct error *error)
+{
+    struct stream *s = calloc(1, sizeof *s);
+    int r = s ? -pthread_mutex_init(&s->lock, NULL) : -ENOMEM;
+    if (r < 0) {
+        free(s);
+        return error_set(error, -r, "no memory for a console");
+    }
+    s->loop = loop;
+    s->input = (struct descriptor){.fd = input, .flags = -1};
+    s->output = (struct descriptor){.fd = output == input ? -1 : output, .flags = -1};
+    s->output_fd = output;
+    s->waiting = true;
+    s->input_ended = input < 0;
+    s->backlog = malloc(STREAM_BACKLOG_MAXIMUM);
+    s->poke = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r = s->poke < 0 ? -errno : s->backlog ? 0 : -ENOMEM;
+    if (r == 0)
+        r = loop_add(loop, s->poke, EPOLLIN, poked, s, &s->poke_source);
+    if (r == 0 && s->input.fd >= 0)
+        r = prepare(s, &s->input, input_ready);
+    if (r == 0 && s->output.fd >= 0)
+        r = prepare(s, &s->output, output_ready);
+    if (r < 0) {
+        stream_free(s);
+        return error_set(error, -r, "cannot use the console's descriptors: %s", strerror(-r));
+    }
+    make_raw(s);
+    *ret = s;
+    return 0;
+}
+
+static void release(struct stream *s, struct descriptor *d)
+{
+    forget(s, d);
+    if (d->flags >= 0 && !(d->flags & O_NONBLOCK))
+        fcntl(d->fd, F_SETFL, d->flags);
+}
+
+void stream_free(struct stream *s)
+{
+    if (!s)
+        return;
+    flush_backlog(s);
+    if (s->raw)
+        tcsetattr(s->input.fd, TCSANOW, &s->terminal);
+    release(s, &s->input);
+    release(s, &s->output);
+    if (s->poke_source)
+        loop_remove(s->loop, s->poke_source);
+    if (s->poke >= 0)
+        close(s->poke);
+    pthread_mutex_destroy(&s->lock);
+    free(s->backlog);
+    free(s);
+}
