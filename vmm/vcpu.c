@@ -11,7 +11,6 @@
 #include "vmm/vcpu.h"
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "vmm/vcpu_state.h"
 
 #include <errno.h>
@@ -158,11 +157,7 @@ static bool end(struct vcpu *v, enum vcpu_end why, const char *what)
 {
     char registers[512];
     vcpu_state_describe(v->fd, registers, sizeof registers);
-    if (why == VCPU_TRIPLE_FAULT)
-        log_debug("vCPU %u: %s; %s", v->settings.index, what, registers);
-    else
-        log_error("vCPU %u: %s; %s", v->settings.index, what, registers);
-    v->settings.ended(v->settings.context, v->settings.index, why, what);
+    v->settings.ended(v->settings.context, v->settings.index, why, what, registers);
     return false;
 }
 
@@ -187,11 +182,11 @@ static bool handle_exit(struct vcpu *v)
         count(v, VCPU_EXIT_OTHER);
         return end(v, VCPU_TRIPLE_FAULT, "the guest made a triple fault");
     case KVM_EXIT_FAIL_ENTRY:
-        snprintf(text, sizeof text, "the processor refused to enter the guest (reason %#llx)",
+        snprintf(text, sizeof text, "the processor refused to enter the guest, reason %#llx",
                  (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
         return end(v, VCPU_ENTRY_FAILED, text);
     case KVM_EXIT_INTERNAL_ERROR:
-        snprintf(text, sizeof text, "KVM cannot carry out an instruction of the guest (internal error %u)",
+        snprintf(text, sizeof text, "KVM cannot carry out an instruction of the guest, internal error %u",
                  run->internal.suberror);
         return end(v, VCPU_INTERNAL_ERROR, text);
     case KVM_EXIT_SYSTEM_EVENT:

@@ -21,6 +21,9 @@ enum vm_end {
 
 // rondo-vmm's exit code: 0 powered off or stopped; for the others see vmm_main.c, docs/man/rondo-vmm.1.
 struct vm;
-int vm_new(const struct vm_options *o, struct vm **ret, struct error *error);
+// The options must outlive the machine, which takes descriptors out of them.
+int vm_new(struct vm_options *o, struct vm **ret, struct error *error);
+// Returns when the machine has ended and everything is flushed: 0 and *ret. A failure is one of the host: the sentence
+// says which.
 int vm_run(struct vm *m, enum vm_end *ret, struct error *error);
 void vm_free(struct vm *m);

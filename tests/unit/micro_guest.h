@@ -63,10 +63,12 @@ static inline void micro_end_written(void *context, uint64_t offset, unsigned wi
     pthread_mutex_unlock(&m->lock);
 }
 
-static inline void micro_vcpu_ended(void *context, unsigned index, enum vcpu_end end, const char *what)
+static inline void micro_vcpu_ended(void *context, unsigned index, enum vcpu_end end, const char *what,
+                                    const char *registers)
 {
     struct micro *m = context;
     (void)index;
+    (void)registers;
     pthread_mutex_lock(&m->lock);
     m->end = end;
     snprintf(m->sentence, sizeof m->sentence, "%s", what);

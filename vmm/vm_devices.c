@@ -1,0 +1,130 @@
+// Which virtio devices the machine has, by its options: one function for each kind, in the order of their PCI slots.
+// Each puts its device into the list with how it ends; the transport is made here for all.
+#include "vmm/vm_private.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "vmm/block_backend.h"
+#include "vmm/virtio_block.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+// Puts the device on the bus and into the list; on failure it is freed.
+static int attach(struct vm *m, const struct vm_device *device, struct error *error)
+{
+    struct vm_device d = *device;
+    int r = m->device_count < VM_DEVICES_MAXIMUM ? 0 : error_set(error, ENOSPC, "the machine has too many devices");
+    if (r == 0)
+        r = virtio_pci_new(d.virtio, &m->root, &m->irq, &m->loop, &d.transport, error);
+    if (r < 0) {
+        d.free(d.self);
+        return r;
+    }
+    m->devices[m->device_count++] = d;
+    return 0;
+}
+
+static int end_block(void *self, struct error *error)
+{
+    return virtio_block_end(self, error);
+}
+
+static void free_block(void *self)
+{
+    virtio_block_free(self);
+}
+
+static int add_block(struct vm *m, struct block_backend *backend, const char *serial, struct error *error)
+{
+    struct virtio_block *b;
+    const struct virtio_block_settings settings = {.backend = backend, .serial = serial, .loop = &m->loop};
+    int r = virtio_block_new(&settings, &m->memory, &b, error);
+    if (r < 0)
+        return r;
+    const struct vm_device device = {.virtio = virtio_block_device(b), .self = b, .end = end_block, .free = free_block};
+    return attach(m, &device, error);
+}
+
+static int add_overlay(struct vm *m, struct error *error)
+{
+    struct vm_overlay *overlay = &m->options->overlay;
+    struct block_backend *backend;
+    if (!overlay->folder.name)
+        return 0;
+    const struct block_overlay_settings settings = {
+        .folder = overlay->folder.fd,
+        .base = TAKE_FD(overlay->base.fd),
+        .folder_name = overlay->folder.name,
+        .manifest = overlay->manifest,
+        .control = m->options->control,
+        .pass_outage = m->options->pass_outage,
+        .outage_after_seconds = m->options->outage_after,
+    };
+    int r = block_overlay_new(&settings, &backend, error);
+    return r < 0 ? r : add_block(m, backend, "rondo-overlay", error);
+}
+
+static int add_disks(struct vm *m, struct error *error)
+{
+    for (unsigned i = 0; i < m->options->disk_count; i++) {
+        struct vm_disk *disk = &m->options->disks[i];
+        struct block_backend *backend;
+        char serial[21];
+        snprintf(serial, sizeof serial, "rondo-disk-%u", i);
+        int r = block_file_new(TAKE_FD(disk->file.fd), disk->file.name, disk->read_only, &backend, error);
+        if (r == 0)
+            r = add_block(m, backend, serial, error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int vm_devices_new(struct vm *m, struct error *error)
+{
+    int r = add_overlay(m, error);
+    if (r == 0)
+        r = add_disks(m, error);
+    return r;
+}
+
+int vm_devices_end(struct vm *m, struct error *error)
+{
+    int r = 0;
+    for (unsigned i = 0; i < m->device_count; i++) {
+        struct vm_device *d = &m->devices[i];
+        struct error why = {""};
+        int ended = d->end ? d->end(d->self, &why) : 0;
+        m->stuck |= ended == -ETIMEDOUT;
+        if (ended < 0 && r == 0) {
+            r = ended;
+            if (error)
+                *error = why;
+        } else if (ended < 0) {
+            log_error("%s", why.text);
+        }
+    }
+    return r;
+}
+
+void vm_devices_free(struct vm *m)
+{
+    while (m->device_count > 0) {
+        struct vm_device *d = &m->devices[--m->device_count];
+        virtio_pci_free(d->transport);
+        d->free(d->self);
+    }
+}
+
+// The overlay is the first device, if there is one.
+int vm_devices_replace_base(struct vm *m, int fd, struct error *error)
+{
+    if (m->options->overlay.folder.name)
+        return virtio_block_replace_base(m->devices[0].self, fd, error);
+    cleanup_close(&fd);
+    return error_set(error, EOPNOTSUPP, "this machine has no overlay, and so no base to replace");
+}

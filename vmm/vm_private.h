@@ -1,0 +1,76 @@
+// What the files of the machine itself share: vm.c (assembly and life), vm_devices.c (which virtio devices there are),
+// vm_control.c (the conversation with the supervisor).
+//
+// All of it belongs to the main thread, but: `end` (atomic), `why` (guarded by `end_lock`), and what the devices guard
+// themselves.
+#pragma once
+
+#include "vmm/bus.h"
+#include "vmm/guest_memory.h"
+#include "vmm/irq.h"
+#include "vmm/kvm.h"
+#include "vmm/layout.h"
+#include "vmm/loop.h"
+#include "vmm/pci.h"
+#include "vmm/platform.h"
+#include "vmm/port_ring.h"
+#include "vmm/serial.h"
+#include "vmm/stream.h"
+#include "vmm/vcpu.h"
+#include "vmm/virtio.h"
+#include "vmm/virtio_pci.h"
+#include "vmm/vm.h"
+#include "vmm/vm_control.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#define VM_DEVICES_MAXIMUM (VM_DISKS_MAXIMUM + 8u)
+
+struct vm_device {
+    struct virtio_device *virtio;
+    struct virtio_transport *transport;
+    void *self;
+    int (*end)(void *self, struct error *error); // when no vCPU runs any more: what is in progress is done; may be NULL
+    void (*free)(void *self);
+};
+
+struct vm {
+    struct vm_options *options;
+    struct kvm kvm;
+    struct guest_memory memory;
+    struct bus ports, memory_bus;
+    bool has_ports, has_memory_bus, has_root;
+    struct loop loop;
+    struct port_ring *ring;
+    struct irq_controller irq;
+    int serial_interrupt, power_interrupt; // eventfds
+    struct stream *stream;
+    struct serial *serial;
+    struct platform *platform;
+    struct pci_root root;
+    struct vm_device devices[VM_DEVICES_MAXIMUM];
+    unsigned device_count;
+    struct vcpu *vcpus[LAYOUT_CPUS_MAXIMUM];
+    struct vm_control *control; // NULL: nobody supervises
+    int wake;                   // eventfd: the machine is to end
+    int signals;                // signalfd
+    unsigned terminations;      // how many signals asked for the end
+    bool paused;
+    bool stuck;      // a thread does not come back: nothing may be freed any more
+    _Atomic int end; // enum vm_end once it is to end, VM_GOES_ON before
+    pthread_mutex_t end_lock;
+    struct error why; // for VM_BROKEN
+};
+
+#define VM_GOES_ON (-1)
+
+// The machine is to end; the first reason stands. Any thread. `why` for VM_BROKEN, else NULL.
+void vm_ask_end(struct vm *m, enum vm_end end, const char *why);
+
+// vm_devices.c: one function for each kind of device; the order is that of the PCI slots.
+int vm_devices_new(struct vm *m, struct error *error);
+// When the vCPUs have stopped: what the devices do is finished, and what they hold is flushed. The first failure.
+int vm_devices_end(struct vm *m, struct error *error);
+void vm_devices_free(struct vm *m);
+int vm_devices_replace_base(struct vm *m, int fd, struct error *error); // takes the descriptor over
