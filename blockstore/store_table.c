@@ -209,6 +209,19 @@ int store_check_reference(enum chunk_kind kind, const struct chunk_reference *re
     return 0;
 }
 
+// What was decoded, in a piece of memory of its own size. Copied, because realloc would leave it in the mapping that
+// malloc made for the maximum, of which the last page holds 16 bytes: two pages for a map page of one, and of those we
+// keep a thousand.
+static unsigned char *fit(unsigned char *blocks, size_t n, size_t maximum)
+{
+    unsigned char *copy = n < maximum ? io->malloc(n) : NULL;
+    if (!copy)
+        return blocks;
+    memcpy(copy, blocks, n);
+    free(blocks);
+    return copy;
+}
+
 int store_decode(enum chunk_kind kind, unsigned level, const struct chunk_reference *ref, const void *stored,
                  struct decoded *ret, struct error *error)
 {
@@ -226,10 +239,7 @@ int store_decode(enum chunk_kind kind, unsigned level, const struct chunk_refere
         return sha256_equal(&actual, &ref->name) ? -EPROTO : -EBADMSG;
     }
     size_t n = (size_t)d.nblocks * BLOCK_SIZE;
-    d.blocks = n < maximum ? realloc(blocks, n) : blocks;
-    if (!d.blocks)
-        d.blocks = blocks;
-    (void)TAKE_PTR(blocks);
+    d.blocks = fit(TAKE_PTR(blocks), n, maximum);
     if (kind == CHUNK_PAGE && map_page_parse(d.blocks, n, level, &d.page, error) < 0) {
         free(d.blocks);
         return -EPROTO;
