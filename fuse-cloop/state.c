@@ -125,7 +125,7 @@ static const char *check_addresses(const struct state_version *v)
 static const char *check_versions(const struct state *s)
 {
     uint64_t last = atomic_load(&s->last_generation);
-    for (unsigned i = 0; i < STATE_VERSIONS; i++) {
+    for (unsigned i = 0; i < state_entry_end(s); i++) {
         const struct state_version *v = &s->versions[i];
         uint64_t generation = atomic_load(&v->generation);
         if (generation == 0)
@@ -195,6 +195,12 @@ int state_keep_init(struct state *s, const void *bytes, size_t n)
     memcpy(s->init, bytes, n);
     atomic_store(&s->init_size, (uint32_t)n);
     return 0;
+}
+
+unsigned state_entry_end(const struct state *s)
+{
+    uint64_t given = atomic_load(&s->last_generation);
+    return given < STATE_VERSIONS ? (unsigned)given : STATE_VERSIONS;
 }
 
 int state_set_version(struct state *s, unsigned i, const struct sha256 *manifest, uint64_t *ret_generation)

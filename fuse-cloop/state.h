@@ -19,6 +19,8 @@
 //      between may leave it too large; the entry then cannot be reused by this session, and that is all.
 //   5. The memfd is sealed against any change of size, so that nobody can make a mapping of it fault.
 //   6. A successor trusts nothing in it: state_adopt checks every count and bound.
+//   7. Entries are given from the first on: entry i is in use only if more than i generations were given. Nobody looks
+//      at those behind (state_entry_end), because each that is looked at takes memory from then on.
 //
 // Versions and slots may be changed by any thread of the one process that serves; who does it holds table.mutex for a
 // version (but for open_files, which is atomic), and is the thread that owns the slot.
@@ -72,6 +74,9 @@ void state_unmap(struct state *s);
 
 // Keeps the INIT request. -EBADMSG if it is none, or too long.
 int state_keep_init(struct state *s, const void *bytes, size_t n);
+
+// Entries from this number on were never in use.
+unsigned state_entry_end(const struct state *s);
 
 // Gives entry `i` to a manifest, with a new generation and no addresses. *ret_generation is never 0. -EOVERFLOW when
 // all generations are used up.

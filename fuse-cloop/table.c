@@ -52,13 +52,13 @@ struct version *table_version(struct opened *o)
 
 static bool is_current(const struct table *t, struct table_key key)
 {
-    return key.entry < STATE_VERSIONS && key.generation != 0 &&
+    return key.entry < state_entry_end(t->state) && key.generation != 0 &&
            atomic_load(&t->state->versions[key.entry].generation) == key.generation;
 }
 
 int table_find_entry(const struct table *t, const struct sha256 *manifest, struct table_key *ret)
 {
-    for (unsigned i = 0; i < STATE_VERSIONS; i++) {
+    for (unsigned i = 0; i < state_entry_end(t->state); i++) {
         const struct state_version *v = &t->state->versions[i];
         uint64_t generation = atomic_load(&v->generation);
         if (generation != 0 && sha256_equal(&v->manifest, manifest)) {
@@ -157,7 +157,7 @@ int table_find(struct table *t, const struct sha256 *manifest, struct table_key 
 bool table_name(struct table *t, unsigned entry, struct table_key *ret_key, struct sha256 *ret_manifest)
 {
     pthread_mutex_lock(&t->mutex);
-    uint64_t generation = entry < STATE_VERSIONS ? atomic_load(&t->state->versions[entry].generation) : 0;
+    uint64_t generation = entry < state_entry_end(t->state) ? atomic_load(&t->state->versions[entry].generation) : 0;
     if (generation != 0) {
         *ret_key = (struct table_key){.entry = entry, .generation = generation};
         *ret_manifest = t->state->versions[entry].manifest;

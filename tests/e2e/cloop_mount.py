@@ -162,6 +162,8 @@ client = Client()
 folder = client.open(manifest, site)
 session = client.hold()
 os.kill(server, signal.SIGSTOP)
+kib = os.fstat(session.state).st_blocks // 2
+check(2048 <= kib < 2048 + 128, f"beside the slots, its state takes memory for the versions alone that it has: {kib} KiB")
 results = {}
 
 
