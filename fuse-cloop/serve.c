@@ -143,6 +143,11 @@ static int find_session(struct program *p, struct error *error)
         return r;
     if (r > 0 && o->session_fd >= 0 && adopt(p, o->session_fd, o->state_fd) == 0)
         return 0;
+    // What is not gone on with must not be held either: whoever waits for its answers would wait for ever.
+    if (o->session_fd >= 0) {
+        close(TAKE_FD(o->session_fd));
+        close(TAKE_FD(o->state_fd));
+    }
     if (r > 0 && mount_lives(p->session.mount_point)) {
         log_info("%s is mounted, and its session was not given: waiting for somebody who holds it",
                  p->session.mount_point);

@@ -155,6 +155,7 @@ try:
 except OSError:
     pass
 held = client.hold()
+f = os.open(folder + "/disk", os.O_RDONLY)
 with mmap.mmap(held.state, 0) as m:
     m[0:8] = b"DAMAGED!"
 os.kill(process.pid, signal.SIGKILL)
@@ -165,10 +166,18 @@ with open(os.environ["TMPDIR"] + "/damaged.log", "w") as log:
 client = Client()
 assert client.open(manifest, site) == folder
 assert open(folder + "/manifest").readline() == "rondo-manifest 1\n"
+held.close()
+signal.alarm(20)
+try:
+    os.pread(f, 4096, 1 << 20)
+    raise SystemExit("a damaged session still answers")
+except OSError:
+    pass
+signal.alarm(0)
 client.ask("quit")
 client.close()
 process.wait(20)
 PYTHON
-status_is 0 "a session that nobody hands over in time, or a damaged one, is replaced by a new mount"
+status_is 0 "a session that nobody hands over in time, or a damaged one, is replaced by a new mount, and its readers get an error"
 like "$(cat "$TMPDIR/damaged.log")" "session's state is of no use: another version" "and the reason is said"
 done_testing
