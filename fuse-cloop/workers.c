@@ -78,11 +78,13 @@ static void take_up(struct workers *w)
     pthread_mutex_unlock(&w->mutex);
 }
 
-// True if the thread is to go on.
+// True if the thread is to go on. One that leaves is not idle any more, not even for a moment: the last idle one, when it
+// takes up a request, would count on it and start nobody.
 static bool lay_down(struct workers *w)
 {
     pthread_mutex_lock(&w->mutex);
-    bool stay = ++w->idle <= WORKERS_IDLE;
+    bool stay = w->idle < WORKERS_IDLE;
+    w->idle += stay;
     pthread_mutex_unlock(&w->mutex);
     return stay;
 }
@@ -117,7 +119,7 @@ static void *work(void *context)
     pthread_mutex_lock(&w->mutex);
     w->owned[one->slot] = false;
     w->threads--;
-    w->idle--;
+    w->idle -= go_on;
     if (go_on && eventfd_write(w->ended_fd, 1) < 0) // left the loop because the mount is gone
         log_error("cannot tell that the mount is gone: %s", strerror(errno));
     pthread_cond_signal(&w->changed);
