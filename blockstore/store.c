@@ -54,7 +54,11 @@ int store_new(const struct store_options *options, struct store **ret, struct er
     s->wait_seconds = options->wait_seconds ? options->wait_seconds : STORE_WAIT_SECONDS;
     s->pools[0].limit = options->chunk_memory ? options->chunk_memory : STORE_CHUNK_MEMORY;
     s->pools[1].limit = STORE_PAGE_MEMORY;
-    int r = transport_new(&s->transport, error);
+    int r = 0;
+    if (options->remember_failures && !(s->failures = calloc(1, sizeof(*s->failures))))
+        r = error_set(error, ENOMEM, "out of memory");
+    if (r == 0)
+        r = transport_new(&s->transport, error);
     if (r == 0 && options->cache_folder)
         r = cache_open(options->cache_folder, options->cache_limit, &s->cache, error);
     if (r < 0) {
@@ -73,6 +77,7 @@ void store_free(struct store *s)
     if (s->transport)
         transport_free(s->transport);
     cache_close(s->cache);
+    free(s->failures);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->mutex);
     free(s);
@@ -199,6 +204,9 @@ void version_close(struct version *v)
 {
     if (!v)
         return;
+    pthread_mutex_lock(&v->store->mutex);
+    store_forget_failures(v);
+    pthread_mutex_unlock(&v->store->mutex);
     if (v->mirrors)
         mirrors_free(v->mirrors);
     free(v->manifest);

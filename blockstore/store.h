@@ -19,6 +19,8 @@
 //   4. No lock is held during I/O, hashing or decoding.
 //   5. Memory: STORE_CHUNK_MEMORY of decoded chunks and STORE_PAGE_MEMORY of pages a process, whatever the images'
 //      sizes, and what is in flight.
+//   6. With `remember_failures`, a chunk that no source gave within the waiting time is not waited for again by reads
+//      that begin within a second of that: they fail at once.
 #pragma once
 
 #include "blockstore/cache.h"
@@ -37,6 +39,7 @@ struct store_options {
     uint64_t cache_limit;     // 0: the default
     unsigned wait_seconds;    // 0: STORE_WAIT_SECONDS
     size_t chunk_memory;      // 0: the default
+    bool remember_failures;   // rule 6: for whoever serves a kernel, which asks for each page of a failed read again
 };
 int store_new(const struct store_options *options, struct store **ret, struct error *error);
 void store_free(struct store *s);           // after its versions were closed

@@ -5,6 +5,7 @@
 //   a chunk is UNCHECKED      take all such as LOADING; without the mutex, look for each on the disk
 //   a chunk FAILED            give up; or, if that failure was not about our sources and our time, begin anew with it
 //   all are READY             done
+//   one failed a moment ago   fail again, if the store remembers failures (store_failures.c)
 //   one is WANTED             nobody fetches it: take it, and every WANTED chunk near it in its pack (of this request
 //   or
 //                             another), as one fetch; take further such groups up to the version's limit; without the
@@ -35,7 +36,7 @@ struct request {
     unsigned level;
     const struct chunk_reference *refs;
     unsigned count;
-    uint64_t deadline_ns;
+    uint64_t begun_ns, deadline_ns;
     struct store_chunk **chunks; // held, or NULL
     struct error *error;
 };
@@ -137,6 +138,8 @@ static int judge(struct request *q)
             q->chunks[i] = NULL;
             continue;
         }
+        if (error_is_network(c->result))
+            store_note_failures(q->v, q->chunks, q->count);
         if (q->error && c->error)
             *q->error = *c->error;
         else
@@ -290,6 +293,10 @@ static int turn(struct request *q)
     for (unsigned i = 0; i < q->count; i++)
         if (!q->chunks[i])
             return 0; // to be looked up anew
+    const struct store_chunk *failed = store_find_failed(q->v, q->chunks, q->count, q->begun_ns);
+    if (failed)
+        return error_set(q->error, ENETUNREACH, "chunk %s did not arrive in time a moment ago, either",
+                         sha256_to_hex(&failed->ref.name, hex));
     bool late = io_monotonic_ns() >= q->deadline_ns;
     if (any_wanted(q) && !late) {
         if (!q->v->mirrors) {
@@ -307,10 +314,13 @@ static int turn(struct request *q)
             return error_set(q->error, -r, "out of memory");
     }
     if (late) {
-        for (unsigned i = 0; i < q->count; i++)
-            if (q->chunks[i]->state != CHUNK_READY)
-                return error_set(q->error, ENETUNREACH, "chunk %s did not arrive in time from any source",
-                                 sha256_to_hex(&q->refs[i].name, hex));
+        for (unsigned i = 0; i < q->count; i++) {
+            if (q->chunks[i]->state == CHUNK_READY)
+                continue;
+            store_note_failures(q->v, q->chunks, q->count);
+            return error_set(q->error, ENETUNREACH, "chunk %s did not arrive in time from any source",
+                             sha256_to_hex(&q->refs[i].name, hex));
+        }
     }
     wait_for_change(q);
     return 0;
@@ -326,6 +336,7 @@ int store_get_chunks(struct version *v, enum chunk_kind kind, unsigned level, co
                         .level = level,
                         .refs = refs,
                         .count = count,
+                        .begun_ns = io_monotonic_ns(),
                         .deadline_ns = deadline_ns,
                         .chunks = chunks,
                         .error = error};

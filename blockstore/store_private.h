@@ -6,6 +6,7 @@
 //   store_chunks.c  how a thread gets its chunks: memory, disk, or whoever fetches them (the loop)
 //   store_table.c   the table of chunks: what is in memory or on its way, and what is evicted; chunks from stored bytes
 //   store_fetch.c   requests to the network: several chunks of one pack each
+//   store_failures.c    chunks that failed a moment ago
 //   store_pull.c    version_pull: windows, rounds, and the threads that work on packs
 //   store_pull_pack.c   the work on one pack
 //   store_list.c    what a version consists of: its packs, and the chunks wanted of each
@@ -58,6 +59,18 @@ struct chunk_pool {         // one for data, one for pages
     size_t bytes, limit;    // of all READY ones
 };
 
+#define STORE_FAILURES_MAXIMUM 256u // as many reads as the kernel has in flight (fuse-cloop/session.h)
+
+struct store_failures {
+    struct store_failure {
+        const struct version *version; // only compared
+        enum chunk_kind kind;
+        struct sha256 name;
+        uint64_t at_ns;
+    } list[STORE_FAILURES_MAXIMUM];
+    unsigned count, next; // in use; the place of the next one
+};
+
 struct store {
     struct cache *cache; // or NULL
     struct transport *transport;
@@ -67,6 +80,7 @@ struct store {
     struct store_chunk *buckets[STORE_BUCKETS];
     struct chunk_pool pools[2]; // by store_pool()
     struct chunk_list wanted;
+    struct store_failures *failures; // NULL: none are remembered
     atomic_uint_fast64_t in_memory, in_cache, fetched, wrong;
 };
 
@@ -124,6 +138,17 @@ void store_free_table(struct store *s);
 int store_get_chunks(struct version *v, enum chunk_kind kind, unsigned level, const struct chunk_reference *refs,
                      unsigned count, uint64_t deadline_ns, struct store_chunk **ret, struct error *error);
 void store_put_chunks(struct store *s, struct store_chunk **chunks, unsigned count);
+
+// --- store_failures.c: with the mutex held ----------------------------------------------------------------------
+
+// The version's sources did not give these chunks in time, but for those that are READY, and their reader is told so
+// now.
+void store_note_failures(struct version *v, struct store_chunk *const *chunks, unsigned count);
+// One of the chunks, neither READY nor being looked for on the disk, to which that happened in the second before
+// `begun_ns`, when the request for them began; or NULL.
+const struct store_chunk *store_find_failed(const struct version *v, struct store_chunk *const *chunks, unsigned count,
+                                            uint64_t begun_ns);
+void store_forget_failures(const struct version *v); // before the version is freed
 
 // --- store_fetch.c ----------------------------------------------------------------------------------------------
 

@@ -62,8 +62,10 @@ int serve_open_store(struct program *p, struct error *error)
         r = control_check_cache(p->session.mount_point, cache, error);
     if (r < 0)
         return r;
-    struct store_options options = {
-        .cache_folder = cache, .cache_limit = p->options->cache_limit, .wait_seconds = p->options->wait_seconds};
+    struct store_options options = {.cache_folder = cache,
+                                    .cache_limit = p->options->cache_limit,
+                                    .wait_seconds = p->options->wait_seconds,
+                                    .remember_failures = true};
     return store_new(&options, &p->store, error);
 }
 

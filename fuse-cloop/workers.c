@@ -78,8 +78,8 @@ static void take_up(struct workers *w)
     pthread_mutex_unlock(&w->mutex);
 }
 
-// True if the thread is to go on. One that leaves is not idle any more, not even for a moment: the last idle one, when it
-// takes up a request, would count on it and start nobody.
+// True if the thread is to go on. One that leaves is not idle any more, not even for a moment: the last idle one, when
+// it takes up a request, would count on it and start nobody.
 static bool lay_down(struct workers *w)
 {
     pthread_mutex_lock(&w->mutex);

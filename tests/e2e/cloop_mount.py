@@ -189,7 +189,14 @@ log.flush()
 text = open(log_path).read()
 said = [line for line in text.splitlines() if "disk of image 1 at byte" in line]
 check(any("chunk" in line for line in said), f"the log says which byte and which chunk: {said[:1]}")
+fd = os.open(folder + "/disk", os.O_RDONLY)
+time.sleep(1.1)  # for so long a failure is remembered
+begin = time.monotonic()
+check(fails(os.pread, fd, 4096, 7 * 131072) == errno.EIO and 1.5 < time.monotonic() - begin < 3.5,
+      f"a read that the kernel does page by page once it has failed takes the waiting time once: {time.monotonic() - begin:.1f} s")
+os.close(fd)
 os.kill(server, signal.SIGCONT)
+time.sleep(1.1)
 check(open(folder + "/disk", "rb").read() == disk_bytes, "with the network back, everything can be read")
 
 # Idle.

@@ -342,6 +342,39 @@ static void no_source_in_reach_fails_after_the_waiting_time(void **state)
     server_stop(server);
 }
 
+static void a_remembered_failure_is_told_at_once(void **state)
+{
+    (void)state;
+    struct site_server *server = server_start(site);
+    struct store_options options = {.cache_folder = site->cache, .wait_seconds = 2, .remember_failures = true};
+    struct store *store;
+    assert_int_equal(store_new(&options, &store, NULL), 0);
+    struct version *v = site_open_version(site, store, server->http->address);
+    site_must_read(site, v, DISK, 0, 1);
+    atomic_store(&server->closed, true);
+    struct error error;
+    assert_int_equal(site_check(site, v, DISK, 4000000, 10, &error), -ENETUNREACH);
+    uint64_t start = io_monotonic_ns();
+    assert_int_equal(site_check(site, v, DISK, 4000100, 10, &error), -ENETUNREACH); // of the same chunk
+    assert_true(io_monotonic_ns() - start < 500000000ull);
+    assert_non_null(strstr(error.text, "a moment ago"));
+    site_must_read(site, v, DISK, 0, 1);
+    atomic_store(&server->closed, false);
+    site_must_read(site, v, DISK, 2000000, 10); // of another one
+    struct version *other = site_open_version(site, store, server->http->address);
+    site_must_read(site, other, DISK, 4000000, 10); // of another opening, which may have other sources
+    version_close(other);
+    site_must_read(site, v, DISK, 4000000, 10); // and now it is here
+    atomic_store(&server->closed, true);
+    assert_int_equal(site_check(site, v, DISK, 6000000, 10, &error), -ENETUNREACH);
+    atomic_store(&server->closed, false);
+    server_sleep(1100);
+    site_must_read(site, v, DISK, 6000000, 10); // it is not remembered for long
+    version_close(v);
+    store_free(store);
+    server_stop(server);
+}
+
 static void a_waiting_read_outlasts_a_short_outage(void **state)
 {
     (void)state;
@@ -500,6 +533,7 @@ int main(void)
         TEST(without_a_cache_whole_packs_are_read_through),
         TEST(what_was_read_is_there_offline_and_the_rest_says_what_to_do),
         TEST(no_source_in_reach_fails_after_the_waiting_time),
+        TEST(a_remembered_failure_is_told_at_once),
         TEST(a_waiting_read_outlasts_a_short_outage),
         TEST(cancelling_ends_reads),
         TEST(memory_is_bounded),
