@@ -79,6 +79,7 @@ static void start(void *context, struct fuse_conn_info *connection)
 {
     (void)context;
     connection->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE; // invariant 2
+    connection->want &= ~(unsigned)FUSE_CAP_ATOMIC_O_TRUNC;  // O_TRUNC comes as a change of the size, which is refused
     connection->max_background = THREADS;                    // asynchronous requests in flight; the default is 12
     connection->congestion_threshold = THREADS * 3 / 4;
 }

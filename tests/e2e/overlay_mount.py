@@ -224,6 +224,8 @@ def the_disk_cannot_be_resized_or_replaced(m):
     assert errno_of(os.truncate, m.disk, 0) == 1
     assert errno_of(os.truncate, m.disk, SIZE * 2) == 1
     os.truncate(m.disk, SIZE)
+    assert errno_of(os.open, m.disk, os.O_RDWR | os.O_TRUNC) == 1
+    assert os.stat(m.disk).st_size == SIZE
     assert errno_of(os.chmod, m.disk, 0o666) == 1
     assert errno_of(os.unlink, m.disk) != 0
     assert errno_of(os.mkdir, m.mount + "/x") != 0
