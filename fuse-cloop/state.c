@@ -229,6 +229,11 @@ int state_add_address(struct state_version *v, const char *address)
     return 0;
 }
 
+void state_clear_addresses(struct state_version *v)
+{
+    atomic_store(&v->addresses_size, 0);
+}
+
 const char *state_next_address(const struct state_version *v, const char *previous)
 {
     const char *end = v->addresses + atomic_load(&v->addresses_size);

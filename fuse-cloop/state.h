@@ -83,6 +83,9 @@ unsigned state_entry_end(const struct state *s);
 int state_set_version(struct state *s, unsigned i, const struct sha256 *manifest, uint64_t *ret_generation);
 // Adds an address. -ENOSPC if there is no room.
 int state_add_address(struct state_version *v, const char *address);
+// Forgets all addresses. To a successor that finds it so, the version is offline until somebody says `open` again, as
+// all do who lost their connection.
+void state_clear_addresses(struct state_version *v);
 // The address after `previous` (NULL: the first), or NULL at the end.
 const char *state_next_address(const struct state_version *v, const char *previous);
 bool state_has_address(const struct state_version *v, const char *address);

@@ -33,9 +33,9 @@ static bool knows_all(const struct state_version *v, const char *const *addresse
     return true;
 }
 
-// A list of addresses that outlives the mutex.
+// A list of addresses that outlives the mutex; of a version's old and new ones, before some are left out.
 struct addresses {
-    char *texts[MIRRORS_MAXIMUM];
+    char *texts[2 * MIRRORS_MAXIMUM];
     unsigned count;
 };
 
@@ -51,7 +51,7 @@ static int add_address(struct addresses *a, const char *address)
     for (unsigned i = 0; i < a->count; i++)
         if (strcmp(a->texts[i], address) == 0)
             return 0;
-    if (a->count == MIRRORS_MAXIMUM)
+    if (a->count == ARRAY_SIZE(a->texts))
         return -E2BIG;
     char *copy = strdup(address);
     if (!copy)
@@ -66,6 +66,44 @@ static int list_addresses(const struct state_version *v, struct addresses *ret)
     for (const char *a = NULL; r == 0 && (a = state_next_address(v, a));)
         r = add_address(ret, a);
     return r;
+}
+
+static size_t size_of_addresses(const struct addresses *a)
+{
+    size_t size = 0;
+    for (unsigned i = 0; i < a->count; i++)
+        size += strlen(a->texts[i]) + 1;
+    return size;
+}
+
+static bool has_address(const struct addresses *a, const char *address)
+{
+    for (unsigned i = 0; i < a->count; i++)
+        if (strcmp(a->texts[i], address) == 0)
+            return true;
+    return false;
+}
+
+// The addresses that the version has, and those wanted. If there is no room for all, the oldest are left out: where a
+// version came from long ago must not keep it from coming from where it is now. True if some were.
+static int merge_addresses(const struct state_version *v, const struct addresses *wanted, struct addresses *ret)
+{
+    int r = list_addresses(v, ret);
+    bool left_out = false;
+    for (unsigned i = 0; i < wanted->count && r == 0; i++)
+        r = add_address(ret, wanted->texts[i]);
+    while (r == 0 && (ret->count > MIRRORS_MAXIMUM || size_of_addresses(ret) > STATE_ADDRESSES_SIZE)) {
+        unsigned oldest = 0;
+        while (oldest < ret->count && has_address(wanted, ret->texts[oldest]))
+            oldest++;
+        if (oldest == ret->count)
+            return -E2BIG;
+        free(ret->texts[oldest]);
+        ret->count--;
+        memmove(ret->texts + oldest, ret->texts + oldest + 1, (ret->count - oldest) * sizeof(ret->texts[0]));
+        left_out = true;
+    }
+    return r < 0 ? r : left_out;
 }
 
 static int open_version(struct table *t, const struct sha256 *manifest, const struct addresses *a, struct opened **ret,
@@ -139,9 +177,8 @@ static int add_sources(struct table *t, struct table_key key, const struct addre
         pthread_mutex_unlock(&t->mutex);
         return 0;
     }
-    int r = list_addresses(v, &all);
-    for (unsigned i = 0; i < wanted->count && r == 0; i++)
-        r = add_address(&all, wanted->texts[i]);
+    int r = merge_addresses(v, wanted, &all);
+    bool left_out = r > 0;
     if (r < 0) {
         pthread_mutex_unlock(&t->mutex);
         return error_set(error, -r, "%s", too_many_addresses);
@@ -153,6 +190,8 @@ static int add_sources(struct table *t, struct table_key key, const struct addre
     struct error why = {.text = ""};
     r = open_version(t, &manifest, &all, &o, &why);
     pthread_mutex_lock(&t->mutex);
+    if (r == 0 && left_out)
+        state_clear_addresses(v);
     for (unsigned i = 0; i < all.count && r == 0; i++)
         if (!state_has_address(v, all.texts[i]))
             r = state_add_address(v, all.texts[i]);

@@ -95,6 +95,10 @@ refused(errno.EINVAL, "a source in the own mount", client.open, wrong, folder)
 os.symlink(runtime + "/mnt", tmp + "/link")
 refused(errno.EINVAL, "a source that leads there by a symbolic link", client.open, wrong, tmp + "/link/" + manifest)
 check(client.open(manifest, site, tmp + "/liar", "http://127.0.0.1:1/") == folder, "more sources can be added")
+for i in range(40):
+    os.symlink(f"{tmp}/site", f"{tmp}/elsewhere{i}")
+    client.open(manifest, f"{tmp}/elsewhere{i}")
+check(client.open(manifest, site) == folder, "and more and more, one after the other")
 counts = client.counts()
 check(counts["requests"] > 0 and counts["bytes"] > 0 and counts["wrong"] == 1, f"it counts: {counts}")
 
