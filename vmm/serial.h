@@ -14,7 +14,8 @@ struct serial;
 struct serial_settings {
     struct stream *stream;
     int interrupt; // eventfd of its line (edge): stays the caller's
-    // Turns collecting of writes to the data port on or off; may be NULL.
+    // Turns collecting of writes to the data port on or off; may be NULL. Called with the port's lock held, so it must
+    // not reach the port.
     void (*collect)(void *context, bool on);
     void *context;
 };
