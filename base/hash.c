@@ -15,8 +15,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "base/cleanup.h"
+#include "base/cursor.h"
 #include "base/io.h"
 
 #include "base/banned.h"
@@ -139,6 +141,25 @@ bool sha256_is_zero(const struct sha256 *a)
 {
     static const struct sha256 zero;
     return sha256_equal(a, &zero);
+}
+
+int sha256_make_keys(struct sha256_keys *ret)
+{
+    struct sha256_keys keys;
+    if (getrandom(keys.odd, sizeof keys.odd, 0) != (ssize_t)sizeof keys.odd)
+        return -EIO;
+    for (size_t i = 0; i < ARRAY_SIZE(keys.odd); i++)
+        keys.odd[i] |= 1;
+    *ret = keys;
+    return 0;
+}
+
+uint64_t sha256_mix(const struct sha256 *h, const struct sha256_keys *keys)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(keys->odd); i++)
+        sum += get_le64(h->bytes + 8 * i) * keys->odd[i];
+    return sum;
 }
 
 const char *sha256_to_hex(const struct sha256 *h, char text[static SHA256_HEX_SIZE])

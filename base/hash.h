@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #define SHA256_SIZE 32
@@ -32,6 +33,14 @@ static inline bool sha256_equal(const struct sha256 *a, const struct sha256 *b)
     return memcmp(a->bytes, b->bytes, SHA256_SIZE) == 0;
 }
 bool sha256_is_zero(const struct sha256 *a);
+
+// For hash tables over hashes that somebody else chose, who could make their bytes collide: multilinear hashing with
+// random odd keys, universal in its high bits. sha256_make_keys: 0, or -EIO if there are no random numbers.
+struct sha256_keys {
+    uint64_t odd[4];
+};
+int sha256_make_keys(struct sha256_keys *ret);
+uint64_t sha256_mix(const struct sha256 *h, const struct sha256_keys *keys);
 
 const char *sha256_to_hex(const struct sha256 *h, char text[static SHA256_HEX_SIZE]); // returns text
 bool sha256_from_hex(const char *text, size_t length, struct sha256 *ret);            // exactly 64 of [0-9a-f]

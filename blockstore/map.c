@@ -22,9 +22,14 @@ enum page_type { PAGE_LEAF = 1, PAGE_INDEX = 2 };
 
 // --- shape ---------------------------------------------------------------------------------------------------------
 
+uint64_t map_blocks(uint64_t size)
+{
+    return size / BLOCK_SIZE + (size % BLOCK_SIZE != 0);
+}
+
 unsigned map_levels(uint64_t size)
 {
-    uint64_t blocks = size / BLOCK_SIZE + (size % BLOCK_SIZE != 0);
+    uint64_t blocks = map_blocks(size);
     unsigned levels = 1;
 
     for (uint64_t covered = MAP_LEAF_BLOCKS; covered < blocks && levels < MAP_LEVELS_MAXIMUM; covered *= MAP_FANOUT)

@@ -27,7 +27,9 @@
 #define MAP_EXTENT_SIZE 7u
 #define MEMBER_SIZE_MAXIMUM (16ull << 40)
 
-// The number of levels (1 to 3) for a member of `size` bytes; blocks covered by one child of a page at `level`.
+// The blocks of a member of `size` bytes, and the number of levels (1 to 3) of its map; blocks covered by one child of
+// a page at `level`.
+uint64_t map_blocks(uint64_t size);
 unsigned map_levels(uint64_t size);
 uint64_t map_child_blocks(unsigned level); // level ≥ 1
 

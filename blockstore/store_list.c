@@ -1,10 +1,12 @@
-// What a version consists of: every pack that its map names, and, for a window of packs at a time, every chunk.
+// What a version consists of: every pack that its map names, and, for a window of packs at a time, every chunk; and
+// version_measure, which counts them.
 //
 //   1. The list of packs is in memory as a whole: it is what version_pull returns. Chunks are not (16 TiB may have
 //      134 million): the map is walked once for the packs, and once more for each window; all but the first walk find
 //      the pages in the cache.
 //   2. A chunk that several leaves refer to is listed once in its window. Repetitions are squeezed out whenever the
 //      array is full, and a window that has more than CHUNKS_MAXIMUM without any is refused: no writer makes such.
+//   3. Packs are found by a hash with random keys: whoever makes up names for them cannot make them collide.
 #include "base/cleanup.h"
 #include "blockstore/store_private.h"
 #include <errno.h>
@@ -26,9 +28,8 @@ struct listing {
 
 static size_t slot_of(const struct version_list *list, const struct sha256 *name)
 {
-    uint64_t hash;
-    memcpy(&hash, name->bytes, sizeof hash);
-    size_t slot = hash & (list->slot_count - 1);
+    // The high bits, as many as the number of slots, a power of two, has below its own.
+    size_t slot = sha256_mix(name, &list->keys) >> (__builtin_clzll(list->slot_count) + 1);
     while (list->slots[slot] && !sha256_equal(&list->packs[list->slots[slot] - 1].name, name))
         slot = (slot + 1) & (list->slot_count - 1);
     return slot;
@@ -136,6 +137,15 @@ static int list_reference(struct listing *l, const struct chunk_reference *ref, 
                                                      .level = (uint8_t)level});
 }
 
+static int explain(int r, struct error *error)
+{
+    if (r == -ENOMEM)
+        return error_set(error, ENOMEM, "out of memory");
+    if (r == -E2BIG)
+        return error_set(error, EBADMSG, "this version has more packs or chunks than any image can have");
+    return r;
+}
+
 static int list_page(void *context, const struct chunk_reference *ref, const struct map_page *page,
                      uint64_t first_block, struct error *error)
 {
@@ -149,11 +159,7 @@ static int list_page(void *context, const struct chunk_reference *ref, const str
         if (r == 0)
             r = list_reference(l, &chunk, CHUNK_DATA, 0);
     }
-    if (r == -ENOMEM)
-        return error_set(error, ENOMEM, "out of memory");
-    if (r == -E2BIG)
-        return error_set(error, EBADMSG, "this version has more packs or chunks than any image can have");
-    return r;
+    return explain(r, error);
 }
 
 static int walk_members(struct version *v, struct listing *l, struct error *error)
@@ -169,7 +175,10 @@ int store_list_packs(struct version *v, struct version_list *ret, struct error *
 {
     struct version_list list = {0};
     struct listing l = {.list = &list};
-    int r = walk_members(v, &l, error);
+    int r = sha256_make_keys(&list.keys);
+    if (r < 0)
+        return error_set(error, -r, "no random numbers can be had");
+    r = walk_members(v, &l, error);
     if (r < 0) {
         store_free_list(&list);
         return r;
@@ -212,4 +221,54 @@ int store_list_window(struct version *v, struct version_list *list, size_t first
 void store_free_window(struct list_window *w)
 {
     free(w->chunks);
+}
+
+// --- version_measure -----------------------------------------------------------------------------------------------
+
+struct measure {
+    struct version_extent sum;
+    struct version_list list; // of packs; nothing but how many is asked of it
+    uint64_t blocks;          // of the member
+};
+
+static int measure_page(void *context, const struct chunk_reference *ref, const struct map_page *page,
+                        uint64_t first_block, struct error *error)
+{
+    struct measure *m = context;
+    struct chunk_reference chunk;
+    (void)ref;
+    if (page->level > 0)
+        return 0;
+    for (unsigned i = 0; i < page->references; i++) {
+        map_page_reference(page, i, &chunk);
+        m->sum.stored_bytes += chunk.length;
+        m->sum.chunks++;
+        int64_t number = number_pack(&m->list, &chunk.pack);
+        if (number < 0)
+            return explain((int)number, error);
+    }
+    uint64_t end = m->blocks - first_block < MAP_LEAF_BLOCKS ? m->blocks - first_block : MAP_LEAF_BLOCKS;
+    for (unsigned block = 0; block < end;) {
+        struct map_run run = map_leaf_find(page, block);
+        m->sum.mapped_blocks += run.zero ? 0 : run.blocks;
+        block += run.blocks;
+    }
+    return 0;
+}
+
+int version_measure(struct version *v, unsigned member, struct version_extent *ret, struct error *error)
+{
+    if (member >= v->manifest->member_count)
+        return error_set(error, EINVAL, "there is no member %u", member);
+    struct measure m = {.blocks = map_blocks(v->manifest->members[member].size)};
+    struct map_visit visit = {.visit = measure_page, .context = &m};
+    int r = sha256_make_keys(&m.list.keys);
+    if (r < 0)
+        return error_set(error, -r, "no random numbers can be had");
+    r = store_walk_map(v, member, &visit, error);
+    m.sum.packs = m.list.pack_count;
+    store_free_list(&m.list);
+    if (r == 0)
+        *ret = m.sum;
+    return r;
 }

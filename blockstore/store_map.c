@@ -14,11 +14,6 @@
 
 #define WALK_BATCH 8u // pages: at most 4 MiB
 
-static uint64_t member_blocks(const struct manifest_member *m)
-{
-    return m->size / BLOCK_SIZE + (m->size % BLOCK_SIZE != 0);
-}
-
 // The reference of child i: 1, 0 if it is all zero, or -EBADMSG.
 static int child_reference(const struct store_chunk *index, unsigned i, struct chunk_reference *ret,
                            struct error *error)
@@ -113,78 +108,7 @@ static int walk_pages(struct walk *w, unsigned level, const struct chunk_referen
 int store_walk_map(struct version *v, unsigned member, const struct map_visit *visit, struct error *error)
 {
     const struct manifest_member *m = &v->manifest->members[member];
-    struct walk w = {.v = v, .visit = visit, .blocks = member_blocks(m)};
+    struct walk w = {.v = v, .visit = visit, .blocks = map_blocks(m->size)};
     uint64_t first = 0;
     return m->zero || m->size == 0 ? 0 : walk_pages(&w, map_levels(m->size) - 1, &m->top, &first, 1, error);
-}
-
-// --- version_measure -----------------------------------------------------------------------------------------------
-
-struct measure {
-    struct version_extent sum;
-    struct sha256 *packs; // sorted, distinct
-    size_t pack_count, pack_capacity;
-    uint64_t blocks; // of the member
-};
-
-static int note_pack(struct measure *m, const struct sha256 *name)
-{
-    size_t low = 0, high = m->pack_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int r = memcmp(m->packs[middle].bytes, name->bytes, SHA256_SIZE);
-        if (r == 0)
-            return 0;
-        *(r < 0 ? &low : &high) = r < 0 ? middle + 1 : middle;
-    }
-    if (m->pack_count == m->pack_capacity) {
-        size_t capacity = m->pack_capacity ? m->pack_capacity * 2 : 64;
-        struct sha256 *packs = realloc(m->packs, capacity * sizeof(*packs));
-        if (!packs)
-            return -ENOMEM;
-        m->packs = packs;
-        m->pack_capacity = capacity;
-    }
-    memmove(m->packs + low + 1, m->packs + low, (m->pack_count - low) * sizeof(*m->packs));
-    m->packs[low] = *name;
-    m->pack_count++;
-    return 0;
-}
-
-static int measure_page(void *context, const struct chunk_reference *ref, const struct map_page *page,
-                        uint64_t first_block, struct error *error)
-{
-    struct measure *m = context;
-    struct chunk_reference chunk;
-    (void)ref;
-    if (page->level > 0)
-        return 0;
-    for (unsigned i = 0; i < page->references; i++) {
-        map_page_reference(page, i, &chunk);
-        m->sum.stored_bytes += chunk.length;
-        m->sum.chunks++;
-        if (note_pack(m, &chunk.pack.name) < 0)
-            return error_set(error, ENOMEM, "out of memory");
-    }
-    uint64_t end = m->blocks - first_block < MAP_LEAF_BLOCKS ? m->blocks - first_block : MAP_LEAF_BLOCKS;
-    for (unsigned block = 0; block < end;) {
-        struct map_run run = map_leaf_find(page, block);
-        m->sum.mapped_blocks += run.zero ? 0 : run.blocks;
-        block += run.blocks;
-    }
-    return 0;
-}
-
-int version_measure(struct version *v, unsigned member, struct version_extent *ret, struct error *error)
-{
-    if (member >= v->manifest->member_count)
-        return error_set(error, EINVAL, "there is no member %u", member);
-    struct measure m = {.blocks = member_blocks(&v->manifest->members[member])};
-    struct map_visit visit = {.visit = measure_page, .context = &m};
-    int r = store_walk_map(v, member, &visit, error);
-    m.sum.packs = m.pack_count;
-    free(m.packs);
-    if (r == 0)
-        *ret = m.sum;
-    return r;
 }

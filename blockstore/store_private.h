@@ -2,14 +2,14 @@
 //
 //   store.c         stores and versions: opening and closing
 //   store_read.c    version_read: from a range of bytes to chunks, and back
-//   store_map.c     the map: finding a leaf, walking all pages, version_measure
+//   store_map.c     the map: finding a leaf, walking all pages
 //   store_chunks.c  how a thread gets its chunks: memory, disk, or whoever fetches them (the loop)
 //   store_table.c   the table of chunks: what is in memory or on its way, and what is evicted; chunks from stored bytes
 //   store_fetch.c   requests to the network: several chunks of one pack each
 //   store_failures.c    chunks that failed a moment ago
 //   store_pull.c    version_pull: windows, rounds, and the threads that work on packs
 //   store_pull_pack.c   the work on one pack
-//   store_list.c    what a version consists of: its packs, and the chunks wanted of each
+//   store_list.c    what a version consists of: its packs, and the chunks wanted of each; version_measure
 //
 // One mutex, store.mutex, guards the table, the states of its chunks and the lists of requests in flight. It is held
 // for lookups and state changes only. Whatever a chunk holds while it is LOADING or FETCHING belongs to the thread
@@ -214,6 +214,7 @@ struct version_list {
     struct list_pack *packs;
     uint32_t *slots; // hash table: number of a pack + 1
     size_t pack_count, pack_capacity, slot_count;
+    struct sha256_keys keys; // for the hash table
 };
 
 // All packs of the version; memory in proportion to their number alone.

@@ -15,11 +15,9 @@
 //   3. The position in the table depends on random keys, so nobody who chooses hashes (in the table of a pack that is
 //      not ours) can make them collide. No answer depends on the keys.
 #include "blockstore/writer_index.h"
-#include "base/cursor.h"
 #include "blockstore/spool.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/banned.h"
 
@@ -46,7 +44,7 @@ struct writer_index {
     uint64_t chunk_count, used; // `used` slots
     unsigned slot_bits;         // the table has 2^slot_bits
     uint32_t pack_count;
-    uint64_t keys[4];
+    struct sha256_keys keys;
 };
 
 static struct chunk_record *chunk_at(const struct writer_index *x, uint64_t chunk)
@@ -67,16 +65,6 @@ static const struct sha256 *hash_at(const struct writer_index *x, uint64_t numbe
 static uint64_t *slots_of(const struct spool *s)
 {
     return (uint64_t *)(void *)s->at;
-}
-
-// Multilinear hashing with random odd keys: universal in its high bits, which choose the slot.
-static uint64_t mix(const struct writer_index *x, const struct sha256 *hash)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < 4; i++)
-        sum += get_le64(hash->bytes + 8 * i) * x->keys[i];
-    return sum;
 }
 
 static uint64_t fingerprint(uint64_t mixed)
@@ -119,7 +107,7 @@ static int grow_table(struct writer_index *x)
     }
     for (uint64_t i = 0; i < x->chunk_count * HASHES; i++)
         if (!sha256_is_zero(hash_at(x, i)))
-            put_in_slot(slots_of(&s), bits, mix(x, hash_at(x, i)), i);
+            put_in_slot(slots_of(&s), bits, sha256_mix(hash_at(x, i), &x->keys), i);
     spool_close(&x->slots);
     x->slots = s;
     x->slot_bits = bits;
@@ -134,9 +122,7 @@ int writer_index_open(struct site *site, struct writer_index **ret)
         return -ENOMEM;
     x->site = site;
     x->chunks = x->packs = x->slots = (struct spool)SPOOL_CLOSED;
-    int r = getrandom(x->keys, sizeof(x->keys), 0) == (ssize_t)sizeof(x->keys) ? 0 : -EIO;
-    for (unsigned i = 0; i < 4; i++)
-        x->keys[i] |= 1;
+    int r = sha256_make_keys(&x->keys);
     if (r == 0)
         r = open_spool(x, &x->chunks);
     if (r == 0)
@@ -201,7 +187,7 @@ static int add_hash(struct writer_index *x, uint64_t number, const struct sha256
             return r;
     }
     chunk_at(x, number / HASHES)->hashes[number % HASHES] = *hash;
-    put_in_slot(slots_of(&x->slots), x->slot_bits, mix(x, hash), number);
+    put_in_slot(slots_of(&x->slots), x->slot_bits, sha256_mix(hash, &x->keys), number);
     x->used++;
     return 0;
 }
@@ -243,7 +229,7 @@ bool writer_index_find(const struct writer_index *x, enum writer_index_kind kind
                        uint64_t minimum, uint64_t *ret_chunk, unsigned *ret_block)
 {
     const uint64_t *slots = slots_of(&x->slots);
-    uint64_t mixed = mix(x, hash), mask = (UINT64_C(1) << x->slot_bits) - 1;
+    uint64_t mixed = sha256_mix(hash, &x->keys), mask = (UINT64_C(1) << x->slot_bits) - 1;
 
     for (uint64_t i = mixed >> (64 - x->slot_bits); slots[i] != 0; i = (i + 1) & mask) {
         if ((slots[i] & ~NUMBER_MASK) != fingerprint(mixed))

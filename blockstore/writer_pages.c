@@ -164,8 +164,7 @@ static int store_index(struct writer *w, unsigned level, const struct writer_pag
 {
     const struct writer_page first = below->pages[*at];
     uint32_t position = first.position / MAP_FANOUT;
-    uint64_t child_blocks = map_child_blocks(level),
-             blocks = (w->members[first.member].size + BLOCK_SIZE - 1) / BLOCK_SIZE;
+    uint64_t child_blocks = map_child_blocks(level), blocks = map_blocks(w->members[first.member].size);
     uint64_t children_left = (blocks + child_blocks - 1) / child_blocks - (uint64_t)position * MAP_FANOUT;
     unsigned children = children_left < MAP_FANOUT ? (unsigned)children_left : MAP_FANOUT;
     struct chunk_reference *references CLEANUP_FREE = calloc(children, sizeof(*references));

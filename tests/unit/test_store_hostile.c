@@ -486,11 +486,8 @@ static void few_descriptors_are_enough(void **state)
 
 // --- hostile publishers (T28) --------------------------------------------------------------------------------------
 
-// A version whose only member, two blocks long, has this map on top.
-static void publish_evil(const struct map_extent *extents, unsigned n, uint64_t size)
+static void publish_top(unsigned page, uint64_t size)
 {
-    unsigned leaf = site_add_leaf(site, extents, n);
-    site_close_pack(site);
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
     struct manifest *m CLEANUP_FREE = calloc(1, sizeof(*m));
     *m = (struct manifest){.name = "evil",
@@ -499,11 +496,19 @@ static void publish_evil(const struct map_extent *extents, unsigned n, uint64_t 
                            .created = 1000000000,
                            .arch = "x86_64",
                            .member_count = 1,
-                           .members = {{.name = "disk", .size = size, .top = site->chunks[leaf].ref}}};
+                           .members = {{.name = "disk", .size = size, .top = site->chunks[page].ref}}};
     assert_int_equal(manifest_format(m, &text, NULL), 0);
     assert_int_equal(buf_append_format(&text, "---\nnone\n"), 0);
     site->manifest = sha256_of(text.data, text.size);
     site_write_object(site, &site->manifest, text.data, text.size);
+}
+
+// A version whose only member, two blocks long, has this map on top.
+static void publish_evil(const struct map_extent *extents, unsigned n, uint64_t size)
+{
+    unsigned leaf = site_add_leaf(site, extents, n);
+    site_close_pack(site);
+    publish_top(leaf, size);
 }
 
 static void expect_damaged(uint64_t offset, size_t n)
@@ -600,6 +605,58 @@ static void a_false_reference_harms_no_other_version(void **state)
     server_stop(server);
 }
 
+#define NAMED_LEAVES 24u
+#define NAMED_PACKS 4096u // by each of them
+
+// Each number is a chunk in a pack of its own. Nobody needs to have these packs to name them: their names differ in
+// few bytes only, and count down.
+static int name_a_pack(void *context, uint64_t chunk, struct chunk_reference *ret)
+{
+    uint64_t number = UINT64_MAX - *(const uint64_t *)context - chunk;
+    *ret = (struct chunk_reference){.pack = {.size = 1000}, .offset = 8, .length = 100};
+    for (unsigned i = 0; i < 8; i++)
+        ret->name.bytes[16 + i] = ret->pack.name.bytes[16 + i] = (unsigned char)(number >> (56 - 8 * i));
+    return 0;
+}
+
+static void names_made_to_collide_cost_no_time(void **state)
+{
+    (void)state;
+    static struct map_extent extents[NAMED_PACKS];
+    static unsigned char page[PAGE_BYTES_MAXIMUM];
+    struct chunk_reference children[NAMED_LEAVES];
+    unsigned leaves[NAMED_LEAVES];
+    size_t size;
+    for (unsigned i = 0; i < NAMED_PACKS; i++)
+        extents[i] = (struct map_extent){.first = i, .blocks = 1, .chunk = i};
+    for (unsigned i = 0; i < NAMED_LEAVES; i++) {
+        uint64_t before = (uint64_t)i * NAMED_PACKS;
+        assert_int_equal(map_leaf_build(extents, NAMED_PACKS, name_a_pack, &before, page, &size), 0);
+        leaves[i] = site_add_chunk(site, CHUNK_PAGE, page, (unsigned)(size / BLOCK_SIZE));
+    }
+    site_close_pack(site);
+    for (unsigned i = 0; i < NAMED_LEAVES; i++)
+        children[i] = site->chunks[leaves[i]].ref;
+    assert_int_equal(map_index_build(1, children, NAMED_LEAVES, page, &size), 0);
+    unsigned top = site_add_chunk(site, CHUNK_PAGE, page, (unsigned)(size / BLOCK_SIZE));
+    site_close_pack(site);
+    publish_top(top, (uint64_t)NAMED_LEAVES * MAP_LEAF_BLOCKS * BLOCK_SIZE);
+
+    struct store *store = site_open_store(site, false, 0);
+    struct version *v = site_open_version(site, store, site->folder);
+    struct version_extent e;
+    struct timespec before, after;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    assert_int_equal(version_measure(v, 0, &e, NULL), 0);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    assert_int_equal(e.packs, NAMED_LEAVES * NAMED_PACKS);
+    double seconds = (double)(after.tv_sec - before.tv_sec) + 1e-9 * (double)(after.tv_nsec - before.tv_nsec);
+    if (seconds > 3)
+        fail_msg("%.1f seconds", seconds);
+    version_close(v);
+    store_free(store);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -627,6 +684,7 @@ int main(void)
         TEST(a_chunk_where_a_page_belongs),
         TEST(a_chunk_that_is_a_bomb),
         TEST(a_false_reference_harms_no_other_version),
+        TEST(names_made_to_collide_cost_no_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
