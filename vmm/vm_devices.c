@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "vmm/block_backend.h"
 #include "vmm/virtio_block.h"
+#include "vmm/virtio_net.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -84,11 +85,35 @@ static int add_disks(struct vm *m, struct error *error)
     return 0;
 }
 
+static void free_net(void *self)
+{
+    virtio_net_free(self);
+}
+
+static int add_net(struct vm *m, struct error *error)
+{
+    struct virtio_net *n;
+    struct virtio_net_settings settings = {.loop = &m->loop};
+    if (m->options->net == VM_NET_NONE)
+        return 0;
+    memcpy(settings.mac, m->options->mac, sizeof settings.mac);
+    int r = net_link_new(m->options->net == VM_NET_TAP ? NET_LINK_TAP : NET_LINK_PASST, TAKE_FD(m->options->net_fd),
+                         &settings.link, error);
+    if (r == 0)
+        r = virtio_net_new(&settings, &m->memory, &n, error);
+    if (r < 0)
+        return r;
+    const struct vm_device device = {.virtio = virtio_net_device(n), .self = n, .free = free_net};
+    return attach(m, &device, error);
+}
+
 int vm_devices_new(struct vm *m, struct error *error)
 {
     int r = add_overlay(m, error);
     if (r == 0)
         r = add_disks(m, error);
+    if (r == 0)
+        r = add_net(m, error);
     return r;
 }
 
