@@ -151,8 +151,7 @@ format:
 	clang-format -i $(FORMATTED)
 lint:
 	clang-format --dry-run --Werror $(FORMATTED)
-	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem \
-	         --suppress=memleak --suppress=uninitvar -I. $(FOLDERS)
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -I. $(FOLDERS)
 	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- $(ALL_CFLAGS)
 
 install: all

@@ -82,7 +82,7 @@ static int read_page(struct walk *w, const struct chunk_reference *ref, void *by
 static int walk_page(struct walk *w, const struct chunk_reference *ref, unsigned level, struct error *error)
 {
     CLEANUP_FREE void *bytes = malloc(PAGE_BYTES_MAXIMUM);
-    struct map_page page;
+    struct map_page page = {.references = 0};
     if (!bytes)
         return error_set(error, ENOMEM, "out of memory");
     int r = note_pack(w, &ref->pack, error);

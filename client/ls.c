@@ -52,7 +52,7 @@ static int print_json(const struct catalog_image *image, const char *tags, bool 
 static int list(struct store *store, const struct configuration *configuration, const char *site,
                 const struct resolve_options *options, bool json, struct error *error)
 {
-    struct catalog c;
+    struct catalog c = {.number = 0};
     bool fresh;
     int r = resolve_catalog(store, configuration, site, options, &c, &fresh, error);
     if (r < 0)
@@ -140,7 +140,7 @@ int verb_ls(int argc, char **argv)
         return cli_parsed(r);
     struct error error = {.text = ""};
     struct configuration configuration;
-    struct store *store;
+    struct store *store = NULL;
     char site[CATALOG_URL_SIZE];
     CLEANUP_FREE char *folder = getcwd(NULL, 0);
     cli_cancel_on_signals();

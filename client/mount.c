@@ -38,8 +38,8 @@ static int check_folder(const char *path, char ret_path[static PATH_TEXT_SIZE], 
 static int mount_image(const char *image, const char *folder, const struct resolve_options *options,
                        struct error *error)
 {
-    struct configuration configuration;
-    struct store *store;
+    struct configuration configuration = {.cache_size = 0};
+    struct store *store = NULL;
     struct resolved resolved;
     char path[PATH_TEXT_SIZE];
     int r = check_folder(folder, path, error);

@@ -131,7 +131,7 @@ static int read_listed_manifest(struct publication *p, const struct sha256 *name
 static int resolve_parent(struct publication *p, struct manifest *ret, struct error *error)
 {
     struct configuration configuration;
-    struct store *store;
+    struct store *store = NULL;
     struct resolved resolved;
     int r = configuration_read(&configuration, error);
     if (r == 0)
@@ -275,7 +275,7 @@ static int sign_and_list(struct publication *p, struct sha256 *ret_name, struct 
 
 static int publish(struct publication *p, struct error *error)
 {
-    struct writer_counts counts;
+    struct writer_counts counts = {.packs = 0};
     struct sha256 name;
     char hex[SHA256_HEX_SIZE], written[32], data[32];
     struct writer_options options = {

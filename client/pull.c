@@ -62,7 +62,7 @@ int verb_pull(int argc, char **argv)
         return cli_parsed(r);
     struct error error = {.text = ""};
     struct configuration configuration;
-    struct store *store;
+    struct store *store = NULL;
     cli_cancel_on_signals();
     r = configuration_read(&configuration, &error);
     if (r == 0)

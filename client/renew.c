@@ -12,8 +12,8 @@ static int renew(const char *path, const char *key_path, int64_t expires, const 
                  struct error *error)
 {
     struct key_secret *key CLEANUP(key_free) = NULL;
-    struct site *s;
-    struct catalog c;
+    struct site *s = NULL;
+    struct catalog c = {.number = 0};
     char date[32];
     char catalog[PATH_TEXT_SIZE];
     int r = path_format(catalog, sizeof(catalog), "%s/catalog.rondo", path);

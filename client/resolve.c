@@ -121,7 +121,7 @@ static int find_image(struct resolve_decision *d, struct resolved *r, const stru
 static int resolve_once(struct store *store, struct resolve_decision *d, const struct resolve_options *options,
                         bool *may_be_recent, struct resolved *r, struct error *error)
 {
-    struct catalog c;
+    struct catalog c = {.number = 0};
     const struct catalog_image *image = NULL;
     int code = resolve_get_catalog(store, d, options, may_be_recent, &c, &r->fresh, error);
     if (code < 0)
@@ -129,14 +129,14 @@ static int resolve_once(struct store *store, struct resolve_decision *d, const s
     code = resolve_load_shards(store, r->address.site, r->address.name, options->offline, &c, error);
     if (code == 0)
         code = find_image(d, r, &c, &image, error);
-    if (code == 0) {
+    if (image) {
         r->manifest = image->manifest;
         code = options->offline ? 0 : list_sources(r, &c);
         if (code < 0)
             error_set(error, -code, "out of memory");
+        else
+            code = open_manifest(store, r, &c, image, error);
     }
-    if (code == 0)
-        code = open_manifest(store, r, &c, image, error);
     catalog_free(&c);
     return code;
 }

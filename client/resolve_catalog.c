@@ -325,7 +325,7 @@ int resolve_catalog(struct store *store, const struct configuration *configurati
                     const struct resolve_options *options, struct catalog *ret, bool *ret_fresh, struct error *error)
 {
     struct resolve_decision d;
-    struct catalog c;
+    struct catalog c = {.number = 0};
     bool may_be_recent = true;
     int r = resolve_begin(&d, configuration, site, NULL, options, error);
     if (r < 0)

@@ -82,7 +82,7 @@ int verb_trust(int argc, char **argv)
         return cli_usage("trust", "--json is for ls");
 
     struct error error = {.text = ""};
-    struct trust *t;
+    struct trust *t = NULL;
     char home[PATH_TEXT_SIZE], site[CATALOG_URL_SIZE];
     CLEANUP_FREE char *folder = getcwd(NULL, 0);
     if (wanted > 1)

@@ -164,5 +164,5 @@ int main(int argc, char **argv)
         r = serve(&options, &error);
     if (r < 0)
         log_error("%s", error.text);
-    return error_exit_code(r);
+    return (int)error_exit_code(r);
 }

@@ -43,7 +43,7 @@ static int listen_to(int fd)
     int kept = dup(fd), file = mkstemp(path);
     assert_true(kept >= 0 && file >= 0);
     unlink(path);
-    fflush(NULL);
+    assert_int_equal(fflush(NULL), 0);
     assert_int_equal(dup2(file, fd), fd);
     close(file);
     return kept;
@@ -51,7 +51,7 @@ static int listen_to(int fd)
 
 static void listen_no_more(int fd, int kept)
 {
-    fflush(NULL);
+    assert_int_equal(fflush(NULL), 0);
     ssize_t n = pread(fd, said, sizeof(said) - 1, 0);
     assert_true(n >= 0);
     said[n] = '\0';
@@ -242,7 +242,7 @@ static void test_output_that_cannot_be_written(void **state)
     assert_true(full >= 0);
     for (int code = 0; code < 6; code += 5) {
         int errors = listen_to(STDERR_FILENO), output = dup(STDOUT_FILENO);
-        fflush(stdout);
+        assert_int_equal(fflush(stdout), 0);
         assert_int_equal(dup2(full, STDOUT_FILENO), STDOUT_FILENO);
         printf("something\n");
         int r = cli_finish_output(code);

@@ -74,17 +74,10 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    static const char *const names[] = {"objects/ab/" HASH,
-                                        "index.html",
-                                        "docs/index.html",
-                                        "secret.key",
-                                        "fifo",
-                                        "link",
-                                        "passwd",
-                                        "linked",
-                                        "up",
-                                        "loop",
-                                        "catalog.rondo"};
+    static const char object[] = "objects/ab/" HASH;
+    static const char *const names[] = {object, "index.html", "docs/index.html", "secret.key",
+                                        "fifo", "link",       "passwd",          "linked",
+                                        "up",   "loop",       "catalog.rondo"};
     static const char *const folders[] = {"objects/ab", "objects", "docs"};
 
     (void)state;

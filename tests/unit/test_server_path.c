@@ -210,7 +210,8 @@ static void test_length_is_bounded(void **state)
     assert_int_equal(site_path_parse(target, 257, &path), -ENOENT);
 
     // The longest name there is: a full target of short parts that ends in "/".
-    memcpy(target, "/a", 2);
+    target[0] = '/';
+    target[1] = 'a';
     for (size_t i = 2; i < SITE_PATH_MAXIMUM; i++)
         target[i] = i % 2 ? '/' : 'b';
     assert_int_equal(site_path_parse(target, SITE_PATH_MAXIMUM, &path), 0);
@@ -218,7 +219,8 @@ static void test_length_is_bounded(void **state)
 
     // A long query is not part of the name.
     memset(target, 'q', sizeof target);
-    memcpy(target, "/catalog.rondo?", strlen("/catalog.rondo?"));
+    static const char start[] = "/catalog.rondo?";
+    memcpy(target, start, sizeof start - 1);
     assert_int_equal(site_path_parse(target, sizeof target, &path), 0);
     assert_string_equal(path.name, "catalog.rondo");
 }
