@@ -5,6 +5,7 @@
 #include "client/engine.h"
 #include "client/json.h"
 #include "client/resolve.h"
+#include "client/spawn.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,10 +90,10 @@ static void check_engines(struct doctor *d)
         find(d, "qemu", MISSING, "%s", error.text);
     find(d, "kvm", LIMITED, "this version of Rondo has no kvm engine; guests run in software emulation%s",
          access("/dev/kvm", F_OK) == 0 ? ", although /dev/kvm is there" : "");
-    bool passt = access("/usr/bin/passt", X_OK) == 0 || access("/usr/local/bin/passt", X_OK) == 0;
+    bool passt = spawn_finds_program("passt");
     find(d, "network", passt ? FINE : LIMITED, "%s",
          passt ? "passt is installed: guests have a network"
-               : "passt is not installed (apt-get install passt): guests have no network");
+               : "passt is not installed, or not in PATH (apt-get install passt): guests have no network");
 }
 
 static void check_folder(struct doctor *d, const char *what, enum path_kind kind)

@@ -16,19 +16,15 @@
 
 #include "base/banned.h"
 
+#define PROGRAM "qemu-system-x86_64"
 #define QMP_LINE_MAXIMUM (256u << 10)
 
 static int qemu_probe(struct error *error)
 {
-    static const char *const folders[] = {"/usr/bin", "/usr/local/bin", "/bin"};
-    for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-        char path[64];
-        snprintf(path, sizeof(path), "%s/qemu-system-x86_64", folders[i]);
-        if (access(path, X_OK) == 0)
-            return 0;
-    }
+    if (spawn_finds_program(PROGRAM))
+        return 0;
     return error_set(error, EOPNOTSUPP,
-                     "qemu-system-x86_64 is not installed; on Debian: apt-get install qemu-system-x86");
+                     PROGRAM " is not installed, or not in PATH; on Debian: apt-get install qemu-system-x86");
 }
 
 static int send_command(struct engine_process *p, const char *command)
@@ -162,7 +158,7 @@ static int build(const struct engine_start *s, int control, struct arguments *a,
     const char *text[6];
     for (unsigned i = 0; i < n; i++)
         text[i] = (const char *)texts->data + at[i];
-    add(a, "qemu-system-x86_64", NULL);
+    add(a, PROGRAM, NULL);
     add(a, "-name", text[5]);
     add(a, "-nodefaults", NULL);
     add(a, "-no-user-config", NULL);
@@ -211,7 +207,7 @@ static int qemu_start(const struct engine_start *s, struct engine_process *ret, 
     int r = build(s, control_theirs, &arguments, &texts);
     if (r < 0)
         return error_set(error, -r, "the machine's settings are too long");
-    struct spawn spawn = {.path = "qemu-system-x86_64",
+    struct spawn spawn = {.path = PROGRAM,
                           .arguments = arguments.list,
                           .input = console_theirs,
                           .output = console_theirs,

@@ -3,12 +3,15 @@
 #include "client/spawn.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/path.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/banned.h"
@@ -116,4 +119,22 @@ pid_t spawn_program(const struct spawn *s, struct error *error)
     if (failed)
         return error_set(error, code, "cannot start %s: %s", s->path, strerror(code));
     return s->new_session ? 0 : child;
+}
+
+bool spawn_finds_program(const char *name)
+{
+    const char *folder = getenv("PATH");
+    if (!folder)
+        folder = "/bin:/usr/bin"; // execvp's choice
+    for (;;) {
+        size_t n = strcspn(folder, ":"); // 0: the current folder
+        char path[PATH_TEXT_SIZE];
+        struct stat st;
+        if (path_format(path, sizeof(path), "%.*s%s%s", (int)n, folder, n ? "/" : "", name) == 0 &&
+            stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0)
+            return true;
+        if (!folder[n])
+            return false;
+        folder += n + 1;
+    }
 }

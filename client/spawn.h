@@ -21,5 +21,8 @@ struct spawn {
 // (the failure of exec included). A daemon (new_session) is not our child: 0 is returned for it.
 pid_t spawn_program(const struct spawn *s, struct error *error);
 
+// Whether spawn_program would find a program of this name in PATH.
+bool spawn_finds_program(const char *name);
+
 // For a fork that stays a Rondo program: closes every descriptor from 3 on, but these (-1 is passed over).
 void spawn_close_all_but(const int *kept, unsigned count);

@@ -96,6 +96,21 @@ is "$(python3 -c 'import json, sys; print(len([v for v in json.load(sys.stdin) i
 run env RONDO_CACHE=/proc/none "$BUILD/rondo" doctor
 status_is 9 "doctor, where the cache cannot be made: exit code 9"
 like "$out" 'missing +cache ' "and it says so"
+# qemu and passt are started through PATH, and looked for there.
+mkdir "$TMPDIR/elsewhere"
+run env PATH="$TMPDIR/elsewhere" "$BUILD/rondo" doctor
+status_is 9 "doctor, with an empty PATH: exit code 9"
+like "$out" 'missing +qemu .*PATH' "it misses qemu"
+like "$out" 'limited +network .*PATH' "and passt"
+run env PATH="$TMPDIR/elsewhere" "$BUILD/rondo" run "$site/image"
+status_is 9 "run, too: exit code 9"
+for program in qemu-system-x86_64 passt; do
+	ln -s /bin/true "$TMPDIR/elsewhere/$program"
+done
+run env PATH="/nowhere:$TMPDIR/elsewhere" "$BUILD/rondo" doctor
+like "$out" 'ok +qemu ' "doctor finds qemu in a folder of PATH"
+like "$out" 'ok +network ' "and passt"
+
 for verb in "ls $site" "ls $site --json" "inspect $site/image" "doctor" "--help" "key show $TMPDIR/key" "ps --json"; do
 	run bash -c '"$@" >/dev/full' - "$BUILD/rondo" $verb
 	[ "$status" -eq 1 ] && [[ $err == *"cannot write to standard output"* ]] || fail "$verb on a full disk: $status $err"
