@@ -37,6 +37,7 @@ struct publication {
     struct writer *writer;
     struct catalog catalog;
     struct manifest *manifest;
+    struct manifest *parent_description; // of --parent
 };
 
 static const char *const member_names[3] = {"disk", "kernel", "initrd"};
@@ -127,8 +128,9 @@ static int read_listed_manifest(struct publication *p, const struct sha256 *name
     return manifest_parse(bytes, (size_t)n, ret, error);
 }
 
-// --parent: any version of any site; what this site holds of it is not stored again.
-static int resolve_parent(struct publication *p, struct manifest *ret, struct error *error)
+// --parent: any version of any site; what this site holds of it is not stored again. The network may be slow, and
+// nothing was made yet: a signal ends the command at once.
+static int resolve_parent(struct publication *p, struct error *error)
 {
     struct configuration configuration;
     struct store *store = NULL;
@@ -138,9 +140,14 @@ static int resolve_parent(struct publication *p, struct manifest *ret, struct er
         r = resolve_open_store(&configuration, &store, error);
     if (r < 0)
         return r;
-    r = resolve_image(store, &configuration, p->parent, &(struct resolve_options){.offline = false}, &resolved, error);
+    cli_cancel_on_signals();
+    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled")
+                          : resolve_image(store, &configuration, p->parent, &(struct resolve_options){.offline = false},
+                                          &resolved, error);
+    cli_catch_signals();
     if (r == 0) {
-        *ret = *resolved.description;
+        p->parent_description = resolved.description;
+        resolved.description = NULL;
         p->manifest->has_parent = true;
         p->manifest->parent = resolved.manifest;
         resolve_free(&resolved);
@@ -151,30 +158,31 @@ static int resolve_parent(struct publication *p, struct manifest *ret, struct er
 
 static int learn_parent(struct publication *p, struct error *error)
 {
-    CLEANUP_FREE struct manifest *parent = malloc(sizeof(*parent));
+    const struct manifest *parent = p->parent_description;
     const struct catalog_image *newest = NULL;
     unsigned known, missing;
-    if (!parent)
-        return error_set(error, ENOMEM, "out of memory");
     for (unsigned i = 0; i < p->catalog.image_count; i++) {
         const struct catalog_image *image = &p->catalog.images[i];
         if (strcmp(image->name, p->name) == 0 && (!newest || image->serial > newest->serial))
             newest = image;
     }
     p->manifest->serial = newest ? newest->serial + 1 : 1;
-    int r;
-    if (p->parent) {
-        r = resolve_parent(p, parent, error);
-    } else if (newest) {
+    CLEANUP_FREE struct manifest *listed = NULL;
+    if (!parent && newest) {
         p->manifest->has_parent = true;
         p->manifest->parent = newest->manifest;
-        r = read_listed_manifest(p, &newest->manifest, parent, error);
-    } else {
-        return 0;
+        listed = malloc(sizeof(*listed));
+        if (!listed)
+            return error_set(error, ENOMEM, "out of memory");
+        int r = read_listed_manifest(p, &newest->manifest, listed, error);
+        if (r < 0)
+            return r;
+        parent = listed;
     }
-    bool foreign = r == 0 && memcmp(parent->publisher, p->manifest->publisher, sizeof(parent->publisher)) != 0;
-    if (r == 0)
-        r = parent_know(p->writer, writer_site(p->writer), parent, foreign, &known, &missing, error);
+    if (!parent)
+        return 0;
+    bool foreign = memcmp(parent->publisher, p->manifest->publisher, sizeof(parent->publisher)) != 0;
+    int r = parent_know(p->writer, writer_site(p->writer), parent, foreign, &known, &missing, error);
     if (r == 0 && missing)
         fprintf(stderr, "rondo: %u packs of the parent are not in %s: their blocks are stored anew\n", missing,
                 p->site);
@@ -288,6 +296,8 @@ static int publish(struct publication *p, struct error *error)
         r = fill_manifest(p, error);
     if (r == 0)
         r = open_files(p, error);
+    if (r == 0 && p->parent)
+        r = resolve_parent(p, error);
     if (r == 0)
         r = writer_open(&options, &p->writer, error);
     if (r == 0)
@@ -409,5 +419,6 @@ int verb_publish(int argc, char **argv)
         key_free(&p.site_key);
     key_free(&p.key);
     free(p.manifest);
+    free(p.parent_description);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

@@ -99,6 +99,22 @@ publish copy 1 "$disk" --parent "$first_site/debian:12.5"
 status_is 0 "a parent in another site"
 like "$err" 'packs of the parent are not in .*elsewhere: their blocks are stored anew' "is said to be of no use"
 ok "the other site is whole by itself" check_site "$site"
+
+# A parent whose site does not answer can be waited for, and need not be.
+port=$(free_port)
+start_process mute perl -MIO::Socket::INET -e \
+	'$s = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1", LocalPort => $ARGV[0]) or die; sleep 300' "$port"
+wait_for_port "$port"
+env --default-signal rondo publish --name copy --version 2 --disk "$disk" --key "$TMPDIR/key" --to "$TMPDIR/cancelled" \
+	--parent "http://127.0.0.1:$port/debian" >"$TMPDIR/cancelled.out" 2>&1 &
+publisher=$!
+sleep 2
+ok "a site that does not answer is waited for" kill -INT "$publisher"
+before=$SECONDS
+wait "$publisher"
+is "$?" 11 "Ctrl-C ends that: exit code 11"
+ok "at once ($((SECONDS - before)) s)" [ $((SECONDS - before)) -le 2 ]
+not_ok "nothing was made" test -e "$TMPDIR/cancelled"
 site=$first_site
 
 # Tags move.
