@@ -1,23 +1,20 @@
-// One HTTP request: what is asked, how the answer's head is judged, how its body is counted, where redirects may
-// lead, and what the end means. All of it runs on the transport's thread.
+// One HTTP request: what is asked, how the answer's body is counted, where redirects may lead, and what the end means.
+// (How its head is judged is transport_http_head.c's.) All of it runs on the transport's thread.
 //
 //   begin → hop: head → body → end ──┬─ over, with a result
 //             ↑                      │
 //             └── redirect accepted ─┘   at most TRANSPORT_REDIRECTS_MAXIMUM times
 //
-// 1. The head decides before the first body byte: which bytes are delivered, at which offset, and how many are
-//    allowed. Anything beyond is refused when it arrives, whatever Content-Length said (TRUST rule 4, T10).
-// 2. Bytes are taken as they are: nothing compressed is asked for, and an answer that is compressed all the same
-//    is refused.
-// 3. Redirects are followed here, not by curl, each after http_address_redirect agreed. Once a hop was at a public
+// 1. What the head allows is delivered, and no byte more: anything beyond is refused when it arrives, whatever
+//    Content-Length said (TRUST rule 4, T10).
+// 2. Redirects are followed here, not by curl, each after http_address_redirect agreed. Once a hop was at a public
 //    address, none that follows may be at a private one. What counts is the address that the connection really has
 //    (names can be made to lie), for new connections before they are made, for kept ones before they are used.
 //    Behind a proxy that address is the proxy's, so there the host's text decides, and the proxy's own rules.
-// 4. Sockets are close-on-exec: rondo starts other programs.
+// 3. Sockets are close-on-exec: rondo starts other programs.
 
 #include "blockstore/transport_private.h"
 
-#include "base/io.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,16 +24,14 @@
 #define UNWANTED_BYTES 65536 // of an error page that are read, to keep the connection
 #define RECEIVE_BUFFER 65536
 
-static int fail(struct source_transfer *tr, int result)
+int transport_http_note_failure(struct source_transfer *tr, int result)
 {
     if (tr->failure == 0)
         tr->failure = result;
     return result;
 }
 
-#define FAIL(tr, ...) fail((tr), transport_fail((tr)->source, (tr)->request, __VA_ARGS__))
-
-static long status_of(struct source_transfer *tr)
+long transport_http_status(struct source_transfer *tr)
 {
     long status = 0;
     curl_easy_getinfo(tr->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -77,110 +72,6 @@ static int before_request(void *context, char *remote_ip, char *local_ip, int re
     return CURL_PREREQFUNC_OK;
 }
 
-static void forget_head(struct source_transfer *tr)
-{
-    tr->head_over = false;
-    tr->coded = false;
-    tr->has_range = false;
-    tr->declared = UINT64_MAX;
-    tr->wanted = false;
-    tr->enough = false;
-    tr->taken = 0;
-    tr->request->etag[0] = '\0';
-    tr->request->retry_after_ms = 0;
-}
-
-static void judge_partial(struct source_transfer *tr)
-{
-    const struct source_request *r = tr->request;
-    if (!r->length)
-        FAIL(tr, EBADMSG, "the server answered with a part, though nobody asked for one");
-    else if (!tr->has_range)
-        FAIL(tr, EBADMSG, "the server answered with a part, but not which one (no readable Content-Range)");
-    else if (tr->range.first != r->offset || tr->range.last != r->offset + r->length - 1)
-        FAIL(tr, EBADMSG, "bytes %llu to %llu were asked for, and the server answered with %llu to %llu",
-             (unsigned long long)r->offset, (unsigned long long)(r->offset + r->length - 1),
-             (unsigned long long)tr->range.first, (unsigned long long)tr->range.last);
-    else if (tr->declared != UINT64_MAX && tr->declared != r->length)
-        FAIL(tr, EBADMSG, "%llu bytes were asked for, and the server announces %llu", (unsigned long long)r->length,
-             (unsigned long long)tr->declared);
-    tr->offset = r->offset;
-    tr->limit = r->length;
-    atomic_store_explicit(&tr->source->ignores_ranges, false, memory_order_relaxed);
-}
-
-static void judge_whole(struct source_transfer *tr)
-{
-    struct source_request *r = tr->request;
-    if (tr->declared != UINT64_MAX && tr->declared > r->maximum)
-        FAIL(tr, EBADMSG, "the server announces %llu bytes, where at most %llu can be right",
-             (unsigned long long)tr->declared, (unsigned long long)r->maximum);
-    tr->offset = 0;
-    tr->limit = r->maximum;
-    if (r->length) {
-        r->whole = true;
-        bool same = r->offset == 0 && tr->declared == r->length; // a server may answer such a range either way
-        if (!same)
-            atomic_store_explicit(&tr->source->ignores_ranges, true, memory_order_relaxed);
-    }
-}
-
-// All header lines of an answer were seen.
-static void judge_head(struct source_transfer *tr)
-{
-    long status = status_of(tr);
-    if (status < 200) { // "100 Continue" and the like: the answer is still to come
-        forget_head(tr);
-        return;
-    }
-    tr->head_over = true;
-    tr->wanted = status == 200 || status == 206;
-    if (!tr->wanted)
-        return;
-    if (tr->coded)
-        FAIL(tr, EBADMSG, "the server compresses in transit, though nobody asked for it");
-    else if (status == 206)
-        judge_partial(tr);
-    else
-        judge_whole(tr);
-}
-
-static void take_field(struct source_transfer *tr, struct slice name, struct slice value)
-{
-    struct source_request *r = tr->request;
-    if (http_header_is(name, "content-range"))
-        tr->has_range = http_header_parse_content_range(value, &tr->range);
-    else if (http_header_is(name, "content-length"))
-        text_parse_u64(value, INT64_MAX, &tr->declared);
-    else if (http_header_is(name, "content-encoding"))
-        tr->coded |= !http_header_is(value, "identity");
-    else if (http_header_is(name, "transfer-encoding"))
-        tr->coded |= !http_header_is(value, "chunked") && !http_header_is(value, "identity");
-    else if (http_header_is(name, "etag"))
-        http_header_copy_etag(value, r->etag, sizeof(r->etag));
-    else if (http_header_is(name, "retry-after"))
-        http_header_parse_retry_after(value, io_realtime_seconds(), TRANSPORT_RETRY_AFTER_MS, &r->retry_after_ms);
-}
-
-static size_t take_header(char *bytes, size_t size, size_t count, void *context)
-{
-    struct source_transfer *tr = context;
-    size_t n = size * count;
-    tr->header_bytes += n;
-    if (tr->header_bytes > TRANSPORT_HEADER_BYTES) {
-        FAIL(tr, EBADMSG, "the server sends more than %d bytes of header lines", TRANSPORT_HEADER_BYTES);
-        return 0;
-    }
-    struct slice line = {.at = bytes, .length = n}, name, value;
-    if (tr->head_over) // trailers say nothing that we use
-        return n;
-    if (slice_equal(line, "\r\n") || slice_equal(line, "\n"))
-        judge_head(tr);
-    else if (http_header_split(line, &name, &value))
-        take_field(tr, name, value);
-    return tr->failure < 0 ? 0 : n;
-}
-
 static size_t take_body(char *bytes, size_t size, size_t count, void *context)
 {
     struct source_transfer *tr = context;
@@ -194,12 +85,12 @@ static size_t take_body(char *bytes, size_t size, size_t count, void *context)
         return tr->enough ? 0 : n;
     }
     if (n > tr->limit - tr->taken) {
-        FAIL(tr, EBADMSG, "the server sends more than %llu bytes", (unsigned long long)tr->limit);
+        TRANSPORT_HTTP_FAIL(tr, EBADMSG, "the server sends more than %llu bytes", (unsigned long long)tr->limit);
         return 0;
     }
     int result = r->sink(r->context, tr->offset + tr->taken, bytes, n);
     if (result < 0) {
-        FAIL(tr, -result, "the bytes could not be taken: %s", strerror(-result));
+        TRANSPORT_HTTP_FAIL(tr, -result, "the bytes could not be taken: %s", strerror(-result));
         return 0;
     }
     tr->taken += n;
@@ -212,17 +103,18 @@ static int judge_code(struct source_transfer *tr, CURLcode code)
     const char *text = tr->curl_error[0] ? tr->curl_error : curl_easy_strerror(code);
     text_escape(slice_of(text), reason, sizeof(reason));
     if (tr->address_refused)
-        return FAIL(tr, EBADMSG, "a redirect to a private address was refused");
+        return TRANSPORT_HTTP_FAIL(tr, EBADMSG, "a redirect to a private address was refused");
     switch (code) {
     case CURLE_OUT_OF_MEMORY: // libcurl's word for a header line that exceeds its own bound, too
-        return FAIL(tr, EBADMSG, "libcurl has no memory for the answer; its header lines may be too long");
+        return TRANSPORT_HTTP_FAIL(tr, EBADMSG,
+                                   "libcurl has no memory for the answer; its header lines may be too long");
     case CURLE_UNSUPPORTED_PROTOCOL: // an answer that is no HTTP comes under this code as well
     case CURLE_URL_MALFORMAT:
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_BAD_CONTENT_ENCODING:
-        return FAIL(tr, EBADMSG, "%s", reason);
+        return TRANSPORT_HTTP_FAIL(tr, EBADMSG, "%s", reason);
     default:
-        return FAIL(tr, ENETUNREACH, "%s", reason);
+        return TRANSPORT_HTTP_FAIL(tr, ENETUNREACH, "%s", reason);
     }
 }
 
@@ -230,13 +122,15 @@ static int judge_body(struct source_transfer *tr)
 {
     const struct source_request *r = tr->request;
     if (!tr->wanted) // libcurl also takes a lost connection, or any line that begins with a CR, for the end of a head
-        return FAIL(tr, tr->taken ? EBADMSG : ENETUNREACH, "the answer's head does not end with an empty line");
+        return TRANSPORT_HTTP_FAIL(tr, tr->taken ? EBADMSG : ENETUNREACH,
+                                   "the answer's head does not end with an empty line");
     uint64_t wanted = !r->length ? 0 : r->whole ? r->offset + r->length : r->length;
     if (tr->taken >= wanted)
         return 0;
     // A whole file of a length that the server itself gave ends before the range; otherwise it was cut off.
     int code = r->whole && tr->declared == tr->taken ? EBADMSG : ENETUNREACH;
-    return FAIL(tr, code, "only %llu of %llu bytes came", (unsigned long long)tr->taken, (unsigned long long)wanted);
+    return TRANSPORT_HTTP_FAIL(tr, code, "only %llu of %llu bytes came", (unsigned long long)tr->taken,
+                               (unsigned long long)wanted);
 }
 
 // 0 if the easy handle is ready for the next hop.
@@ -245,22 +139,22 @@ static int follow(struct source_transfer *tr)
     struct source_request *r = tr->request;
     const char *to = NULL;
     if (curl_easy_getinfo(tr->easy, CURLINFO_REDIRECT_URL, &to) != CURLE_OK || !to)
-        return FAIL(tr, EBADMSG, "the server redirects to nowhere");
+        return TRANSPORT_HTTP_FAIL(tr, EBADMSG, "the server redirects to nowhere");
     if (tr->redirects == TRANSPORT_REDIRECTS_MAXIMUM)
-        return FAIL(tr, EBADMSG, "more than %d redirects", TRANSPORT_REDIRECTS_MAXIMUM);
+        return TRANSPORT_HTTP_FAIL(tr, EBADMSG, "more than %d redirects", TRANSPORT_REDIRECTS_MAXIMUM);
     char url[HTTP_ADDRESS_SIZE];
     struct error refusal;
     int result = http_address_redirect(tr->url, to, url, &refusal);
     if (result < 0)
-        return FAIL(tr, -result, "%s", refusal.text);
+        return TRANSPORT_HTTP_FAIL(tr, -result, "%s", refusal.text);
     if (tr->source->transport->proxied && http_address_names_private_host(url) &&
         !http_address_names_private_host(tr->source->address))
-        return FAIL(tr, EBADMSG, "a redirect to a private address was refused");
+        return TRANSPORT_HTTP_FAIL(tr, EBADMSG, "a redirect to a private address was refused");
     memcpy(tr->url, url, sizeof(url));
     if (curl_easy_setopt(tr->easy, CURLOPT_URL, tr->url) != CURLE_OK)
-        return FAIL(tr, ENOMEM, "no memory");
+        return TRANSPORT_HTTP_FAIL(tr, ENOMEM, "no memory");
     tr->redirects++;
-    forget_head(tr);
+    transport_http_forget_head(tr);
     r->received = 0;
     return 0;
 }
@@ -268,7 +162,7 @@ static int follow(struct source_transfer *tr)
 static int judge_answer(struct source_transfer *tr, bool *ret_again)
 {
     struct source_request *r = tr->request;
-    long status = status_of(tr);
+    long status = transport_http_status(tr);
     int result;
     switch (status) {
     case 200:
@@ -284,20 +178,22 @@ static int judge_answer(struct source_transfer *tr, bool *ret_again)
         return result;
     case 304:
         r->not_modified = r->if_etag != NULL;
-        return r->not_modified ? 0 : FAIL(tr, EBADMSG, "the server says \"not modified\" of what it was not asked");
+        return r->not_modified
+                   ? 0
+                   : TRANSPORT_HTTP_FAIL(tr, EBADMSG, "the server says \"not modified\" of what it was not asked");
     case 404:
     case 410:
-        return FAIL(tr, ENOENT, "it is not there (HTTP %ld)", status);
+        return TRANSPORT_HTTP_FAIL(tr, ENOENT, "it is not there (HTTP %ld)", status);
     case 416:
-        return FAIL(tr, EBADMSG, "the file there ends before byte %llu (HTTP 416)",
-                    (unsigned long long)(r->offset + r->length));
+        return TRANSPORT_HTTP_FAIL(tr, EBADMSG, "the file there ends before byte %llu (HTTP 416)",
+                                   (unsigned long long)(r->offset + r->length));
     case 408: // request time-out
     case 425: // too early
     case 429: // too many requests
-        return FAIL(tr, ENETUNREACH, "the server cannot answer now (HTTP %ld)", status);
+        return TRANSPORT_HTTP_FAIL(tr, ENETUNREACH, "the server cannot answer now (HTTP %ld)", status);
     default:
-        return FAIL(tr, status >= 500 ? ENETUNREACH : EBADMSG, "the server %s (HTTP %ld)",
-                    status >= 500 ? "has an error" : "refuses", status);
+        return TRANSPORT_HTTP_FAIL(tr, status >= 500 ? ENETUNREACH : EBADMSG, "the server %s (HTTP %ld)",
+                                   status >= 500 ? "has an error" : "refuses", status);
     }
 }
 
@@ -363,7 +259,7 @@ int transport_http_begin(struct source_transfer *tr)
     SET(CURLOPT_OPENSOCKETDATA, tr);
     SET(CURLOPT_PREREQFUNCTION, before_request);
     SET(CURLOPT_PREREQDATA, tr);
-    SET(CURLOPT_HEADERFUNCTION, take_header);
+    SET(CURLOPT_HEADERFUNCTION, transport_http_take_header);
     SET(CURLOPT_HEADERDATA, tr);
     SET(CURLOPT_WRITEFUNCTION, take_body);
     SET(CURLOPT_WRITEDATA, tr);

@@ -2,7 +2,8 @@
 //
 //   transport.c            sources, and the calls of transport.h
 //   transport_loop.c       the one thread: starts, moves and ends transfers through curl's multi interface
-//   transport_http.c       one transfer: its options, its answer's head, its body, its redirects, its verdict
+//   transport_http.c       one transfer: its options, its answer's body, its redirects, its verdict
+//   transport_http_head.c  the head of its answer
 //   transport_directory.c  the same request, answered from a folder
 #pragma once
 
@@ -91,6 +92,17 @@ int transport_http_begin(struct source_transfer *tr); // makes the easy handle; 
 // again, for a redirect that was accepted.
 bool transport_http_end(struct source_transfer *tr, CURLcode code);
 void transport_http_release(struct source_transfer *tr); // the easy handle, which is in no multi handle
+
+// The request's failure, as it is decided inside a callback of curl: the first one counts. Returns `result`.
+int transport_http_note_failure(struct source_transfer *tr, int result);
+#define TRANSPORT_HTTP_FAIL(tr, ...)                                                                                   \
+    transport_http_note_failure((tr), transport_fail((tr)->source, (tr)->request, __VA_ARGS__))
+long transport_http_status(struct source_transfer *tr); // of the answer that is being read
+
+// transport_http_head.c; on the transport's thread too.
+void transport_http_forget_head(struct source_transfer *tr);
+// For CURLOPT_HEADERFUNCTION.
+size_t transport_http_take_header(char *bytes, size_t size, size_t count, void *context);
 
 // transport_directory.c
 int transport_directory_open(struct source *s, const char *path, struct error *error);

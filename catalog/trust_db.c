@@ -1,49 +1,15 @@
-// The trust database's file: opening, checking, rebuilding, statements.
+// The trust database's statements and transactions; its file is trust_db_open.c's.
 //
 // 1. Only prepared statements with bound values; SQL text is constant.
-// 2. The file is trusted with nothing but its rows: its schema must be ours to the letter, extensions, triggers, views
-//    and attached databases are off, and every value read is checked for its type and size.
-// 3. What fails that check is moved aside, never deleted, and never used.
-// 4. Moving aside happens under a lock on <home>/trust.lock, after looking once more: two processes that find the same
-//    damage must not move each other's new database.
-// 5. The file is the user's alone (0600), and is never opened through a symbolic link.
-//
-// Rollback journal, not WAL: a command writes once, if at all, so WAL's gain (readers beside a writer) is nothing here,
-// while its shared-memory file does not work in homes on network file systems.
+// 2. A transaction that was not committed is rolled back at the end of its scope.
 #include "catalog/trust_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <openssl/rand.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 
 #include "base/cleanup.h"
-#include "base/io.h"
-#include "base/log.h"
-#include "base/path.h"
 
 #include "base/banned.h"
-
-#define APPLICATION_ID 0x526f6e64 // "Rond"; pragma application_id
-#define SCHEMA_VERSION 1          // pragma user_version
-#define BUSY_TIMEOUT_MS 10000
-#define VALUE_MAXIMUM (1 << 20) // bytes of one value or row; a catalog has 64 KiB
-
-static const char *const tables[] = {
-    // sorted by name
-    "CREATE TABLE clock(key BLOB PRIMARY KEY, issued INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE contacts(address TEXT PRIMARY KEY, bytes BLOB NOT NULL, etag TEXT NOT NULL, checked INTEGER NOT "
-    "NULL) "
-    "STRICT, WITHOUT ROWID",
-    "CREATE TABLE seen(key BLOB, id BLOB, number INTEGER NOT NULL, PRIMARY KEY(key, id)) STRICT, WITHOUT ROWID",
-    "CREATE TABLE serials(key BLOB, id BLOB, name TEXT, serial INTEGER NOT NULL, PRIMARY KEY(key, id, name)) STRICT, "
-    "WITHOUT ROWID",
-    "CREATE TABLE site(address TEXT PRIMARY KEY, key BLOB NOT NULL, pinned INTEGER NOT NULL, id BLOB, issued INTEGER) "
-    "STRICT, WITHOUT ROWID",
-};
 
 static bool is_damage(int code)
 {
@@ -73,7 +39,7 @@ static int errno_of(int code)
     }
 }
 
-static int fail(const struct trust *t, int code, struct error *error)
+int trust_db_fail(const struct trust *t, int code, struct error *error)
 {
     return error_set(error, errno_of(code), "%s: %s%s", t->path, sqlite3_errmsg(t->db),
                      is_damage(code) ? "; run the command again, and it is moved aside and rebuilt" : "");
@@ -86,8 +52,6 @@ int trust_db_complain(struct trust *t, struct error *error)
                      "learned anew",
                      t->path);
 }
-
-// Statements.
 
 static int start_va(struct trust *t, sqlite3_stmt **ret, const char *sql, const char *types, va_list arguments)
 {
@@ -116,13 +80,13 @@ int trust_db_start(struct trust *t, sqlite3_stmt **ret, struct error *error, con
     va_start(arguments, types);
     int code = start_va(t, ret, sql, types, arguments);
     va_end(arguments);
-    return code == SQLITE_OK ? 0 : fail(t, code, error);
+    return code == SQLITE_OK ? 0 : trust_db_fail(t, code, error);
 }
 
 int trust_db_step(struct trust *t, sqlite3_stmt *statement, struct error *error)
 {
     int code = sqlite3_step(statement);
-    return code == SQLITE_ROW ? 1 : code == SQLITE_DONE ? 0 : fail(t, code, error);
+    return code == SQLITE_ROW ? 1 : code == SQLITE_DONE ? 0 : trust_db_fail(t, code, error);
 }
 
 void trust_db_finish(sqlite3_stmt **statement)
@@ -140,7 +104,7 @@ int trust_db_run(struct trust *t, struct error *error, const char *sql, const ch
     va_end(arguments);
     if (code == SQLITE_OK)
         code = sqlite3_step(s);
-    return code == SQLITE_OK || code == SQLITE_DONE || code == SQLITE_ROW ? 0 : fail(t, code, error);
+    return code == SQLITE_OK || code == SQLITE_DONE || code == SQLITE_ROW ? 0 : trust_db_fail(t, code, error);
 }
 
 bool trust_db_take_blob(sqlite3_stmt *statement, int column, void *ret, size_t n)
@@ -173,236 +137,4 @@ void trust_db_end(struct trust_transaction *x)
     if (x->t)
         sqlite3_exec(x->t->db, "ROLLBACK", NULL, NULL, NULL); // fails only if it was rolled back already
     x->t = NULL;
-}
-
-// Opening.
-
-static int read_pragma(struct trust *t, const char *sql, int64_t *ret, struct error *error)
-{
-    sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
-    int r = trust_db_start(t, &s, error, sql, "");
-    if (r == 0 && (r = trust_db_step(t, s, error)) == 1)
-        *ret = sqlite3_column_int64(s, 0);
-    return r < 0 ? r : 0;
-}
-
-// -EUCLEAN unless the schema is ours to the letter, or (*ret_empty) there is none at all.
-static int check_schema(struct trust *t, bool *ret_empty, struct error *error)
-{
-    sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
-    int64_t id = 0;
-    int64_t version = 0;
-    int r = read_pragma(t, "PRAGMA application_id", &id, error);
-    if (r == 0)
-        r = read_pragma(t, "PRAGMA user_version", &version, error);
-    if (r == 0)
-        r = trust_db_start(t, &s, error, "SELECT sql FROM sqlite_schema ORDER BY name", "");
-    if (r < 0)
-        return r;
-    if (id == APPLICATION_ID && version > SCHEMA_VERSION)
-        return error_set(error, EOPNOTSUPP, "%s was written by a newer rondo; use that one", t->path);
-    size_t count = 0;
-    while ((r = trust_db_step(t, s, error)) == 1) {
-        const char *sql = (const char *)sqlite3_column_text(s, 0);
-        if (count == ARRAY_SIZE(tables) || !sql || strcmp(sql, tables[count]) != 0)
-            return trust_db_complain(t, error);
-        count++;
-    }
-    if (r < 0)
-        return r;
-    if (count == 0 && id == 0 && version == 0) {
-        *ret_empty = true;
-        return 0;
-    }
-    if (count != ARRAY_SIZE(tables) || id != APPLICATION_ID || version != SCHEMA_VERSION)
-        return trust_db_complain(t, error);
-    *ret_empty = false;
-    return 0;
-}
-
-static int check_pages(struct trust *t, struct error *error)
-{
-    sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
-    int r = trust_db_start(t, &s, error, "PRAGMA quick_check(1)", "");
-    if (r == 0)
-        r = trust_db_step(t, s, error);
-    if (r < 0)
-        return r;
-    const char *result = r == 1 ? (const char *)sqlite3_column_text(s, 0) : NULL;
-    return result && strcmp(result, "ok") == 0 ? 0 : trust_db_complain(t, error);
-}
-
-static int make_tables(struct trust *t, struct error *error)
-{
-    struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
-    bool empty = false;
-    int r = trust_db_begin(t, &x, error);
-    if (r == 0)
-        r = check_schema(t, &empty, error);
-    if (r < 0 || !empty) // another process was first
-        return r;
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tables); i++)
-        r = trust_db_run(t, error, tables[i], "");
-    if (r == 0)
-        r = trust_db_run(t, error, "PRAGMA application_id = 1383034468", "");
-    if (r == 0)
-        r = trust_db_run(t, error, "PRAGMA user_version = 1", "");
-    return r < 0 ? r : trust_db_commit(&x, error);
-}
-_Static_assert(APPLICATION_ID == 1383034468 && SCHEMA_VERSION == 1, "pragmas take no bound values");
-
-static int configure(struct trust *t, struct error *error)
-{
-    static const struct {
-        int option, value;
-    } options[] = {
-        {SQLITE_DBCONFIG_DEFENSIVE, 1},   {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0}, {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
-        {SQLITE_DBCONFIG_ENABLE_VIEW, 0}, {SQLITE_DBCONFIG_DQS_DDL, 0},        {SQLITE_DBCONFIG_DQS_DML, 0},
-    };
-    int code = SQLITE_OK;
-    for (size_t i = 0; code == SQLITE_OK && i < ARRAY_SIZE(options); i++)
-        code = sqlite3_db_config(t->db, options[i].option, options[i].value, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_busy_timeout(t->db, BUSY_TIMEOUT_MS);
-    if (code != SQLITE_OK)
-        return fail(t, code, error);
-    sqlite3_limit(t->db, SQLITE_LIMIT_LENGTH, VALUE_MAXIMUM);
-    sqlite3_limit(t->db, SQLITE_LIMIT_ATTACHED, 0);
-    int r = trust_db_run(t, error, "PRAGMA synchronous = FULL", "");
-    return r < 0 ? r : trust_db_run(t, error, "PRAGMA cell_size_check = ON", "");
-}
-
-// Makes the file, so that its mode is ours and not SQLite's; the journal gets the same mode. An existing file is not
-// opened here: closing it would drop the locks that another connection of this process holds on it (fcntl(2)).
-static int prepare_file(const struct trust *t, struct error *error)
-{
-    struct stat st;
-    int fd = io_open(AT_FDCWD, t->path, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (fd >= 0)
-        fd = io_close(fd);
-    if (fd < 0 && fd != -EEXIST)
-        return error_set(error, -fd, "cannot make %s: %s", t->path, strerror(-fd));
-    if (lstat(t->path, &st) < 0)
-        return error_set(error, errno, "cannot use %s: %s", t->path, strerror(errno));
-    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
-        return error_set(error, EPERM, "cannot use %s: it is not a file of yours; move it away", t->path);
-    if ((st.st_mode & 077) != 0 && fchmodat(AT_FDCWD, t->path, 0600, 0) < 0)
-        return error_set(error, errno, "cannot make %s private: %s", t->path, strerror(errno));
-    return 0;
-}
-
-static void close_db(struct trust *t)
-{
-    sqlite3_close(t->db);
-    t->db = NULL;
-}
-
-// -EUCLEAN if it is damaged. On failure the database is closed.
-static int open_db(struct trust *t, struct error *error)
-{
-    bool empty = false;
-    int r = prepare_file(t, error);
-    if (r < 0)
-        return r;
-    int code = sqlite3_open_v2(
-        t->path, &t->db,
-        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
-    r = code == SQLITE_OK ? configure(t, error) : fail(t, code, error);
-    if (r == 0)
-        r = check_schema(t, &empty, error);
-    if (r == 0)
-        r = empty ? make_tables(t, error) : check_pages(t, error);
-    if (r < 0)
-        close_db(t);
-    return r;
-}
-
-static int rename_aside(const char *path, const char *suffix, const char *name)
-{
-    char from[PATH_TEXT_SIZE];
-    char to[PATH_TEXT_SIZE];
-    int r = path_format(from, sizeof from, "%s%s", path, suffix);
-    if (r == 0)
-        r = path_format(to, sizeof to, "%s.%s%s", path, name, suffix);
-    if (r < 0)
-        return r;
-    return io->renameat(AT_FDCWD, from, AT_FDCWD, to) < 0 ? -errno : 0;
-}
-
-// With its journals: left behind, they would be played into the new database.
-static int move_aside(const struct trust *t, struct error *error)
-{
-    static const char *const suffixes[] = {"-journal", "-wal", "-shm"};
-    unsigned char random[4];
-    char name[32];
-    if (RAND_bytes(random, sizeof random) != 1)
-        return error_set(error, EIO, "no random numbers from the system");
-    snprintf(name, sizeof name, "damaged-%02x%02x%02x%02x", random[0], random[1], random[2], random[3]);
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(suffixes); i++)
-        if ((r = rename_aside(t->path, suffixes[i], name)) == -ENOENT)
-            r = 0;
-    if (r == 0)
-        r = rename_aside(t->path, "", name);
-    if (r < 0)
-        return error_set(error, -r, "%s is damaged, and cannot be moved aside: %s", t->path, strerror(-r));
-    log_warning(
-        "%s was damaged and is now %s.%s; the keys and versions of sites are learned anew: compare the keys that "
-        "are shown with those that the sites' owners publish",
-        t->path, t->path, name);
-    return 0;
-}
-
-// Opens it once more, alone with it, and moves it aside if it is damaged indeed.
-static int rebuild(struct trust *t, const char *home, struct error *error)
-{
-    char lock_path[PATH_TEXT_SIZE];
-    int r = path_format(lock_path, sizeof lock_path, "%s/trust.lock", home);
-    if (r < 0)
-        return error_set(error, -r, "the path of %s is too long", home);
-    int lock CLEANUP_CLOSE = io_open(AT_FDCWD, lock_path, O_RDWR | O_CREAT, 0600);
-    if (lock < 0)
-        return error_set(error, -lock, "cannot make %s: %s", lock_path, strerror(-lock));
-    while (flock(lock, LOCK_EX) < 0)
-        if (errno != EINTR)
-            return error_set(error, errno, "cannot lock %s: %s", lock_path, strerror(errno));
-    r = open_db(t, error);
-    if (r != -EUCLEAN)
-        return r;
-    r = move_aside(t, error);
-    return r < 0 ? r : open_db(t, error);
-}
-
-int trust_open(const char *home, struct trust **ret, struct error *error)
-{
-    int r = io_make_folders(AT_FDCWD, home, 0700);
-    // Links in the way to the home are the user's own; one in the place of the database is refused (invariant 5).
-    char *real CLEANUP_FREE = r < 0 ? NULL : realpath(home, NULL);
-    if (r == 0 && !real)
-        r = -errno;
-    if (r < 0)
-        return error_set(error, -r, "cannot use the folder %s: %s", home, strerror(-r));
-    struct trust *t = calloc(1, sizeof *t);
-    if (!t || asprintf(&t->path, "%s/trust.db", real) < 0) {
-        free(t);
-        return error_set(error, ENOMEM, "not enough memory to open %s/trust.db", real);
-    }
-    r = open_db(t, error);
-    // While another process moves a damaged one aside, it cannot be found, or not be opened, for a moment.
-    if (r == -EUCLEAN || r == -ENOENT || r == -EACCES)
-        r = rebuild(t, real, error);
-    if (r < 0)
-        trust_close(t);
-    else
-        *ret = t;
-    return r;
-}
-
-void trust_close(struct trust *t)
-{
-    if (!t)
-        return;
-    close_db(t);
-    free(t->path);
-    free(t);
 }

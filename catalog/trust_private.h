@@ -1,4 +1,4 @@
-// The trust database's connection and statements, for trust.c and trust_db.c alone.
+// The trust database's connection and statements, for trust.c, trust_db.c and trust_db_open.c alone.
 #pragma once
 
 #include "catalog/trust.h"
@@ -9,6 +9,8 @@ struct trust {
     char *path; // of the database, for messages
 };
 
+// What SQLite's result `code` means, with its message.
+int trust_db_fail(const struct trust *t, int code, struct error *error);
 // Prepares a statement and binds what follows by `types`: t (const char *), i (int64_t), b (const void *, size_t).
 // Blobs and texts must live until the statement is finished.
 int trust_db_start(struct trust *t, sqlite3_stmt **ret, struct error *error, const char *sql, const char *types, ...);
