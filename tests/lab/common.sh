@@ -66,7 +66,8 @@ lab_cpio() { # TREE FILE
 	mv "$2.partial" "$2"
 }
 
-# BusyBox with modules. Without their signatures they load faster, which counts in an emulator.
+# BusyBox with modules. Without their signatures, which are checked, and their tables for stack traces (ORC), which are
+# sorted, they load much faster; that counts in an emulator.
 lab_busybox() { # RELEASE FILE MODULE…
 	local tree=$WORK/tree
 	rm -rf "$tree"
@@ -74,7 +75,8 @@ lab_busybox() { # RELEASE FILE MODULE…
 	ln -s usr/bin usr/lib usr/lib64 "$tree"
 	install_busybox "$(command -v busybox)" "$tree"
 	copy_modules "$WORK/unpacked" "$1" "$tree" "${@:3}"
-	find "$tree/lib/" -name '*.ko' -exec strip --strip-debug {} +
+	find "$tree/lib/" -name '*.ko' -exec strip --strip-debug --remove-section=.BTF \
+		--remove-section=.orc_unwind --remove-section=.orc_unwind_ip {} +
 	lab_cpio "$tree" "$2"
 }
 
@@ -85,7 +87,7 @@ lab_cache() {
 	mkdir -p "$cache"
 	exec 9>"$cache/lock"
 	flock 9
-	stamp=$(echo "$lab_modules $guest_modules" | sha256sum)
+	stamp=$(sha256sum <"$lab/common.sh")
 	if [ ! -f "$cache/base.cpio" ] || [ "$stamp" != "$(cat "$cache/stamp" 2>/dev/null)" ]; then
 		need apt-get apt apt-cache apt dpkg-deb dpkg modprobe kmod depmod kmod cpio cpio strip binutils busybox busybox-static
 		WORK=$cache/partial
