@@ -64,12 +64,13 @@ static int read_part(const struct load_request *request, void *to, size_t n, uin
 static int read_header(const struct load_request *request, struct program *p, struct error *error)
 {
     unsigned char head[sizeof(Elf64_Ehdr)] = {0};
-    if (p->file_size < sizeof(Elf32_Ehdr))
-        return damaged(p, "the file ends within its header", error);
-    int r = read_part(request, head, p->file_size < sizeof head ? sizeof(Elf32_Ehdr) : sizeof head, 0, error);
+    size_t size = p->file_size < sizeof head ? p->file_size : sizeof head;
+    int r = read_part(request, head, size, 0, error);
     if (r < 0)
         return r;
     p->wide = head[EI_CLASS] == ELFCLASS64;
+    if (size < (p->wide ? sizeof(Elf64_Ehdr) : sizeof(Elf32_Ehdr)))
+        return damaged(p, "the file ends within its header", error);
     struct cursor c = cursor_over(head + EI_NIDENT, sizeof head - EI_NIDENT);
     cursor_u16(&c); // e_type: relocatable or fixed, the addresses hold
     unsigned machine = cursor_u16(&c);

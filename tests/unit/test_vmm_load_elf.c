@@ -1,0 +1,237 @@
+// Loading an ELF kernel by PVH: what the guest finds in its memory, and what is refused in which words.
+#include "tests/unit/kernel_fixture.h"
+
+#include "base/banned.h"
+
+static struct fixture f;
+
+static int begin(void **state)
+{
+    (void)state;
+    fixture_elf(&f);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    fixture_end(&f);
+    return 0;
+}
+
+static void segments_lie_at_their_physical_addresses_and_their_rest_is_zero(void **state)
+{
+    (void)state;
+    memset(guest_memory_slice(&f.memory, 0x1000000, 200000), 0xee, 200000);
+    assert_int_equal(fixture_load(&f), 0);
+    assert_false(f.entry.long_mode);
+    assert_int_equal(f.entry.address, FIXTURE_ENTRY);
+    assert_int_equal(f.entry.argument, LAYOUT_PVH_START);
+    assert_memory_equal(fixture_at(&f, 0x1000000, 1000), f.file + FIXTURE_CODE, 1000);
+    assert_memory_equal(fixture_at(&f, 0x1002000, 500), f.file + FIXTURE_DATA, 500);
+    const unsigned char *rest = fixture_at(&f, 0x1002000 + 500, 100001 - 500);
+    for (unsigned i = 0; i < 100000 - 500; i++)
+        assert_int_equal(rest[i], 0);
+    assert_int_equal(rest[100000 - 500], 0xee);
+    for (unsigned i = 1000; i < 0x2000; i++)
+        assert_int_equal(*fixture_at(&f, 0x1000000 + i, 1), 0);
+}
+
+static void the_start_info_leads_to_everything(void **state)
+{
+    (void)state;
+    f.request.initrd = fixture_file("an initrd", 9);
+    assert_int_equal(fixture_load(&f), 0);
+    const unsigned char *info = fixture_at(&f, LAYOUT_PVH_START, 56);
+    assert_int_equal(get_le32(info), 0x336ec578);
+    assert_int_equal(get_le32(info + 4), 1);  // version
+    assert_int_equal(get_le32(info + 8), 0);  // flags
+    assert_int_equal(get_le32(info + 12), 1); // modules
+    assert_string_equal((const char *)fixture_at(&f, get_le64(info + 24), 20), "console=ttyS0");
+    assert_int_equal(get_le64(info + 32), LAYOUT_ACPI);
+    const unsigned char *module = fixture_at(&f, get_le64(info + 16), 32);
+    assert_int_equal(get_le64(module), FIXTURE_MEMORY - 4096);
+    assert_int_equal(get_le64(module + 8), 9);
+    assert_memory_equal(fixture_at(&f, get_le64(module), 9), "an initrd", 9);
+    struct load_range ranges[LOAD_RANGES_MAXIMUM];
+    unsigned count = load_memory_map(&f.memory, ranges);
+    assert_int_equal(get_le32(info + 48), count);
+    const unsigned char *map = fixture_at(&f, get_le64(info + 40), 24 * count);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(get_le64(map + 24 * i), ranges[i].address);
+        assert_int_equal(get_le64(map + 24 * i + 8), ranges[i].size);
+        assert_int_equal(get_le32(map + 24 * i + 16), ranges[i].type);
+        assert_int_equal(get_le32(map + 24 * i + 20), 0);
+    }
+    assert_int_equal(fixture_at(&f, LAYOUT_GDT, LAYOUT_GDT_SIZE)[LAYOUT_GDT_CODE + 6] & 0x60, 0x40); // 32 bits
+}
+
+static void without_an_initrd_there_is_no_module(void **state)
+{
+    (void)state;
+    assert_int_equal(fixture_load(&f), 0);
+    const unsigned char *info = fixture_at(&f, LAYOUT_PVH_START, 56);
+    assert_int_equal(get_le32(info + 12), 0);
+    assert_int_equal(get_le64(info + 16), 0);
+}
+
+static void an_entry_of_four_bytes_will_do(void **state)
+{
+    (void)state;
+    size_t size = fixture_put_notes(f.file + FIXTURE_NOTE, 4);
+    put_le64(FIXTURE_FIELD(&f, 2, p_filesz), size);
+    assert_int_equal(fixture_load(&f), 0);
+    assert_int_equal(f.entry.address, FIXTURE_ENTRY);
+}
+
+static void a_32_bit_file_will_do(void **state)
+{
+    (void)state;
+    unsigned char *b = f.file;
+    size_t notes = (size_t)get_le64(FIXTURE_FIELD(&f, 2, p_filesz));
+    memset(b, 0, FIXTURE_NOTE);
+    memcpy(b, ELFMAG, 4);
+    b[EI_CLASS] = ELFCLASS32;
+    b[EI_DATA] = ELFDATA2LSB;
+    put_le16(b + offsetof(Elf32_Ehdr, e_machine), EM_386);
+    put_le32(b + offsetof(Elf32_Ehdr, e_phoff), 52);
+    put_le16(b + offsetof(Elf32_Ehdr, e_phentsize), sizeof(Elf32_Phdr));
+    put_le16(b + offsetof(Elf32_Ehdr, e_phnum), 2);
+    const uint32_t headers[2][8] = {
+        {PT_LOAD, FIXTURE_CODE, 0xc1000000, 0x1000000, 1000, 0x2000, 5, 4096},
+        {PT_NOTE, FIXTURE_NOTE, 0, 0, (uint32_t)notes, (uint32_t)notes, 4, 4},
+    };
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned k = 0; k < 8; k++)
+            put_le32(b + 52 + 32 * i + 4 * k, headers[i][k]);
+    assert_int_equal(fixture_load(&f), 0);
+    assert_int_equal(f.entry.address, FIXTURE_ENTRY);
+    assert_memory_equal(fixture_at(&f, 0x1000000, 1000), b + FIXTURE_CODE, 1000);
+}
+
+static void a_file_for_another_processor_is_refused(void **state)
+{
+    (void)state;
+    put_le16(f.file + offsetof(Elf64_Ehdr, e_machine), EM_AARCH64);
+    fixture_refused(&f, EBADMSG, "another kind of processor");
+    put_le16(f.file + offsetof(Elf64_Ehdr, e_machine), EM_X86_64);
+    f.file[EI_DATA] = ELFDATA2MSB;
+    fixture_refused(&f, EBADMSG, "another kind of processor");
+}
+
+static void a_file_without_the_entry_is_refused_with_what_to_do(void **state)
+{
+    (void)state;
+    put_le32(f.file + FIXTURE_NOTE + 28, 17);
+    fixture_refused(&f, EBADMSG, "CONFIG_PVH");
+    put_le32(f.file + FIXTURE_NOTE + 28, 18);
+    f.file[FIXTURE_NOTE + 32] = 'Y';
+    fixture_refused(&f, EBADMSG, "vmlinuz");
+    f.file[FIXTURE_NOTE + 32] = 'X';
+    put_le16(f.file + offsetof(Elf64_Ehdr, e_phnum), 2);
+    fixture_refused(&f, EBADMSG, "CONFIG_PVH");
+    put_le16(f.file + offsetof(Elf64_Ehdr, e_phnum), 0);
+    fixture_refused(&f, EBADMSG, "object file");
+}
+
+static void notes_that_lead_astray_are_refused(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[] = {UINT32_MAX, UINT32_MAX - 3, 1000000, 0x80000000};
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        put_le32(f.file + FIXTURE_NOTE, sizes[i]);
+        fixture_refused(&f, EBADMSG, "PVH");
+        put_le32(f.file + FIXTURE_NOTE, 4);
+        put_le32(f.file + FIXTURE_NOTE + 4, sizes[i]);
+        fixture_refused(&f, EBADMSG, "PVH");
+        put_le32(f.file + FIXTURE_NOTE + 4, 3);
+    }
+    put_le32(f.file + FIXTURE_NOTE + 36, 0x500); // our own tables
+    fixture_refused(&f, EBADMSG, "outside its segments");
+    put_le32(f.file + FIXTURE_NOTE + 36, FIXTURE_ENTRY);
+    put_le32(f.file + FIXTURE_NOTE + 40, 1); // above 4 GiB
+    fixture_refused(&f, EBADMSG, "outside its segments");
+}
+
+static void segments_outside_memory_are_refused(void **state)
+{
+    (void)state;
+    static const uint64_t places[] = {
+        0, 0x6000, 0xff000, LAYOUT_LOW_RAM_END, LAYOUT_HIGH_RAM, UINT64_MAX, UINT64_MAX - 99999};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        put_le64(FIXTURE_FIELD(&f, 1, p_paddr), places[i]);
+        fixture_refused(&f, EBADMSG, "from 1 MiB to 3 GiB");
+    }
+    put_le64(FIXTURE_FIELD(&f, 1, p_paddr), 0x1002000);
+    put_le64(FIXTURE_FIELD(&f, 1, p_memsz), UINT64_MAX);
+    fixture_refused(&f, EBADMSG, "from 1 MiB to 3 GiB");
+    put_le64(FIXTURE_FIELD(&f, 1, p_memsz), FIXTURE_MEMORY);
+    fixture_refused(&f, ENOMEM, "--memory");
+    put_le64(FIXTURE_FIELD(&f, 1, p_memsz), 499);
+    fixture_refused(&f, EBADMSG, "larger in the file");
+}
+
+static void overlapping_segments_are_refused(void **state)
+{
+    (void)state;
+    static const uint64_t places[] = {0x1000000, 0x1001fff, 0x1000000 - 99999};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        put_le64(FIXTURE_FIELD(&f, 1, p_paddr), places[i]);
+        fixture_refused(&f, EBADMSG, "overlap");
+    }
+    put_le64(FIXTURE_FIELD(&f, 1, p_paddr), 0x1000000 - 100000); // next to it
+    assert_int_equal(fixture_load(&f), 0);
+    put_le64(FIXTURE_FIELD(&f, 1, p_paddr), 0x1000100);
+    put_le64(FIXTURE_FIELD(&f, 1, p_filesz), 0);
+    put_le64(FIXTURE_FIELD(&f, 1, p_memsz), 0); // nothing lies nowhere
+    assert_int_equal(fixture_load(&f), 0);
+}
+
+static void parts_behind_the_files_end_are_refused(void **state)
+{
+    (void)state;
+    static const uint64_t offsets[] = {6000 - 499, 6001, UINT64_MAX, UINT64_MAX - 400};
+    for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
+        put_le64(FIXTURE_FIELD(&f, 1, p_offset), offsets[i]);
+        fixture_refused(&f, EBADMSG, "incomplete");
+    }
+    put_le64(FIXTURE_FIELD(&f, 1, p_offset), 6000 - 500);
+    assert_int_equal(fixture_load(&f), 0);
+    for (size_t i = 0; i < 3; i++) {
+        put_le64(f.file + offsetof(Elf64_Ehdr, e_phoff), offsets[i + 1] - 100);
+        fixture_refused(&f, EBADMSG, "behind its end");
+    }
+}
+
+static void malformed_headers_are_refused(void **state)
+{
+    (void)state;
+    put_le16(f.file + offsetof(Elf64_Ehdr, e_phentsize), 55);
+    fixture_refused(&f, EBADMSG, "malformed");
+    put_le16(f.file + offsetof(Elf64_Ehdr, e_phentsize), sizeof(Elf64_Phdr));
+    put_le16(f.file + offsetof(Elf64_Ehdr, e_phnum), 65);
+    fixture_refused(&f, EBADMSG, "malformed");
+    for (f.size = 4; f.size < 64; f.size++)
+        fixture_refused(&f, EBADMSG, "damaged");
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(segments_lie_at_their_physical_addresses_and_their_rest_is_zero),
+        T(the_start_info_leads_to_everything),
+        T(without_an_initrd_there_is_no_module),
+        T(an_entry_of_four_bytes_will_do),
+        T(a_32_bit_file_will_do),
+        T(a_file_for_another_processor_is_refused),
+        T(a_file_without_the_entry_is_refused_with_what_to_do),
+        T(notes_that_lead_astray_are_refused),
+        T(segments_outside_memory_are_refused),
+        T(overlapping_segments_are_refused),
+        T(parts_behind_the_files_end_are_refused),
+        T(malformed_headers_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
