@@ -1,0 +1,192 @@
+// The virtio console: see virtio_console.h.
+//
+//   stream ── input ──▶ input[] ── deliver, as the driver has buffers ──▶ queue 0
+//   queue 1 ── transmit ──▶ stream (which keeps what the host does not take yet, or loses the oldest)
+//
+// Everything happens in the loop's thread, but under the device's lock, since a processor may reset the device. The
+// stream's lock is taken inside the device's; the stream calls us without its own.
+#include "vmm/virtio_console.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define DEVICE_ID 3u
+#define QUEUE_SIZE 64u
+#define CONFIG_SIZE 12u // columns 2, rows 2, ports 4, emergency write 4: meaningless without their features
+
+enum { RECEIVE, TRANSMIT, QUEUES };
+
+struct virtio_console {
+    struct virtio_device device; // first: operations get it
+    struct stream *stream;
+    unsigned char input[VIRTIO_CONSOLE_INPUT_MAXIMUM];
+    size_t waiting; // bytes in input
+    uint64_t read_bytes, written_bytes;
+};
+
+static struct virtio_console *of(struct virtio_device *d)
+{
+    return (struct virtio_console *)d;
+}
+
+// --- input ---------------------------------------------------------------------------------------------------------
+
+// One turn uses as many buffers as the queue has places: they may all be empty, and come back at once.
+static void deliver(struct virtio_console *c)
+{
+    struct virtio_device *d = &c->device;
+    struct virtqueue *q = &d->queues[RECEIVE];
+    struct virtqueue_chain chain;
+    size_t before = c->waiting;
+    unsigned turn = 0;
+    int r = 0;
+
+    if (!virtio_running(d))
+        return;
+    while (c->waiting > 0 && turn++ < q->size && (r = virtqueue_pop(q, &chain)) == 1) {
+        size_t n = virtqueue_scatter(chain.segments + chain.readable, chain.writable, 0, c->input, c->waiting);
+        virtqueue_push(q, chain.head, (uint32_t)n);
+        c->waiting -= n;
+        memmove(c->input, c->input + n, c->waiting);
+        c->read_bytes += n;
+    }
+    virtio_interrupt(d, RECEIVE);
+    if (r < 0)
+        virtio_break(d, "a buffer for input has an illegal chain");
+    else if (r == 1 && c->waiting > 0)
+        virtio_ring(d, RECEIVE);
+    if (c->waiting < before)
+        stream_more_room(c->stream);
+}
+
+static size_t room(void *context)
+{
+    struct virtio_console *c = context;
+    pthread_mutex_lock(&c->device.lock);
+    size_t n = sizeof c->input - c->waiting;
+    pthread_mutex_unlock(&c->device.lock);
+    return n;
+}
+
+static void input(void *context, const unsigned char *bytes, size_t n)
+{
+    struct virtio_console *c = context;
+    pthread_mutex_lock(&c->device.lock);
+    memcpy(c->input + c->waiting, bytes, n); // n is what room said, and only this thread adds
+    c->waiting += n;
+    deliver(c);
+    pthread_mutex_unlock(&c->device.lock);
+}
+
+// --- output --------------------------------------------------------------------------------------------------------
+
+static int transmit_chain(struct virtio_console *c, const struct virtqueue_chain *chain)
+{
+    if (chain->readable_bytes > VIRTIO_CONSOLE_WRITE_MAXIMUM)
+        return -EPROTO; // one request shall not hold up the loop
+    for (unsigned i = 0; i < chain->readable; i++)
+        stream_write(c->stream, chain->segments[i].iov_base, chain->segments[i].iov_len);
+    c->written_bytes += chain->readable_bytes;
+    return 0;
+}
+
+// One turn takes as many requests as the queue has places; a guest that writes without end waits for the next.
+static void transmit(struct virtio_console *c)
+{
+    struct virtio_device *d = &c->device;
+    struct virtqueue *q = &d->queues[TRANSMIT];
+    struct virtqueue_chain chain;
+    unsigned turn = 0;
+    int r = 0;
+
+    while (turn++ < q->size && (r = virtqueue_pop(q, &chain)) == 1) {
+        int sent = transmit_chain(c, &chain);
+        virtqueue_push(q, chain.head, 0);
+        if (sent < 0) {
+            r = sent;
+            break;
+        }
+    }
+    if (turn > 1) {
+        const struct stream_listener listener = {room, input, c};
+        stream_listen(c->stream, &listener);
+    }
+    virtio_interrupt(d, TRANSMIT);
+    if (r < 0)
+        virtio_break(d, "a write has an illegal chain, or is too long");
+    else if (r == 1)
+        virtio_ring(d, TRANSMIT);
+}
+
+// --- the device ----------------------------------------------------------------------------------------------------
+
+static void kicked(struct virtio_device *d, unsigned queue)
+{
+    if (queue == RECEIVE)
+        deliver(of(d));
+    else
+        transmit(of(d));
+}
+
+// What was typed for the driver that is gone is not for the next one.
+static bool reset(struct virtio_device *d)
+{
+    of(d)->waiting = 0;
+    stream_more_room(of(d)->stream);
+    return true;
+}
+
+static void read_config(struct virtio_device *d, unsigned offset, void *to, unsigned n)
+{
+    (void)d, (void)offset;
+    memset(to, 0, n);
+}
+
+static void statistics(struct virtio_device *d, struct buf *to)
+{
+    buf_append_format(to, "console.read_bytes %llu\nconsole.written_bytes %llu\n",
+                      (unsigned long long)of(d)->read_bytes, (unsigned long long)of(d)->written_bytes);
+}
+
+static const struct virtio_operations operations = {
+    .name = "console",
+    .device_id = DEVICE_ID,
+    .pci_class = 0x078000, // communication, other
+    .queue_count = QUEUES,
+    .queue_size = QUEUE_SIZE,
+    .config_size = CONFIG_SIZE,
+    .read_config = read_config,
+    .kicked = kicked,
+    .reset = reset,
+    .statistics = statistics,
+};
+
+int virtio_console_new(const struct guest_memory *memory, struct stream *stream, struct virtio_console **ret,
+                       struct error *error)
+{
+    struct virtio_console *c = calloc(1, sizeof *c);
+    int r = c ? virtio_init(&c->device, &operations, memory, 0) : -ENOMEM;
+    if (r < 0) {
+        free(c);
+        return error_set(error, -r, "cannot make the virtio console: %s", strerror(-r));
+    }
+    c->stream = stream;
+    *ret = c;
+    return 0;
+}
+
+struct virtio_device *virtio_console_device(struct virtio_console *c)
+{
+    return &c->device;
+}
+
+void virtio_console_free(struct virtio_console *c)
+{
+    if (!c)
+        return;
+    virtio_destroy(&c->device);
+    free(c);
+}

@@ -1,0 +1,101 @@
+// The virtio entropy device: see virtio_rng.h. All of it happens in the loop's thread, in one go for each request, so
+// nothing is ever in flight. One turn answers as many requests as the queue has places; a guest that keeps adding more
+// waits for the next turn, like every other device.
+#include "vmm/virtio_rng.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/banned.h"
+
+#define DEVICE_ID 4u
+#define QUEUE_SIZE 8u
+
+struct virtio_rng {
+    struct virtio_device device; // first: operations get it
+    uint64_t requests, bytes;
+};
+
+// How many bytes were put into the segments.
+static uint32_t fill(const struct iovec *segments, unsigned count)
+{
+    size_t done = 0;
+    for (unsigned i = 0; i < count && done < VIRTIO_RNG_REQUEST_MAXIMUM; i++) {
+        size_t n = segments[i].iov_len;
+        if (n > VIRTIO_RNG_REQUEST_MAXIMUM - done)
+            n = VIRTIO_RNG_REQUEST_MAXIMUM - done;
+        ssize_t got;
+        do
+            got = getrandom(segments[i].iov_base, n, 0);
+        while (got < 0 && errno == EINTR);
+        if (got < 0)
+            break; // the host has none: the driver asks again
+        done += (size_t)got;
+    }
+    return (uint32_t)done;
+}
+
+static void kicked(struct virtio_device *d, unsigned queue)
+{
+    struct virtio_rng *rng = (struct virtio_rng *)d;
+    struct virtqueue *q = &d->queues[queue];
+    struct virtqueue_chain chain;
+    unsigned turn = 0;
+    int r = 0;
+
+    while (turn++ < q->size && (r = virtqueue_pop(q, &chain)) == 1) {
+        uint32_t n = fill(chain.segments + chain.readable, chain.writable);
+        rng->requests++;
+        rng->bytes += n;
+        virtqueue_push(q, chain.head, n);
+    }
+    virtio_interrupt(d, queue);
+    if (r < 0)
+        virtio_break(d, "a request for entropy has an illegal chain");
+    else if (r == 1)
+        virtio_ring(d, queue);
+}
+
+static void statistics(struct virtio_device *d, struct buf *to)
+{
+    const struct virtio_rng *rng = (const struct virtio_rng *)d;
+    buf_append_format(to, "rng.requests %llu\nrng.bytes %llu\n", (unsigned long long)rng->requests,
+                      (unsigned long long)rng->bytes);
+}
+
+static const struct virtio_operations operations = {
+    .name = "rng",
+    .device_id = DEVICE_ID,
+    .pci_class = 0x00ff00, // unclassified
+    .queue_count = 1,
+    .queue_size = QUEUE_SIZE,
+    .kicked = kicked,
+    .statistics = statistics,
+};
+
+int virtio_rng_new(const struct guest_memory *memory, struct virtio_rng **ret, struct error *error)
+{
+    struct virtio_rng *rng = calloc(1, sizeof *rng);
+    int r = rng ? virtio_init(&rng->device, &operations, memory, 0) : -ENOMEM;
+    if (r < 0) {
+        free(rng);
+        return error_set(error, -r, "cannot make the entropy device: %s", strerror(-r));
+    }
+    *ret = rng;
+    return 0;
+}
+
+struct virtio_device *virtio_rng_device(struct virtio_rng *r)
+{
+    return &r->device;
+}
+
+void virtio_rng_free(struct virtio_rng *r)
+{
+    if (!r)
+        return;
+    virtio_destroy(&r->device);
+    free(r);
+}
