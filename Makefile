@@ -47,7 +47,7 @@ sources  = $(filter-out %_main.c,$(wildcard $(1)/*.c))
 objects  = $(patsubst %.c,$(BUILD)/%.o,$(1))
 library  = $(foreach f,$(1),$(BUILD)/$(f).a)
 
-PROGRAMS := $(BUILD)/rondo $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/rondo-server
+PROGRAMS := $(BUILD)/rondo $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/rondo-server $(BUILD)/rondo-vmm
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -83,6 +83,9 @@ $(BUILD)/rondo-overlay: $(BUILD)/fuse-cloop/overlay_main.o $(call library,fuse-c
 $(BUILD)/rondo-server: $(BUILD)/server/server_main.o $(call library,server blockstore base)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_server) $(LIBS_store)
+$(BUILD)/rondo-vmm: $(BUILD)/vmm/vmm_main.o $(call library,vmm blockstore base)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_vmm)
 
 # A unit test may use every library; it sees the code through its public headers.
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call library,client server fuse-cloop vmm catalog blockstore base)
@@ -157,7 +160,8 @@ lint:
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/rondo $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(BUILD)/rondo $(DESTDIR)$(PREFIX)/bin/rondo
-	install -m 755 $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/rondo-server $(DESTDIR)$(PREFIX)/libexec/rondo/
+	install -m 755 $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/rondo-server $(BUILD)/rondo-vmm \
+	        $(DESTDIR)$(PREFIX)/libexec/rondo/
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
 
 clean:

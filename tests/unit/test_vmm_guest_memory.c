@@ -1,0 +1,169 @@
+// vmm/guest_memory.h: what is RAM and what is not, at every edge; the numbers are its invariants.
+#include "vmm/guest_memory.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "vmm/layout.h"
+
+#include "base/banned.h"
+
+#define MIB (1ull << 20)
+#define GIB (1ull << 30)
+
+// Rule 1.
+static void slices_stay_in_their_region(void **state)
+{
+    struct guest_memory m CLEANUP(guest_memory_free) = {.fd = -1};
+    (void)state;
+    assert_int_equal(guest_memory_make(4 * GIB, &m, NULL), 0);
+    assert_int_equal(m.region_count, 2);
+    const struct {
+        uint64_t address, length;
+        bool good;
+    } cases[] = {
+        {0, 0, true},
+        {0, 1, true},
+        {0, 3 * GIB, true},
+        {0, 3 * GIB + 1, false},
+        {1, 3 * GIB, false},
+        {3 * GIB - 1, 1, true},
+        {3 * GIB - 1, 2, false},
+        {3 * GIB - 1, 0, true},
+        {3 * GIB, 0, false},
+        {3 * GIB, 1, false},
+        {4 * GIB - 1, 1, false},
+        {4 * GIB - 1, 2, false},
+        {4 * GIB, 0, true},
+        {4 * GIB, GIB, true},
+        {4 * GIB, GIB + 1, false},
+        {5 * GIB - 8, 8, true},
+        {5 * GIB - 8, 9, false},
+        {5 * GIB, 0, false},
+        {0, UINT64_MAX, false},
+        {8, UINT64_MAX - 4, false},
+        {UINT64_MAX, 1, false},
+        {UINT64_MAX, UINT64_MAX, false},
+        {UINT64_MAX - 7, 16, false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        if ((guest_memory_slice(&m, cases[i].address, cases[i].length) != NULL) != cases[i].good)
+            fail_msg("%llx + %llx", (unsigned long long)cases[i].address, (unsigned long long)cases[i].length);
+}
+
+static void small_machine_has_one_region(void **state)
+{
+    struct guest_memory m CLEANUP(guest_memory_free) = {.fd = -1};
+    (void)state;
+    assert_int_equal(guest_memory_make(16 * MIB, &m, NULL), 0);
+    assert_int_equal(m.region_count, 1);
+    assert_non_null(guest_memory_slice(&m, 16 * MIB - 1, 1));
+    assert_null(guest_memory_slice(&m, 16 * MIB, 1));
+    assert_null(guest_memory_slice(&m, 4 * GIB, 1));
+}
+
+static void regions_are_disjoint_parts_of_the_file(void **state)
+{
+    struct guest_memory m CLEANUP(guest_memory_free) = {.fd = -1};
+    unsigned char *low, *high;
+    (void)state;
+    assert_int_equal(guest_memory_make(3 * GIB + 2 * MIB, &m, NULL), 0);
+    low = guest_memory_slice(&m, 0, 1);
+    high = guest_memory_slice(&m, 4 * GIB, 1);
+    *low = 1;
+    *high = 2;
+    assert_int_equal(*low, 1);
+    assert_int_equal(m.regions[1].file_offset, 3 * GIB);
+    assert_int_equal(m.regions[1].size, 2 * MIB);
+}
+
+static void read_and_write_refuse_what_is_not_ram_and_change_nothing(void **state)
+{
+    struct guest_memory m CLEANUP(guest_memory_free) = {.fd = -1};
+    char text[8] = "before";
+    (void)state;
+    assert_int_equal(guest_memory_make(16 * MIB, &m, NULL), 0);
+    assert_int_equal(guest_memory_write(&m, 16 * MIB - 4, "1234", 4), 0);
+    assert_int_equal(guest_memory_read(&m, 16 * MIB - 4, text, 5), -EFAULT);
+    assert_string_equal(text, "before");
+    assert_int_equal(guest_memory_write(&m, 16 * MIB - 4, "abcde", 5), -EFAULT);
+    assert_int_equal(guest_memory_read(&m, 16 * MIB - 4, text, 4), 0);
+    assert_memory_equal(text, "1234", 4);
+}
+
+static uint64_t host_bytes(const struct guest_memory *m)
+{
+    struct stat status;
+    assert_int_equal(fstat(m->fd, &status), 0);
+    return (uint64_t)status.st_blocks * 512;
+}
+
+// Rule 3: the slice stays good.
+static void released_pages_read_as_zeros_and_are_the_hosts_again(void **state)
+{
+    struct guest_memory m CLEANUP(guest_memory_free) = {.fd = -1};
+    (void)state;
+    assert_int_equal(guest_memory_make(16 * MIB, &m, NULL), 0);
+    assert_int_equal(host_bytes(&m), 0); // nothing is touched
+    unsigned char *bytes = guest_memory_slice(&m, MIB, MIB);
+    memset(bytes, 0x55, MIB);
+    assert_true(host_bytes(&m) >= MIB);
+    assert_int_equal(guest_memory_release(&m, MIB + 4096, MIB - 8192), 0);
+    assert_int_equal(host_bytes(&m), 8192); // before they are read: reading takes pages again
+    assert_int_equal(bytes[4095], 0x55);
+    assert_int_equal(bytes[4096], 0);
+    assert_int_equal(bytes[MIB - 4097], 0);
+    assert_int_equal(bytes[MIB - 4096], 0x55);
+    bytes[4096] = 1;
+    assert_int_equal(bytes[4096], 1);
+}
+
+static void release_refuses_all_but_whole_pages_of_ram(void **state)
+{
+    struct guest_memory m CLEANUP(guest_memory_free) = {.fd = -1};
+    (void)state;
+    assert_int_equal(guest_memory_make(16 * MIB, &m, NULL), 0);
+    assert_int_equal(guest_memory_release(&m, 1, 4096), -EFAULT);
+    assert_int_equal(guest_memory_release(&m, 4096, 4095), -EFAULT);
+    assert_int_equal(guest_memory_release(&m, 4096, 0), -EFAULT);
+    assert_int_equal(guest_memory_release(&m, 16 * MIB - 4096, 8192), -EFAULT);
+    assert_int_equal(guest_memory_release(&m, 3 * GIB, 4096), -EFAULT);
+    assert_int_equal(guest_memory_release(&m, 4096, UINT64_MAX - 4095), -EFAULT);
+}
+
+static void impossible_sizes_are_refused_with_a_sentence(void **state)
+{
+    struct guest_memory m = {.fd = 77};
+    struct error error = {""};
+    (void)state;
+    assert_int_equal(guest_memory_make(0, &m, &error), -EINVAL);
+    assert_int_equal(guest_memory_make(16 * MIB + 4096, &m, &error), -EINVAL);
+    assert_int_equal(guest_memory_make(LAYOUT_MEMORY_MAXIMUM + 2 * MIB, &m, &error), -EINVAL);
+    assert_int_equal(guest_memory_make(LAYOUT_MEMORY_MAXIMUM, &m, &error), -ENOMEM);
+    assert_non_null(strstr(error.text, "1.0 TiB"));
+    assert_int_equal(m.fd, 77); // untouched
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slices_stay_in_their_region),
+        cmocka_unit_test(small_machine_has_one_region),
+        cmocka_unit_test(regions_are_disjoint_parts_of_the_file),
+        cmocka_unit_test(read_and_write_refuse_what_is_not_ram_and_change_nothing),
+        cmocka_unit_test(released_pages_read_as_zeros_and_are_the_hosts_again),
+        cmocka_unit_test(release_refuses_all_but_whole_pages_of_ram),
+        cmocka_unit_test(impossible_sizes_are_refused_with_a_sentence),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
