@@ -1,0 +1,359 @@
+// The network card between a driver in the test and the other end of passt's socket: frames arrive whole, in order, in
+// as many buffers as they need; a peer that does not read, and one that breaks the rules, do no harm.
+#include "virtio_fixture.h"
+#include "vmm/loop.h"
+#include "vmm/virtio_net.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define RECEIVE 0u
+#define SEND 1u
+#define RING_SIZE 64u
+#define BUFFERS 0x20000u // of the guest, in its low memory
+#define MERGEABLE (UINT64_C(1) << 15)
+
+static struct guest_memory memory;
+static struct loop loop;
+static struct virtio_net *card;
+static struct counting_transport counts;
+static struct driver_ring rings[2];
+static int peer;
+static unsigned char frame[NET_FRAME_MAXIMUM], bytes[NET_FRAME_MAXIMUM + 64];
+
+// The loop's sources are called for as long as there is something to do.
+static void end_when_idle(void *context, uint32_t events)
+{
+    (void)context, (void)events;
+    loop_end(&loop);
+}
+
+// One descriptor that is always readable ends the loop after each round; a few rounds are enough for any test here.
+static void run_loop(void)
+{
+    struct loop_source *source;
+    int pair[2];
+    assert_int_equal(pipe(pair), 0);
+    assert_int_equal(write(pair[1], "x", 1), 1);
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(loop_add(&loop, pair[0], EPOLLIN, end_when_idle, NULL, &source), 0);
+        loop.ended = false;
+        assert_int_equal(loop_run(&loop), 0);
+        loop_remove(&loop, source);
+    }
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    int pair[2];
+    struct virtio_net_settings settings = {.mac = {2, 1, 2, 3, 4, 5}, .loop = &loop};
+    memory = fixture_memory();
+    assert_int_equal(loop_init(&loop, NULL), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    peer = pair[1];
+    assert_int_equal(net_link_new(NET_LINK_PASST, pair[0], &settings.link, NULL), 0);
+    assert_int_equal(virtio_net_new(&settings, &memory, &card, NULL), 0);
+    fixture_attach(virtio_net_device(card), &counts);
+    rings[0] = driver_ring(&memory, 0x4000, RING_SIZE);
+    rings[1] = driver_ring(&memory, 0x8000, RING_SIZE);
+    fixture_start(virtio_net_device(card), MERGEABLE, rings, 2);
+    for (size_t i = 0; i < sizeof frame; i++)
+        frame[i] = (unsigned char)(i * 7 + i / 256);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    virtio_net_free(card);
+    loop_destroy(&loop);
+    close(peer);
+    fixture_memory_free(&memory);
+    return 0;
+}
+
+static void peer_sends(size_t n)
+{
+    unsigned char length[4] = {0, (unsigned char)(n >> 16), (unsigned char)(n >> 8), (unsigned char)n};
+    assert_int_equal(send(peer, length, 4, MSG_NOSIGNAL), 4);
+    assert_int_equal(send(peer, frame, n, MSG_NOSIGNAL), n);
+}
+
+static size_t peer_gets(void)
+{
+    unsigned char length[4];
+    assert_int_equal(recv(peer, length, 4, MSG_WAITALL | MSG_DONTWAIT), 4);
+    size_t n = (size_t)length[1] << 16 | (size_t)length[2] << 8 | length[3];
+    assert_true(length[0] == 0 && n <= sizeof bytes);
+    assert_int_equal(recv(peer, bytes, n, MSG_WAITALL | MSG_DONTWAIT), n);
+    return n;
+}
+
+static void give_buffer(unsigned i, uint32_t n)
+{
+    driver_describe(&rings[RECEIVE], i, BUFFERS + i * 4096ull, n, D_WRITE, 0);
+    driver_offer(&rings[RECEIVE], i);
+}
+
+// A frame of n bytes behind the 12 bytes of the header, in two segments.
+static void guest_sends(unsigned i, uint32_t n)
+{
+    uint64_t at = BUFFERS + 0x40000 + i * 4096ull;
+    memset(fixture_at(&memory, at, 12), 0, 12);
+    memcpy(fixture_at(&memory, at + 12, n), frame, n);
+    driver_describe(&rings[SEND], 2 * i, at, 12, D_NEXT, 2 * i + 1);
+    driver_describe(&rings[SEND], 2 * i + 1, at + 12, n, 0, 0);
+    driver_offer(&rings[SEND], 2 * i);
+}
+
+static void a_frame_reaches_the_guest(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    give_buffer(0, 2048);
+    peer_sends(60);
+    run_loop();
+    assert_true(driver_take(&rings[RECEIVE], &head, &written));
+    assert_int_equal(head, 0);
+    assert_int_equal(written, 72);
+    assert_int_equal(get_le16(fixture_at(&memory, BUFFERS + 10, 2)), 1); // buffers
+    assert_memory_equal(fixture_at(&memory, BUFFERS + 12, 60), frame, 60);
+    assert_int_equal(counts.interrupts[RECEIVE], 1);
+}
+
+static void a_long_frame_takes_several_buffers(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    size_t done = 0;
+    for (unsigned i = 0; i < 40; i++)
+        give_buffer(i, 2000);
+    peer_sends(65000);
+    run_loop();
+    assert_int_equal(get_le16(fixture_at(&memory, BUFFERS + 10, 2)), 33);
+    for (unsigned i = 0; i < 33; i++) {
+        assert_true(driver_take(&rings[RECEIVE], &head, &written));
+        assert_int_equal(head, i);
+        unsigned skip = i == 0 ? 12 : 0;
+        assert_memory_equal(fixture_at(&memory, BUFFERS + i * 4096ull + skip, written - skip), frame + done,
+                            written - skip);
+        done += written - skip;
+    }
+    assert_int_equal(done, 65000);
+    assert_false(driver_take(&rings[RECEIVE], &head, &written));
+}
+
+static void frames_wait_until_there_are_buffers(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    give_buffer(0, 100);
+    peer_sends(1000);
+    peer_sends(60);
+    run_loop();
+    assert_false(driver_take(&rings[RECEIVE], &head, &written));
+    for (unsigned i = 1; i < 20; i++)
+        give_buffer(i, 100);
+    fixture_kick(virtio_net_device(card), RECEIVE);
+    run_loop();
+    for (unsigned i = 0; i < 12; i++)
+        assert_true(driver_take(&rings[RECEIVE], &head, &written));
+    assert_int_equal(head, 11);
+    assert_int_equal(written, 72);
+    assert_false(driver_take(&rings[RECEIVE], &head, &written));
+}
+
+static void without_mergeable_buffers_what_does_not_fit_is_dropped(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    rings[0] = driver_ring(&memory, 0x4000, RING_SIZE);
+    memset(fixture_at(&memory, 0x4000, 0x2000), 0, 0x2000);
+    fixture_start(virtio_net_device(card), 0, rings, 2);
+    give_buffer(0, 1526);
+    peer_sends(3000);
+    peer_sends(1514);
+    run_loop();
+    assert_true(driver_take(&rings[RECEIVE], &head, &written));
+    assert_int_equal(written, 1526);
+    assert_false(driver_take(&rings[RECEIVE], &head, &written));
+}
+
+static void what_the_guest_sends_reaches_the_peer_in_order(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    for (unsigned i = 0; i < 20; i++)
+        guest_sends(i, 60 + i);
+    fixture_kick(virtio_net_device(card), SEND);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(peer_gets(), 60 + i);
+        assert_memory_equal(bytes, frame, 60 + i);
+        assert_true(driver_take(&rings[SEND], &head, &written));
+        assert_int_equal(head, 2 * i);
+        assert_int_equal(written, 0);
+    }
+}
+
+static void a_peer_that_does_not_read_only_delays(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    unsigned sent = 0, got = 0, taken = 0;
+    for (; sent < 4000 && counts.rings[SEND] < 1000; sent++) {
+        if (sent - taken == RING_SIZE / 2)
+            break;
+        guest_sends(sent % (RING_SIZE / 2), 3000);
+        fixture_kick(virtio_net_device(card), SEND);
+        while (driver_take(&rings[SEND], &head, &written))
+            taken++;
+    }
+    assert_true(sent > taken && taken > 10); // the socket's buffer is full
+    for (int round = 0; got < sent && round < 1000; round++) {
+        struct pollfd ready = {.fd = peer, .events = POLLIN};
+        while (poll(&ready, 1, 0) > 0) {
+            unsigned char length[4];
+            assert_int_equal(recv(peer, length, 4, MSG_WAITALL), 4);
+            assert_int_equal(get_le32(length), 0xb80b0000u); // 3000, big-endian
+            for (size_t n = 0; n < 3000;) {                  // its end may still be with the card
+                ssize_t r = recv(peer, bytes + n, 3000 - n, MSG_DONTWAIT);
+                if (r < 0)
+                    run_loop();
+                else
+                    n += (size_t)r;
+            }
+            assert_memory_equal(bytes, frame, 3000);
+            got++;
+        }
+        run_loop();
+    }
+    assert_int_equal(got, sent);
+    while (driver_take(&rings[SEND], &head, &written))
+        taken++;
+    assert_int_equal(taken, sent);
+}
+
+static void no_frame_is_made_of_too_few_or_too_many_bytes(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    guest_sends(0, 13);
+    driver_describe(&rings[SEND], 10, BUFFERS, 5, 0, 0); // not even a header
+    driver_offer(&rings[SEND], 10);
+    driver_describe(&rings[SEND], 11, 0, 70000, 0, 0);
+    driver_offer(&rings[SEND], 11);
+    guest_sends(1, 14);
+    fixture_kick(virtio_net_device(card), SEND);
+    assert_int_equal(peer_gets(), 14);
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(driver_take(&rings[SEND], &head, &written));
+    assert_int_equal(recv(peer, bytes, 1, MSG_DONTWAIT), -1);
+}
+
+static unsigned link_status(void)
+{
+    unsigned char status[2];
+    struct virtio_device *d = virtio_net_device(card);
+    d->operations->read_config(d, 6, status, 2);
+    return get_le16(status);
+}
+
+static void the_end_of_the_peer_is_a_pulled_cable(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    assert_int_equal(link_status(), 1);
+    close(peer);
+    peer = -1;
+    run_loop();
+    assert_int_equal(link_status(), 0);
+    assert_int_equal(counts.config_interrupts, 1);
+    guest_sends(0, 60);
+    fixture_kick(virtio_net_device(card), SEND);
+    assert_true(driver_take(&rings[SEND], &head, &written)); // dropped, not stuck
+    fixture_reset(virtio_net_device(card));
+    memset(fixture_at(&memory, 0x4000, 0x6000), 0, 0x6000);
+    rings[0] = driver_ring(&memory, 0x4000, RING_SIZE);
+    fixture_start(virtio_net_device(card), MERGEABLE, rings, 2);
+    run_loop();
+}
+
+static void a_length_that_no_frame_has_ends_the_link(void **state)
+{
+    (void)state;
+    static const unsigned char bad[][4] = {{0, 0, 0, 0}, {0, 0, 0, 13}, {0, 1, 0, 18}, {0xff, 0xff, 0xff, 0xff}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (i > 0)
+            set_up(NULL);
+        give_buffer(0, 2048);
+        assert_int_equal(send(peer, bad[i], 4, MSG_NOSIGNAL), 4);
+        run_loop();
+        assert_int_equal(link_status(), 0);
+        if (i + 1 < sizeof bad / sizeof bad[0])
+            tear_down(NULL);
+    }
+}
+
+static void an_illegal_buffer_breaks_the_device(void **state)
+{
+    (void)state;
+    driver_describe(&rings[RECEIVE], 0, 0xffffffffff000ull, 2048, D_WRITE, 0);
+    driver_offer(&rings[RECEIVE], 0);
+    peer_sends(60);
+    run_loop();
+    assert_int_equal(virtio_net_device(card)->status & VIRTIO_STATUS_NEEDS_RESET, VIRTIO_STATUS_NEEDS_RESET);
+}
+
+static void a_buffer_too_small_for_the_header_breaks_the_device(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 20; i++)
+        give_buffer(i, 8);
+    peer_sends(60);
+    run_loop();
+    assert_int_equal(virtio_net_device(card)->status & VIRTIO_STATUS_NEEDS_RESET, VIRTIO_STATUS_NEEDS_RESET);
+}
+
+static void only_fitting_descriptors_are_taken_as_links(void **state)
+{
+    (void)state;
+    struct net_link *link;
+    struct error error = {.text = ""};
+    int pair[2];
+    assert_int_equal(net_link_new(NET_LINK_PASST, open("/dev/null", O_RDWR | O_CLOEXEC), &link, &error), -ENOTSOCK);
+    assert_non_null(strstr(error.text, "no socket"));
+    assert_true(net_link_new(NET_LINK_TAP, open("/dev/null", O_RDWR | O_CLOEXEC), &link, &error) < 0);
+    assert_non_null(strstr(error.text, "no tap interface"));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(net_link_new(NET_LINK_PASST, pair[0], &link, &error), -EINVAL);
+    close(pair[1]);
+}
+
+#define WITH_CARD(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_CARD(a_frame_reaches_the_guest),
+        WITH_CARD(a_long_frame_takes_several_buffers),
+        WITH_CARD(frames_wait_until_there_are_buffers),
+        WITH_CARD(without_mergeable_buffers_what_does_not_fit_is_dropped),
+        WITH_CARD(what_the_guest_sends_reaches_the_peer_in_order),
+        WITH_CARD(a_peer_that_does_not_read_only_delays),
+        WITH_CARD(no_frame_is_made_of_too_few_or_too_many_bytes),
+        WITH_CARD(the_end_of_the_peer_is_a_pulled_cable),
+        WITH_CARD(a_length_that_no_frame_has_ends_the_link),
+        WITH_CARD(an_illegal_buffer_breaks_the_device),
+        WITH_CARD(a_buffer_too_small_for_the_header_breaks_the_device),
+        cmocka_unit_test(only_fitting_descriptors_are_taken_as_links),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
