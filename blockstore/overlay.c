@@ -16,9 +16,8 @@
 //    hole never falls into newer data (rule 2).
 // 4. Space for map page and blocks is there before data is written (rule 5). On -ENOSPC the states are unchanged.
 // 5. Readers hold no lock: they take the state of a run, then read. A request that changes the block in between
-// overlaps
-//    the read in time, and either answer is right. What a state sends a reader to is never older than the state: data
-//    was written before its bits, and a punched block reads as the zeros it became.
+//    overlaps the read in time, and either answer is right. What a state sends a reader to is never older than the
+//    state: data was written before its bits, and a punched block reads as the zeros it became.
 // 6. After a failed flush every request is refused (rule 4).
 // 7. Blocks behind the end of the base read as zeros in the state "base"; a discard leaves them so, and costs nothing.
 #include "blockstore/overlay.h"

@@ -1,8 +1,7 @@
 // The overlay's two files: their making, opening and closing. The format stands in overlay.h.
 //
 // 1. disk.map appears last, by a rename, when both files are whole and stable: an overlay with a disk.map is complete.
-// A
-//    disk.data beside which there is none, and which holds nothing, was left by an interrupted creation and is
+//    A disk.data beside which there is none, and which holds nothing, was left by an interrupted creation and is
 //    replaced.
 // 2. The header page is never written again. It carries its own hash; everything in it is checked before use.
 // 3. Both files have exactly the lengths that the header's block count demands, from their making on; so no write of

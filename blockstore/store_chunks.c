@@ -6,10 +6,9 @@
 //   a chunk FAILED            give up; or, if that failure was not about our sources and our time, begin anew with it
 //   all are READY             done
 //   one failed a moment ago   fail again, if the store remembers failures (store_failures.c)
-//   one is WANTED             nobody fetches it: take it, and every WANTED chunk near it in its pack (of this request
-//   or
-//                             another), as one fetch; take further such groups up to the version's limit; without the
-//                             mutex, run them side by side
+//   one is WANTED             nobody fetches it: take it, and every WANTED chunk near it in its pack (of this or
+//                             another request), as one fetch; take further such groups up to the version's limit;
+//                             without the mutex, run them side by side
 //   otherwise                 somebody else is at work on ours: wait
 //
 //   1. A chunk is taken by exactly one thread (store.h rules 1 and 2), which sees it through to READY or FAILED, so
@@ -41,8 +40,7 @@ struct request {
     struct error *error;
 };
 
-// --- from the disk
-// -----------------------------------------------------------------------------------------------------
+// --- from the disk -------------------------------------------------------------------------------------------------
 
 // Takes the mutex for each result; called without it.
 static void load_all(struct request *q, struct store_chunk *const *mine, unsigned count)

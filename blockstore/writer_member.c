@@ -7,7 +7,7 @@
 //   1. A segment whose blocks lie scattered over so many chunks that its leaf would overflow a page is read again, and
 //      only blocks that this segment itself brought count as known: then it has at most 2,049 chunks and fits.
 //   2. Leaves wait in memory for packs to close; after WRITER_CUT_EXTENTS of their extents, the open pack is closed
-//   early.
+//      early.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/file_extents.h"

@@ -1,7 +1,7 @@
 // The lines of a catalog that repeat: mirror, revoke, key, image, tag, shard; in a head and in shards.
 //
 // 1. Order is fixed and nothing occurs twice (catalog.h, first paragraph), so each line is compared with the one
-// before.
+//    before.
 // 2. Arrays are allocated once, from the number of lines that begin with their word.
 // 3. Nothing takes more than n log n steps, whatever the text.
 #include <errno.h>

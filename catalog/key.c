@@ -2,8 +2,7 @@
 //
 // 1. A key is its 32 bytes: two keys are equal if these are, whatever their ids.
 // 2. No unsound public key comes in. RFC 8032 lets a verifier accept a key of small order, and libcrypto does; with
-// such
-//    a key one signature verifies over every text.
+//    such a key one signature verifies over every text.
 // 3. Secret bytes live in `struct key_secret` and in libcrypto's objects, and are wiped on every way out.
 #include "catalog/key.h"
 

@@ -5,9 +5,8 @@
 // crypto_pwhash_scryptsalsa208sha256 has it; see cost_from_limits.
 //
 // 1. A file is exactly its lines: nothing before, between or behind.
-// 2. The limits come from the file, so what they may ask for is capped before scrypt runs: minisign's own default (1
-// GiB)
-//    and eight times its work.
+// 2. The limits come from the file, so what they may ask for is capped before scrypt runs: minisign's own default
+//    (1 GiB) and eight times its work.
 // 3. The public half of a secret key file must be the one that belongs to its seed: signing with another's public key
 //    under the hash gives the secret away.
 // 4. Passphrases, streams and plain secrets are wiped on every way out.

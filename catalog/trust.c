@@ -8,8 +8,7 @@
 // 4. Time is the greater of our clock and the greatest `issued` of this key, so that a clock set back does not make old
 //    catalogs fresh (indefinite freeze), and what is wrong is told apart: the clock or the catalog.
 // 5. Each decision is one transaction that begins with the write lock. What did not change is not written, so that a
-// full
-//    disk does not keep anybody from what they have.
+//    full disk does not keep anybody from what they have.
 #include "catalog/trust.h"
 
 #include <errno.h>

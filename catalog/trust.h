@@ -1,11 +1,12 @@
 // Trust: what this user has seen and decided, in SQLite at <home>/trust.db. It answers one question: may this catalog,
 // from this address, be used, now?
 //
-//   site      address → key (first contact remembered; "pinned" when the user wrote it), id and date of the last
-//   catalog seen      per (site key, id): the highest catalog number serials   per (site key, id, name): the highest
-//   serial clock     per site key: the greatest `issued` ever verified. Not one for all: else one site's catalog from
-//   the year
-//             9999 would make every other site's catalogs look expired
+//   site      address → key (first contact remembered; "pinned" when the user wrote it), id and date of its last
+//             catalog
+//   seen      per (site key, id): the highest catalog number
+//   serials   per (site key, id, name): the highest serial
+//   clock     per site key: the greatest `issued` ever verified. Not one for all: else one site's catalog from the
+//             year 9999 would make every other site's catalogs look expired
 //   contacts  per address: the last catalog (its bytes, ETag, when it was checked)
 //
 // One clock reading per command: the caller passes `now`. A changed database is written in one transaction with what
