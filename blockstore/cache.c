@@ -190,6 +190,22 @@ void cache_note_failure(struct cache *c, int result)
         log_warning("cannot write to the cache %s (%s); what is fetched is not kept", c->folder, strerror(-result));
 }
 
+// A reader may have listed the file without being able to open it for writing. Who writes puts another in its place.
+static struct cache_handle *acquire_for_writing(struct cache *c, const struct sha256 *pack, int *ret_reason)
+{
+    struct cache_handle *h = cache_acquire_handle(c, pack, true, ret_reason);
+    if (!h || h->place == CACHE_OBJECTS || h->writable)
+        return h;
+    cache_release_handle(c, h);
+    cache_forget_handle(c, pack);
+    h = cache_acquire_handle(c, pack, true, ret_reason);
+    if (!h || h->place == CACHE_OBJECTS || h->writable)
+        return h;
+    cache_release_handle(c, h); // another reader was faster
+    *ret_reason = -EROFS;
+    return NULL;
+}
+
 void cache_write(struct cache *c, const struct sha256 *pack, uint32_t pack_size, uint64_t offset, const void *bytes,
                  size_t n)
 {
@@ -198,9 +214,9 @@ void cache_write(struct cache *c, const struct sha256 *pack, uint32_t pack_size,
     if (io_monotonic_ns() < atomic_load(&c->paused_until))
         return;
     int r;
-    struct cache_handle *h = cache_acquire_handle(c, pack, true, &r);
+    struct cache_handle *h = acquire_for_writing(c, pack, &r);
     if (!h && (r == -ENOSPC || r == -EDQUOT) && cache_make_room(c, pack_size, pack))
-        h = cache_acquire_handle(c, pack, true, &r);
+        h = acquire_for_writing(c, pack, &r);
     if (!h) {
         cache_note_failure(c, r);
         return;

@@ -251,8 +251,15 @@ void cache_account(struct cache *c, uint64_t n, const struct sha256 *except)
     int lock CLEANUP_CLOSE = cache_lock(c, 0);
     if (lock == -EBUSY)
         atomic_fetch_add(&c->written, written); // somebody else is doing this work: it is looked at with the next write
-    if (lock < 0 || evict_locked(c, c->limit, c->limit - c->limit / 16, except, &freed, &left) < 0)
+    if (lock < 0)
         return;
+    int r = evict_locked(c, c->limit, c->limit - c->limit / 16, except, &freed, &left);
+    if (r < 0) {
+        if (!atomic_exchange(&c->warned_of_growth, true))
+            log_warning("the cache %s cannot be kept within its limit: what is in it, or pinned, cannot be listed (%s)",
+                        c->folder, strerror(-r));
+        return;
+    }
     if (freed > 0)
         cache_sweep_handles(c, true);
     uint64_t step = left < c->limit ? (c->limit - left) / 8 : 0;

@@ -189,6 +189,7 @@ static struct cache_handle *open_handle(struct cache *c, const struct sha256 *na
     h->name = *name;
     h->fd = fd;
     h->place = place;
+    h->writable = place == CACHE_PARTIAL && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
     // The file's own time says when it was last touched, by whichever process.
     if (st.st_mtime + CACHE_TOUCH_SECONDS > io_realtime_seconds())
         h->touched_ns = io_monotonic_ns();

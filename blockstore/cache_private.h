@@ -24,7 +24,8 @@ struct cache_handle {
     struct sha256 name;
     int fd;
     enum cache_place place;
-    bool listed; // in the cache's table; else closed when its last user releases it
+    bool writable; // of partial/ alone
+    bool listed;   // in the cache's table; else closed when its last user releases it
     unsigned users;
     uint64_t used; // the table's clock when it was last acquired
     _Atomic uint64_t touched_ns;
@@ -45,7 +46,7 @@ struct cache {
     _Atomic uint64_t count_after;  // `written` at which they are counted again
     _Atomic uint64_t paused_until; // no writes before this time: the disk is full
     atomic_int failure;            // see cache_write_failure
-    atomic_bool warned;
+    atomic_bool warned, warned_of_growth;
     atomic_uint temporaries; // numbers them
 };
 

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -690,6 +691,66 @@ static int read_only_mkdirat(int dir, const char *path, mode_t mode)
     return -1;
 }
 
+static int guarded_openat(int dir, const char *path, int flags, mode_t mode)
+{
+    struct stat st;
+    // As for a user who is not root.
+    if ((flags & O_ACCMODE) == O_RDWR && fstatat(dir, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && !(st.st_mode & 0200)) {
+        errno = EACCES;
+        return -1;
+    }
+    return io_table_system.openat(dir, path, flags, mode);
+}
+
+static void a_file_that_can_only_be_read_is_replaced_by_who_writes(void **state)
+{
+    (void)state;
+    char path[256];
+    struct cache *c = open_cache(0);
+    write_chunk(c, pack_of(1), 0);
+    cache_close(c);
+    file_of("partial", &pack_of(1)->name, path, sizeof(path));
+    assert_int_equal(chmod(path, 0400), 0);
+    limited = io_table_system;
+    limited.openat = guarded_openat;
+    io = &limited;
+    c = open_cache(0);
+    assert_int_equal(read_chunk(c, pack_of(1), 0), 0);
+    write_chunk(c, pack_of(1), 1);
+    assert_int_equal(cache_write_failure(c), 0);
+    assert_int_equal(read_chunk(c, pack_of(1), 1), 0);
+    io = &io_table_system;
+    cache_close(c);
+}
+
+// Rule 4 cannot be kept where pins cannot be read: nobody is to find that out from a full disk.
+static void a_cache_that_cannot_be_counted_says_so(void **state)
+{
+    (void)state;
+    char path[256], said[4096] = "";
+    int text = memfd_create("stderr", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+    assert_true(text >= 0 && saved >= 0);
+    struct cache *c = open_cache(2 * PACK_SIZE);
+    file_of("pins", &pack_of(1)->name, path, sizeof(path));
+    char *slash = strrchr(path, '/');
+    memmove(slash - 2, slash + 1, strlen(slash)); // pins lie in one folder
+    assert_int_equal(mkdir(path, 0700), 0);
+    setenv("RONDO_LOG", "warning", 1);
+    log_start("test_cache");
+    assert_true(dup2(text, STDERR_FILENO) >= 0);
+    for (unsigned i = 1; i < 6; i++)
+        write_pack(c, i);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    setenv("RONDO_LOG", "error", 1);
+    log_start("test_cache");
+    assert_true(pread(text, said, sizeof(said) - 1, 0) > 0);
+    close(text);
+    assert_non_null(strstr(said, "cannot be kept within its limit"));
+    assert_null(strstr(strstr(said, "limit") + 1, "cannot be kept")); // once
+    cache_close(c);
+}
+
 static void a_cache_that_cannot_be_written_is_read(void **state)
 {
     (void)state;
@@ -866,6 +927,8 @@ int main(void)
         TEST(a_full_disk_evicts_and_goes_on),
         TEST(a_disk_that_stays_full_drops_writes_and_never_fails),
         TEST(a_failure_of_any_call_gives_no_wrong_bytes),
+        TEST(a_file_that_can_only_be_read_is_replaced_by_who_writes),
+        TEST(a_cache_that_cannot_be_counted_says_so),
         TEST(a_cache_that_cannot_be_written_is_read),
         TEST(processes_share_a_cache),
         TEST(threads_share_a_cache_under_eviction),
