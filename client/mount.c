@@ -18,6 +18,15 @@
 
 #define FUSE_SUPER_MAGIC 0x65735546 // statfs(2)
 
+// False only if that is sure: the file system of a daemon that died does not even answer this.
+static bool may_be_mounted(const char *path)
+{
+    struct statx s;
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, &s) < 0)
+        return errno != ENOENT;
+    return !(s.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) || (s.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
 static int check_folder(const char *path, char ret_path[static PATH_TEXT_SIZE], struct error *error)
 {
     struct statfs file_system;
@@ -26,7 +35,8 @@ static int check_folder(const char *path, char ret_path[static PATH_TEXT_SIZE], 
     CLEANUP_CLOSEDIR DIR *folder = opendir(ret_path);
     if (!folder)
         return error_set(error, errno == ENOTDIR ? EINVAL : errno, "cannot mount on %s: %s", path, strerror(errno));
-    if (statfs(ret_path, &file_system) == 0 && file_system.f_type == FUSE_SUPER_MAGIC)
+    // (A folder in somebody's FUSE file system, which may be all of a home, is as good as any other.)
+    if (statfs(ret_path, &file_system) == 0 && file_system.f_type == FUSE_SUPER_MAGIC && may_be_mounted(ret_path))
         return error_set(error, EBUSY, "something is mounted on %s already; rondo umount %s first", path, path);
     struct dirent *entry;
     while ((entry = readdir(folder)))
@@ -79,15 +89,6 @@ int verb_mount(int argc, char **argv)
     cli_cancel_on_signals();
     r = mount_image(argv[1], argv[2], &resolve, &error);
     return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
-}
-
-// False only if that is sure: the file system of a daemon that died does not even answer this.
-static bool may_be_mounted(const char *path)
-{
-    struct statx s;
-    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, &s) < 0)
-        return errno != ENOENT;
-    return !(s.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) || (s.stx_attributes & STATX_ATTR_MOUNT_ROOT);
 }
 
 // As root directly; otherwise through fusermount3, which may do it for the mount's owner.
