@@ -175,7 +175,7 @@ void control_count(struct control *c, struct control_counts *ret)
 int control_withdraw(struct control *c)
 {
     struct pollfd p = {.fd = c->listener, .events = POLLIN};
-    if (rename(c->path, c->aside) < 0)
+    if (rename(c->path, c->aside) < 0 && errno != ENOENT)
         return -errno;
     while (poll(&p, 1, 0) > 0)
         control_accept(c);

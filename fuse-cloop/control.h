@@ -38,7 +38,7 @@ struct control_counts {
 void control_count(struct control *c, struct control_counts *ret);
 
 // Leaving: the socket's name is moved aside, so that nobody else connects; control_return undoes that. Connections that
-// were waiting are taken, and show in the counts.
+// were waiting are taken, and show in the counts. If somebody has removed the name, nobody connects either.
 int control_withdraw(struct control *c);
 void control_return(struct control *c);
 void control_remove(struct control *c); // the socket, for good

@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 #include "blockstore/overlay.h"
-#include "fuse-cloop/overlay_fuse.h"
 #include "blockstore/overlay_hold.h"
+#include "fuse-cloop/overlay_fuse.h"
 
 struct overlay_control;
 

@@ -13,9 +13,9 @@
 #include "base/socket.h"
 #include "base/text.h"
 #include "blockstore/overlay.h"
+#include "blockstore/overlay_hold.h"
 #include "fuse-cloop/overlay_control.h"
 #include "fuse-cloop/overlay_fuse.h"
-#include "blockstore/overlay_hold.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -78,6 +78,9 @@ check(open(folder + "/disk", "rb").read() == disk_bytes, "the disk is right")
 check(sorted(os.listdir(folder)) == ["disk", "initrd", "kernel", "manifest"], "the members are listed")
 check(os.listdir(runtime + "/mnt") == [manifest], "the root lists what is open")
 check(client.open(manifest, site) == folder, "opening again is the same")
+mount = subprocess.run(["rondo", "mount", site + "image", folder], capture_output=True, text=True)
+check(mount.returncode == 10 and "is not empty" in mount.stderr,
+      "a folder in a FUSE file system is not taken for the root of one: " + mount.stderr.strip())
 wrong = "0" * 63 + "1"
 refused(errno.ENOENT, "a version that is nowhere", client.open, wrong, site)
 check(fails(os.stat, runtime + "/mnt/" + wrong) == errno.ENOENT, "has no folder")
@@ -211,6 +214,10 @@ check(not wait_until(2.5, lambda: process.poll() is not None), "an open file kee
 f.close()
 check(wait_until(10, lambda: process.poll() == 0), "idle, it ends")
 check(not is_mounted() and not os.path.exists(runtime + "/cloop.sock"), "with its mount")
+
+process = start("--idle", "1", log=log)
+os.unlink(runtime + "/cloop.sock")
+check(wait_until(10, lambda: process.poll() == 0) and not is_mounted(), "it does so without its socket's name, too")
 
 # SIGTERM.
 process = start(log=log)
