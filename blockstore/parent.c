@@ -131,8 +131,12 @@ static int check_entry(void *context, const struct pack_entry *entry)
     return r;
 }
 
-static int check_pack(int fd, const struct pack_trailer *trailer, const void *table, struct error *error)
+static int check_pack(int fd, const struct pack_reference *pack, const struct pack_trailer *trailer, const void *table,
+                      struct error *error)
 {
+    struct sha256 hash = sha256_of(table, trailer->table_length); // before anything in it is looked at
+    if (!sha256_equal(&hash, &pack->table))
+        return error_set(error, EBADMSG, "its table is not the one that the map names");
     CLEANUP_FREE unsigned char *stored = malloc(PAGE_STORED_MAXIMUM);
     CLEANUP_FREE unsigned char *blocks = malloc(PAGE_BYTES_MAXIMUM);
     if (!stored || !blocks)
@@ -165,7 +169,7 @@ static int know_pack(struct writer *writer, struct site *site, const struct pack
     r = io_read_full(fd, table, trailer.table_length, trailer.table_offset);
     if (r < 0)
         return error_set(error, -r, "cannot read a pack of the parent: %s", strerror(-r));
-    if (foreign && (r = check_pack(fd, &trailer, table, error)) < 0)
+    if (foreign && (r = check_pack(fd, pack, &trailer, table, error)) < 0)
         return error_prefix(error, r, "pack %.16s… of the parent", sha256_to_hex(&pack->name, hex));
     return writer_know_pack(writer, pack, end, table, trailer.table_length, error);
 }
