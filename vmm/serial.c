@@ -206,13 +206,21 @@ static void decide_collecting(struct serial *s)
         s->settings.collect(s->settings.context, wanted);
 }
 
+// Input goes to the console that was written to last: virtio_console.h.
+static void show(struct serial *s, unsigned char byte)
+{
+    const struct stream_listener listener = {input_room, input, s};
+    stream_write(s->settings.stream, &byte, 1);
+    stream_listen(s->settings.stream, &listener);
+}
+
 static void transmit(struct serial *s, unsigned char byte)
 {
     bool first = !s->fifos || !s->writing;
     s->polls = 0;
     s->writing = true;
     if (!(s->mcr & MCR_LOOPBACK))
-        stream_write(s->settings.stream, &byte, 1);
+        show(s, byte);
     else if (room(s) > 0)
         put_received(s, byte);
     else

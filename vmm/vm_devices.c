@@ -5,8 +5,11 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "vmm/block_backend.h"
+#include "vmm/virtio_balloon.h"
 #include "vmm/virtio_block.h"
+#include "vmm/virtio_console.h"
 #include "vmm/virtio_net.h"
+#include "vmm/virtio_rng.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -107,6 +110,54 @@ static int add_net(struct vm *m, struct error *error)
     return attach(m, &device, error);
 }
 
+static void free_console(void *self)
+{
+    virtio_console_free(self);
+}
+
+// Only for a kernel that is told to use it: a system that finds a second console puts a second login prompt there.
+static int add_console(struct vm *m, struct error *error)
+{
+    struct virtio_console *c;
+    if (!strstr(m->options->cmdline, "console=hvc0"))
+        return 0;
+    int r = virtio_console_new(&m->memory, m->stream, &c, error);
+    if (r < 0)
+        return r;
+    const struct vm_device device = {.virtio = virtio_console_device(c), .self = c, .free = free_console};
+    return attach(m, &device, error);
+}
+
+static void free_rng(void *self)
+{
+    virtio_rng_free(self);
+}
+
+static int add_rng(struct vm *m, struct error *error)
+{
+    struct virtio_rng *rng;
+    int r = virtio_rng_new(&m->memory, &rng, error);
+    if (r < 0)
+        return r;
+    const struct vm_device device = {.virtio = virtio_rng_device(rng), .self = rng, .free = free_rng};
+    return attach(m, &device, error);
+}
+
+static void free_balloon(void *self)
+{
+    virtio_balloon_free(self);
+}
+
+static int add_balloon(struct vm *m, struct error *error)
+{
+    struct virtio_balloon *b;
+    int r = virtio_balloon_new(&m->memory, &b, error);
+    if (r < 0)
+        return r;
+    const struct vm_device device = {.virtio = virtio_balloon_device(b), .self = b, .free = free_balloon};
+    return attach(m, &device, error);
+}
+
 int vm_devices_new(struct vm *m, struct error *error)
 {
     int r = add_overlay(m, error);
@@ -114,6 +165,12 @@ int vm_devices_new(struct vm *m, struct error *error)
         r = add_disks(m, error);
     if (r == 0)
         r = add_net(m, error);
+    if (r == 0)
+        r = add_console(m, error);
+    if (r == 0)
+        r = add_rng(m, error);
+    if (r == 0)
+        r = add_balloon(m, error);
     return r;
 }
 

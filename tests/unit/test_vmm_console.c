@@ -154,7 +154,7 @@ static void much_input_waits_at_its_writer_and_none_is_lost(void **state)
 {
     static unsigned char typed[20000];
     size_t got = 0, sent = 0;
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     for (size_t i = 0; i < sizeof typed; i++)
         typed[i] = (unsigned char)(i % 251);
