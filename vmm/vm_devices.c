@@ -77,7 +77,7 @@ static int add_disks(struct vm *m, struct error *error)
     for (unsigned i = 0; i < m->options->disk_count; i++) {
         struct vm_disk *disk = &m->options->disks[i];
         struct block_backend *backend;
-        char serial[21];
+        char serial[24]; // whatever the number
         snprintf(serial, sizeof serial, "rondo-disk-%u", i);
         int r = block_file_new(TAKE_FD(disk->file.fd), disk->file.name, disk->read_only, &backend, error);
         if (r == 0)
