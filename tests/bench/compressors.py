@@ -13,9 +13,8 @@ BLOCKS_IN_CHUNK = 32
 
 def load_codecs():
     """(name, compress(bytes, out), decompress(bytes, length, out)); both return bytes written."""
-    lz4, zstd = pieces.lz4, ctypes.CDLL("libzstd.so.1")
+    lz4, zstd = ctypes.CDLL("liblz4.so.1"), pieces.zstd
     size_t, pointer = ctypes.c_size_t, ctypes.c_char_p
-    zstd.ZSTD_compress.argtypes, zstd.ZSTD_compress.restype = [pointer, size_t, pointer, size_t, ctypes.c_int], size_t
     zstd.ZSTD_decompress.argtypes, zstd.ZSTD_decompress.restype = [pointer, size_t, pointer, size_t], size_t
 
     def lz4_hc(level):
@@ -26,7 +25,7 @@ def load_codecs():
         return (f"zstd {level}", lambda data, out: zstd.ZSTD_compress(out, len(out), data, len(data), level),
                 lambda data, out: zstd.ZSTD_decompress(out, len(out), data, len(data)))
 
-    return [lz4_hc(7), lz4_hc(pieces.LEVEL), lz4_hc(12), zstd_at(3), zstd_at(6), zstd_at(9), zstd_at(12)]
+    return [lz4_hc(7), lz4_hc(9), lz4_hc(12), zstd_at(3), zstd_at(6), zstd_at(pieces.LEVEL), zstd_at(12)]
 
 
 def sample_chunks(disk):

@@ -1,6 +1,6 @@
 """What other ways to cut a disk would store and fetch: pieces of one size, and casync's.
 
-Pieces of one size are named by their hash, compressed one by one with the codec and level that Rondo uses (LZ4-HC, 9), and not stored if they
+Pieces of one size are named by their hash, compressed one by one with the codec and level that Rondo uses (zstd 9), and not stored if they
 are zero. casync's are its own files.
 """
 import concurrent.futures
@@ -12,13 +12,14 @@ import struct
 LEVEL = 9
 BLOCK = 4096
 REFERENCE = 32  # bytes of a list of pieces, for each
-lz4 = ctypes.CDLL("liblz4.so.1")
+zstd = ctypes.CDLL("libzstd.so.1")
+zstd.ZSTD_compress.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
+zstd.ZSTD_compress.restype = ctypes.c_size_t  # an error is larger than any length
 
 
 def compressed_length(data):
     out = ctypes.create_string_buffer(len(data))
-    length = lz4.LZ4_compress_HC(data, out, len(data), len(data), LEVEL)
-    return length if 0 < length < len(data) else len(data)
+    return min(zstd.ZSTD_compress(out, len(out), data, len(data), LEVEL), len(data))
 
 
 def compressed_total(read, which):

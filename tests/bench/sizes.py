@@ -18,7 +18,7 @@ import pieces
 from harness import HERE, MIB, ROOT, Failure, tree_size
 
 UPDATES = {"before-updates": "all", "before-updates-but-kernel": "no kernel"}
-SIZES = {"64 KiB pieces, LZ4-HC": 65536, "256 KiB pieces, LZ4-HC": 262144}
+SIZES = {"64 KiB pieces, zstd": 65536, "256 KiB pieces, zstd": 262144}
 
 
 def build_old(bench, name):
@@ -118,7 +118,7 @@ def boot_fetches(bench, disk, trace_path):
         parts = pieces.Pieces(disk, size)
         touched = parts.touched(trace)
         fetched[name] = parts.stored(touched) + parts.index_bytes(), len(touched) + 1
-    fetched["each block once, LZ4-HC"] = pieces.boot_limit(disk, trace), 1
+    fetched["each block once, zstd"] = pieces.boot_limit(disk, trace), 1
     return fetched
 
 
