@@ -12,8 +12,8 @@
 //    enabled while it is there, or that was behind another one which is now cleared, is always told. A driver that
 //    handles one cause for each interrupt goes on, and one that looks until IIR says "none" gets an interrupt too many,
 //    at which it finds "none".
-// 3. Characters below the trigger level are told by the time-out cause, which in the chip comes again four character
-//    times after the last one was read; here at once after each.
+// 3. Characters that are left when one was read are told again. (In the chip those below the trigger level are, by the
+//    time-out cause, four character times later; a driver that takes one for each interrupt waits for that.)
 // 4. A driver may fill the transmitter without having looked at IIR: filling it clears the cause in the chip, and it
 //    comes again when all has left; here it is told again at the first byte of a series.
 // 5. A signal is never needed otherwise: more of what is told already is seen by whoever handles it.
@@ -169,7 +169,7 @@ static unsigned char take_received(struct serial *s)
     unsigned char byte = s->received[s->first];
     s->first = (s->first + 1) % FIFO_SIZE;
     s->count--;
-    update(s, find_cause(s) == IIR_TIME_OUT);
+    update(s, s->count > 0);
     tell_room(s);
     return byte;
 }
