@@ -167,9 +167,11 @@ static int get_manifest(struct version *v, struct error *error)
         r = cache_get_object(v->store->cache, &v->name, MANIFEST_SIZE_MAXIMUM, &v->bytes, &v->size);
     if (r == -ENOENT && v->mirrors)
         r = fetch_manifest(v, error);
-    else if (r < 0)
-        error_set(error, -r, "manifest %s is not in the cache, and there is no source to fetch it from",
+    else if (r == -ENOENT)
+        error_set(error, ENOENT, "manifest %s is not in the cache, and there is no source to fetch it from",
                   sha256_to_hex(&v->name, hex));
+    else if (r < 0)
+        error_set(error, -r, "cannot read manifest %s: %s", sha256_to_hex(&v->name, hex), strerror(-r));
     if (r < 0)
         return r;
     v->manifest = malloc(sizeof(*v->manifest));

@@ -89,6 +89,30 @@ static void a_version_is_opened_by_its_hash_alone(void **state)
     store_free(store);
 }
 
+static void *no_memory(size_t n)
+{
+    (void)n;
+    return NULL;
+}
+
+static void want_of_memory_is_not_taken_for_want_of_a_manifest(void **state)
+{
+    (void)state;
+    static struct io_table table;
+    struct store *store = site_open_store(site, true, 0);
+    struct version *v = site_open_version(site, store, site->folder);
+    struct error error = {.text = ""};
+    version_close(v);
+    table = io_table_system;
+    table.malloc = no_memory;
+    io = &table;
+    int r = version_open(store, &site->manifest, NULL, 0, &v, &error);
+    io = &io_table_system;
+    assert_int_equal(r, -ENOMEM);
+    assert_null(strstr(error.text, "not in the cache"));
+    store_free(store);
+}
+
 static void measuring_a_member_sums_its_map(void **state)
 {
     (void)state;
@@ -523,6 +547,7 @@ int main(void)
         TEST(reads_equal_the_source),
         TEST(reads_beyond_the_end_are_refused),
         TEST(a_version_is_opened_by_its_hash_alone),
+        TEST(want_of_memory_is_not_taken_for_want_of_a_manifest),
         TEST(measuring_a_member_sums_its_map),
         TEST(a_terabyte_opens_with_five_requests),
         TEST(equal_misses_are_one_request),
