@@ -53,7 +53,7 @@ static int read_pragma(struct trust *t, const char *sql, int64_t *ret, struct er
     return r < 0 ? r : 0;
 }
 
-// -EUCLEAN unless the schema is ours to the letter, or (*ret_empty) there is none at all.
+// In a transaction. -EUCLEAN unless the schema is ours to the letter, or (*ret_empty) there is none at all.
 static int check_schema(struct trust *t, bool *ret_empty, struct error *error)
 {
     sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
@@ -85,6 +85,17 @@ static int check_schema(struct trust *t, bool *ret_empty, struct error *error)
         return trust_db_complain(t, error);
     *ret_empty = false;
     return 0;
+}
+
+// In one transaction: between two looks of their own, another process could make the tables, which would look damaged.
+static int look_at_schema(struct trust *t, bool *ret_empty, struct error *error)
+{
+    struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
+    int r = trust_db_run(t, error, "BEGIN", "");
+    if (r < 0)
+        return r;
+    x.t = t;
+    return check_schema(t, ret_empty, error);
 }
 
 static int check_pages(struct trust *t, struct error *error)
@@ -176,7 +187,7 @@ static int open_db(struct trust *t, struct error *error)
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
     r = code == SQLITE_OK ? configure(t, error) : trust_db_fail(t, code, error);
     if (r == 0)
-        r = check_schema(t, &empty, error);
+        r = look_at_schema(t, &empty, error);
     if (r == 0)
         r = empty ? make_tables(t, error) : check_pages(t, error);
     if (r < 0)
