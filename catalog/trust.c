@@ -187,49 +187,67 @@ static int remember(struct trust *t, const struct trust_request *request, const 
     return r;
 }
 
-int trust_check(struct trust *t, const struct trust_request *request, const struct catalog *c,
-                struct trust_verdict *ret, struct error *error)
+// What is known of the catalog's site and key.
+struct known {
+    struct known_site site;
+    int64_t seen, clock;
+};
+
+static int load_known(struct trust *t, const struct trust_request *request, const struct catalog *c, struct known *ret,
+                      struct error *error)
+{
+    int r = load_site(t, request->site, &ret->site, error);
+    if (r == 0)
+        r = load_seen(t, c, &ret->seen, error);
+    return r < 0 ? r : load_clock(t, &c->site_key, &ret->clock, error);
+}
+
+static int decide(struct trust *t, const struct trust_request *request, const struct catalog *c, bool and_remember,
+                  struct trust_verdict *ret, struct error *error)
 {
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
-    struct known_site site = {.known = false};
+    struct known known = {.seen = 0};
     struct trust_verdict verdict = {.first_contact = false};
-    int64_t seen = 0;
-    int64_t clock = 0;
     int r = trust_db_begin(t, &x, error);
     if (r == 0)
-        r = load_site(t, request->site, &site, error);
+        r = load_known(t, request, c, &known, error);
     if (r == 0)
-        r = load_seen(t, c, &seen, error);
+        r = check_key(request, &known.site, c, error);
     if (r == 0)
-        r = load_clock(t, &c->site_key, &clock, error);
+        r = check_number(request, &known.site, c, known.seen, error);
     if (r == 0)
-        r = check_key(request, &site, c, error);
-    if (r == 0)
-        r = check_number(request, &site, c, seen, error);
-    if (r == 0)
-        r = check_time(request, &site, c, clock, &verdict, error);
-    if (r == 0)
-        r = remember(t, request, &site, c, seen, clock, error);
-    if (r == 0)
+        r = check_time(request, &known.site, c, known.clock, &verdict, error);
+    if (r == 0 && and_remember)
+        r = remember(t, request, &known.site, c, known.seen, known.clock, error);
+    if (r == 0 && and_remember)
         r = trust_db_commit(&x, error);
     if (r < 0)
         return r;
-    verdict.first_contact = !site.known && !request->pin;
+    verdict.first_contact = !known.site.known && !request->pin;
     *ret = verdict;
     return 0;
 }
 
-int trust_check_serial(struct trust *t, const struct catalog *c, const char *name, uint64_t newest_serial,
-                       struct error *error)
+int trust_check(struct trust *t, const struct trust_request *request, const struct catalog *c,
+                struct trust_verdict *ret, struct error *error)
 {
-    struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
+    return decide(t, request, c, true, ret, error);
+}
+
+int trust_look(struct trust *t, const struct trust_request *request, const struct catalog *c, struct trust_verdict *ret,
+               struct error *error)
+{
+    return decide(t, request, c, false, ret, error);
+}
+
+static int settle_serial(struct trust *t, const struct catalog *c, const char *name, uint64_t newest_serial,
+                         struct error *error)
+{
     sqlite3_stmt *s = NULL;
     int64_t highest = 0;
     if (newest_serial > INT64_MAX)
         return error_set(error, EBADMSG, "the serial of %s is out of range", name);
-    int r = trust_db_begin(t, &x, error);
-    if (r == 0)
-        r = trust_db_start(t, &s, error, "SELECT serial FROM serials WHERE key = ? AND id = ? AND name = ?", "bbt",
+    int r = trust_db_start(t, &s, error, "SELECT serial FROM serials WHERE key = ? AND id = ? AND name = ?", "bbt",
                            c->site_key.bytes, sizeof c->site_key.bytes, c->id, sizeof c->id, name);
     if (r == 0)
         r = take_number(t, s, 0, &highest, error);
@@ -241,10 +259,26 @@ int trust_check_serial(struct trust *t, const struct catalog *c, const char *nam
             "the newest version of %s in the site %s has serial %llu, but serial %lld was seen before; it is "
             "refused. Name an older version to run it, or ask the site's owner",
             name, c->site, (unsigned long long)newest_serial, (long long)highest);
-    if ((int64_t)newest_serial > highest)
-        r = trust_db_run(t, error, "INSERT OR REPLACE INTO serials(key, id, name, serial) VALUES(?, ?, ?, ?)", "bbti",
-                         c->site_key.bytes, sizeof c->site_key.bytes, c->id, sizeof c->id, name,
-                         (int64_t)newest_serial);
+    if ((int64_t)newest_serial == highest)
+        return 0;
+    return trust_db_run(t, error, "INSERT OR REPLACE INTO serials(key, id, name, serial) VALUES(?, ?, ?, ?)", "bbti",
+                        c->site_key.bytes, sizeof c->site_key.bytes, c->id, sizeof c->id, name, (int64_t)newest_serial);
+}
+
+int trust_settle(struct trust *t, const struct trust_request *request, const struct catalog *c, const char *name,
+                 uint64_t newest_serial, struct error *error)
+{
+    struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
+    struct known known = {.seen = 0};
+    int r = trust_db_begin(t, &x, error);
+    if (r == 0)
+        r = load_known(t, request, c, &known, error);
+    if (r == 0)
+        r = check_key(request, &known.site, c, error); // that of a first contact may be known by now
+    if (r == 0 && name)
+        r = settle_serial(t, c, name, newest_serial, error);
+    if (r == 0 && check_number(request, &known.site, c, known.seen, NULL) == 0)
+        r = remember(t, request, &known.site, c, known.seen, known.clock, error);
     return r < 0 ? r : trust_db_commit(&x, error);
 }
 

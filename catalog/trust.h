@@ -47,10 +47,15 @@ struct trust_verdict {
 int trust_check(struct trust *t, const struct trust_request *request, const struct catalog *c,
                 struct trust_verdict *ret, struct error *error);
 
-// Decides about one version of it: its serial may not be lower than the highest seen *for the same selector-less name
-// when the newest is asked for*; an older version that is still listed may be asked for by name. Remembers the highest.
-int trust_check_serial(struct trust *t, const struct catalog *c, const char *name, uint64_t newest_serial,
-                       struct error *error);
+// The same in two steps, for a catalog whose versions are looked at in between. The first decides as trust_check does,
+// and remembers nothing. The second decides about one name in it (NULL: none): its newest serial may not be lower than
+// the highest seen (-ESTALE), though an older version that is still listed may be asked for. Then it remembers the
+// catalog and the serial, in one transaction; a catalog that another process has overtaken meanwhile is none to refuse,
+// and none to remember.
+int trust_look(struct trust *t, const struct trust_request *request, const struct catalog *c, struct trust_verdict *ret,
+               struct error *error);
+int trust_settle(struct trust *t, const struct trust_request *request, const struct catalog *c, const char *name,
+                 uint64_t newest_serial, struct error *error);
 
 // The last catalog seen at this address: -ENOENT if there is none. *ret_bytes is malloc'ed. They are bytes from a disk:
 // catalog_open them again.

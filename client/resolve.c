@@ -88,14 +88,12 @@ static const struct catalog_image *newest(const struct catalog *c, const char *n
     return best;
 }
 
-static int find_image(struct resolve_decision *d, struct resolved *r, const struct catalog *c,
-                      const struct catalog_image **ret, struct error *error)
+static int find_image(const struct resolved *r, const struct catalog *c, const struct catalog_image **ret,
+                      struct error *error)
 {
-    const struct catalog_image *found;
-    int code = 0;
+    const struct catalog_image *found = NULL;
     if (r->address.has_manifest && !r->address.selector[0]) {
         // The address names the version by its hash: any line of that name with this hash will do.
-        found = NULL;
         for (unsigned i = 0; i < c->image_count && !found; i++)
             if (strcmp(c->images[i].name, r->address.name) == 0 &&
                 sha256_equal(&c->images[i].manifest, &r->address.manifest))
@@ -104,17 +102,15 @@ static int find_image(struct resolve_decision *d, struct resolved *r, const stru
             return error_set(error, ENOENT, "%s does not offer that version of %s any more", r->address.site,
                              r->address.name);
     } else {
-        code = catalog_find(c, r->address.name, r->address.selector, &found, error);
+        int code = catalog_find(c, r->address.name, r->address.selector, &found, error);
         if (code < 0)
             return error_prefix(error, code, "%s", r->address.site);
         if (r->address.has_manifest && !sha256_equal(&found->manifest, &r->address.manifest))
             return error_set(error, EBADMSG, "%s:%s of %s is not the version that the address pins by its hash",
                              r->address.name, r->address.selector, r->address.site);
     }
-    code = trust_check_serial(d->trust, c, r->address.name, newest(c, r->address.name)->serial, error);
-    if (code == 0)
-        *ret = found;
-    return code;
+    *ret = found;
+    return 0;
 }
 
 // One pass over the chain. Leaves *r to be freed by the caller, whatever it returns.
@@ -128,8 +124,12 @@ static int resolve_once(struct store *store, struct resolve_decision *d, const s
         return code;
     code = resolve_load_shards(store, r->address.site, r->address.name, options->offline, &c, error);
     if (code == 0)
-        code = find_image(d, r, &c, &image, error);
-    if (image) {
+        code = find_image(r, &c, &image, error);
+    if (image)
+        code = resolve_settle(d, &c, r->address.name, newest(&c, r->address.name)->serial, error);
+    else // that it could not be found, or not be told, says nothing against the catalog
+        resolve_settle(d, &c, NULL, 0, NULL);
+    if (code == 0 && image) {
         r->manifest = image->manifest;
         code = options->offline ? 0 : list_sources(r, &c);
         if (code < 0)
@@ -165,7 +165,7 @@ int resolve_image(struct store *store, const struct configuration *configuration
         may_be_recent = false;
         r = resolve_once(store, &d, options, &may_be_recent, &resolved, error);
     }
-    trust_close(d.trust);
+    resolve_end(&d);
     if (r < 0)
         resolve_free(&resolved);
     else

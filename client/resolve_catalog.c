@@ -182,7 +182,7 @@ static int accept(struct resolve_decision *d, const void *bytes, size_t n, struc
     int r = catalog_open(bytes, n, &c, error);
     if (r < 0)
         return error_prefix(error, r, "the catalog of %s", d->site);
-    r = trust_check(d->trust, &d->request, &c, &verdict, error);
+    r = trust_look(d->trust, &d->request, &c, &verdict, error);
     if (r < 0) {
         catalog_free(&c);
         return r;
@@ -212,13 +212,27 @@ static int use_remembered(struct resolve_decision *d, const void *bytes, size_t 
     return accept(d, bytes, n, ret, ret_fresh, error);
 }
 
-// For the next minute, and for when the site cannot be reached. Without it everything still works: a full disk is no
-// reason to refuse what has just been verified.
+// Once its versions were looked at: for the next minute, and for when the site cannot be reached.
 static void remember(struct resolve_decision *d, const void *bytes, size_t n, const char *etag)
 {
-    struct error error = {.text = ""};
-    if (trust_save_catalog(d->trust, d->site, bytes, n, etag, d->now, &error) < 0)
-        log_warning("the catalog of %s is not remembered: %s", d->site, error.text);
+    buf_clear(&d->accepted);
+    if (buf_append(&d->accepted, bytes, n) < 0)
+        log_warning("the catalog of %s is not remembered: out of memory", d->site);
+    snprintf(d->accepted_etag, sizeof(d->accepted_etag), "%s", etag);
+}
+
+int resolve_settle(struct resolve_decision *d, const struct catalog *c, const char *name, uint64_t newest_serial,
+                   struct error *error)
+{
+    int r = trust_settle(d->trust, &d->request, c, name, newest_serial, error);
+    if (r < 0)
+        return r;
+    // Without it everything still works: a full disk is no reason to refuse what has just been verified.
+    struct error why = {.text = ""};
+    if (d->accepted.size &&
+        trust_save_catalog(d->trust, d->site, d->accepted.data, d->accepted.size, d->accepted_etag, d->now, &why) < 0)
+        log_warning("the catalog of %s is not remembered: %s", d->site, why.text);
+    return 0;
 }
 
 // True for failures after which another place may have the right catalog. A changed key is none of them: that must be
@@ -310,7 +324,8 @@ int resolve_begin(struct resolve_decision *d, const struct configuration *config
                   const struct key_public *pin, const struct resolve_options *options, struct error *error)
 {
     char home[PATH_TEXT_SIZE];
-    *d = (struct resolve_decision){.site = site, .now = io_realtime_seconds()};
+    *d = (struct resolve_decision){
+        .site = site, .now = io_realtime_seconds(), .accepted = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
     d->request = (struct trust_request){.site = site,
                                         .pin = pin,
                                         .require_pin = options->require_pin || configuration->require_pin,
@@ -319,6 +334,12 @@ int resolve_begin(struct resolve_decision *d, const struct configuration *config
                                         .now = d->now};
     int r = path_make(PATH_HOME, home, error);
     return r < 0 ? r : trust_open(home, &d->trust, error);
+}
+
+void resolve_end(struct resolve_decision *d)
+{
+    trust_close(d->trust);
+    buf_free(&d->accepted);
 }
 
 int resolve_catalog(struct store *store, const struct configuration *configuration, const char *site,
@@ -331,7 +352,9 @@ int resolve_catalog(struct store *store, const struct configuration *configurati
     if (r < 0)
         return r;
     r = resolve_get_catalog(store, &d, options, &may_be_recent, &c, ret_fresh, error);
-    trust_close(d.trust);
+    if (r == 0 && (r = resolve_settle(&d, &c, NULL, 0, error)) < 0)
+        catalog_free(&c);
+    resolve_end(&d);
     if (r < 0)
         return r;
     r = resolve_load_shards(store, site, NULL, options->offline, &c, error);

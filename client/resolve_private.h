@@ -5,18 +5,28 @@
 
 // One clock reading and one view of what is known, for one command.
 struct resolve_decision {
-    struct trust *trust; // trust_close'd by whoever began
+    struct trust *trust;
     struct trust_request request;
     const char *site; // the caller's, as `pin` is
     int64_t now;
+    struct buf accepted; // a catalog that just came, to be remembered by resolve_settle; empty if none did
+    char accepted_etag[128];
 };
+// The caller ends with resolve_end.
 int resolve_begin(struct resolve_decision *d, const struct configuration *configuration, const char *site,
                   const struct key_public *pin, const struct resolve_options *options, struct error *error);
+
+void resolve_end(struct resolve_decision *d);
 
 // A recent catalog serves without asking the site if *may_be_recent, which then stays true. (A directory costs nothing
 // to ask.) The caller frees with catalog_free.
 int resolve_get_catalog(struct store *store, struct resolve_decision *d, const struct resolve_options *options,
                         bool *may_be_recent, struct catalog *ret, bool *ret_fresh, struct error *error);
+
+// What resolve_get_catalog gave is remembered only here, unless `name`'s newest serial in it is lower than one that was
+// seen: -ESTALE, and nothing has changed. NULL: no name is asked for.
+int resolve_settle(struct resolve_decision *d, const struct catalog *c, const char *name, uint64_t newest_serial,
+                   struct error *error);
 
 // All shards that a look-up of `name` needs (NULL: all there are), from the cache, the site or its mirrors.
 int resolve_load_shards(struct store *store, const char *site, const char *name, bool offline, struct catalog *c,

@@ -55,6 +55,9 @@ rules "/catalog.rondo stale from=$TMPDIR/mixed"
 at '2027-03-10 13:06:00' pull "${url}image"
 status_is 7 "a newest version that is older than one seen: exit code 7"
 like "$err" 'serial 1, but serial 2 was seen' "and says so"
+rules
+at '2027-03-10 13:06:30' pull "${url}image"
+status_is 0 "nothing of it was remembered: the right one, of a lower number, is accepted"
 rm -rf "$RONDO_HOME" && cp -r "$TMPDIR/home.kept" "$RONDO_HOME"
 
 # Versions swapped: the catalog's line of one with the manifest of the other (wrong software).

@@ -70,6 +70,11 @@ static int check(struct world *w, uint64_t number, int64_t now)
     return check_with(w, w->key, number, ISSUED, now, (struct trust_request){.site = SITE}, 7, &verdict);
 }
 
+static int settle(struct world *w, const struct catalog *c, const char *name, uint64_t serial)
+{
+    return trust_settle(w->t, &(struct trust_request){.site = SITE, .now = ISSUED}, c, name, serial, &w->error);
+}
+
 static void first_contact_is_remembered(void **state)
 {
     struct world *w = *state;
@@ -176,17 +181,54 @@ static void rollback_a_lower_serial_is_refused(void **state)
     struct world *w = *state;
     struct catalog c CLEANUP(catalog_free) = {.number = 0};
     fixture_catalog(w->key, 5, ISSUED, &c);
-    assert_ok(trust_check_serial(w->t, &c, "debian", 3, &w->error), w->error);
-    assert_ok(trust_check_serial(w->t, &c, "debian", 3, &w->error), w->error);
-    assert_ok(trust_check_serial(w->t, &c, "debian", 7, &w->error), w->error);
+    assert_ok(settle(w, &c, "debian", 3), w->error);
+    assert_ok(settle(w, &c, "debian", 3), w->error);
+    assert_ok(settle(w, &c, "debian", 7), w->error);
     reopen(w);
-    assert_int_equal(trust_check_serial(w->t, &c, "debian", 6, &w->error), -ESTALE);
+    assert_int_equal(settle(w, &c, "debian", 6), -ESTALE);
     assert_non_null(strstr(w->error.text, "serial 7"));
-    assert_ok(trust_check_serial(w->t, &c, "debian", 7, &w->error), w->error);
-    assert_ok(trust_check_serial(w->t, &c, "other", 1, &w->error), w->error);
-    assert_int_equal(trust_check_serial(w->t, &c, "other", UINT64_MAX, &w->error), -EBADMSG);
+    assert_ok(settle(w, &c, "debian", 7), w->error);
+    assert_ok(settle(w, &c, "other", 1), w->error);
+    assert_int_equal(settle(w, &c, "other", UINT64_MAX), -EBADMSG);
     memset(c.id, 8, sizeof c.id);
-    assert_ok(trust_check_serial(w->t, &c, "debian", 1, &w->error), w->error); // kept per id
+    assert_ok(settle(w, &c, "debian", 1), w->error); // kept per id
+}
+
+static int look(struct world *w, const struct catalog *c, bool *ret_first)
+{
+    struct trust_verdict verdict = {.first_contact = false};
+    int r = trust_look(w->t, &(struct trust_request){.site = SITE, .now = ISSUED}, c, &verdict, &w->error);
+    *ret_first = verdict.first_contact;
+    return r;
+}
+
+// A catalog of a higher number, later, but with a lower serial, leaves no trace.
+static void a_lower_serial_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    struct catalog c CLEANUP(catalog_free) = {.number = 0};
+    struct catalog rolled_back CLEANUP(catalog_free) = {.number = 0};
+    bool first = false;
+    fixture_catalog(w->key, 5, ISSUED, &c);
+    fixture_catalog(w->key, 9, ISSUED + DAY, &rolled_back);
+    assert_ok(look(w, &c, &first), w->error);
+    assert_true(first);
+    assert_ok(look(w, &c, &first), w->error);
+    assert_true(first); // looking remembers nothing
+    assert_ok(settle(w, &c, "debian", 3), w->error);
+    assert_ok(look(w, &rolled_back, &first), w->error);
+    assert_false(first);
+    assert_int_equal(settle(w, &rolled_back, "debian", 2), -ESTALE);
+    reopen(w);
+    assert_int_equal(check(w, 4, ISSUED), -ESTALE);
+    assert_ok(check(w, 5, ISSUED), w->error);
+    struct trust_verdict verdict;
+    assert_ok(check_with(w, w->key, 6, ISSUED, ISSUED, (struct trust_request){.site = SITE}, 7, &verdict), w->error);
+    assert_int_equal(verdict.latest, ISSUED); // nor was its date remembered
+    // A catalog that was overtaken between the two steps is neither refused nor remembered.
+    assert_ok(settle(w, &c, "debian", 4), w->error);
+    assert_int_equal(check(w, 5, ISSUED), -ESTALE);
+    assert_int_equal(settle(w, &c, "debian", 3), -ESTALE);
 }
 
 static void indefinite_freeze_an_expired_catalog_blocks_updates_only(void **state)
@@ -531,7 +573,7 @@ static int climb(struct world *w)
         r = trust_check(t, &request, &c, &verdict, &w->error);
         if (r == -ESTALE) // another process is ahead
             r = 0;
-        if (r == 0 && (r = trust_check_serial(t, &c, "debian", number, &w->error)) == -ESTALE)
+        if (r == 0 && (r = trust_settle(t, &request, &c, "debian", number, &w->error)) == -ESTALE)
             r = 0;
     }
     trust_close(t);
@@ -604,6 +646,7 @@ int main(void)
         TEST(rollback_a_lower_number_is_refused),
         TEST(fast_forward_is_mended_by_a_new_id),
         TEST(rollback_a_lower_serial_is_refused),
+        TEST(a_lower_serial_changes_nothing),
         TEST(indefinite_freeze_an_expired_catalog_blocks_updates_only),
         TEST(a_wrong_clock_is_told),
         TEST(one_sites_dates_do_not_expire_anothers),
