@@ -142,13 +142,13 @@ static int pull_windows(struct pull *p, struct error *error)
     for (; p->first < p->list.pack_count && r == 0; p->first += p->window.count) {
         p->window = (struct list_window){0};
         r = run_workers(p, 1, list_window, error);
-        if (r < 0)
-            return r;
-        p->all = 0;
-        for (size_t i = 0; i < p->list.pack_count; i++)
-            p->all += p->list.packs[i].bytes;
-        r = pull_window(p, error);
-        store_free_window(&p->window);
+        if (r == 0) {
+            p->all = 0;
+            for (size_t i = 0; i < p->list.pack_count; i++)
+                p->all += p->list.packs[i].bytes;
+            r = pull_window(p, error);
+        }
+        store_free_window(&p->window); // of a listing that was cancelled at its end, too
     }
     return r;
 }
