@@ -88,8 +88,10 @@ static void check_engines(struct doctor *d)
         find(d, "qemu", FINE, "qemu-system-x86_64 is installed: software emulation works");
     else
         find(d, "qemu", MISSING, "%s", error.text);
-    find(d, "kvm", LIMITED, "this version of Rondo has no kvm engine; guests run in software emulation%s",
-         access("/dev/kvm", F_OK) == 0 ? ", although /dev/kvm is there" : "");
+    if (engine_kvm.probe(&error) == 0)
+        find(d, "kvm", FINE, "/dev/kvm runs modern kernels: guests run at full speed");
+    else
+        find(d, "kvm", LIMITED, "guests run in software emulation: %s", error.text);
     bool passt = spawn_finds_program("passt");
     find(d, "network", passt ? FINE : LIMITED, "%s",
          passt ? "passt is installed: guests have a network"

@@ -1,4 +1,4 @@
-// The choice of an engine (see engine.h). kvm is not among this version's engines, and that is said, not hidden.
+// The choice of an engine (see engine.h): kvm where it can serve, qemu where it cannot.
 #include "client/engine.h"
 #include <errno.h>
 #include <stdio.h>
@@ -6,18 +6,35 @@
 
 #include "base/banned.h"
 
-int engine_choose(const char *choice, const struct engine **ret, char *ret_reason, size_t capacity, struct error *error)
+static int choose_any(const struct engine **ret, char *ret_reason, size_t capacity, struct error *error)
 {
-    ret_reason[0] = '\0';
-    if (strcmp(choice, "kvm") == 0)
-        return error_set(error, EOPNOTSUPP, "this version of Rondo has no kvm engine; use --engine qemu");
-    if (strcmp(choice, "qemu") != 0 && strcmp(choice, "auto") != 0)
-        return error_set(error, EINVAL, "no engine \"%s\": choose auto, kvm or qemu", choice);
+    struct error why = {.text = ""};
+    if (engine_kvm.probe(&why) == 0) {
+        *ret = &engine_kvm;
+        return 0;
+    }
     int r = engine_qemu.probe(error);
     if (r < 0)
-        return r;
-    if (strcmp(choice, "auto") == 0)
-        snprintf(ret_reason, capacity, "engine qemu: software emulation, because this version has no kvm engine");
+        return error_prefix(error, r, "no engine can serve here: kvm: %.300s; qemu", why.text);
+    why.text[strcspn(why.text, ";")] = '\0'; // behind it is what to do, which is done here
+    snprintf(ret_reason, capacity, "engine qemu: software emulation, because %s", why.text);
     *ret = &engine_qemu;
     return 0;
+}
+
+int engine_choose(const char *choice, const struct engine **ret, char *ret_reason, size_t capacity, struct error *error)
+{
+    static const struct engine *const engines[] = {&engine_kvm, &engine_qemu};
+    ret_reason[0] = '\0';
+    if (strcmp(choice, "auto") == 0)
+        return choose_any(ret, ret_reason, capacity, error);
+    for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++) {
+        if (strcmp(choice, engines[i]->name) != 0)
+            continue;
+        int r = engines[i]->probe(error);
+        if (r == 0)
+            *ret = engines[i];
+        return r < 0 ? error_prefix(error, r, "engine %s cannot serve here", choice) : 0;
+    }
+    return error_set(error, EINVAL, "no engine \"%s\": choose auto, kvm or qemu", choice);
 }

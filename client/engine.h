@@ -10,13 +10,20 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/hash.h"
+#include "base/socket.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct engine_start {
     const char *kernel, *initrd; // files; NULL: none
-    const char *disk;            // a writable file (rondo-overlay's)
+    const char *disk;            // a writable file (rondo-overlay's); not for an engine that opens the disk itself:
+    const char *folder;          // of the instance, with its overlay
+    int base, lock;              // the base disk, and the instance's lock, which the engine inherits
+    const struct sha256 *manifest;
+    bool pass_outage;
+    unsigned outage_after; // seconds
     const char *cmdline;
     const char *machine_name;
     uint64_t memory; // bytes
@@ -27,23 +34,31 @@ struct engine_start {
 
 struct engine_process {
     pid_t pid;
-    int console;         // stream: bytes from and to the guest's first serial port
-    int control;         // the engine's own
-    struct buf pending;  // of control: a line that is not complete yet
-    bool asked, started; // qemu: its greeting was answered; it takes commands
+    int console;                    // stream: bytes from and to the guest's first serial port
+    int control;                    // the engine's own
+    struct buf pending;             // of control: a line that is not complete yet
+    bool asked, started;            // qemu: its greeting was answered; it takes commands
+    char said[SOCKET_LINE_MAXIMUM]; // with ENGINE_SAYS
 };
 
 enum engine_event {
     ENGINE_NOTHING,
-    ENGINE_STARTED,     // it takes commands from now on; the first event
-    ENGINE_POWERED_OFF, // the guest switched itself off
-    ENGINE_RESET,       // the guest restarted itself
+    ENGINE_STARTED,      // it takes commands from now on; the first event
+    ENGINE_POWERED_OFF,  // the guest switched itself off
+    ENGINE_RESET,        // the guest restarted itself
+    ENGINE_TRIPLE_FAULT, // its processor gave up, which restarts it, too
+    ENGINE_SAYS,         // in `said`: about the disk, what rondo-overlay would say; "statistics" and lines; "error …"
     ENGINE_PANICKED,
     ENGINE_LOST, // the control connection ended
 };
 
+#define ENGINE_GUEST_EXIT_FIRST                                                                                        \
+    20 // of an engine that ends at a reset: from here on an exit code tells what its guest did
+
 struct engine {
     const char *name;
+    bool opens_disk;    // it opens base and overlay itself: there is no rondo-overlay
+    bool ends_at_reset; // its process ends when the guest restarts, and is to be started again
     // 0 if this host can run it; otherwise -EOPNOTSUPP (or what it is) and why.
     int (*probe)(struct error *error);
     // Starts the process. Commands are for after ENGINE_STARTED.
@@ -54,9 +69,13 @@ struct engine {
     int (*switch_off)(struct engine_process *p); // at once, in order: what the guest flushed stays
     // The control descriptor is readable: takes one event off it, ENGINE_NOTHING when there is none left.
     enum engine_event (*next_event)(struct engine_process *p);
+    // Of an engine that opens the disk: the base disk, opened anew. It stays the caller's.
+    int (*replace_base)(struct engine_process *p, int base);
+    // Its counts come as ENGINE_SAYS, "statistics" and lines of "key value". NULL: it has none.
+    int (*ask_statistics)(struct engine_process *p);
 };
 
-extern const struct engine engine_qemu;
+extern const struct engine engine_qemu, engine_kvm;
 
 // `choice` is auto, kvm or qemu. For auto, *ret_reason gets one line that says why it is not kvm (empty if it is).
 int engine_choose(const char *choice, const struct engine **ret, char *ret_reason, size_t capacity,

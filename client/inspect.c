@@ -120,6 +120,25 @@ static int inspect_image(struct report *p, struct store *store, const struct con
     return r;
 }
 
+// Lines of "key value" of the engine's, where it has any.
+static void put_statistics(struct report *p, const char *lines)
+{
+    char key[64], value[64];
+    for (struct slice rest = slice_of(lines); rest.length;) {
+        const char *end = memchr(rest.at, '\n', rest.length);
+        struct slice line = {.at = rest.at, .length = end ? (size_t)(end - rest.at) : rest.length};
+        rest.at += line.length + (end ? 1 : 0);
+        rest.length -= line.length + (end ? 1 : 0);
+        struct slice word = slice_cut_word(&line);
+        uint64_t number;
+        text_escape(word, key, sizeof(key));
+        if (text_parse_u64(line, UINT64_MAX, &number))
+            put_number(p, key, number);
+        else if (line.length)
+            put_text(p, key, text_escape(line, value, sizeof(value)));
+    }
+}
+
 static int inspect_machine(struct report *p, const struct instance *i, struct error *error)
 {
     static const char *const asked[] = {"state", "reason", "engine", "pid", "since"};
@@ -157,6 +176,8 @@ static int inspect_machine(struct report *p, const struct instance *i, struct er
             put_number(p, value, number);
         }
     }
+    if (running && ask_machine(i, "statistics", ANSWER_MS, answer, NULL) == 0)
+        put_statistics(p, answer);
     return 0;
 }
 

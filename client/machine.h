@@ -44,6 +44,7 @@ struct machine_client {
     int console;      // our end of its console stream; -1: not attached
     bool owner;       // takes the machine down with it
     bool silent;      // its side of the console has ended
+    bool asked;       // for the engine's statistics, which have not come yet
     struct buf late;  // console bytes that it was too slow to take
     uint64_t took_ns; // when it last took some; io_monotonic_ns
 };
@@ -57,6 +58,9 @@ struct machine {
     uint64_t timers[TIMERS]; // io_monotonic_ns() when it is due; 0: not set
     struct engine_process engine;
     bool engine_runs;                         // it said so
+    int base;                                 // the base disk, for an engine that opens it; -1: none
+    bool restarting;                          // the guest restarted itself, and the engine is started again
+    uint64_t engine_started;                  // io_monotonic_ns()
     unsigned off_means;                       // how many means to end it were tried
     pid_t overlay_pid, passt_pid, helper_pid; // 0: not running
     int overlay;                              // control connection to rondo-overlay; -1: none
@@ -79,6 +83,7 @@ struct machine {
 // machine_life.c
 void machine_base_came(struct machine *m, int base); // the base disk, opened; stays the caller's
 void machine_overlay_came(struct machine *m);        // rondo-overlay is ready
+void machine_restart(struct machine *m);             // the guest wants to begin again, and its engine has ended
 void machine_engine_came(struct machine *m);         // the guest runs
 void machine_fail_start(struct machine *m, int result, const struct error *error);
 // Something went wrong for good: exit code 1 and this sentence, said aloud.
@@ -103,8 +108,8 @@ void machine_hear_signals(struct machine *m);
 int machine_start_overlay(struct machine *m, int base, struct error *error);
 int machine_start_engine(struct machine *m, struct error *error);
 int machine_start_passt(struct machine *m, int *ret_network, struct error *error);
-// Why rondo-overlay could not start, by how it ended (waitpid's status): as error_set.
-int machine_overlay_failure(const struct machine *m, int status, struct error *error);
+// What the end of one of Rondo's programs that did not start means (waitpid's status): a positive errno.
+int machine_errno_of(int status);
 
 // machine_mount.c
 // For the base disk, and a connection to rondo-cloop if there is none; machine_base_came follows.
@@ -126,6 +131,7 @@ unsigned machine_clients_poll(struct machine *m, struct pollfd *polls);
 bool machine_clients_lag(struct machine *m);
 void machine_clients_serve(struct machine *m, const struct pollfd *polls, unsigned count);
 void machine_clients_console(struct machine *m, const void *bytes, size_t n); // the guest wrote this
+void machine_clients_statistics(struct machine *m, const char *text);         // answers those who asked for them
 void machine_clients_tell(struct machine *m, const char *message);            // to all that are attached, and the owner
 // Gives slow readers of the console a moment for its last bytes, then ends all connections.
 void machine_clients_close(struct machine *m);

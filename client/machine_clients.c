@@ -182,6 +182,34 @@ static int status(struct machine *m, struct buf *answer)
                              text_format_time(m->since, since));
 }
 
+// The answer comes when the engine has given it.
+static int ask_for_statistics(struct machine *m, struct machine_client *c)
+{
+    const struct engine *engine = m->options->engine;
+    if (!engine->ask_statistics || !m->engine_runs)
+        return -EOPNOTSUPP;
+    int r = engine->ask_statistics(&m->engine);
+    if (r < 0)
+        return r;
+    c->asked = true;
+    return 1;
+}
+
+void machine_clients_statistics(struct machine *m, const char *text)
+{
+    struct buf answer CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SOCKET_LINE_MAXIMUM - 1);
+    const char *lines = strchr(text, '\n');
+    int r = buf_append_format(&answer, "ok %s", lines ? lines + 1 : "");
+    for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++) {
+        struct machine_client *c = &m->clients[i];
+        if (c->fd < 0 || !c->asked)
+            continue;
+        c->asked = false;
+        if (socket_send(c->fd, r < 0 ? "error 7 too many statistics" : buf_text(&answer), NULL, 0) < 0 && !c->owner)
+            let_go(c);
+    }
+}
+
 // Carries out one message. Returns what failed, 0 for a plain "ok", 1 if `answer` holds one or it was sent already.
 static int obey(struct machine *m, struct machine_client *c, const char *text, struct buf *answer)
 {
@@ -210,6 +238,8 @@ static int obey(struct machine *m, struct machine_client *c, const char *text, s
         machine_release(m, HOLD_USER);
         return 0;
     }
+    if (slice_equal(word, "statistics") && rest.length == 0)
+        return ask_for_statistics(m, c);
     if (slice_equal(word, "attach") && rest.length == 0)
         return attach(m, c);
     if (slice_equal(word, "detach") && rest.length == 0) {

@@ -18,6 +18,8 @@
 
 #include "base/banned.h"
 
+#define CRASH_SECONDS 5
+
 static bool is_readable(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -34,11 +36,10 @@ static void hold_for_outage(struct machine *m, const char *sentence)
     machine_hold(m, HOLD_OUTAGE, why);
 }
 
-static void obey_overlay(struct machine *m, struct slice word, const char *text)
+// What rondo-overlay says, or an engine that has the disk open.
+static void hear_of_disk(struct machine *m, struct slice word, const char *text)
 {
-    if (slice_equal(word, "ready")) {
-        machine_overlay_came(m);
-    } else if (slice_equal(word, "outage")) {
+    if (slice_equal(word, "outage")) {
         hold_for_outage(m, text);
     } else if (slice_equal(word, "recovered")) {
         machine_release(m, HOLD_OUTAGE);
@@ -67,7 +68,10 @@ void machine_hear_overlay(struct machine *m)
         return;
     if (r > 0) {
         struct slice rest = slice_of(text), word = slice_cut_word(&rest);
-        obey_overlay(m, word, text_escape(rest, escaped, sizeof(escaped)));
+        if (slice_equal(word, "ready"))
+            machine_overlay_came(m);
+        else
+            hear_of_disk(m, word, text_escape(rest, escaped, sizeof(escaped)));
         return;
     }
     close(TAKE_FD(m->overlay)); // its end follows
@@ -84,7 +88,10 @@ static void overlay_ended(struct machine *m, int status)
     while (m->overlay >= 0 && is_readable(m->overlay))
         machine_hear_overlay(m); // its last words
     if (m->state == MACHINE_STARTING)
-        machine_fail_start(m, machine_overlay_failure(m, status, &error), &error);
+        machine_fail_start(m,
+                           error_set(&error, machine_errno_of(status), "the disk of machine %s could not be opened",
+                                     m->instance->name),
+                           &error);
     else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         machine_fail(m, "the disk of %s was not closed in order; %.500s/machine.log says more", m->instance->name,
                      m->instance->folder);
@@ -119,6 +126,32 @@ void machine_feed_console(struct machine *m)
     memmove(m->input.data, m->input.data + n, m->input.size);
 }
 
+static void hear_engine_say(struct machine *m, const char *text)
+{
+    char escaped[ERROR_TEXT_SIZE];
+    struct slice rest = slice_of(text), word = slice_cut_word(&rest);
+    text_escape(rest, escaped, sizeof(escaped));
+    if (slice_starts(slice_of(text), "statistics\n"))
+        machine_clients_statistics(m, text);
+    else if (slice_equal(word, "error"))
+        log_error("engine %s: %s", m->options->engine->name, escaped);
+    else
+        hear_of_disk(m, word, escaped);
+}
+
+// A processor that cannot handle a fault restarts the machine, as some systems do on purpose. One that does so at once
+// would do it for ever.
+static void hear_triple_fault(struct machine *m)
+{
+    if (io_monotonic_ns() - m->engine_started < CRASH_SECONDS * UINT64_C(1000000000)) {
+        machine_fail(m, "%s crashed as it began (a triple fault); its kernel may not fit this machine",
+                     m->instance->name);
+        return;
+    }
+    machine_say(m, "%s restarts, after a triple fault", m->instance->name);
+    m->restarting = true;
+}
+
 void machine_hear_engine(struct machine *m)
 {
     for (;;) {
@@ -136,6 +169,13 @@ void machine_hear_engine(struct machine *m)
             break;
         case ENGINE_RESET:
             log_info("the guest restarted itself");
+            m->restarting = m->options->engine->ends_at_reset;
+            break;
+        case ENGINE_TRIPLE_FAULT:
+            hear_triple_fault(m);
+            break;
+        case ENGINE_SAYS:
+            hear_engine_say(m, m->engine.said);
             break;
         case ENGINE_POWERED_OFF:
             log_info("the guest switched itself off");
@@ -147,15 +187,21 @@ void machine_hear_engine(struct machine *m)
 static void engine_ended(struct machine *m, int status)
 {
     const char *name = m->options->engine->name;
-    bool in_order = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    // Of rondo-vmm some codes tell what the guest did, which its events have told already.
+    bool in_order = code == 0 || (m->options->engine->ends_at_reset && code >= ENGINE_GUEST_EXIT_FIRST);
     if (m->engine.control >= 0)
         machine_hear_engine(m); // its last events
     while (m->engine.console >= 0 && is_readable(m->engine.console))
         machine_hear_console(m); // the guest's last words
     m->engine.pid = 0;
+    if (m->restarting && m->state == MACHINE_RUNNING) {
+        machine_restart(m);
+        return;
+    }
     struct error error;
     if (m->state == MACHINE_STARTING)
-        machine_fail_start(m, error_set(&error, EIO, "engine %s did not start", name), &error);
+        machine_fail_start(m, error_set(&error, machine_errno_of(status), "engine %s did not start", name), &error);
     else if (!in_order && m->off_means < 2)
         machine_fail(m, "engine %s ended by %s %d; %.500s/machine.log says more", name,
                      WIFSIGNALED(status) ? "signal" : "exit code",
@@ -168,7 +214,7 @@ static void engine_ended(struct machine *m, int status)
 static void passt_ended(struct machine *m)
 {
     m->passt_pid = 0;
-    if (m->state == MACHINE_STARTING || m->state == MACHINE_RUNNING)
+    if (!m->restarting && (m->state == MACHINE_STARTING || m->state == MACHINE_RUNNING))
         machine_say(m, "passt ended: %s has no network any more; %.500s/machine.log may say why", m->instance->name,
                     m->instance->folder);
 }

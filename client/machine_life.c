@@ -3,6 +3,7 @@
 //   STARTING ──base disk open──▶ rondo-overlay started ──ready──▶ passt and the engine started ──it says so──▶ RUNNING
 //      │  failure, or stop                                                                                       │
 //      ▼                                       machine_stop, the engine's end, the disk's end                    │
+//      (An engine that opens the disk itself is started at once, and again when the guest restarts.)
 //   STOPPING ◀───────────────────────────────────────────────────────────────────────────────────────────────────┘
 //      │ 1. the engine ends: by the power button, then switched off, then killed
 //      │ 2. rondo-overlay is told to end, and flushes what the guest has written; passt is told to end
@@ -16,6 +17,7 @@
 #include "base/log.h"
 #include "base/socket.h"
 #include "client/machine.h"
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -94,10 +96,49 @@ void machine_fail_start(struct machine *m, int result, const struct error *error
     machine_stop(m, 0);
 }
 
+static void start_engine(struct machine *m)
+{
+    struct error error = {.text = ""};
+    int r = machine_start_engine(m, &error);
+    m->engine_started = io_monotonic_ns();
+    if (r == 0) {
+        machine_set_timer(m, TIMER_ENGINE_READY, ENGINE_READY_SECONDS);
+    } else if (m->state == MACHINE_STARTING) {
+        machine_fail_start(m, r, &error);
+    } else {
+        machine_fail(m, "%s could not be started again: %.600s", m->instance->name, error.text);
+        machine_stop(m, 0);
+    }
+}
+
+// For an engine that opens the disk itself.
+static void keep_base(struct machine *m, int base)
+{
+    struct error error = {.text = ""};
+    int copy = fcntl(base, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0) {
+        machine_fail_start(m, error_set(&error, errno, "cannot keep the base disk: %s", strerror(errno)), &error);
+        return;
+    }
+    if (m->base >= 0)
+        close(m->base);
+    m->base = copy;
+    if (m->state == MACHINE_STARTING && m->engine.pid == 0) {
+        start_engine(m);
+    } else if (m->engine.control >= 0) {
+        int r = m->options->engine->replace_base(&m->engine, base);
+        if (r < 0)
+            log_error("cannot hand the base disk to the engine: %s", strerror(-r));
+    }
+}
+
 void machine_base_came(struct machine *m, int base)
 {
     struct error error = {.text = ""};
-    if (m->state == MACHINE_STARTING && m->overlay_pid == 0) {
+    if (m->options->engine->opens_disk) {
+        if (m->state != MACHINE_STOPPING)
+            keep_base(m, base);
+    } else if (m->state == MACHINE_STARTING && m->overlay_pid == 0) {
         int r = machine_start_overlay(m, base, &error);
         if (r < 0)
             machine_fail_start(m, r, &error);
@@ -112,15 +153,31 @@ void machine_base_came(struct machine *m, int base)
 
 void machine_overlay_came(struct machine *m)
 {
-    struct error error = {.text = ""};
     m->timers[TIMER_OVERLAY_READY] = 0;
-    if (m->state != MACHINE_STARTING || m->engine.pid > 0)
+    if (m->state == MACHINE_STARTING && m->engine.pid == 0)
+        start_engine(m);
+}
+
+void machine_restart(struct machine *m)
+{
+    cleanup_close(&m->engine.console);
+    cleanup_close(&m->engine.control);
+    m->engine.console = m->engine.control = -1;
+    buf_free(&m->engine.pending);
+    m->held[HOLD_OUTAGE] = m->held[HOLD_NO_SPACE] = false; // what waited is gone with the engine
+    m->engine_runs = false;
+    m->restarting = true; // machine_step goes on when passt, which ends with its connection, has given up its ports
+    if (m->passt_pid > 0)
+        machine_set_timer(m, TIMER_PASST_END, PASST_END_SECONDS);
+}
+
+static void go_on_restarting(struct machine *m)
+{
+    if (m->state != MACHINE_RUNNING || m->passt_pid > 0)
         return;
-    int r = machine_start_engine(m, &error);
-    if (r < 0)
-        machine_fail_start(m, r, &error);
-    else
-        machine_set_timer(m, TIMER_ENGINE_READY, ENGINE_READY_SECONDS);
+    m->restarting = false;
+    m->timers[TIMER_PASST_END] = 0;
+    start_engine(m);
 }
 
 static bool is_held(const struct machine *m)
@@ -132,11 +189,11 @@ void machine_engine_came(struct machine *m)
 {
     m->engine_runs = true;
     m->timers[TIMER_ENGINE_READY] = 0;
-    if (m->state != MACHINE_STARTING)
-        return;
-    m->state = MACHINE_RUNNING;
-    machine_clients_tell(m, "ok");
-    if (is_held(m)) // an outage while it was starting
+    if (m->state == MACHINE_STARTING) {
+        m->state = MACHINE_RUNNING;
+        machine_clients_tell(m, "ok");
+    }
+    if (m->state == MACHINE_RUNNING && is_held(m)) // an outage while it was starting
         m->options->engine->pause(&m->engine);
 }
 
@@ -228,8 +285,9 @@ static void switch_off(struct machine *m)
         kill(m->engine.pid, SIGKILL);
         m->off_means = 2;
     }
+    // One that has the disk open flushes it now.
     if (m->off_means == 1)
-        machine_set_timer(m, TIMER_OFF, OFF_SECONDS);
+        machine_set_timer(m, TIMER_OFF, m->options->engine->opens_disk ? OVERLAY_END_SECONDS : OFF_SECONDS);
 }
 
 static void end_parts(struct machine *m)
@@ -271,6 +329,8 @@ void machine_step(struct machine *m)
         kill(m->passt_pid, SIGKILL);
     is_due(m, TIMER_ACCEPT, now); // these two only wake the loop
     is_due(m, TIMER_READER, now);
+    if (m->restarting)
+        go_on_restarting(m);
     if (is_due(m, TIMER_OFF, now) && m->engine.pid > 0)
         switch_off(m);
     if (m->state == MACHINE_STOPPING && m->engine.pid == 0)

@@ -23,6 +23,12 @@ static int find_mount(const struct machine *m, char ret_path[static PATH_TEXT_SI
     return r < 0 ? error_set(error, -r, "the path of machine %s is too long", m->instance->name) : 0;
 }
 
+// Offline there is nothing to wait for.
+static unsigned outage_after(const struct machine *m)
+{
+    return m->options->offline ? 0 : m->options->cloop.wait_seconds;
+}
+
 int machine_start_overlay(struct machine *m, int base, struct error *error)
 {
     char program[PATH_TEXT_SIZE], mount[PATH_TEXT_SIZE], manifest[SHA256_HEX_SIZE], base_text[16], control_text[16],
@@ -40,8 +46,7 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
     CLEANUP_CLOSE int theirs = pair[1];
     snprintf(base_text, sizeof(base_text), "%d", base);
     snprintf(control_text, sizeof(control_text), "%d", theirs);
-    // Offline there is nothing to wait for.
-    snprintf(seconds, sizeof(seconds), "%u", m->options->offline ? 0 : m->options->cloop.wait_seconds);
+    snprintf(seconds, sizeof(seconds), "%u", outage_after(m));
     static char pause[] = "pause", fail[] = "error";
     char *outage = m->options->outage_error ? fail : pause;
     char *arguments[] = {program,
@@ -75,16 +80,18 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
     return 0;
 }
 
-int machine_overlay_failure(const struct machine *m, int status, struct error *error)
+int machine_errno_of(int status)
 {
-    int code = EIO;
-    if (WIFEXITED(status))
-        code = WEXITSTATUS(status) == EXIT_CODE_BUSY           ? EBUSY
-               : WEXITSTATUS(status) == EXIT_CODE_NO_SPACE     ? ENOSPC
-               : WEXITSTATUS(status) == EXIT_CODE_VERIFICATION ? EBADMSG
-               : WEXITSTATUS(status) == EXIT_CODE_HOST_CANNOT  ? EOPNOTSUPP
-                                                               : EIO;
-    return error_set(error, code, "the disk of machine %s could not be opened", m->instance->name);
+    static const struct {
+        int exit_code, code;
+    } table[] = {{EXIT_CODE_BUSY, EBUSY},
+                 {EXIT_CODE_NO_SPACE, ENOSPC},
+                 {EXIT_CODE_VERIFICATION, EBADMSG},
+                 {EXIT_CODE_HOST_CANNOT, EOPNOTSUPP}};
+    for (size_t i = 0; WIFEXITED(status) && i < ARRAY_SIZE(table); i++)
+        if (WEXITSTATUS(status) == table[i].exit_code)
+            return table[i].code;
+    return EIO;
 }
 
 int machine_start_engine(struct machine *m, struct error *error)
@@ -97,6 +104,12 @@ int machine_start_engine(struct machine *m, struct error *error)
                              .cpus = (unsigned)m->instance->settings.cpus,
                              .disk = disk,
                              .cmdline = cmdline,
+                             .folder = m->instance->folder,
+                             .base = m->base,
+                             .lock = m->instance->lock_fd,
+                             .manifest = &m->instance->settings.manifest,
+                             .pass_outage = o->outage_error,
+                             .outage_after = outage_after(m),
                              .network = -1,
                              .errors = m->machine_log};
     int r = find_mount(m, mount, error);

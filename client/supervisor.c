@@ -133,7 +133,8 @@ static void say_goodbye(struct machine *m)
 
 static void close_all(struct machine *m)
 {
-    const int fds[] = {m->overlay, m->engine.console, m->engine.control, m->console_log, m->machine_log, m->signals};
+    const int fds[] = {m->overlay,     m->engine.console, m->engine.control, m->base,
+                       m->console_log, m->machine_log,    m->signals};
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -151,7 +152,7 @@ int supervisor_run(struct supervisor_options *options)
     m->options = options;
     m->instance = options->instance;
     m->listener = m->overlay = m->helper = m->signals = m->engine.console = m->engine.control = -1;
-    m->console_log = m->machine_log = -1;
+    m->console_log = m->machine_log = m->base = -1;
     m->input = (struct buf)BUF_WITH_MAXIMUM(INPUT_MAXIMUM);
     m->since = io_realtime_seconds();
     machine_clients_init(m);

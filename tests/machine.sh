@@ -1,14 +1,19 @@
 # shellcheck shell=bash
-# For tests of a machine's life that need no guest: tests/fake_qemu stands in for qemu, and the image is a few blocks. Sourced after
-# lib.sh and guest.sh.
+# For tests of a machine's life that need no guest: tests/fake_qemu stands in for qemu, tests/fake_vmm for rondo-vmm (which is chosen with
+# --engine kvm and FAKE_VMM_PROBE empty), and the image is a few blocks. Sourced after lib.sh and guest.sh.
 #
 #   publish_fake [VERSION…]     publishes the image "fake" (version 1), with the tag "new" on the last one; sets $url
 #   our_processes               prints the ids of the processes of this test's machines: all of Rondo's, and the engine, and passt
 #   no_machine_left             true if there is no process, no mount and no instance of a machine (rondo-cloop may be there)
 
+# Rondo's programs look for one another beside themselves, and for qemu in PATH.
 mkdir -p "$TMPDIR/bin"
+cp "$BUILD"/rondo "$BUILD"/rondo-cloop "$BUILD"/rondo-overlay "$BUILD"/rondo-server "$TMPDIR/bin"
 cp "$ROOT/tests/fake_qemu" "$TMPDIR/bin/qemu-system-x86_64"
+cp "$ROOT/tests/fake_vmm" "$TMPDIR/bin/rondo-vmm"
+BUILD=$TMPDIR/bin
 PATH=$TMPDIR/bin:$PATH
+export BUILD FAKE_VMM_PROBE="this test has no KVM; --engine qemu does without"
 
 publish_fake() {
 	local version
@@ -35,7 +40,7 @@ our_processes() {
 		[ "$process" != "$server" ] || continue
 		case $({ tr '\0' ' ' <"/proc/$process/cmdline"; } 2>/dev/null) in
 		*/rondo-cloop\ * | */rondo-server\ *) ;;
-		rondo\ * | */rondo\ * | */rondo-overlay\ * | passt\ * | *qemu-system-x86_64\ *) echo "$process" ;;
+		rondo\ * | */rondo\ * | */rondo-overlay\ * | */rondo-vmm\ * | passt\ * | *qemu-system-x86_64\ *) echo "$process" ;;
 		esac
 	done
 }

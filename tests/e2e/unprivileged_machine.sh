@@ -10,7 +10,7 @@ need_fuse
 # In a mount namespace of its own, with a /dev/fuse that everybody may open, as systems have it.
 user=$TMPDIR/ordinary
 mkdir -p "$user/bin"
-cp "$BUILD"/rondo "$BUILD"/rondo-cloop "$BUILD"/rondo-overlay "$TMPDIR/bin/qemu-system-x86_64" "$user/bin/"
+cp "$BUILD"/rondo "$BUILD"/rondo-cloop "$BUILD"/rondo-overlay "$BUILD"/rondo-vmm "$TMPDIR/bin/qemu-system-x86_64" "$user/bin/"
 chmod 755 "$TMPDIR" "$user/bin" "$user/bin"/*
 chown 65534:65534 "$user"
 mknod "$TMPDIR/fuse" c 10 229 && chmod 666 "$TMPDIR/fuse" || skip_all "no device node can be made"
