@@ -134,7 +134,7 @@ static int resolve_parent(struct publication *p, struct error *error)
 {
     struct configuration configuration;
     struct store *store = NULL;
-    struct resolved resolved;
+    struct resolved resolved = {.source_count = 0};
     int r = configuration_read(&configuration, error);
     if (r == 0)
         r = resolve_open_store(&configuration, &store, error);
