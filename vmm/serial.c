@@ -27,7 +27,9 @@
 // guest to any port or device is handled; so for every register here the order of accesses is that of the guest. What
 // is late is output, and "transmitter empty" with it, until the guest looks at IIR or LSR or writes IER, as every
 // driver does after it has filled the FIFO. Not collected: while DLAB makes the port another register, in loopback
-// (the character is to come back at once), and without FIFOs (a driver from which nothing else may be heard).
+// (the character is to come back at once), and without FIFOs, unless the driver is polite: it has looked at LSR before
+// each of the last bytes, as Linux's early consoles do, so more will be heard of it. One byte without a look, and it is
+// not polite any more.
 //
 // `lock` guards everything; it is held while the stream and `collect` are called, and both call nothing back.
 #include "vmm/serial.h"
@@ -42,6 +44,7 @@
 
 #define REGISTERS 8u
 #define FIFO_SIZE 16u
+#define LOOKS_OF_A_POLITE_WRITER 16u
 #define POLLS_OF_A_READER 16u // so many looks at LSR in a row, none of which a writer makes
 
 enum { // registers, by their offset; the first three are others for reading, writing, and with DLAB
@@ -104,6 +107,8 @@ struct serial {
     unsigned first, count;
     unsigned cause; // rule 1
     unsigned polls;
+    bool looked;     // the last access was a look at LSR
+    unsigned polite; // bytes in a row that came after a look at LSR, up to LOOKS_OF_A_POLITE_WRITER
     bool collecting;
 };
 
@@ -198,7 +203,8 @@ static void input(void *context, const unsigned char *bytes, size_t n)
 
 static void decide_collecting(struct serial *s)
 {
-    bool wanted = s->fifos && !(s->lcr & LCR_DLAB) && !(s->mcr & MCR_LOOPBACK);
+    bool wanted =
+        (s->fifos || s->polite >= LOOKS_OF_A_POLITE_WRITER) && !(s->lcr & LCR_DLAB) && !(s->mcr & MCR_LOOPBACK);
     if (wanted == s->collecting)
         return;
     s->collecting = wanted;
@@ -219,6 +225,9 @@ static void transmit(struct serial *s, unsigned char byte)
     bool first = !s->fifos || !s->writing;
     s->polls = 0;
     s->writing = true;
+    s->polite = !s->looked ? 0 : s->polite < LOOKS_OF_A_POLITE_WRITER ? s->polite + 1 : s->polite;
+    s->looked = false;
+    decide_collecting(s);
     if (!(s->mcr & MCR_LOOPBACK))
         show(s, byte);
     else if (room(s) > 0)
@@ -281,7 +290,7 @@ static void write_register(struct serial *s, unsigned at, unsigned char value)
         transmit(s, value);
         return;
     }
-    s->writing = false;
+    s->writing = s->looked = false;
     if (divisor)
         s->divisor[at] = value;
     else if (at == IER_DLM)
@@ -329,6 +338,7 @@ static unsigned char read_msr(struct serial *s)
 static unsigned char read_register(struct serial *s, unsigned at)
 {
     s->writing = false;
+    s->looked = at == LSR;
     if (s->lcr & LCR_DLAB && at <= IER_DLM)
         return s->divisor[at];
     switch (at) {

@@ -242,6 +242,9 @@ static bool wait_to_run(struct vcpu *v)
 static void *thread_main(void *argument)
 {
     struct vcpu *v = argument;
+    char name[16];
+    snprintf(name, sizeof name, "vcpu %u", v->settings.index);
+    pthread_setname_np(pthread_self(), name); // for people who look at the process; nothing depends on it
     if (v->settings.thread_began)
         v->settings.thread_began(v->settings.context);
     bool alive = wait_to_run(v);
@@ -260,14 +263,11 @@ static void *thread_main(void *argument)
 int vcpu_start(struct vcpu *v, bool paused, struct error *error)
 {
     struct sigaction action = {.sa_handler = kicked}; // no SA_RESTART: the ioctl must end
-    char name[16];
-    sigaction(kick_signal(), &action, NULL); // cannot fail: the signal and the action are valid
+    sigaction(kick_signal(), &action, NULL);          // cannot fail: the signal and the action are valid
     v->wanted = paused ? WANT_PAUSE : WANT_RUN;
     int r = pthread_create(&v->thread, NULL, thread_main, v);
     if (r != 0)
         return error_set(error, r, "cannot make a thread for vCPU %u: %s", v->settings.index, strerror(r));
-    snprintf(name, sizeof name, "vcpu %u", v->settings.index);
-    pthread_setname_np(v->thread, name); // for people who look at the process; nothing depends on it
     pthread_mutex_lock(&v->lock);
     while (v->state == STATE_NEW)
         pthread_cond_wait(&v->changed, &v->lock);

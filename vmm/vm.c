@@ -185,6 +185,19 @@ static int make_kvm(struct vm *m, struct error *error)
     return r;
 }
 
+// After KVM's device and all files were opened, before any thread is made.
+static int make_sandbox(struct vm *m, struct error *error)
+{
+    return m->options->sandbox ? sandbox_new(&m->sandbox, error) : 0;
+}
+
+static void vcpu_began(void *context)
+{
+    const struct vm *m = context;
+    if (m->sandbox)
+        sandbox_enter(m->sandbox, SANDBOX_VCPU);
+}
+
 static int make_buses(struct vm *m, struct error *error)
 {
     int r = bus_init(&m->ports);
@@ -266,6 +279,7 @@ static int make_vcpus(struct vm *m, struct error *error)
             .index = i,
             .count = m->options->cpus,
             .ended = vcpu_ended,
+            .thread_began = vcpu_began,
             .context = m,
         };
         int r = vcpu_new(&settings, &m->vcpus[i], error);
@@ -312,7 +326,7 @@ static int make_control(struct vm *m, struct error *error)
 int vm_new(struct vm_options *o, struct vm **ret, struct error *error)
 {
     static int (*const steps[])(struct vm * m, struct error * error) = {
-        make_kvm, make_buses, make_loop, make_pc, make_devices, make_vcpus, load, make_control,
+        make_kvm, make_sandbox, make_buses, make_loop, make_pc, make_devices, make_vcpus, load, make_control,
     };
     struct vm *m = calloc(1, sizeof *m);
     if (!m)
@@ -365,6 +379,7 @@ void vm_free(struct vm *m)
     close_one(m->power_interrupt);
     close_one(m->signals);
     close_one(m->wake);
+    sandbox_free(m->sandbox);
     kvm_close(&m->kvm);
     guest_memory_free(&m->memory);
     pthread_mutex_destroy(&m->end_lock);
@@ -387,6 +402,8 @@ static int start(struct vm *m, struct error *error)
         if (r < 0)
             return r;
     }
+    if (m->sandbox)
+        sandbox_enter(m->sandbox, SANDBOX_MAIN);
     say(m, "ready");
     if (!m->options->paused)
         resume_machine(m);

@@ -42,10 +42,18 @@ static void free_block(void *self)
     virtio_block_free(self);
 }
 
+static void worker_began(void *context)
+{
+    const struct vm *m = context;
+    if (m->sandbox)
+        sandbox_enter(m->sandbox, SANDBOX_WORKER);
+}
+
 static int add_block(struct vm *m, struct block_backend *backend, const char *serial, struct error *error)
 {
     struct virtio_block *b;
-    const struct virtio_block_settings settings = {.backend = backend, .serial = serial, .loop = &m->loop};
+    const struct virtio_block_settings settings = {
+        .backend = backend, .serial = serial, .loop = &m->loop, .thread_began = worker_began, .context = m};
     int r = virtio_block_new(&settings, &m->memory, &b, error);
     if (r < 0)
         return r;

@@ -25,8 +25,8 @@ const char vm_options_usage[] =
     "                 [--disk FILE[,ro]]... [--overlay DIR,base=FILE,manifest=SHA256]\n"
     "                 [--on-outage pause|error] [--outage-after SECONDS]\n"
     "                 [--net passt:fd:N | tap:fd:N] [--mac ADDRESS] [--console fd:N] [--control fd:N] [--paused]\n"
-    "                 [--kvm FILE]\n"
-    "       rondo-vmm --probe [--kvm FILE] | --help | --version\n"
+    "                 [--kvm FILE] [--no-sandbox]\n"
+    "       rondo-vmm --probe [--kvm FILE] | --selftest=sandbox | --help | --version\n"
     "FILE is a path, or fd:N for an inherited descriptor.\n";
 
 enum {
@@ -45,7 +45,9 @@ enum {
     CONTROL,
     PAUSED,
     KVM,
+    NO_SANDBOX,
     PROBE,
+    SELFTEST,
     HELP,
     VERSION,
     OPTIONS
@@ -67,7 +69,9 @@ static const struct option table[] = {
     {"control", required_argument, NULL, CONTROL},
     {"paused", no_argument, NULL, PAUSED},
     {"kvm", required_argument, NULL, KVM},
+    {"no-sandbox", no_argument, NULL, NO_SANDBOX},
     {"probe", no_argument, NULL, PROBE},
+    {"selftest", required_argument, NULL, SELFTEST},
     {"help", no_argument, NULL, HELP},
     {"version", no_argument, NULL, VERSION},
     {NULL, 0, NULL, 0},
@@ -252,9 +256,15 @@ static int parse_option(int option, char *value, struct vm_options *o, struct er
     case KVM:
         o->kvm.name = value; // a path is opened by kvm_open, whose message says what to do if that fails
         return strncmp(value, "fd:", 3) == 0 ? inherit(KVM, value, &o->kvm.fd, error) : 0;
+    case NO_SANDBOX:
+        o->sandbox = false;
+        return 0;
     case PROBE:
         o->action = VM_ACTION_PROBE;
         return 0;
+    case SELFTEST:
+        o->action = VM_ACTION_SELFTEST;
+        return strcmp(value, "sandbox") == 0 ? 0 : error_set(error, EINVAL, "--selftest is sandbox, not \"%s\"", value);
     case HELP:
         o->action = VM_ACTION_HELP;
         return 0;
@@ -295,9 +305,9 @@ static int check(const bool given[OPTIONS], const struct vm_options *o, struct e
         for (int i = 1; i < PROBE; i++)
             if (given[i] && !(i == KVM && o->action == VM_ACTION_PROBE))
                 return error_set(error, EINVAL, "--%s belongs to a machine, and none is asked for", option_name(i));
-        return given[PROBE] + given[HELP] + given[VERSION] == 1
+        return given[PROBE] + given[SELFTEST] + given[HELP] + given[VERSION] == 1
                    ? 0
-                   : error_set(error, EINVAL, "--probe, --help and --version stand alone");
+                   : error_set(error, EINVAL, "--probe, --selftest, --help and --version stand alone");
     }
     if (!given[KERNEL])
         return error_set(error, EINVAL, "--kernel is needed");
@@ -344,6 +354,7 @@ int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct error
         .mac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56}, // locally administered; as good as any on a network of two
         .console = -1,
         .control = -1,
+        .sandbox = true,
     };
     int r = parse_all(argc, argv, &o, error);
     if (r == 0 && o.action <= VM_ACTION_PROBE && !o.kvm.name)

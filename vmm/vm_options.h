@@ -10,7 +10,7 @@
 #define VM_DISKS_MAXIMUM 8u
 #define VM_OUTAGE_SECONDS_MAXIMUM 86400u
 
-enum vm_action { VM_ACTION_RUN, VM_ACTION_PROBE, VM_ACTION_HELP, VM_ACTION_VERSION };
+enum vm_action { VM_ACTION_RUN, VM_ACTION_PROBE, VM_ACTION_SELFTEST, VM_ACTION_HELP, VM_ACTION_VERSION };
 enum vm_net { VM_NET_NONE, VM_NET_PASST, VM_NET_TAP };
 
 struct vm_file {
@@ -44,7 +44,7 @@ struct vm_options {
     unsigned char mac[6];
     int console_input, console_output; // standard input and output unless given; not closed by vm_options_free
     int console, control;              // −1: not given
-    bool paused;
+    bool paused, sandbox;
 };
 
 extern const char vm_options_usage[];

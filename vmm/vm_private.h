@@ -14,6 +14,7 @@
 #include "vmm/pci.h"
 #include "vmm/platform.h"
 #include "vmm/port_ring.h"
+#include "vmm/sandbox.h"
 #include "vmm/serial.h"
 #include "vmm/stream.h"
 #include "vmm/vcpu.h"
@@ -37,6 +38,7 @@ struct vm_device {
 
 struct vm {
     struct vm_options *options;
+    struct sandbox *sandbox; // NULL: --no-sandbox
     struct kvm kvm;
     struct guest_memory memory;
     struct bus ports, memory_bus;

@@ -3,11 +3,14 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "vmm/probe.h"
+#include "vmm/sandbox.h"
 #include "vmm/vm.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/banned.h"
 
@@ -64,6 +67,14 @@ static int probe(struct vm_options *o, int *ret_code, struct error *error)
     return r;
 }
 
+static int selftest(int *ret_code, struct error *error)
+{
+    struct buf report CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64 << 10);
+    int r = sandbox_selftest(&report, error);
+    *ret_code = print(buf_text(&report));
+    return r;
+}
+
 static int act(struct vm_options *o, int *ret_code, struct error *error)
 {
     switch (o->action) {
@@ -71,6 +82,8 @@ static int act(struct vm_options *o, int *ret_code, struct error *error)
         return run(o, ret_code, error);
     case VM_ACTION_PROBE:
         return probe(o, ret_code, error);
+    case VM_ACTION_SELFTEST:
+        return selftest(ret_code, error);
     case VM_ACTION_HELP:
         *ret_code = print(vm_options_usage);
         return 0;
@@ -87,6 +100,8 @@ int main(int argc, char **argv)
     struct vm_options o;
     int code = EXIT_CODE_OTHER;
     log_start("rondo-vmm");
+    tzset(); // gmtime_r reads a file of /etc when it is first called, and that must not be in the sandbox
+    mallopt(M_ARENA_MAX, 1);  // a thread that makes an arena reads files of /sys, and there is little to allocate
     signal(SIGPIPE, SIG_IGN); // a write to a console or a supervisor that is gone fails like any other
     signal(SIGXFSZ, SIG_IGN); // and so does one beyond RLIMIT_FSIZE
     int r = vm_options_parse(argc, argv, &o, &error);
