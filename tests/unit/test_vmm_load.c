@@ -84,6 +84,50 @@ static void a_file_that_cannot_be_read_is_named(void **state)
     fixture_end(&f);
 }
 
+// The seeds of the fuzz targets (tests/fuzz/machine_seeds): those whose name begins with "bad_" are refused.
+static void check_seeds(const char *target)
+{
+    const char *root = getenv("ROOT");
+    char path[500];
+    unsigned good = 0, bad = 0;
+    struct guest_memory memory;
+    snprintf(path, sizeof path, "%s/tests/fuzz/corpus/%s", root ? root : ".", target);
+    DIR *d CLEANUP_CLOSEDIR = opendir(path);
+    assert_non_null(d); // run from the sources' top, or with ROOT set
+    int initrd = fixture_file("initrd", 6);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        void *bytes CLEANUP_FREE = NULL;
+        size_t size;
+        struct load_entry entry;
+        struct error error = {{0}};
+        if (e->d_name[0] == '.')
+            continue;
+        assert_int_equal(io_read_file(dirfd(d), e->d_name, 1 << 20, &bytes, &size), 0);
+        assert_int_equal(guest_memory_make(32u << 20, &memory, NULL), 0);
+        struct load_request request = {.kernel_name = e->d_name,
+                                       .initrd_name = "initrd",
+                                       .kernel = fixture_file(bytes, size),
+                                       .initrd = size % 2 ? initrd : -1,
+                                       .cmdline = "console=ttyS0"};
+        bool wanted = strncmp(e->d_name, "bad_", 4) != 0;
+        int r = load_kernel(&memory, &request, &entry, &error);
+        if ((r == 0) != wanted)
+            fail_msg("%s/%s: %d %s", target, e->d_name, r, error.text);
+        *(wanted ? &good : &bad) += 1;
+        close(request.kernel);
+        guest_memory_free(&memory);
+    }
+    close(initrd);
+    assert_true(good > 0 && bad > 0);
+}
+
+static void seeds_are_what_their_names_say(void **state)
+{
+    (void)state;
+    check_seeds("bzimage");
+    check_seeds("elf");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -91,6 +135,7 @@ int main(void)
         cmocka_unit_test(an_initrd_goes_as_high_as_it_may),
         cmocka_unit_test(an_initrd_without_a_place_has_none),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
+        cmocka_unit_test(seeds_are_what_their_names_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
