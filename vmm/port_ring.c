@@ -25,6 +25,8 @@ struct port_ring {
     struct loop_source *source;
     int timer;
     atomic_bool armed;
+    void (*batch)(void *context, bool begin);
+    void *batch_context;
 };
 
 static void timer_rang(void *context, uint32_t events)
@@ -81,6 +83,14 @@ void port_ring_map(struct port_ring *r, void *run)
         atomic_store(&r->ring, run ? (void *)((unsigned char *)run + (size_t)r->page * 4096u) : NULL);
 }
 
+void port_ring_set_batch(struct port_ring *r, void (*batch)(void *context, bool begin), void *context)
+{
+    if (!r)
+        return;
+    r->batch = batch;
+    r->batch_context = context;
+}
+
 static void deliver(struct port_ring *r, struct kvm_coalesced_mmio_ring *ring, uint32_t last)
 {
     for (uint32_t first = ring->first; first != last && first < RING_CAPACITY;) {
@@ -101,7 +111,11 @@ void port_ring_drain(struct port_ring *r)
     if (!ring || __atomic_load_n(&ring->first, __ATOMIC_ACQUIRE) == __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE))
         return;
     pthread_mutex_lock(&r->lock);
+    if (r->batch)
+        r->batch(r->batch_context, true);
     deliver(r, ring, __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE));
+    if (r->batch)
+        r->batch(r->batch_context, false);
     pthread_mutex_unlock(&r->lock);
 }
 

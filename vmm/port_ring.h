@@ -23,5 +23,8 @@ int port_ring_new(const struct kvm *k, struct bus *ports, struct loop *loop, str
 void port_ring_free(struct port_ring *r);
 // `run` is a vCPU's mapping, in which the ring is (the same in each). Until port_ring_map(r, NULL) it must stay.
 void port_ring_map(struct port_ring *r, void *run);
+// What is called before (true) and after (false) the writes of a drain are delivered, so that their effects can be put
+// together. Before the first drain.
+void port_ring_set_batch(struct port_ring *r, void (*batch)(void *context, bool begin), void *context);
 void port_ring_drain(struct port_ring *r); // any thread
 void port_ring_soon(struct port_ring *r);  // any thread

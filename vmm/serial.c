@@ -146,7 +146,8 @@ static void update(struct serial *s, bool retold)
 
 static bool ready(const struct serial *s)
 {
-    return !(s->mcr & MCR_LOOPBACK) && (s->mcr & MCR_RTS || s->ier & IER_RECEIVED || s->polls >= POLLS_OF_A_READER);
+    return !(s->mcr & MCR_LOOPBACK) &&
+           (s->mcr & MCR_RTS || (s->mcr & MCR_OUT2 && s->ier & IER_RECEIVED) || s->polls >= POLLS_OF_A_READER);
 }
 
 static unsigned room(const struct serial *s)

@@ -45,7 +45,7 @@ struct stream {
     int poke;
     struct loop_source *poke_source;
     struct stream_listener listener;
-    bool input_ended, waiting, more_room, output_ended;
+    bool input_ended, waiting, more_room, output_ended, batch;
     unsigned char *backlog; // a ring
     size_t first, used;
     uint64_t lost;
@@ -62,7 +62,7 @@ static void watch(struct stream *s, struct descriptor *d, uint32_t interest)
 static void watch_both(struct stream *s)
 {
     uint32_t in = s->input_ended || s->waiting ? 0u : (uint32_t)EPOLLIN;
-    uint32_t out = s->used > 0 && !s->output_ended ? (uint32_t)EPOLLOUT : 0u;
+    uint32_t out = s->used > 0 && !s->output_ended && !s->batch ? (uint32_t)EPOLLOUT : 0u;
     if (s->output.fd < 0)
         in |= out;
     watch(s, &s->input, in);
@@ -160,11 +160,27 @@ void stream_write(struct stream *s, const void *bytes, size_t n)
 {
     const unsigned char *at = bytes;
     pthread_mutex_lock(&s->lock);
-    size_t done = s->used == 0 ? write_some(s, at, n) : 0;
+    size_t done = s->used == 0 && !s->batch ? write_some(s, at, n) : 0;
     if (s->output_ended)
         s->lost += n - done;
     else if (done < n)
         keep(s, at + done, n - done);
+    watch_both(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void stream_begin_batch(struct stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->batch = true;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void stream_end_batch(struct stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->batch = false;
+    flush_backlog(s);
     watch_both(s);
     pthread_mutex_unlock(&s->lock);
 }
@@ -286,8 +302,10 @@ void stream_more_room(struct stream *s)
 void stream_listen(struct stream *s, const struct stream_listener *listener)
 {
     pthread_mutex_lock(&s->lock);
-    s->listener = *listener;
-    wake_input(s);
+    if (memcmp(&s->listener, listener, sizeof *listener) != 0) {
+        s->listener = *listener;
+        wake_input(s);
+    }
     pthread_mutex_unlock(&s->lock);
 }
 

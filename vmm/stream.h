@@ -30,8 +30,12 @@ struct stream_listener {
 // The descriptors stay the caller's. input −1: no input.
 int stream_new(struct loop *loop, int input, int output, struct stream **ret, struct error *error);
 void stream_free(struct stream *s); // writes what it can without waiting; the loop does not run any more
-// From now on input goes to this listener, which is copied; before the first call nothing is read. Any thread.
+// From now on input goes to this listener, which is copied; before the first call nothing is read. Costs nothing if it
+// is the same again. Any thread.
 void stream_listen(struct stream *s, const struct stream_listener *listener);
 void stream_write(struct stream *s, const void *bytes, size_t n); // any thread; in the order of the calls
-void stream_more_room(struct stream *s);                          // any thread
-uint64_t stream_lost(struct stream *s);                           // bytes of output; any thread
+// Between the two, output is only noted (as much as is kept at all); the end writes it at once. Any thread, not nested.
+void stream_begin_batch(struct stream *s);
+void stream_end_batch(struct stream *s);
+void stream_more_room(struct stream *s); // any thread
+uint64_t stream_lost(struct stream *s);  // bytes of output; any thread

@@ -242,6 +242,16 @@ static void collect(void *context, bool on)
         log_debug("writes to the serial port cannot be collected"); // then each is an exit
 }
 
+// What the guest writes to the serial port in one go leaves in one go.
+static void batch_output(void *context, bool begin)
+{
+    struct vm *m = context;
+    if (begin)
+        stream_begin_batch(m->stream);
+    else
+        stream_end_batch(m->stream);
+}
+
 static int make_pc(struct vm *m, struct error *error)
 {
     int r = kvm_add_line(&m->kvm, LAYOUT_IRQ_COM1, &m->serial_interrupt, error);
@@ -251,6 +261,7 @@ static int make_pc(struct vm *m, struct error *error)
         r = stream_new(&m->loop, m->options->console_input, m->options->console_output, &m->stream, error);
     if (r < 0)
         return r;
+    port_ring_set_batch(m->ring, batch_output, m);
     const struct serial_settings serial = {
         .stream = m->stream, .interrupt = m->serial_interrupt, .collect = collect, .context = m};
     r = serial_new(&serial, &m->ports, LAYOUT_PORT_COM1, &m->serial, error);

@@ -360,6 +360,7 @@ static void input_waits_for_a_driver_that_is_ready(void **state)
     settle();
     assert_int_equal(in(LSR), 0x60);
     out(IER, 0x0f); // a probe
+    settle();
     out(IER, 0x00);
     out(FCR, 0x01);
     out(FCR, 0x07); // and what it begins with

@@ -148,6 +148,26 @@ static void output_leaves_at_once(void **state)
     close_both(ends);
 }
 
+static void a_batch_leaves_at_its_end(void **state)
+{
+    (void)state;
+    int ends[2];
+    char text[20];
+    make_pipe(ends);
+    open_stream(-1, ends[1]);
+    stream_begin_batch(stream);
+    stream_write(stream, "one ", 4);
+    stream_write(stream, "go", 2);
+    assert_true(loop_fixture_turn(50) < IDLE_MS);
+    assert_int_equal(read(ends[0], text, sizeof text), -1);
+    stream_end_batch(stream);
+    assert_int_equal(read(ends[0], text, sizeof text), 6);
+    assert_memory_equal(text, "one go", 6);
+    stream_free(stream);
+    stream = NULL;
+    close_both(ends);
+}
+
 static void a_slow_reader_gets_everything_in_order(void **state)
 {
     (void)state;
@@ -506,6 +526,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(output_leaves_at_once),
+        T(a_batch_leaves_at_its_end),
         T(a_slow_reader_gets_everything_in_order),
         T(a_reader_that_reads_nothing_loses_the_oldest),
         T(a_full_reader_costs_no_time),
