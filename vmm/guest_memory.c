@@ -1,18 +1,18 @@
 // Guest memory: see guest_memory.h for the invariants (numbered there).
 //
-// The file of the memory is a memfd, so that pages can be given back by punching holes (rule 3: the mapping stays), and
-// so that the memory is counted as shared memory of this process and of nobody else. It is left out of core dumps.
+// Each region begins at a multiple of 2 MiB in our address space as it does in the guest's, so that the kernel can back
+// both with huge pages, where the host allows them: a boot then costs hundreds of page faults, not tens of thousands.
+// That, and no other process that would share it, is why it is anonymous memory and no file. It is left out of core
+// dumps.
 #include "vmm/guest_memory.h"
 
 #include "base/text.h"
 #include "vmm/layout.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
-#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -34,20 +34,35 @@ static int check_host(uint64_t size, struct error *error)
     return 0;
 }
 
-static int map_region(struct guest_memory *m, uint64_t address, uint64_t size, uint64_t file_offset)
+// Address space of that size that begins at a multiple of MEMORY_UNIT; what is reserved around it is given back.
+static void *reserve(uint64_t size)
 {
-    void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)file_offset);
+    unsigned char *all = mmap(NULL, size + MEMORY_UNIT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED)
+        return MAP_FAILED;
+    size_t before = -(uintptr_t)all % MEMORY_UNIT;
+    if (before > 0)
+        munmap(all, before);
+    munmap(all + before + size, MEMORY_UNIT - before);
+    return all + before;
+}
+
+static int map_region(struct guest_memory *m, uint64_t address, uint64_t size)
+{
+    void *bytes = reserve(size);
     if (bytes == MAP_FAILED)
         return -errno;
+    m->regions[m->region_count++] = (struct guest_region){.address = address, .size = size, .bytes = bytes};
+    if (mprotect(bytes, size, PROT_READ | PROT_WRITE) < 0)
+        return -errno;
     madvise(bytes, size, MADV_DONTDUMP); // advice: a core dump is larger without it, no more
-    m->regions[m->region_count++] =
-        (struct guest_region){.address = address, .size = size, .bytes = bytes, .file_offset = file_offset};
+    madvise(bytes, size, MADV_HUGEPAGE); // refused where the kernel has none
     return 0;
 }
 
 int guest_memory_make(uint64_t size, struct guest_memory *ret, struct error *error)
 {
-    struct guest_memory m = {.fd = -1, .size = size};
+    struct guest_memory m = {.mapped = true, .size = size};
     char text[32];
     if (size < LAYOUT_MEMORY_MINIMUM || size > LAYOUT_MEMORY_MAXIMUM || size % MEMORY_UNIT != 0)
         return error_set(error, EINVAL, "a machine has 16 MiB to 1 TiB of memory, a multiple of 2 MiB, not %llu bytes",
@@ -56,13 +71,9 @@ int guest_memory_make(uint64_t size, struct guest_memory *ret, struct error *err
     if (r < 0)
         return r;
     uint64_t low = size < LAYOUT_LOW_RAM_END ? size : LAYOUT_LOW_RAM_END;
-    m.fd = memfd_create("guest memory", MFD_CLOEXEC);
-    if (m.fd < 0 || ftruncate(m.fd, (off_t)size) < 0)
-        r = -errno;
-    if (r == 0)
-        r = map_region(&m, 0, low, 0);
+    r = map_region(&m, 0, low);
     if (r == 0 && size > low)
-        r = map_region(&m, LAYOUT_HIGH_RAM, size - low, low);
+        r = map_region(&m, LAYOUT_HIGH_RAM, size - low);
     if (r < 0) {
         guest_memory_free(&m);
         return error_set(error, ENOMEM, "cannot make the machine's memory of %s: %s", text_format_size(size, text),
@@ -74,11 +85,9 @@ int guest_memory_make(uint64_t size, struct guest_memory *ret, struct error *err
 
 void guest_memory_free(struct guest_memory *m)
 {
-    for (unsigned i = 0; i < m->region_count; i++)
+    for (unsigned i = 0; i < m->region_count && m->mapped; i++)
         munmap(m->regions[i].bytes, m->regions[i].size);
-    if (m->fd >= 0)
-        close(m->fd); // nothing in it is to be kept
-    *m = (struct guest_memory){.fd = -1};
+    *m = (struct guest_memory){.mapped = false};
 }
 
 // The region that holds [address, address + length) wholly, or NULL (rule 1). No sum here can wrap.
@@ -123,12 +132,8 @@ int guest_memory_release(const struct guest_memory *m, uint64_t address, uint64_
     if (!region || length == 0 || address % PAGE != 0 || length % PAGE != 0)
         return -EFAULT;
     uint64_t offset = address - region->address;
-    if (m->fd < 0) {
-        memset(region->bytes + offset, 0, length);
-        return 0;
-    }
-    if (fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(region->file_offset + offset),
-                  (off_t)length) < 0)
-        return -errno;
+    if (m->mapped)
+        return madvise(region->bytes + offset, length, MADV_DONTNEED) < 0 ? -errno : 0;
+    memset(region->bytes + offset, 0, length);
     return 0;
 }

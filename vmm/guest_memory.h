@@ -1,6 +1,6 @@
-// Guest memory: one memfd, mapped once, in one or two regions (below and above the hole at 3 GiB). This is the only way
-// to it. Addresses and lengths come from the guest: everything here takes any value and answers NULL or -EFAULT for
-// what is not wholly RAM.
+// Guest memory: anonymous memory, mapped once, in one or two regions (below and above the hole at 3 GiB). This is the
+// only way to it. Addresses and lengths come from the guest: everything here takes any value and answers NULL or
+// -EFAULT for what is not wholly RAM.
 //
 // 1. A slice never leaves its region, and length 0 is a slice only inside RAM.
 // 2. What the guest can change while we look is copied once (guest_memory_read) and only the copy is used.
@@ -8,17 +8,17 @@
 #pragma once
 
 #include "base/error.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct guest_region {
     uint64_t address, size; // guest physical, bytes
     unsigned char *bytes;   // in our address space
-    uint64_t file_offset;   // in the memfd
 };
 
 struct guest_memory {
-    int fd; // the memfd; -1: plain memory of a test
+    bool mapped; // by guest_memory_make; false: plain memory of a test
     uint64_t size;
     struct guest_region regions[2];
     unsigned region_count;

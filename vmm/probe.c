@@ -206,7 +206,7 @@ static int run(struct probe *p, struct kvm *k, struct bus *ports, struct bus *me
 int probe_kvm(const char *path, int fd, struct error *error)
 {
     struct probe p = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    struct guest_memory memory CLEANUP(guest_memory_free) = {.fd = -1};
+    struct guest_memory memory CLEANUP(guest_memory_free) = {.mapped = false};
     struct kvm k CLEANUP(kvm_close) = {.dev = -1, .vm = -1};
     struct bus ports, memory_bus;
     int r = kvm_open(path, fd, &k, error);

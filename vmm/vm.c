@@ -344,7 +344,7 @@ int vm_new(struct vm_options *o, struct vm **ret, struct error *error)
         return error_set(error, ENOMEM, "no memory for a machine");
     m->options = o;
     m->kvm = (struct kvm){.dev = -1, .vm = -1};
-    m->memory.fd = m->loop.epoll = m->wake = m->signals = m->serial_interrupt = m->power_interrupt = -1;
+    m->loop.epoll = m->wake = m->signals = m->serial_interrupt = m->power_interrupt = -1;
     m->end = VM_GOES_ON;
     pthread_mutex_init(&m->end_lock, NULL); // cannot fail with default attributes
     for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {

@@ -57,7 +57,6 @@ static inline bool kernel_fuzz(const unsigned char *data, size_t size, kernel_fu
     }
     kernel_fuzz_check(ftruncate(kernel, 0) == 0 && io_write_full(kernel, data, size, 0) == 0);
     const struct guest_memory memory = {
-        .fd = -1,
         .size = KERNEL_FUZZ_MEMORY,
         .regions = {{.address = 0, .size = KERNEL_FUZZ_MEMORY, .bytes = bytes}},
         .region_count = 1,

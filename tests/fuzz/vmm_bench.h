@@ -40,9 +40,9 @@ static inline void require(int condition)
 // Exactly as large as the guest believes, so that a sanitizer sees the first byte beyond.
 static inline struct guest_memory bench_memory(void)
 {
-    struct guest_memory m = {.fd = -1, .size = BENCH_LOW_SIZE + BENCH_HIGH_SIZE, .region_count = 2};
-    m.regions[0] = (struct guest_region){0, BENCH_LOW_SIZE, calloc(1, BENCH_LOW_SIZE), 0};
-    m.regions[1] = (struct guest_region){LAYOUT_HIGH_RAM, BENCH_HIGH_SIZE, calloc(1, BENCH_HIGH_SIZE), 0};
+    struct guest_memory m = {.size = BENCH_LOW_SIZE + BENCH_HIGH_SIZE, .region_count = 2};
+    m.regions[0] = (struct guest_region){0, BENCH_LOW_SIZE, calloc(1, BENCH_LOW_SIZE)};
+    m.regions[1] = (struct guest_region){LAYOUT_HIGH_RAM, BENCH_HIGH_SIZE, calloc(1, BENCH_HIGH_SIZE)};
     require(m.regions[0].bytes && m.regions[1].bytes);
     return m;
 }

@@ -91,7 +91,7 @@ static inline void micro_map(const struct guest_memory *memory)
 static inline int micro_make(struct micro *m, unsigned cpus)
 {
     struct error error = {""};
-    *m = (struct micro){.kvm = {.dev = -1, .vm = -1}, .memory = {.fd = -1}, .count = cpus};
+    *m = (struct micro){.kvm = {.dev = -1, .vm = -1}, .count = cpus};
     if (kvm_open("/dev/kvm", -1, &m->kvm, &error) < 0) {
         print_message("# no micro-guests: %s\n", error.text);
         return 0;

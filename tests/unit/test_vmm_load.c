@@ -6,7 +6,7 @@
 // Memory whose bytes nobody touches.
 static struct guest_memory memory_of(uint64_t size)
 {
-    struct guest_memory m = {.fd = -1, .size = size, .region_count = 1};
+    struct guest_memory m = {.size = size, .region_count = 1};
     uint64_t low = size < LAYOUT_LOW_RAM_END ? size : LAYOUT_LOW_RAM_END;
     m.regions[0] = (struct guest_region){.address = 0, .size = low};
     if (size > low) {

@@ -248,9 +248,9 @@ static void indirect_tables_are_refused_where_not_negotiated(void **state)
 static void more_than_4_gib_break_the_queue(void **state)
 {
     // Many long segments over the same memory: each is legal.
-    struct guest_memory large = {.fd = -1, .region_count = 1};
+    struct guest_memory large = {.region_count = 1};
     (void)state;
-    large.regions[0] = (struct guest_region){0, 64u << 20, calloc(1, 64u << 20), 0};
+    large.regions[0] = (struct guest_region){0, 64u << 20, calloc(1, 64u << 20)};
     assert_non_null(large.regions[0].bytes);
     struct driver_ring r = driver_ring(&large, RING, 128);
     for (unsigned i = 0; i < 65; i++)

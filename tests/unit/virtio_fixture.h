@@ -24,10 +24,9 @@
 
 static inline struct guest_memory fixture_memory(void)
 {
-    struct guest_memory m = {.fd = -1, .size = FIXTURE_LOW_SIZE + FIXTURE_HIGH_SIZE, .region_count = 2};
-    m.regions[0] = (struct guest_region){0, FIXTURE_LOW_SIZE, aligned_alloc(4096, FIXTURE_LOW_SIZE), 0};
-    m.regions[1] = (struct guest_region){LAYOUT_HIGH_RAM, FIXTURE_HIGH_SIZE, aligned_alloc(4096, FIXTURE_HIGH_SIZE),
-                                         FIXTURE_LOW_SIZE};
+    struct guest_memory m = {.size = FIXTURE_LOW_SIZE + FIXTURE_HIGH_SIZE, .region_count = 2};
+    m.regions[0] = (struct guest_region){0, FIXTURE_LOW_SIZE, aligned_alloc(4096, FIXTURE_LOW_SIZE)};
+    m.regions[1] = (struct guest_region){LAYOUT_HIGH_RAM, FIXTURE_HIGH_SIZE, aligned_alloc(4096, FIXTURE_HIGH_SIZE)};
     for (unsigned i = 0; i < m.region_count; i++) {
         assert_non_null(m.regions[i].bytes);
         memset(m.regions[i].bytes, 0, m.regions[i].size);
