@@ -30,7 +30,7 @@ struct vcpu_settings {
     struct kvm *kvm;
     struct bus *ports, *memory;
     struct port_ring *ring; // may be NULL; the first vCPU's mapping holds it
-    unsigned index, count; // APIC id = index
+    unsigned index, count;  // APIC id = index
     // The vCPU cannot go on. Called once, from its thread; `what` says why in words. The machine ends or restarts.
     void (*ended)(void *context, unsigned index, enum vcpu_end end, const char *what, const char *registers);
     void (*thread_began)(void *context); // first thing in its thread: the sandbox's filter

@@ -303,7 +303,7 @@ static int make_vcpus(struct vm *m, struct error *error)
 static int load(struct vm *m, struct error *error)
 {
     const struct vm_options *o = m->options;
-    struct load_entry entry;
+    struct load_entry entry = {0};
     struct load_request request = {
         .kernel_name = o->kernel.name,
         .initrd_name = o->initrd.name,

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The kvm engine around its guest: which engine is chosen and why; restarts, ends and failures; what the machine says of its disk.
 # (rondo-vmm itself, with real guests, is tested in tests/lab.)
-# time-limit: 240
+# time-limit: 600
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
 . "$ROOT/tests/machine.sh"

@@ -46,7 +46,12 @@ status_is 10 "a running machine is not removed"
 run_rondo inspect tiny --json
 is "$(jq -r .state <<<"$out")" running "inspect knows the machine"
 like "$(jq -r .run_requests <<<"$out")" '^[0-9]+$' "and counts its requests"
-(sleep 15; printf 'root\n'; sleep 3; printf 'echo mark-$((40 + 2))\n'; sleep 4) | timeout 30 rondo console tiny >"$TMPDIR/console.out" 2>&1
+shown() { # REGEX: waits until the console has shown it
+	wait_until 60 grep -aqE "$1" "$TMPDIR/console.out"
+}
+: >"$TMPDIR/console.out"
+(shown 'login: $'; printf 'root\n'; shown '# $'; printf 'echo mark-$((40 + 2))\n'; shown mark-42) |
+	timeout 200 rondo console tiny >"$TMPDIR/console.out" 2>&1
 like "$(tr -d '\r\0' <"$TMPDIR/console.out")" "mark-42" "the console can be typed into"
 is "$(machine_state tiny)" running "leaving the console leaves the machine running"
 run_rondo stop tiny
@@ -59,8 +64,15 @@ status_is 0 "a stopped machine is removed"
 run_rondo rm tiny
 status_is 3 "there it is not any more"
 
-run_rondo run "$url/tiny" --engine kvm
-status_is 9 "--engine kvm says that this version has none"
+if rondo-vmm --probe >/dev/null 2>"$TMPDIR/probe.err"; then
+	run_rondo run "$url/tiny" --ephemeral --net none --engine kvm --append "$(guest_command 'echo mark-$((40 + 2)); poweroff')" --timeout 120
+	status_is 0 "the kvm engine runs it, too"
+	like "$out" mark-42 "to its end"
+else
+	run_rondo run "$url/tiny" --engine kvm
+	status_is 9 "--engine kvm is exit code 9 where KVM cannot serve"
+	like "$err" "$(sed -n 's/^rondo-vmm: error: \([^(;]*\).*/\1/p' "$TMPDIR/probe.err")" "and the reason is given"
+fi
 run_rondo run "$url/nothing"
 status_is 3 "an unknown image is exit code 3"
 run_rondo run "$url/tiny:7"
