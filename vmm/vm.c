@@ -108,6 +108,32 @@ static bool is_paused(void *context)
     return m->paused;
 }
 
+// A device's lines begin with its name; the second of a kind gets its number: "block2.reads 7".
+static void write_device_statistics(struct vm *m, unsigned index, struct buf *to)
+{
+    struct buf lines CLEANUP(buf_free) = BUF_WITH_MAXIMUM(to->maximum);
+    struct virtio_device *d = m->devices[index].virtio;
+    const char *name = d->operations->name;
+    unsigned number = 1;
+    for (unsigned i = 0; i < index; i++)
+        number += strcmp(m->devices[i].virtio->operations->name, name) == 0;
+    pthread_mutex_lock(&d->lock);
+    buf_append_format(&lines, "%s.kicks %llu\n%s.interrupts %llu\n", name, (unsigned long long)d->kicks, name,
+                      (unsigned long long)d->interrupts);
+    if (d->operations->statistics)
+        d->operations->statistics(d, &lines);
+    pthread_mutex_unlock(&d->lock);
+    if (number == 1) {
+        buf_append(to, lines.data, lines.size);
+        return;
+    }
+    for (const char *line = buf_text(&lines), *end; line && *line; line = end + 1) {
+        size_t n = strcspn(line, ".");
+        end = strchr(line, '\n');
+        buf_append_format(to, "%.*s%u%.*s\n", (int)n, line, number, (int)(end - line) - (int)n, line + n);
+    }
+}
+
 static void write_statistics(void *context, struct buf *to)
 {
     static const char *const names[VCPU_EXITS] = {
@@ -126,15 +152,8 @@ static void write_statistics(void *context, struct buf *to)
     for (unsigned j = 0; j < VCPU_EXITS; j++)
         buf_append_format(to, "exits.%s %llu\n", names[j], (unsigned long long)sums[j]);
     buf_append_format(to, "console.lost %llu\n", (unsigned long long)stream_lost(m->stream));
-    for (unsigned i = 0; i < m->device_count; i++) {
-        struct virtio_device *d = m->devices[i].virtio;
-        pthread_mutex_lock(&d->lock);
-        buf_append_format(to, "device %u %s\nkicks %llu\ninterrupts %llu\n", i, d->operations->name,
-                          (unsigned long long)d->kicks, (unsigned long long)d->interrupts);
-        if (d->operations->statistics)
-            d->operations->statistics(d, to);
-        pthread_mutex_unlock(&d->lock);
-    }
+    for (unsigned i = 0; i < m->device_count; i++)
+        write_device_statistics(m, i, to);
 }
 
 static int replace_base(void *context, int fd, struct error *error)
