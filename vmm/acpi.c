@@ -39,6 +39,13 @@ struct tables {
     int failed;    // 0 or -errno
 };
 
+// Without the NUL.
+static void put_text(unsigned char *to, const char *text)
+{
+    while (*text)
+        *to++ = (unsigned char)*text++;
+}
+
 static unsigned char checksum(const unsigned char *bytes, size_t n)
 {
     unsigned char sum = 0;
@@ -52,14 +59,14 @@ static unsigned char checksum(const unsigned char *bytes, size_t n)
 static uint64_t place(struct tables *t, const char *signature, unsigned revision, unsigned char *bytes, size_t size)
 {
     uint64_t at = t->next;
-    memcpy(bytes, signature, 4);
+    put_text(bytes, signature);
     put_le32(bytes + 4, (uint32_t)size);
     bytes[8] = (unsigned char)revision;
     bytes[9] = 0;
-    memcpy(bytes + 10, OEM, 6);
-    memcpy(bytes + 16, OEM_TABLE, 8);
-    put_le32(bytes + 24, 1);       // OEM revision
-    memcpy(bytes + 28, "RNDO", 4); // who assembled it
+    put_text(bytes + 10, OEM);
+    put_text(bytes + 16, OEM_TABLE);
+    put_le32(bytes + 24, 1);      // OEM revision
+    put_text(bytes + 28, "RNDO"); // who assembled it
     put_le32(bytes + 32, 1);
     bytes[9] = checksum(bytes, size);
     if (t->failed == 0 && size > LAYOUT_ACPI + LAYOUT_ACPI_SIZE - at)
@@ -223,7 +230,7 @@ static uint64_t place_fadt(struct tables *t, uint64_t dsdt)
     put_le64(b + 140, dsdt);
     put_register(b + 244, LAYOUT_PORT_POWER);
     put_register(b + 256, LAYOUT_PORT_POWER + 1);
-    memcpy(b + 268, OEM_TABLE, 8); // the hypervisor's name
+    put_text(b + 268, OEM_TABLE); // the hypervisor's name
     return place(t, "FACP", 6, b, sizeof b);
 }
 
@@ -272,8 +279,8 @@ static uint64_t place_xsdt(struct tables *t, const uint64_t *addresses, unsigned
 static int write_rsdp(const struct tables *t, uint64_t xsdt)
 {
     unsigned char b[RSDP_SIZE] = {0};
-    memcpy(b, "RSD PTR ", 8);
-    memcpy(b + 9, OEM, 6);
+    put_text(b, "RSD PTR ");
+    put_text(b + 9, OEM);
     b[15] = 2; // revision: ACPI 2.0 and later
     put_le32(b + 20, sizeof b);
     put_le64(b + 24, xsdt);

@@ -242,7 +242,7 @@ int load_bzimage(const struct guest_memory *m, const struct load_request *reques
                  struct error *error)
 {
     struct image image = {0};
-    uint64_t initrd, initrd_size;
+    uint64_t initrd = 0, initrd_size = 0;
     int r = examine(m, request, &image, error);
     if (r == 0)
         r = load_cmdline(m, request, image.cmdline_size, error);

@@ -18,10 +18,10 @@
 //    comes again when all has left; here it is told again at the first byte of a series.
 // 5. A signal is never needed otherwise: more of what is told already is seen by whoever handles it.
 //
-// Input. The other end sends only while RTS says that we are ready, as a modem with flow control does; then nothing
-// is lost when a driver clears its FIFOs while it starts. A driver that does without RTS is ready if it has the
-// receiver's interrupt on and lets it through to the PC's bus (OUT2), or if it asks LSR again and again without writing
-// (firmware that waits for a key).
+// Input. It stays with its sender until the driver takes input: it has the receiver's interrupt on, and RTS or OUT2,
+// without which no interrupt passes to a PC's bus; or it asks LSR again and again without writing (firmware that waits
+// for a key). And turning the FIFOs on or off, which empties them in the chip, keeps here what was received; clearing
+// them clears. So nothing is lost of what was typed or pasted while a driver probes, starts or closes.
 //
 // Collecting. While KVM collects the writes to the data port, they arrive late, but before the next other access of the
 // guest to any port or device is handled; so for every register here the order of accesses is that of the guest. What
@@ -147,7 +147,7 @@ static void update(struct serial *s, bool retold)
 static bool ready(const struct serial *s)
 {
     return !(s->mcr & MCR_LOOPBACK) &&
-           (s->mcr & MCR_RTS || (s->mcr & MCR_OUT2 && s->ier & IER_RECEIVED) || s->polls >= POLLS_OF_A_READER);
+           ((s->ier & IER_RECEIVED && s->mcr & (MCR_RTS | MCR_OUT2)) || s->polls >= POLLS_OF_A_READER);
 }
 
 static unsigned room(const struct serial *s)
@@ -243,7 +243,7 @@ static void write_fcr(struct serial *s, unsigned char value)
 {
     static const unsigned char triggers[4] = {1, 4, 8, 14};
     bool enable = value & FCR_ENABLE;
-    if (enable != s->fifos || (enable && value & FCR_CLEAR_RECEIVER))
+    if (enable && value & FCR_CLEAR_RECEIVER)
         s->count = 0;
     s->fifos = enable;
     s->trigger = enable ? triggers[value >> 6] : 1;

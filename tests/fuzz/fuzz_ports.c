@@ -108,9 +108,9 @@ static bool touches_an_end(unsigned port, unsigned width)
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
     struct bus ports;
-    struct stream *stream;
-    struct serial *serial;
-    struct platform *platform;
+    struct stream *stream = NULL;
+    struct serial *serial = NULL;
+    struct platform *platform = NULL;
     size_t written = 0, seen = 0;
 
     prepare();

@@ -165,7 +165,7 @@ static inline void fixture_elf(struct fixture *f)
     unsigned char *b = f->file;
     fixture_begin(f);
     f->size = 6000;
-    memcpy(b, ELFMAG, 4);
+    memcpy(b, ELFMAG, SELFMAG);
     b[EI_CLASS] = ELFCLASS64;
     b[EI_DATA] = ELFDATA2LSB;
     put_le16(b + offsetof(Elf64_Ehdr, e_type), ET_EXEC);

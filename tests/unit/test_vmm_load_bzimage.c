@@ -125,7 +125,7 @@ static void the_initrd_stays_below_the_kernels_limit(void **state)
 static void a_command_line_is_as_long_as_the_kernel_allows(void **state)
 {
     (void)state;
-    char text[LAYOUT_CMDLINE_MAXIMUM + 1];
+    static char text[LAYOUT_CMDLINE_MAXIMUM + 1];
     memset(text, 'x', sizeof text);
     text[2047] = 0;
     f.request.cmdline = text;

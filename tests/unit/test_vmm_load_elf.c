@@ -90,7 +90,7 @@ static void a_32_bit_file_will_do(void **state)
     unsigned char *b = f.file;
     size_t notes = (size_t)get_le64(FIXTURE_FIELD(&f, 2, p_filesz));
     memset(b, 0, FIXTURE_NOTE);
-    memcpy(b, ELFMAG, 4);
+    memcpy(b, ELFMAG, SELFMAG);
     b[EI_CLASS] = ELFCLASS32;
     b[EI_DATA] = ELFDATA2LSB;
     put_le16(b + offsetof(Elf32_Ehdr, e_machine), EM_386);

@@ -541,6 +541,7 @@ int main(void)
         T(a_descriptor_that_is_none_is_refused),
         T(a_terminal_is_raw_meanwhile),
     };
-    signal(SIGPIPE, SIG_IGN);
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
