@@ -66,11 +66,6 @@ void bus_remove(struct bus *b, uint64_t address, uint64_t size)
     pthread_rwlock_unlock(&b->lock);
 }
 
-static uint64_t all_ones(unsigned width)
-{
-    return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
-}
-
 // Who answers the whole access; a copy, since the table may change once the lock is gone.
 static bool find(struct bus *b, uint64_t address, unsigned width, struct bus_range *ret)
 {
@@ -92,13 +87,13 @@ uint64_t bus_read(struct bus *b, uint64_t address, unsigned width)
 {
     struct bus_range range;
     if (!find(b, address, width, &range) || !range.handler.read)
-        return all_ones(width);
-    return range.handler.read(range.handler.context, address - range.address, width) & all_ones(width);
+        return bus_all_ones(width);
+    return range.handler.read(range.handler.context, address - range.address, width) & bus_all_ones(width);
 }
 
 void bus_write(struct bus *b, uint64_t address, unsigned width, uint64_t value)
 {
     struct bus_range range;
     if (find(b, address, width, &range) && range.handler.write)
-        range.handler.write(range.handler.context, address - range.address, width, value & all_ones(width));
+        range.handler.write(range.handler.context, address - range.address, width, value & bus_all_ones(width));
 }

@@ -30,6 +30,12 @@ struct bus {
     unsigned count;
 };
 
+// What an access reads that nobody answers.
+static inline uint64_t bus_all_ones(unsigned width)
+{
+    return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
+}
+
 int bus_init(struct bus *b);
 void bus_destroy(struct bus *b);
 // -EEXIST if it overlaps another range, -ENOSPC if the table is full.

@@ -116,11 +116,6 @@ void msix_signal(struct msix *m, unsigned vector)
 
 // --- the table -----------------------------------------------------------------------------------------------------
 
-static uint64_t all_ones(unsigned width)
-{
-    return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
-}
-
 static bool fits(uint64_t offset, unsigned width, uint64_t size)
 {
     return (width == 4 || width == 8) && offset % width == 0 && offset < size && width <= size - offset;
@@ -129,7 +124,7 @@ static bool fits(uint64_t offset, unsigned width, uint64_t size)
 uint64_t msix_table_read(const struct msix *m, uint64_t offset, unsigned width)
 {
     if (!fits(offset, width, (uint64_t)m->count * MSIX_ENTRY_SIZE))
-        return all_ones(width);
+        return bus_all_ones(width);
     const unsigned char *at = m->vectors[offset / MSIX_ENTRY_SIZE].entry + offset % MSIX_ENTRY_SIZE;
     return width == 8 ? get_le64(at) : get_le32(at);
 }
@@ -152,7 +147,7 @@ uint64_t msix_pending_read(const struct msix *m, uint64_t offset, unsigned width
 {
     unsigned char bits[MSIX_PENDING_SIZE] = {0};
     if (!fits(offset, width, sizeof bits))
-        return all_ones(width);
+        return bus_all_ones(width);
     for (unsigned i = 0; i < m->count; i++)
         bits[i / 8] |= (unsigned char)(m->vectors[i].pending << (i % 8));
     return width == 8 ? get_le64(bits) : get_le32(bits + offset);

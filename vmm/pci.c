@@ -82,11 +82,6 @@ static void map_bars(struct pci_device *d)
 
 // --- configuration space -------------------------------------------------------------------------------------------
 
-static uint64_t all_ones(unsigned width)
-{
-    return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
-}
-
 static struct pci_device *find_device(struct pci_root *r, unsigned bus, unsigned slot, unsigned function)
 {
     return bus == 0 && function == 0 && slot < PCI_SLOTS ? r->slots[slot] : NULL;
@@ -96,7 +91,7 @@ static uint64_t read_config(struct pci_device *d, unsigned offset, unsigned widt
 {
     uint64_t value = 0;
     if (!d || offset + width > PCI_CONFIG_SIZE)
-        return all_ones(width);
+        return bus_all_ones(width);
     pthread_mutex_lock(d->lock);
     if (d->config_reading)
         d->config_reading(d, offset, width);
@@ -139,7 +134,7 @@ static uint64_t read_address_port(void *context, uint64_t offset, unsigned width
 {
     struct pci_root *r = context;
     if (offset != 0 || width != 4)
-        return all_ones(width);
+        return bus_all_ones(width);
     pthread_mutex_lock(&r->address_lock);
     uint32_t address = r->address;
     pthread_mutex_unlock(&r->address_lock);

@@ -3,6 +3,7 @@
 #include "vmm/virtio_pci_registers.h"
 
 #include "base/cursor.h"
+#include "vmm/bus.h"
 
 #include <string.h>
 
@@ -29,11 +30,6 @@ enum {
     QUEUE_NOTIFY_DATA = 0x38, // for features that are not offered (NOTIFICATION_DATA, RING_RESET): they read 0
     QUEUE_RESET = 0x3a,
 };
-
-static uint64_t all_ones(unsigned width)
-{
-    return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
-}
 
 static bool is_address(uint64_t offset)
 {
@@ -77,7 +73,7 @@ static uint64_t read_queue(struct virtio_pci_registers *r, uint64_t offset, unsi
     if (!s)
         return 0;
     if (is_address(offset))
-        return *address_register(s, offset) >> (8 * (offset % 8)) & all_ones(width);
+        return *address_register(s, offset) >> (8 * (offset % 8)) & bus_all_ones(width);
     switch (offset) {
     case QUEUE_SIZE:
         return s->size;
@@ -96,7 +92,7 @@ static uint64_t read_common(struct virtio_pci_registers *r, uint64_t offset, uns
 {
     const struct virtio_device *d = r->device;
     if (!is_register(offset, width))
-        return all_ones(width);
+        return bus_all_ones(width);
     switch (offset) {
     case DEVICE_FEATURE_SELECT:
         return r->device_feature_select;
@@ -142,7 +138,7 @@ uint64_t virtio_pci_registers_read(struct virtio_pci_registers *r, uint64_t offs
         d->operations->read_config(d, (unsigned)(offset - VIRTIO_PCI_DEVICE), bytes, width);
         return get_le64(bytes);
     }
-    return all_ones(width);
+    return bus_all_ones(width);
 }
 
 // --- writing -------------------------------------------------------------------------------------------------------
@@ -167,7 +163,7 @@ static void write_queue(struct virtio_pci_registers *r, uint64_t offset, unsigne
     if (is_address(offset)) {
         unsigned shift = 8 * (offset % 8);
         uint64_t *address = address_register(s, offset);
-        *address = (*address & ~(all_ones(width) << shift)) | (value & all_ones(width)) << shift;
+        *address = (*address & ~(bus_all_ones(width) << shift)) | (value & bus_all_ones(width)) << shift;
     } else if (offset == QUEUE_SIZE) {
         if (value > 0 && value <= r->device->operations->queue_size && (value & (value - 1)) == 0)
             s->size = (uint16_t)value;

@@ -286,18 +286,21 @@ unsigned virtqueue_waiting(const struct virtqueue *q)
 
 // --- copying -------------------------------------------------------------------------------------------------------
 
+// The part of the segment behind `*offset` bytes, at most n; the offset becomes what is left of it for the next.
+static struct iovec part_of(const struct iovec *segment, size_t *offset, size_t n)
+{
+    size_t skip = *offset < segment->iov_len ? *offset : segment->iov_len, left = segment->iov_len - skip;
+    *offset -= skip;
+    return (struct iovec){.iov_base = (unsigned char *)segment->iov_base + skip, .iov_len = left < n ? left : n};
+}
+
 size_t virtqueue_gather(const struct iovec *segments, unsigned count, size_t offset, void *to, size_t n)
 {
     size_t done = 0;
     for (unsigned i = 0; i < count && done < n; i++) {
-        if (offset >= segments[i].iov_len) {
-            offset -= segments[i].iov_len;
-            continue;
-        }
-        size_t part = segments[i].iov_len - offset < n - done ? segments[i].iov_len - offset : n - done;
-        memcpy((unsigned char *)to + done, (const unsigned char *)segments[i].iov_base + offset, part);
-        done += part;
-        offset = 0;
+        struct iovec part = part_of(&segments[i], &offset, n - done);
+        memcpy((unsigned char *)to + done, part.iov_base, part.iov_len);
+        done += part.iov_len;
     }
     __asm__ volatile("" ::: "memory"); // as in copy_descriptor
     return done;
@@ -307,14 +310,9 @@ size_t virtqueue_scatter(const struct iovec *segments, unsigned count, size_t of
 {
     size_t done = 0;
     for (unsigned i = 0; i < count && done < n; i++) {
-        if (offset >= segments[i].iov_len) {
-            offset -= segments[i].iov_len;
-            continue;
-        }
-        size_t part = segments[i].iov_len - offset < n - done ? segments[i].iov_len - offset : n - done;
-        memcpy((unsigned char *)segments[i].iov_base + offset, (const unsigned char *)from + done, part);
-        done += part;
-        offset = 0;
+        struct iovec part = part_of(&segments[i], &offset, n - done);
+        memcpy(part.iov_base, (const unsigned char *)from + done, part.iov_len);
+        done += part.iov_len;
     }
     return done;
 }

@@ -63,6 +63,6 @@ void virtqueue_silence(struct virtqueue *q);
 bool virtqueue_listen(struct virtqueue *q);
 unsigned virtqueue_waiting(const struct virtqueue *q); // requests that were not popped yet, at most the queue's size
 
-// Copying between a chain's segments (from iovec `first` on, skipping `offset` bytes) and a buffer: the count copied.
+// Copying between a chain's segments (skipping `offset` bytes of them) and a buffer: the count copied.
 size_t virtqueue_gather(const struct iovec *segments, unsigned count, size_t offset, void *to, size_t n);
 size_t virtqueue_scatter(const struct iovec *segments, unsigned count, size_t offset, const void *from, size_t n);

@@ -67,7 +67,7 @@ lab_svm --program "$BUILD/rondo-vmm" --file "$lab_kernel:/guest/kernel" --file "
 	--results "$TMPDIR/results" --time-limit 600 "$TMPDIR/script"
 status_is 0 "the guest went through all of it and switched itself off"
 guest=$(tr -d '\r' <"$TMPDIR/results/guest" | tr -s x)
-diag_file "$TMPDIR/results/errors"
+[ ! -s "$TMPDIR/results/errors" ] || diag_file "$TMPDIR/results/errors"
 for device in "0x1af4 0x1043 0x078000" "0x1af4 0x1044 0x00ff00" "0x1af4 0x1045 0x00ff00" "0x1b36 0x0008 0x060000"; do
 	like "$guest" "pci $device" "Linux finds the PCI device $device"
 done
