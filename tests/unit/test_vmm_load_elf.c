@@ -89,8 +89,7 @@ static void a_32_bit_file_will_do(void **state)
     (void)state;
     unsigned char *b = f.file;
     size_t notes = (size_t)get_le64(FIXTURE_FIELD(&f, 2, p_filesz));
-    memset(b, 0, FIXTURE_NOTE);
-    memcpy(b, ELFMAG, SELFMAG);
+    memset(b + EI_CLASS, 0, FIXTURE_NOTE - EI_CLASS);
     b[EI_CLASS] = ELFCLASS32;
     b[EI_DATA] = ELFDATA2LSB;
     put_le16(b + offsetof(Elf32_Ehdr, e_machine), EM_386);
