@@ -1,246 +1,207 @@
-// The sandbox: see sandbox.h. The filters are made by libseccomp once, while memory may be had, and are kept as the
-// kernel wants them; entering is two system calls.
+// The sandbox: see sandbox.h for its stages and rules. The filters are compiled once, to BPF; each thread loads its
+// kind's program itself, since a thread inherits the filters of whoever makes it, and here all are made by the main
+// thread, which needs another one.
+//
+// What the first stage gives up is defence behind the filters, against what a call that is allowed might be made to do:
+//
+//   new namespaces, whose root is an empty read-only file system    where the host lets a user make namespaces
+//   Landlock: no access to any file                                 elsewhere, where its kernel has it
+//   every capability, new privileges, core dumps, being traced by the same user's other processes
 #include "vmm/sandbox.h"
 
 #include "base/cleanup.h"
-#include "base/io.h"
+#include "base/log.h"
+#include "vmm/sandbox_calls.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
-#include <linux/kvm.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
-#include <seccomp.h>
-#include <signal.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
-#define V (1u << SANDBOX_VCPU)
-#define W (1u << SANDBOX_WORKER)
-#define M (1u << SANDBOX_MAIN)
-
-static const char *const kind_names[SANDBOX_KINDS] = {"vcpu", "worker", "main"};
-
-// A condition on one argument: value & mask == wanted. mask 0: none.
-struct condition {
-    const char *name;
-    unsigned argument;
-    uint64_t mask, wanted;
-};
-
-#define ANY                                                                                                            \
-    {                                                                                                                  \
-        NULL, 0, 0, 0                                                                                                  \
-    }
-#define REQUEST(r)                                                                                                     \
-    {                                                                                                                  \
-#r, 1, UINT32_MAX, (uint32_t)(r)                                                                               \
-    }
-#define COMMAND(c)                                                                                                     \
-    {                                                                                                                  \
-#c, 1, UINT32_MAX, (c)                                                                                         \
-    }
-#define NOT_EXECUTABLE                                                                                                 \
-    {                                                                                                                  \
-        "!PROT_EXEC", 2, PROT_EXEC, 0                                                                                  \
-    }
-#define DESCRIPTOR_ONLY                                                                                                \
-    {                                                                                                                  \
-        "AT_EMPTY_PATH", 3, AT_EMPTY_PATH, AT_EMPTY_PATH                                                               \
-    }
-
-static const struct rule {
-    const char *name;
-    int number;
-    unsigned kinds;
-    struct condition condition;
-    const char *why;
-} rules[] = {
-    // The guest.
-    {"ioctl", SCMP_SYS(ioctl), V, REQUEST(KVM_RUN), "runs it"},
-    {"ioctl", SCMP_SYS(ioctl), V, REQUEST(KVM_KVMCLOCK_CTRL), "tells it that it was paused"},
-    {"ioctl", SCMP_SYS(ioctl), V, REQUEST(KVM_GET_REGS), "says where it failed"},
-    {"ioctl", SCMP_SYS(ioctl), V, REQUEST(KVM_GET_SREGS), "says where it failed"},
-    {"ioctl", SCMP_SYS(ioctl), V | M, REQUEST(KVM_SET_GSI_ROUTING), "it moves an MSI-X vector; a device is reset"},
-    {"ioctl", SCMP_SYS(ioctl), V | M, REQUEST(KVM_IOEVENTFD), "it moves a BAR with doorbells"},
-    {"ioctl", SCMP_SYS(ioctl), V | M, REQUEST(KVM_CHECK_EXTENSION), "whether writes to a port can be collected"},
-    {"ioctl", SCMP_SYS(ioctl), V | M, REQUEST(KVM_REGISTER_COALESCED_MMIO), "the serial port's FIFO goes on"},
-    {"ioctl", SCMP_SYS(ioctl), V | M, REQUEST(KVM_UNREGISTER_COALESCED_MMIO), "and off"},
-
-    // Between threads.
-    {"futex", SCMP_SYS(futex), V | W | M, ANY, "locks and conditions"},
-    {"read", SCMP_SYS(read), V | W | M, ANY, "eventfds; in the loop the console, signals, timers, a tap interface"},
-    {"write", SCMP_SYS(write), V | W | M, ANY, "eventfds: interrupts and doorbells; the console; the log"},
-    {"writev", SCMP_SYS(writev), V | W | M, ANY, "the console, the log; a tap interface"},
-    {"timerfd_settime", SCMP_SYS(timerfd_settime), V | W | M, ANY, "the loop shall look again in a while"},
-    {"epoll_ctl", SCMP_SYS(epoll_ctl), V | W | M, ANY, "what the loop waits for changes"},
-    {"sendmsg", SCMP_SYS(sendmsg), W | M, ANY, "tells the supervisor of an outage; passt's frames"},
-    {"rt_sigreturn", SCMP_SYS(rt_sigreturn), V | W | M, ANY, "a kick has arrived"},
-    {"rt_sigprocmask", SCMP_SYS(rt_sigprocmask), V | W | M, ANY, "the C library, when a thread is kicked or ends"},
-    {"restart_syscall", SCMP_SYS(restart_syscall), V | W | M, ANY, "the process was stopped and continued"},
-    {"clock_gettime", SCMP_SYS(clock_gettime), V | W | M, ANY, "the clock, where the vDSO cannot read it"},
-    {"exit", SCMP_SYS(exit), V | W, ANY, "the end of the thread"},
-
-    // Memory for small things; the C library's allocator. None of it can be made executable.
-    {"mmap", SCMP_SYS(mmap), V | W | M, NOT_EXECUTABLE, "malloc"},
-    {"mprotect", SCMP_SYS(mprotect), V | W | M, NOT_EXECUTABLE, "malloc grows a thread's heap"},
-    {"mremap", SCMP_SYS(mremap), V | W | M, ANY, "realloc"},
-    {"munmap", SCMP_SYS(munmap), V | W | M, ANY, "free; the end"},
-    {"brk", SCMP_SYS(brk), V | W | M, ANY, "malloc"},
-    {"madvise", SCMP_SYS(madvise), V | W | M, ANY, "free; a thread's stack at its end"},
-
-    // Disks. The main thread flushes at the end.
-    {"pread64", SCMP_SYS(pread64), W | M, ANY, "a disk is read"},
-    {"preadv", SCMP_SYS(preadv), W | M, ANY, "a disk is read"},
-    {"pwrite64", SCMP_SYS(pwrite64), W | M, ANY, "a disk is written; an overlay's map"},
-    {"pwritev", SCMP_SYS(pwritev), W | M, ANY, "a disk is written"},
-    {"fdatasync", SCMP_SYS(fdatasync), W | M, ANY, "a flush"},
-    {"fsync", SCMP_SYS(fsync), W | M, ANY, "a flush"},
-    {"fallocate", SCMP_SYS(fallocate), W | M, ANY, "a discard; memory that the balloon gives back"},
-
-    // The loop.
-    {"epoll_wait", SCMP_SYS(epoll_wait), M, ANY, "waits"},
-    {"readv", SCMP_SYS(readv), M, ANY, "a tap interface"},
-    {"recvfrom", SCMP_SYS(recvfrom), M, ANY, "passt's frames"},
-    {"recvmsg", SCMP_SYS(recvmsg), M, ANY, "the supervisor's messages"},
-    {"poll", SCMP_SYS(poll), M, ANY, "whether the supervisor has said something"},
-    {"getrandom", SCMP_SYS(getrandom), M, ANY, "the entropy device"},
-    {"fstat", SCMP_SYS(fstat), M, ANY, "a base that the supervisor hands in anew"},
-    {"newfstatat", SCMP_SYS(newfstatat), M, DESCRIPTOR_ONLY, "the same, as the C library makes it"},
-    {"fcntl", SCMP_SYS(fcntl), M, COMMAND(F_GETFL), "the same"},
-    {"getpid", SCMP_SYS(getpid), M, ANY, "kicks a vCPU"},
-    {"gettid", SCMP_SYS(gettid), M, ANY, "kicks a vCPU"},
-    {"tgkill", SCMP_SYS(tgkill), M, ANY, "kicks a vCPU; the kernel allows it within the user's own processes"},
-
-    // The end.
-    {"fcntl", SCMP_SYS(fcntl), M, COMMAND(F_SETFL), "the console's descriptors are as they were"},
-    {"ioctl", SCMP_SYS(ioctl), M, REQUEST(TCGETS), "and its terminal"},
-    {"ioctl", SCMP_SYS(ioctl), M, REQUEST(TCSETS), "and its terminal"},
-    {"close", SCMP_SYS(close), M, ANY, "descriptors are closed; a base that was replaced, earlier"},
-    {"flock", SCMP_SYS(flock), M, ANY, "the overlay is unlocked"},
-    {"exit_group", SCMP_SYS(exit_group), M, ANY, "the end of the process"},
-};
-
 struct sandbox {
-    struct sock_fprog filters[SANDBOX_KINDS];
+    struct sock_fprog programs[SANDBOX_THREADS];
+    pthread_mutex_t lock; // of what follows
+    pthread_cond_t changed;
+    unsigned inside;
+    int failure;
 };
 
-static int add_rule(scmp_filter_ctx context, const struct rule *rule)
-{
-    const struct condition *c = &rule->condition;
-    if (c->mask == 0)
-        return seccomp_rule_add(context, SCMP_ACT_ALLOW, rule->number, 0);
-    return seccomp_rule_add(context, SCMP_ACT_ALLOW, rule->number, 1,
-                            SCMP_CMP(c->argument, SCMP_CMP_MASKED_EQ, c->mask, c->wanted));
-}
+// --- compiling -----------------------------------------------------------------------------------------------------
 
-static int add_rules(scmp_filter_ctx context, enum sandbox_kind kind)
+static int export_program(scmp_filter_ctx filter, struct sock_fprog *ret)
 {
-    int r = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-    for (size_t i = 0; i < ARRAY_SIZE(rules) && r == 0; i++)
-        if (rules[i].kinds & 1u << kind)
-            r = add_rule(context, &rules[i]);
-    return r;
-}
-
-// libseccomp writes a filter to a file only: one of memory.
-static int export(scmp_filter_ctx context, struct sock_fprog *ret)
-{
-    struct stat status;
-    int fd CLEANUP_CLOSE = memfd_create("filter", MFD_CLOEXEC);
+    struct stat st;
+    int fd CLEANUP_CLOSE = memfd_create("filter", MFD_CLOEXEC); // libseccomp 2.5 writes programs to files only
     if (fd < 0)
         return -errno;
-    int r = seccomp_export_bpf(context, fd);
+    int r = seccomp_export_bpf(filter, fd);
     if (r < 0)
         return r;
-    if (fstat(fd, &status) < 0)
+    if (fstat(fd, &st) < 0)
         return -errno;
-    size_t size = (size_t)status.st_size;
-    struct sock_filter *code = malloc(size);
+    struct sock_filter *code CLEANUP_FREE = malloc((size_t)st.st_size);
     if (!code)
         return -ENOMEM;
-    r = io_read_full(fd, code, size, 0);
-    if (r < 0) {
-        free(code);
-        return r;
-    }
-    *ret = (struct sock_fprog){.len = (unsigned short)(size / sizeof *code), .filter = code};
+    if (pread(fd, code, (size_t)st.st_size, 0) != st.st_size)
+        return -EIO;
+    *ret = (struct sock_fprog){.len = (unsigned short)((size_t)st.st_size / sizeof *code), .filter = TAKE_PTR(code)};
     return 0;
 }
 
-static int make_filter(enum sandbox_kind kind, struct sock_fprog *ret)
+static int compile(enum sandbox_thread kind, struct sock_fprog *ret)
 {
-    scmp_filter_ctx context = seccomp_init(SCMP_ACT_KILL_PROCESS);
-    if (!context)
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (!filter)
         return -ENOMEM;
-    int r = add_rules(context, kind);
+    int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS); // 32-bit calls
     if (r == 0)
-        r = export(context, ret);
-    seccomp_release(context);
+        r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE,
+                             2); // a search tree: what runs at every exit of the guest
+    if (r == 0)
+        r = sandbox_add_calls(filter, kind);
+    if (r == 0)
+        r = export_program(filter, ret);
+    seccomp_release(filter);
     return r;
-}
-
-// Landlock (Linux Documentation/userspace-api/landlock.rst): a rule set that handles every access and allows none.
-// Older kernels know fewer accesses, or nothing of it; then the filters alone forbid opening.
-static void drop_files(void)
-{
-    static const uint64_t accesses[] = {0, (1u << 13) - 1, (1u << 14) - 1, (1u << 15) - 1}; // ABI 1, 2, 3
-    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    if (abi <= 0)
-        return;
-    if (abi >= (long)ARRAY_SIZE(accesses))
-        abi = (long)ARRAY_SIZE(accesses) - 1;
-    struct landlock_ruleset_attr attributes = {.handled_access_fs = accesses[abi]};
-    int fd CLEANUP_CLOSE = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0);
-    if (fd >= 0)
-        syscall(SYS_landlock_restrict_self, fd, 0);
 }
 
 int sandbox_new(struct sandbox **ret, struct error *error)
 {
+    const uint32_t kill_process = SECCOMP_RET_KILL_PROCESS;
+    if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &kill_process) < 0)
+        return error_set(error, EOPNOTSUPP,
+                         "this host's kernel has no system call filters (seccomp); --no-sandbox does without");
     struct sandbox *s = calloc(1, sizeof *s);
     int r = s ? 0 : -ENOMEM;
-    for (unsigned kind = 0; kind < SANDBOX_KINDS && r == 0; kind++)
-        r = make_filter((enum sandbox_kind)kind, &s->filters[kind]);
-    if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        r = -errno;
+    for (unsigned kind = 0; r == 0 && kind < SANDBOX_THREADS; kind++)
+        r = compile((enum sandbox_thread)kind, &s->programs[kind]);
     if (r < 0) {
         sandbox_free(s);
-        return error_set(error, -r, "cannot make the sandbox (--no-sandbox does without): %s", strerror(-r));
+        return error_set(error, -r, "cannot make the sandbox's filters: %s", strerror(-r));
     }
-    drop_files();
+    pthread_mutex_init(&s->lock, NULL); // these two cannot fail with default attributes
+    pthread_cond_init(&s->changed, NULL);
     *ret = s;
     return 0;
 }
 
 void sandbox_free(struct sandbox *s)
 {
-    for (unsigned kind = 0; s && kind < SANDBOX_KINDS; kind++)
-        free(s->filters[kind].filter);
+    for (unsigned kind = 0; s && kind < SANDBOX_THREADS; kind++)
+        free(s->programs[kind].filter);
     free(s);
 }
 
-void sandbox_enter(const struct sandbox *s, enum sandbox_kind kind)
+// --- the process ---------------------------------------------------------------------------------------------------
+
+// An empty file system in place of the host's, no network, nothing shared with other processes. A descriptor of a
+// folder would lead back: the machine has none when this is called.
+static bool enter_empty_root(void)
 {
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &s->filters[kind]) < 0)
-        abort();
+    const char *stage = "/tmp"; // any folder will do
+    return unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) == 0 &&
+           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", stage, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0555") == 0 &&
+           chdir(stage) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", MNT_DETACH) == 0 &&
+           chdir("/") == 0;
 }
 
-int sandbox_describe(struct buf *to)
+// Linux Documentation/userspace-api/landlock.rst: each version knows more kinds of access.
+static bool forbid_files(void)
 {
-    int r = 0;
-    for (unsigned kind = 0; kind < SANDBOX_KINDS; kind++)
-        for (size_t i = 0; i < ARRAY_SIZE(rules) && r == 0; i++)
-            if (rules[i].kinds & 1u << kind)
-                r = buf_append_format(to, "%s %s%s%s\n", kind_names[kind], rules[i].name,
-                                      rules[i].condition.name ? " " : "",
-                                      rules[i].condition.name ? rules[i].condition.name : "");
-    return r;
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    if (version < 1)
+        return false;
+    unsigned kinds = version >= 3 ? 15 : version == 2 ? 14 : 13;
+    const struct landlock_ruleset_attr all = {.handled_access_fs = (UINT64_C(1) << kinds) - 1};
+    int fd CLEANUP_CLOSE = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof all.handled_access_fs, 0);
+    return fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
+}
+
+static bool drop_capabilities(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[2] = {{0}};
+    for (unsigned long c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
+        prctl(PR_CAPBSET_DROP, c, 0, 0, 0); // refused to those who have none to lose
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    return syscall(SYS_capset, &head, none) == 0;
+}
+
+// Not of processes: newer kernels count a thread of their own for the guest, made when it first runs.
+static bool set_limits(void)
+{
+    const struct rlimit zero = {0, 0};
+    int next CLEANUP_CLOSE = dup(STDERR_FILENO);
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return false;
+    // Descriptors are made until the guest runs: interrupts and doorbells, some 20 of a device.
+    rlim_t enough = (rlim_t)(next < 0 ? 0 : next) + 512;
+    if (enough < files.rlim_cur)
+        files.rlim_cur = enough;
+    files.rlim_max = files.rlim_cur;
+    return setrlimit(RLIMIT_NOFILE, &files) == 0 && setrlimit(RLIMIT_CORE, &zero) == 0;
+}
+
+int sandbox_leave_host(struct error *error)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return error_set(error, errno, "cannot give up new privileges: %s", strerror(errno));
+    if (!set_limits())
+        log_debug("the sandbox cannot set limits: %s", strerror(errno));
+    if (!enter_empty_root()) {
+        log_debug("the sandbox has no empty root: %s", strerror(errno));
+        if (!forbid_files())
+            log_debug("nor can it forbid files: this kernel has no Landlock");
+    }
+    if (!drop_capabilities())
+        log_debug("the sandbox cannot drop capabilities: %s", strerror(errno));
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) // last: a change of credentials may turn it on
+        log_debug("the sandbox cannot forbid dumps: %s", strerror(errno));
+    return 0;
+}
+
+// --- threads -------------------------------------------------------------------------------------------------------
+
+void sandbox_enter(struct sandbox *s, enum sandbox_thread kind)
+{
+    if (!s)
+        return;
+    int r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &s->programs[kind]) < 0 ? -errno : 0;
+    pthread_mutex_lock(&s->lock);
+    s->inside++;
+    if (r < 0)
+        s->failure = r;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+int sandbox_wait_for(struct sandbox *s, unsigned threads, struct error *error)
+{
+    if (!s)
+        return 0;
+    pthread_mutex_lock(&s->lock);
+    while (s->inside < threads)
+        pthread_cond_wait(&s->changed, &s->lock);
+    int r = s->failure;
+    pthread_mutex_unlock(&s->lock);
+    return r < 0 ? error_set(error, -r, "cannot put a thread into the sandbox: %s; --no-sandbox does without",
+                             strerror(-r))
+                 : 0;
 }

@@ -1,31 +1,40 @@
-// What rondo-vmm may still do once the guest runs. A guest that breaks out of a device into this process finds: no
-// privileges to gain (no_new_privs), no file system (Landlock, where the kernel has it: nothing may be opened), and a
-// seccomp filter for the thread it is in, which kills the process at any call but those that the thread's work needs.
-// The table in sandbox.c gives each call with its reason. Every descriptor was opened before.
+// The sandbox: what is left of our rights while a guest runs. On by default (--no-sandbox turns it off). In stages:
 //
-// Order: sandbox_new (filters are made; while there is one thread, before any other is made: it takes the file system
-// away from all of them), then each thread calls sandbox_enter first thing, the main thread when all others are made.
+//   every file is open ─▶ sandbox_leave_host: no new privileges, no dumps, no capability, no file to be seen, limits
+//                                    ─▶ threads are made; each calls sandbox_enter first: its kind's filter
+//                                                ─▶ sandbox_wait_for: all are in it ─▶ the guest's first instruction
+//
+// 1. A call that a filter does not name ends the process (SIGSYS): whoever tries it is not us any more.
+// 2. No filter names a call that opens, connects, executes, makes a process or a thread, or maps executable memory.
+// 3. What a kind of thread may call, and why, is one table (sandbox_calls.c); sandbox_describe tells it, and
+//    tests/hostile/vmm_sandbox.calls is what it told when somebody last looked.
 #pragma once
 
 #include "base/buf.h"
 #include "base/error.h"
 
-enum sandbox_kind {
-    SANDBOX_VCPU,   // runs the guest, and the devices' answers to its accesses
-    SANDBOX_WORKER, // disk requests
-    SANDBOX_MAIN,   // the loop, and the end
-    SANDBOX_KINDS
+enum sandbox_thread {
+    SANDBOX_MAIN,   // the event loop, and the end of the machine
+    SANDBOX_VCPU,   // a virtual processor
+    SANDBOX_WORKER, // a block device's
+    SANDBOX_THREADS
 };
 
 struct sandbox;
 
+// Compiles the filters. -EOPNOTSUPP if the host's kernel has none.
 int sandbox_new(struct sandbox **ret, struct error *error);
-void sandbox_free(struct sandbox *s);
-// The calling thread has the filter from here on, or the process ends: a thread without it must not exist.
-void sandbox_enter(const struct sandbox *s, enum sandbox_kind kind);
+void sandbox_free(struct sandbox *s); // NULL: none
+// The first stage, for the whole process: while there is one thread, and every file is open. What the host's kernel
+// does not allow is left out, said at debug level, but for no_new_privs, without which there are no filters.
+int sandbox_leave_host(struct error *error);
+// Puts the calling thread into its filter, for good. With NULL, nothing: there is no sandbox.
+void sandbox_enter(struct sandbox *s, enum sandbox_thread kind);
+// Returns when that many threads have entered; a failure of any is the result.
+int sandbox_wait_for(struct sandbox *s, unsigned threads, struct error *error);
 
-// The table as text: a line "kind call condition" for each, in the order of the table.
+const char *sandbox_thread_name(enum sandbox_thread kind);
+// A line for each call that is allowed: kind, call, condition, reason.
 int sandbox_describe(struct buf *to);
-// Tries forbidden calls in children of this process, for each kind of thread: each must die of SIGSYS, and an allowed
-// one must not. A line for each goes to *report. -EPERM if one was not stopped.
+// Tries what is forbidden, each in a process of its own: a line for each. -EPROTO if something was not stopped.
 int sandbox_selftest(struct buf *report, struct error *error);

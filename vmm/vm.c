@@ -161,6 +161,13 @@ static int replace_base(void *context, int fd, struct error *error)
     return vm_devices_replace_base(context, fd, error);
 }
 
+static void close_one(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd); // read only, or nothing that could be lost
+    *fd = -1;
+}
+
 // --- making it -----------------------------------------------------------------------------------------------------
 
 static int add_message(void *context, int *ret_eventfd, unsigned *ret_route, struct error *error)
@@ -204,17 +211,24 @@ static int make_kvm(struct vm *m, struct error *error)
     return r;
 }
 
+static int open_devices(struct vm *m, struct error *error)
+{
+    return vm_devices_open(m, error);
+}
+
 // After KVM's device and all files were opened, before any thread is made.
 static int make_sandbox(struct vm *m, struct error *error)
 {
-    return m->options->sandbox ? sandbox_new(&m->sandbox, error) : 0;
+    if (!m->options->sandbox)
+        return 0;
+    int r = sandbox_new(&m->sandbox, error);
+    return r < 0 ? r : sandbox_leave_host(error);
 }
 
 static void vcpu_began(void *context)
 {
     const struct vm *m = context;
-    if (m->sandbox)
-        sandbox_enter(m->sandbox, SANDBOX_VCPU);
+    sandbox_enter(m->sandbox, SANDBOX_VCPU);
 }
 
 static int make_buses(struct vm *m, struct error *error)
@@ -333,6 +347,8 @@ static int load(struct vm *m, struct error *error)
     int r = acpi_build(&m->memory, o->cpus, &request.rsdp, error);
     if (r == 0)
         r = load_kernel(&m->memory, &request, &entry, error);
+    close_one(&m->options->kernel.fd);
+    close_one(&m->options->initrd.fd);
     return r < 0 ? r : vcpu_set_entry(m->vcpus[0], &entry, error);
 }
 
@@ -356,7 +372,8 @@ static int make_control(struct vm *m, struct error *error)
 int vm_new(struct vm_options *o, struct vm **ret, struct error *error)
 {
     static int (*const steps[])(struct vm * m, struct error * error) = {
-        make_kvm, make_sandbox, make_buses, make_loop, make_pc, make_devices, make_vcpus, load, make_control,
+        make_kvm, open_devices, make_sandbox, make_buses, make_loop,
+        make_pc,  make_devices, make_vcpus,   load,       make_control,
     };
     struct vm *m = calloc(1, sizeof *m);
     if (!m)
@@ -375,12 +392,6 @@ int vm_new(struct vm_options *o, struct vm **ret, struct error *error)
     }
     *ret = m;
     return 0;
-}
-
-static void close_one(int fd)
-{
-    if (fd >= 0)
-        close(fd);
 }
 
 void vm_free(struct vm *m)
@@ -405,10 +416,10 @@ void vm_free(struct vm *m)
         bus_destroy(&m->memory_bus);
     if (m->has_ports)
         bus_destroy(&m->ports);
-    close_one(m->serial_interrupt);
-    close_one(m->power_interrupt);
-    close_one(m->signals);
-    close_one(m->wake);
+    close_one(&m->serial_interrupt);
+    close_one(&m->power_interrupt);
+    close_one(&m->signals);
+    close_one(&m->wake);
     sandbox_free(m->sandbox);
     kvm_close(&m->kvm);
     guest_memory_free(&m->memory);
@@ -432,8 +443,10 @@ static int start(struct vm *m, struct error *error)
         if (r < 0)
             return r;
     }
-    if (m->sandbox)
-        sandbox_enter(m->sandbox, SANDBOX_MAIN);
+    sandbox_enter(m->sandbox, SANDBOX_MAIN);
+    int r = sandbox_wait_for(m->sandbox, m->options->cpus + m->workers + 1, error);
+    if (r < 0)
+        return r;
     say(m, "ready");
     if (!m->options->paused)
         resume_machine(m);

@@ -45,8 +45,7 @@ static void free_block(void *self)
 static void worker_began(void *context)
 {
     const struct vm *m = context;
-    if (m->sandbox)
-        sandbox_enter(m->sandbox, SANDBOX_WORKER);
+    sandbox_enter(m->sandbox, SANDBOX_WORKER);
 }
 
 static int add_block(struct vm *m, struct block_backend *backend, const char *serial, struct error *error)
@@ -57,14 +56,14 @@ static int add_block(struct vm *m, struct block_backend *backend, const char *se
     int r = virtio_block_new(&settings, &m->memory, &b, error);
     if (r < 0)
         return r;
+    m->workers += VIRTIO_BLOCK_WORKERS;
     const struct vm_device device = {.virtio = virtio_block_device(b), .self = b, .end = end_block, .free = free_block};
     return attach(m, &device, error);
 }
 
-static int add_overlay(struct vm *m, struct error *error)
+int vm_devices_open(struct vm *m, struct error *error)
 {
     struct vm_overlay *overlay = &m->options->overlay;
-    struct block_backend *backend;
     if (!overlay->folder.name)
         return 0;
     const struct block_overlay_settings settings = {
@@ -76,8 +75,10 @@ static int add_overlay(struct vm *m, struct error *error)
         .pass_outage = m->options->pass_outage,
         .outage_after_seconds = m->options->outage_after,
     };
-    int r = block_overlay_new(&settings, &backend, error);
-    return r < 0 ? r : add_block(m, backend, "rondo-overlay", error);
+    int r = block_overlay_new(&settings, &m->overlay, error);
+    cleanup_close(&overlay->folder.fd); // its files are open, and a folder would lead out of the sandbox
+    overlay->folder.fd = -1;
+    return r;
 }
 
 static int add_disks(struct vm *m, struct error *error)
@@ -168,7 +169,7 @@ static int add_balloon(struct vm *m, struct error *error)
 
 int vm_devices_new(struct vm *m, struct error *error)
 {
-    int r = add_overlay(m, error);
+    int r = m->overlay ? add_block(m, TAKE_PTR(m->overlay), "rondo-overlay", error) : 0;
     if (r == 0)
         r = add_disks(m, error);
     if (r == 0)
@@ -208,6 +209,8 @@ void vm_devices_free(struct vm *m)
         virtio_pci_free(d->transport);
         d->free(d->self);
     }
+    if (m->overlay)
+        (void)m->overlay->close(m->overlay, NULL); // the machine was not made: nothing has been written
 }
 
 // The overlay is the first device, if there is one.

@@ -26,7 +26,7 @@ const char vm_options_usage[] =
     "                 [--on-outage pause|error] [--outage-after SECONDS]\n"
     "                 [--net passt:fd:N | tap:fd:N] [--mac ADDRESS] [--console fd:N] [--control fd:N] [--paused]\n"
     "                 [--kvm FILE] [--no-sandbox]\n"
-    "       rondo-vmm --probe [--kvm FILE] | --selftest=sandbox | --help | --version\n"
+    "       rondo-vmm --probe [--kvm FILE] | --selftest=sandbox|sandbox-calls | --help | --version\n"
     "FILE is a path, or fd:N for an inherited descriptor.\n";
 
 enum {
@@ -264,7 +264,10 @@ static int parse_option(int option, char *value, struct vm_options *o, struct er
         return 0;
     case SELFTEST:
         o->action = VM_ACTION_SELFTEST;
-        return strcmp(value, "sandbox") == 0 ? 0 : error_set(error, EINVAL, "--selftest is sandbox, not \"%s\"", value);
+        o->list_calls = strcmp(value, "sandbox-calls") == 0;
+        return o->list_calls || strcmp(value, "sandbox") == 0
+                   ? 0
+                   : error_set(error, EINVAL, "--selftest is sandbox or sandbox-calls, not \"%s\"", value);
     case HELP:
         o->action = VM_ACTION_HELP;
         return 0;

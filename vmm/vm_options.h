@@ -45,6 +45,7 @@ struct vm_options {
     int console_input, console_output; // standard input and output unless given; not closed by vm_options_free
     int console, control;              // −1: not given
     bool paused, sandbox;
+    bool list_calls; // VM_ACTION_SELFTEST: tell what the sandbox allows, rather than try what it does not
 };
 
 extern const char vm_options_usage[];

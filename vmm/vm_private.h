@@ -5,6 +5,7 @@
 // themselves.
 #pragma once
 
+#include "vmm/block_backend.h"
 #include "vmm/bus.h"
 #include "vmm/guest_memory.h"
 #include "vmm/irq.h"
@@ -38,7 +39,8 @@ struct vm_device {
 
 struct vm {
     struct vm_options *options;
-    struct sandbox *sandbox; // NULL: --no-sandbox
+    struct sandbox *sandbox;       // NULL: --no-sandbox
+    struct block_backend *overlay; // until its device has it
     struct kvm kvm;
     struct guest_memory memory;
     struct bus ports, memory_bus;
@@ -53,6 +55,7 @@ struct vm {
     struct pci_root root;
     struct vm_device devices[VM_DEVICES_MAXIMUM];
     unsigned device_count;
+    unsigned workers; // threads of the block devices
     struct vcpu *vcpus[LAYOUT_CPUS_MAXIMUM];
     struct vm_control *control; // NULL: nobody supervises
     int wake;                   // eventfd: the machine is to end
@@ -70,7 +73,9 @@ struct vm {
 // The machine is to end; the first reason stands. Any thread. `why` for VM_BROKEN, else NULL.
 void vm_ask_end(struct vm *m, enum vm_end end, const char *why);
 
-// vm_devices.c: one function for each kind of device; the order is that of the PCI slots.
+// vm_devices.c. What is opened by name is opened first: in the sandbox nothing can be.
+int vm_devices_open(struct vm *m, struct error *error);
+// One function for each kind of device; the order is that of the PCI slots.
 int vm_devices_new(struct vm *m, struct error *error);
 // When the vCPUs have stopped: what the devices do is finished, and what they hold is flushed. The first failure.
 int vm_devices_end(struct vm *m, struct error *error);

@@ -67,10 +67,10 @@ static int probe(struct vm_options *o, int *ret_code, struct error *error)
     return r;
 }
 
-static int selftest(int *ret_code, struct error *error)
+static int selftest(const struct vm_options *o, int *ret_code, struct error *error)
 {
     struct buf report CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64 << 10);
-    int r = sandbox_selftest(&report, error);
+    int r = o->list_calls ? sandbox_describe(&report) : sandbox_selftest(&report, error);
     *ret_code = print(buf_text(&report));
     return r;
 }
@@ -83,7 +83,7 @@ static int act(struct vm_options *o, int *ret_code, struct error *error)
     case VM_ACTION_PROBE:
         return probe(o, ret_code, error);
     case VM_ACTION_SELFTEST:
-        return selftest(ret_code, error);
+        return selftest(o, ret_code, error);
     case VM_ACTION_HELP:
         *ret_code = print(vm_options_usage);
         return 0;
