@@ -94,7 +94,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     struct virtio_transport *transports[2];
 
     bench_init(&b);
-    require(virtio_rng_new(&b.memory, &rng, NULL) == 0 && virtio_balloon_new(&b.memory, &balloon, NULL) == 0);
+    require(virtio_rng_new(&b.memory, &rng, NULL) == 0);
+    require(virtio_balloon_new(&b.memory, &balloon, NULL) == 0);
     require(virtio_pci_new(virtio_rng_device(rng), &b.root, &b.irq, &b.loop, &transports[0], NULL) == 0);
     require(virtio_pci_new(virtio_balloon_device(balloon), &b.root, &b.irq, &b.loop, &transports[1], NULL) == 0);
     while (input.left > 0 && !input.failed) {

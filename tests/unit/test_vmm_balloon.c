@@ -59,7 +59,7 @@ static unsigned released(void)
 
 static void send_pages(unsigned queue, const uint32_t *pages, unsigned count)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     for (unsigned i = 0; i < count; i++)
         put_le32(fixture_at(&memory, LIST + 4 * i, 4), pages[i]);
     driver_describe(&rings[queue], 0, LIST, 4 * count, 0, 0);
@@ -111,7 +111,7 @@ static void deflated_pages_stay(void **state)
 
 static void a_list_is_bounded(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     // 4096 numbers of no page, and then one that is beyond what is looked at
     memset(fixture_at(&memory, LIST, 4 * 4097), 0xff, 4 * 4097);
@@ -130,7 +130,7 @@ static void a_list_is_bounded(void **state)
 
 static void report_pages(unsigned queue)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     driver_describe(&rings[queue], 0, PAGES, 8192, D_NEXT | D_WRITE, 1);
     driver_describe(&rings[queue], 1, PAGES + 0x5000, 4096, D_NEXT | D_WRITE, 2);
     driver_describe(&rings[queue], 2, PAGES + 0x8000, 4095, D_NEXT | D_WRITE, 3);  // not a whole page
@@ -193,7 +193,7 @@ static void offer_statistics(unsigned i, uint64_t free_bytes, uint64_t all)
 
 static void statistics_are_asked_for_when_they_are_read(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     assert_false(statistics_say("guest."));
     offer_statistics(0, 1000, 5000);

@@ -77,7 +77,7 @@ static void turn_loop(void)
 
 static void guest_writes(const char *text)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     size_t n = strlen(text);
     memcpy(fixture_at(&memory, DATA, n), text, n);
     driver_describe(&rings[TRANSMIT], 0, DATA, (uint32_t)n - 1, D_NEXT, 1);
@@ -112,7 +112,7 @@ static void offer_buffer(unsigned i, uint32_t n)
 
 static void assert_received(unsigned i, const char *text)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     assert_true(driver_take(&rings[RECEIVE], &head, &written));
     assert_int_equal(head, i);
     assert_int_equal(written, strlen(text));
@@ -209,7 +209,7 @@ static void input_goes_where_the_guest_wrote_last(void **state)
 
 static void empty_buffers_do_not_hold_it_up(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     unsigned before = counts.rings[RECEIVE];
     (void)state;
     guest_writes("# ");
@@ -229,7 +229,7 @@ static void empty_buffers_do_not_hold_it_up(void **state)
 
 static void a_write_without_end_breaks_it(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     // 2 MiB: a table of descriptors over the same bytes
     for (unsigned i = 0; i < 16; i++)

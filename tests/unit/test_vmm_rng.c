@@ -42,7 +42,7 @@ static unsigned zeros(uint64_t address, unsigned n)
 
 static void requests_are_filled(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     driver_describe(&ring, 0, DATA, 16, D_NEXT, 1); // readable: passed over
     driver_describe(&ring, 1, DATA + 64, 64, D_WRITE | D_NEXT, 2);
@@ -62,7 +62,7 @@ static void requests_are_filled(void **state)
 
 static void one_request_is_bounded(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     driver_describe(&ring, 0, DATA, 100, D_WRITE | D_NEXT, 1);
     driver_describe(&ring, 1, DATA + 4096, 100000, D_WRITE, 0);
@@ -75,7 +75,7 @@ static void one_request_is_bounded(void **state)
 
 static void a_request_without_room_comes_back(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     driver_describe(&ring, 3, DATA, 16, 0, 0);
     driver_offer(&ring, 3);
@@ -101,7 +101,7 @@ static void one_turn_is_bounded(void **state)
 
 static void an_illegal_chain_breaks_it_until_a_reset(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     driver_describe(&ring, 0, FIXTURE_LOW_SIZE, 64, D_WRITE, 0);
     driver_offer(&ring, 0);

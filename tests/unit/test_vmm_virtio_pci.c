@@ -249,7 +249,7 @@ static void offer_request(unsigned queue, unsigned i, unsigned char byte)
 
 static void assert_answered(unsigned queue, unsigned i, unsigned char byte)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     assert_true(driver_take(&rings[queue], &head, &written));
     assert_int_equal(head, 2 * i);
     assert_int_equal(written, 1);
@@ -672,7 +672,7 @@ static void a_reset_makes_it_as_new(void **state)
 
 static void a_reset_waits_for_what_is_in_flight(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     bring_up();
     enable_msix();
@@ -702,7 +702,7 @@ static void a_reset_waits_for_what_is_in_flight(void **state)
 
 static void an_illegal_ring_breaks_the_device_alone(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     for (unsigned i = 0; i < 3; i++) {
         bring_up();
@@ -730,7 +730,7 @@ static void an_illegal_ring_breaks_the_device_alone(void **state)
 
 static void a_broken_device_with_requests_in_flight_resets_too(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     bring_up();
     enable_msix();

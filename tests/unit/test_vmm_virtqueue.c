@@ -42,8 +42,7 @@ static void assert_broken(void)
 static void only_legal_places_and_sizes_are_taken(void **state)
 {
     static const struct {
-        uint16_t size;
-        uint64_t descriptors, available, used;
+        uint64_t size, descriptors, available, used;
         int result;
     } cases[] = {
         {8, 0x1000, 0x2000, 0x3000, 0},
@@ -65,8 +64,8 @@ static void only_legal_places_and_sizes_are_taken(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_int_equal(virtqueue_start(&queue, &memory, cases[i].size, cases[i].descriptors, cases[i].available,
-                                         cases[i].used, true, true),
+        assert_int_equal(virtqueue_start(&queue, &memory, (uint16_t)cases[i].size, cases[i].descriptors,
+                                         cases[i].available, cases[i].used, true, true),
                          cases[i].result);
 }
 
@@ -83,7 +82,7 @@ static void a_queue_that_is_not_set_up_is_empty(void **state)
 
 static void a_chain_becomes_segments_and_comes_back(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     driver_describe(&ring, 5, DATA, 16, D_NEXT, 2);
     driver_describe(&ring, 2, LAYOUT_HIGH_RAM + 8, 100, D_NEXT | D_WRITE, 7); // another region
@@ -113,7 +112,7 @@ static void a_chain_becomes_segments_and_comes_back(void **state)
 
 static void indexes_run_through_all_sixteen_bits(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     for (unsigned i = 0; i < 70000; i++) {
         driver_describe(&ring, i % 8, DATA + i % 8, 1, D_WRITE, 0);
@@ -296,7 +295,7 @@ static void a_head_in_flight_is_not_taken_twice(void **state)
 
 static void a_broken_queue_is_quiet(void **state)
 {
-    uint32_t head, written;
+    uint32_t head = 0, written = 0;
     (void)state;
     driver_describe(&ring, 0, DATA, 1, 0, 0);
     driver_offer(&ring, 0);
