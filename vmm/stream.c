@@ -13,8 +13,11 @@
 // 3. A device that makes room after it was asked for it and before reading stops is not missed (`more_room`).
 #include "vmm/stream.h"
 
+#include "base/io.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -27,6 +30,8 @@
 #include "base/banned.h"
 
 #define READ_MAXIMUM 4096u
+#define LAST_WORDS_NS UINT64_C(500000000)
+#define LAST_WORDS_POLL_MS 100
 
 struct descriptor {
     int fd;
@@ -364,6 +369,18 @@ int stream_new(struct loop *loop, int input, int output, struct stream **ret, st
     return 0;
 }
 
+// A guest's last words: its reader may be a little behind.
+static void write_last(struct stream *s)
+{
+    uint64_t end = io_monotonic_ns() + LAST_WORDS_NS;
+    flush_backlog(s);
+    while (s->used > 0 && !s->output_ended && io_monotonic_ns() < end) {
+        struct pollfd output = {.fd = s->output_fd, .events = POLLOUT};
+        poll(&output, 1, LAST_WORDS_POLL_MS);
+        flush_backlog(s);
+    }
+}
+
 static void release(struct stream *s, struct descriptor *d)
 {
     forget(s, d);
@@ -375,7 +392,7 @@ void stream_free(struct stream *s)
 {
     if (!s)
         return;
-    flush_backlog(s);
+    write_last(s);
     if (s->raw)
         tcsetattr(s->input.fd, TCSANOW, &s->terminal);
     release(s, &s->input);

@@ -29,7 +29,8 @@ struct stream_listener {
 
 // The descriptors stay the caller's. input −1: no input.
 int stream_new(struct loop *loop, int input, int output, struct stream **ret, struct error *error);
-void stream_free(struct stream *s); // writes what it can without waiting; the loop does not run any more
+// What is still to be written gets half a second. The loop does not run any more.
+void stream_free(struct stream *s);
 // From now on input goes to this listener, which is copied; before the first call nothing is read. Costs nothing if it
 // is the same again. Any thread.
 void stream_listen(struct stream *s, const struct stream_listener *listener);

@@ -253,6 +253,52 @@ static void a_reader_that_is_gone_is_no_trouble(void **state)
     close(pair[0]);
 }
 
+static void *read_late(void *context)
+{
+    size_t *total = context;
+    unsigned char bytes[4096];
+    usleep(50000);
+    for (;;) {
+        ssize_t n = read((int)total[1], bytes, sizeof bytes);
+        if (n <= 0)
+            return NULL;
+        for (ssize_t i = 0; i < n; i++)
+            if (bytes[i] != pattern(total[0] + (size_t)i))
+                return context;
+        total[0] += (size_t)n;
+    }
+}
+
+static void the_last_words_reach_a_reader_that_is_behind(void **state)
+{
+    (void)state;
+    int ends[2];
+    pthread_t reader;
+    void *wrong = NULL;
+    struct timespec before, after;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    size_t total[2] = {0, (size_t)ends[0]};
+    assert_int_equal(pthread_create(&reader, NULL, read_late, total), 0);
+    open_stream(-1, ends[1]);
+    write_pattern(0, 250000);
+    stream_free(stream);
+    close(ends[1]);
+    pthread_join(reader, &wrong);
+    assert_null(wrong);
+    assert_int_equal(total[0], 250000);
+    close(ends[0]);
+
+    make_pipe(ends);
+    open_stream(-1, ends[1]);
+    write_pattern(0, 250000); // and nobody reads: it does not wait for ever
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    stream_free(stream);
+    stream = NULL;
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    assert_true(after.tv_sec - before.tv_sec < 10);
+    close_both(ends);
+}
+
 static void *write_lines(void *context)
 {
     char line[32];
@@ -531,6 +577,7 @@ int main(void)
         T(a_reader_that_reads_nothing_loses_the_oldest),
         T(a_full_reader_costs_no_time),
         T(a_reader_that_is_gone_is_no_trouble),
+        T(the_last_words_reach_a_reader_that_is_behind),
         T(lines_of_several_threads_stay_whole_and_in_order),
         T(input_waits_for_room_and_none_is_lost),
         T(room_made_while_reading_stops_is_not_missed),
