@@ -2,6 +2,7 @@
 //
 //   0x00000000  RAM                       0x500  GDT · 0x6000 PVH start info · 0x7000 zero page · 0x9000 page tables
 //   0x0009fc00  reserved (EBDA, VGA, BIOS; RAM behind it)      0xe0000 ACPI tables, the RSDP first
+//   0x000ffff0  the reset vector: where real mode begins
 //   0x00100000  RAM, up to 3 GiB          the kernel, the initrd at the top of it
 //   0xc0000000  PCI memory window (BARs)
 //   0xe0000000  ECAM, bus 0 (1 MiB)
@@ -30,7 +31,8 @@
 #define LAYOUT_CMDLINE 0x20000ull
 #define LAYOUT_CMDLINE_MAXIMUM 4096u // bytes with the NUL: Linux's COMMAND_LINE_SIZE would be 2048
 #define LAYOUT_ACPI 0xe0000ull
-#define LAYOUT_ACPI_SIZE 0x20000ull
+#define LAYOUT_ACPI_SIZE 0x1fff0ull
+#define LAYOUT_RESET_VECTOR 0xffff0ull // 16 bytes
 
 #define LAYOUT_PCI_MEMORY 0xc0000000ull
 #define LAYOUT_PCI_MEMORY_SIZE 0x20000000ull

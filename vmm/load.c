@@ -28,6 +28,19 @@
 
 static const unsigned char elf_magic[4] = {0x7f, 'E', 'L', 'F'};
 
+// What a BIOS has at the reset vector: a jump to its beginning. Linux restarts a machine of ours by going there in real
+// mode, as it takes hardware-reduced ACPI for a sign of EFI, and asks that, in vain, instead of ACPI's reset register
+// (reboot.c: reboot_init).
+static int put_reset_vector(const struct guest_memory *m, struct error *error)
+{
+    static const unsigned char code[] = {0xb0, 0xfe, // mov $0xfe, %al: pulse the reset line
+                                         0xe6, LAYOUT_PORT_I8042_STATUS,
+                                         0xf4,        // out %al, $0x64; hlt
+                                         0xeb, 0xfd}; // should it ever wake: the hlt again
+    int r = guest_memory_write(m, LAYOUT_RESET_VECTOR, code, sizeof code);
+    return r == 0 ? 0 : error_set(error, -r, "the memory has no room for a reset vector");
+}
+
 int load_kernel(const struct guest_memory *m, const struct load_request *request, struct load_entry *ret,
                 struct error *error)
 {
@@ -35,6 +48,9 @@ int load_kernel(const struct guest_memory *m, const struct load_request *request
     ssize_t n = io_read_some(request->kernel, magic, sizeof magic, 0);
     if (n < 0)
         return error_set(error, (int)-n, "cannot read the kernel %s: %s", request->kernel_name, strerror((int)-n));
+    int r = put_reset_vector(m, error);
+    if (r < 0)
+        return r;
     if (memcmp(magic, elf_magic, sizeof magic) == 0)
         return load_elf(m, request, ret, error);
     return load_bzimage(m, request, ret, error);
