@@ -47,19 +47,19 @@ said() { # what the guest said, in the time limit of this script
 		sleep 1
 	done
 }
-shared() { awk '/^RssShmem/ { print $2 }' /proc/$vmm/status; }
+memory() { awk '/^RssAnon/ { print $2 }' /proc/$vmm/status; }
 for turn in 1 2 3; do
 	said "hvc0 asks $turn" && echo "typed $turn" >&3
 done
 said "memory is full"
-echo "full $(shared)" >/results/memory
+echo "full $(memory)" >/results/memory
 echo >&3
 said "memory is free"
 for i in 1 2 3 4 5 6 7 8 9 10; do
 	sleep 2
-	[ "$(shared)" -gt 150000 ] || break
+	[ "$(memory)" -gt 150000 ] || break
 done
-echo "free $(shared)" >>/results/memory
+echo "free $(memory)" >>/results/memory
 echo >&3
 wait $vmm
 END
