@@ -1,5 +1,5 @@
-// What the files of the machine itself share: vm.c (assembly and life), vm_devices.c (which virtio devices there are),
-// vm_control.c (the conversation with the supervisor).
+// What the files of the machine itself share: vm_make.c (its parts), vm_devices.c (which virtio devices there are),
+// vm.c (its life), vm_supervise.c (what may be asked of it).
 //
 // All of it belongs to the main thread, but: `end` (atomic), `why` (guarded by `end_lock`), and what the devices guard
 // themselves.
@@ -72,6 +72,10 @@ struct vm {
 
 // The machine is to end; the first reason stands. Any thread. `why` for VM_BROKEN, else NULL.
 void vm_ask_end(struct vm *m, enum vm_end end, const char *why);
+
+// vm_supervise.c. Nothing to listen to is no error.
+int vm_listen_to_supervisor(struct vm *m, struct error *error);
+void vm_resume(struct vm *m);
 
 // vm_devices.c. What is opened by name is opened first: in the sandbox nothing can be.
 int vm_devices_open(struct vm *m, struct error *error);

@@ -1,0 +1,308 @@
+// Making the machine, from the inside out: KVM and memory, the buses, what interrupts, the small parts of a PC, the PCI
+// devices, the vCPUs; then the kernel and the tables that describe all of it. vm_free takes it down in the opposite
+// order, from whatever point vm_new had reached.
+#include "vmm/vm_private.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "vmm/acpi.h"
+#include "vmm/load.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+
+#include "base/banned.h"
+
+// --- what may end it ------------------------------------------------------------------------------------------------
+
+static void platform_asked(void *context, enum platform_request request)
+{
+    static const enum vm_end ends[] = {
+        [PLATFORM_POWER_OFF] = VM_POWERED_OFF, [PLATFORM_RESET] = VM_RESET, [PLATFORM_PANIC] = VM_PANICKED};
+    vm_ask_end(context, ends[request], NULL);
+}
+
+static void vcpu_ended(void *context, unsigned index, enum vcpu_end end, const char *what, const char *registers)
+{
+    char why[256];
+    log_at(end == VCPU_TRIPLE_FAULT ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, "vCPU %u: %s; %s", index, what, registers);
+    snprintf(why, sizeof why, "the machine cannot go on: %s (vCPU %u)", what, index);
+    vm_ask_end(context, end == VCPU_TRIPLE_FAULT ? VM_TRIPLE_FAULT : VM_BROKEN, why);
+}
+
+static void woken(void *context, uint32_t events)
+{
+    struct vm *m = context;
+    (void)events;
+    loop_end(&m->loop);
+}
+
+// A termination signal presses the power button; a second one switches off.
+static void signalled(void *context, uint32_t events)
+{
+    struct vm *m = context;
+    struct signalfd_siginfo info;
+    (void)events;
+    if (read(m->signals, &info, sizeof info) != sizeof info)
+        return;
+    if (m->terminations++ == 0)
+        platform_press_power(m->platform);
+    else
+        vm_ask_end(m, VM_STOPPED, NULL);
+}
+
+// --- the parts ------------------------------------------------------------------------------------------------------
+
+static void close_one(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd); // read only, or nothing that could be lost
+    *fd = -1;
+}
+
+static int add_message(void *context, int *ret_eventfd, unsigned *ret_route, struct error *error)
+{
+    return kvm_add_message(context, ret_eventfd, ret_route, error);
+}
+
+static int route_message(void *context, unsigned route, uint64_t address, uint32_t data)
+{
+    return kvm_route_message(context, route, address, data);
+}
+
+static int add_doorbell(void *context, uint64_t address, int eventfd)
+{
+    return kvm_add_doorbell(context, address, eventfd);
+}
+
+static int remove_doorbell(void *context, uint64_t address, int eventfd)
+{
+    return kvm_remove_doorbell(context, address, eventfd);
+}
+
+static const struct irq_operations irq_operations = {
+    .add_message = add_message,
+    .route_message = route_message,
+    .add_doorbell = add_doorbell,
+    .remove_doorbell = remove_doorbell,
+};
+
+static int make_kvm(struct vm *m, struct error *error)
+{
+    struct vm_file *device = &m->options->kvm;
+    int r = kvm_open(device->fd < 0 ? device->name : NULL, TAKE_FD(device->fd), &m->kvm, error);
+    if (r == 0)
+        r = kvm_create_vm(&m->kvm, error);
+    if (r == 0)
+        r = guest_memory_make(m->options->memory, &m->memory, error);
+    if (r == 0)
+        r = kvm_map_memory(&m->kvm, &m->memory, error);
+    m->irq = (struct irq_controller){.operations = &irq_operations, .context = &m->kvm};
+    return r;
+}
+
+static int open_devices(struct vm *m, struct error *error)
+{
+    return vm_devices_open(m, error);
+}
+
+// After KVM's device and all files were opened, before any thread is made.
+static int make_sandbox(struct vm *m, struct error *error)
+{
+    if (!m->options->sandbox)
+        return 0;
+    int r = sandbox_new(&m->sandbox, error);
+    return r < 0 ? r : sandbox_leave_host(error);
+}
+
+static void vcpu_began(void *context)
+{
+    const struct vm *m = context;
+    sandbox_enter(m->sandbox, SANDBOX_VCPU);
+}
+
+static int make_buses(struct vm *m, struct error *error)
+{
+    int r = bus_init(&m->ports);
+    m->has_ports = r == 0;
+    if (r == 0)
+        r = bus_init(&m->memory_bus);
+    m->has_memory_bus = m->has_ports && r == 0;
+    return r < 0 ? error_set(error, -r, "cannot make the machine's buses: %s", strerror(-r)) : 0;
+}
+
+static int listen_for(struct vm *m, int fd, loop_function *function, const char *what, struct error *error)
+{
+    struct loop_source *source; // stays until the loop goes
+    int r = fd < 0 ? -errno : loop_add(&m->loop, fd, EPOLLIN, function, m, &source);
+    return r < 0 ? error_set(error, -r, "cannot listen for %s: %s", what, strerror(-r)) : 0;
+}
+
+static int make_loop(struct vm *m, struct error *error)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+        sigaddset(&set, numbers[i]);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); // before any thread is made; all inherit it
+    int r = loop_init(&m->loop, error);
+    if (r < 0)
+        return r;
+    m->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    r = listen_for(m, m->signals, signalled, "signals", error);
+    if (r < 0)
+        return r;
+    m->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r = listen_for(m, m->wake, woken, "the machine's end", error);
+    return r < 0 ? r : port_ring_new(&m->kvm, &m->ports, &m->loop, &m->ring, error);
+}
+
+static void collect(void *context, bool on)
+{
+    struct vm *m = context;
+    if (m->ring && kvm_collect_port(&m->kvm, LAYOUT_PORT_COM1, on) < 0)
+        log_debug("writes to the serial port cannot be collected"); // then each is an exit
+}
+
+// What the guest writes to the serial port in one go leaves in one go.
+static void batch_output(void *context, bool begin)
+{
+    struct vm *m = context;
+    if (begin)
+        stream_begin_batch(m->stream);
+    else
+        stream_end_batch(m->stream);
+}
+
+static int make_pc(struct vm *m, struct error *error)
+{
+    int r = kvm_add_line(&m->kvm, LAYOUT_IRQ_COM1, &m->serial_interrupt, error);
+    if (r == 0)
+        r = kvm_add_line(&m->kvm, LAYOUT_IRQ_POWER, &m->power_interrupt, error);
+    if (r == 0)
+        r = stream_new(&m->loop, m->options->console_input, m->options->console_output, &m->stream, error);
+    if (r < 0)
+        return r;
+    port_ring_set_batch(m->ring, batch_output, m);
+    const struct serial_settings serial = {
+        .stream = m->stream, .interrupt = m->serial_interrupt, .collect = collect, .context = m};
+    r = serial_new(&serial, &m->ports, LAYOUT_PORT_COM1, &m->serial, error);
+    if (r < 0)
+        return r;
+    const struct platform_settings platform = {
+        .memory = m->options->memory, .power_interrupt = m->power_interrupt, .request = platform_asked, .context = m};
+    return platform_new(&platform, &m->ports, &m->platform, error);
+}
+
+static int make_devices(struct vm *m, struct error *error)
+{
+    int r = pci_root_init(&m->root, &m->ports, &m->memory_bus, error);
+    m->has_root = r == 0;
+    return r < 0 ? r : vm_devices_new(m, error);
+}
+
+static int make_vcpus(struct vm *m, struct error *error)
+{
+    for (unsigned i = 0; i < m->options->cpus; i++) {
+        const struct vcpu_settings settings = {
+            .kvm = &m->kvm,
+            .ports = &m->ports,
+            .memory = &m->memory_bus,
+            .ring = m->ring,
+            .index = i,
+            .count = m->options->cpus,
+            .ended = vcpu_ended,
+            .thread_began = vcpu_began,
+            .context = m,
+        };
+        int r = vcpu_new(&settings, &m->vcpus[i], error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int load(struct vm *m, struct error *error)
+{
+    const struct vm_options *o = m->options;
+    struct load_entry entry = {0};
+    struct load_request request = {
+        .kernel_name = o->kernel.name,
+        .initrd_name = o->initrd.name,
+        .kernel = o->kernel.fd,
+        .initrd = o->initrd.fd,
+        .cmdline = o->cmdline,
+    };
+    int r = acpi_build(&m->memory, o->cpus, &request.rsdp, error);
+    if (r == 0)
+        r = load_kernel(&m->memory, &request, &entry, error);
+    close_one(&m->options->kernel.fd);
+    close_one(&m->options->initrd.fd);
+    return r < 0 ? r : vcpu_set_entry(m->vcpus[0], &entry, error);
+}
+
+int vm_new(struct vm_options *o, struct vm **ret, struct error *error)
+{
+    static int (*const steps[])(struct vm * m, struct error * error) = {
+        make_kvm, open_devices, make_sandbox, make_buses, make_loop,
+        make_pc,  make_devices, make_vcpus,   load,       vm_listen_to_supervisor,
+    };
+    struct vm *m = calloc(1, sizeof *m);
+    if (!m)
+        return error_set(error, ENOMEM, "no memory for a machine");
+    m->options = o;
+    m->kvm = (struct kvm){.dev = -1, .vm = -1};
+    m->loop.epoll = m->wake = m->signals = m->serial_interrupt = m->power_interrupt = -1;
+    m->end = VM_GOES_ON;
+    pthread_mutex_init(&m->end_lock, NULL); // cannot fail with default attributes
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+        int r = steps[i](m, error);
+        if (r < 0) {
+            vm_free(m);
+            return r;
+        }
+    }
+    *ret = m;
+    return 0;
+}
+
+void vm_free(struct vm *m)
+{
+    if (m->stuck) { // a thread may still use most of this, and the process is about to end
+        stream_free(m->stream);
+        return;
+    }
+    vm_control_free(m->control);
+    for (unsigned i = 0; i < m->options->cpus; i++)
+        vcpu_free(m->vcpus[i]);
+    vm_devices_free(m);
+    if (m->has_root)
+        pci_root_destroy(&m->root);
+    if (m->platform)
+        platform_free(m->platform);
+    if (m->serial)
+        serial_free(m->serial);
+    if (m->stream)
+        stream_free(m->stream);
+    port_ring_free(m->ring);
+    loop_destroy(&m->loop);
+    if (m->has_memory_bus)
+        bus_destroy(&m->memory_bus);
+    if (m->has_ports)
+        bus_destroy(&m->ports);
+    close_one(&m->serial_interrupt);
+    close_one(&m->power_interrupt);
+    close_one(&m->signals);
+    close_one(&m->wake);
+    sandbox_free(m->sandbox);
+    kvm_close(&m->kvm);
+    guest_memory_free(&m->memory);
+    pthread_mutex_destroy(&m->end_lock);
+    free(m);
+}
