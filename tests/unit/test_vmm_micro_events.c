@@ -120,7 +120,7 @@ static void message_arrives_at_the_vector_that_was_routed_last(void **state)
 // The log of two ports: what was written where, in order.
 struct log {
     struct loop loop;
-    unsigned count;
+    _Atomic unsigned count; // the loop looks at it while a vCPU writes
     unsigned char bytes[512];
 };
 
