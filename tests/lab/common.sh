@@ -59,7 +59,7 @@ lab_options() {
 lab_modules="kvm-amd kvm-intel virtio_pci virtio_blk virtio_net virtio_console virtio-rng fuse tun overlay loop squashfs vhost_net
 	ata_piix sd_mod msr"
 
-guest_modules="virtio_pci virtio_blk virtio_net virtio_console virtio_balloon virtio-rng"
+guest_modules="pvpanic-mmio virtio_pci virtio_blk virtio_net virtio_console virtio_balloon virtio-rng"
 
 lab_cpio() { # TREE FILE
 	(cd "$1" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet --owner=0:0) >"$2.partial" || die "cannot write $2"

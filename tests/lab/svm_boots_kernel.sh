@@ -1,6 +1,6 @@
 #!/bin/bash
 # time-limit: 900
-# On SVM, rondo-vmm boots Debian's kernel as it is to its initramfs, with its disk, one processor or two; off, restart and panic end it.
+# On SVM, rondo-vmm boots Debian's kernel as it is to its initramfs, with its disk, one processor or two; off, restart and panic are told apart.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/lab/lib.sh"
 need_lab_svm
@@ -11,6 +11,7 @@ lab_guest_initrd "$TMPDIR/initrd" '
 modprobe virtio_pci
 modprobe virtio_blk
 modprobe virtio-rng
+modprobe pvpanic-mmio
 echo "processors $(nproc)"
 echo "disk $(sha256sum </dev/vda | cut -d " " -f 1)"
 echo "random $(cat /sys/class/misc/hw_random/rng_current)"
@@ -46,7 +47,7 @@ status_is 0 "the lab ran"
 is "$out" "off 0
 written by the guest
 restart 20
-panic 20" "the guest's end is rondo-vmm's exit code, and what was written is in the disk's file"
+panic 21" "the guest's end is rondo-vmm's exit code, and what was written is in the disk's file"
 for name in off restart panic; do
 	console=$(tr -d '\r' <"$TMPDIR/results/$name")
 	like "$console" "userspace [0-9]+\.[0-9]+" "$name: to userspace"
