@@ -1,5 +1,5 @@
 # The tests of vmm.sh: vmm.py KERNEL, the guest of vmm_guest.S.
-import os, re, signal, socket, subprocess, sys, tempfile, time
+import hashlib, os, re, signal, socket, struct, subprocess, sys, tempfile, time
 
 PROGRAM = os.path.join(os.environ.get("BUILD", "build"), "rondo-vmm")
 KERNEL = sys.argv[1]
@@ -232,6 +232,47 @@ def refused():
         ok(got == 9 and "usermod -aG" in err, "a device that may not be opened: 9, and the group to join", (got, err))
 
 
+def create_overlay(folder, size, manifest):
+    """The two files, by the format's description alone."""
+    os.mkdir(folder)
+    head = b"RONDOOV1" + struct.pack("<IIQ", 1, 0, size // 4096) + manifest + bytes(16)
+    with open(folder + "/disk.map", "wb") as f:
+        f.write(head + hashlib.sha256(head).digest())
+        f.truncate(4096 + -(-size // 4096 // 16384) * 4096)
+    with open(folder + "/disk.data", "wb") as f:
+        f.truncate(size)
+
+
+def overlays():
+    folder, base, size = top + "/overlay", top + "/base", 8 << 20
+    manifest = hashlib.sha256(b"a manifest").digest()
+    create_overlay(folder, size, manifest)
+    with open(base, "wb") as f:
+        f.truncate(size)
+    option = f"{folder},base={base},manifest={manifest.hex()}"
+    m = Machine("s", "--overlay", option)
+    ok(m.hear() == "ready", "a machine with an overlay is ready")
+    got, out, err = run("--kernel", KERNEL, "--overlay", option)
+    ok(got == 10 and folder in err, "its overlay is in use for anybody else: 10", (got, err))
+    statistics = m.ask("statistics")
+    ok("block.reads 0\n" in statistics, "statistics tell of the disk", statistics)
+    with open(base, "rb") as again:
+        socket.send_fds(m.control, [b"base"], [again.fileno()])
+    ok(m.ask("status") == "status running", "a base may be handed in anew")
+    with open(KERNEL, "rb") as other:
+        socket.send_fds(m.control, [b"base"], [other.fileno()])
+    heard = m.hear()
+    ok(heard.startswith("error "), "but not another one", heard)
+    ok(m.ask("quit") == "event stopped" and m.wait() == 0, "it ends with its overlay closed")
+    m.finish()
+    got, out, err = run("--kernel", KERNEL, "--overlay", option.replace(manifest.hex(), "0" * 64))
+    ok(got == 7 and folder in err, "an overlay of another version is refused: 7", (got, err))
+    with open(folder + "/disk.map", "r+b") as f:
+        f.write(b"nonsense")
+    got, out, err = run("--kernel", KERNEL, "--overlay", option)
+    ok(got == 5 and folder in err, "a damaged one: 5", (got, err))
+
+
 def as_nobody(kernel, kvm):
     kernel_fd = os.open(kernel, os.O_RDONLY)
     program = os.open(PROGRAM, os.O_RDONLY)
@@ -281,7 +322,7 @@ def footprint():
     m.finish()
 
 
-for test in (exit_codes, standard_streams, pause_and_resume, ends, refused, other_actions, footprint):
+for test in (exit_codes, standard_streams, pause_and_resume, ends, overlays, refused, other_actions, footprint):
     try:
         test()
     except Exception as e:
