@@ -8,7 +8,7 @@
 // 1. FEATURES_OK stands only if the driver took VERSION_1 and nothing that was not offered; DRIVER_OK only after it.
 //    Features are frozen by FEATURES_OK, queues by DRIVER_OK, until the reset.
 // 2. A device takes requests and interrupts only while it is running.
-// 3. A broken device is quiet: all its queues are broken (virtqueue.h, rule 4), its driver is told once, by a
+// 3. A broken device is quiet: all its queues are broken (virtqueue.h, rule 5), its driver is told once, by a
 //    configuration interrupt, and a reset makes it as new.
 // 4. A reset is over when nothing is in flight. Until then the driver reads a status that is not 0.
 //

@@ -45,6 +45,7 @@ struct virtio_net {
     struct loop_source *source;
     // Under the device's lock.
     bool starved, blocked, dead;
+    bool more; // the link may hold frames that were read already: its descriptor would not tell of them
     uint32_t watched;
     uint64_t received, received_bytes, sent, sent_bytes, dropped;
 };
@@ -73,6 +74,8 @@ static void pull_cable(struct virtio_net *n, int why)
         return;
     log_warning("the guest's network has ended: %s", strerror(-why));
     n->dead = true;
+    n->blocked = false;
+    virtio_ring(&n->device, SEND);             // what waited for the link is dropped
     loop_remove(n->loop, TAKE_PTR(n->source)); // a hang-up would be told again and again
     virtio_config_changed(&n->device);
 }
@@ -87,13 +90,10 @@ static int take_buffers(struct virtio_net *card, size_t n, struct virtqueue_chai
     unsigned most = card->device.features & F_MERGEABLE ? BUFFERS_MAXIMUM : 1, count = 0;
     size_t room = 0;
     int r = 1;
-    while (room < n && count < most && (r = virtqueue_pop(q, &ret[count])) > 0)
-        room += ret[count++].writable_bytes;
-    if (r == 0 && virtqueue_listen(q)) { // some came at this moment: begin again
-        while (count > 0)
-            virtqueue_unpop(q, &ret[--count]);
-        return take_buffers(card, n, ret);
-    }
+    do {
+        while (room < n && count < most && (r = virtqueue_pop(q, &ret[count])) > 0)
+            room += ret[count++].writable_bytes;
+    } while (r == 0 && virtqueue_listen(q)); // some came at this moment
     if (r > 0 && count > 0 && ret[0].writable_bytes < NET_HEADER_SIZE)
         return -EPROTO;
     if (r > 0 && room >= n)
@@ -103,6 +103,7 @@ static int take_buffers(struct virtio_net *card, size_t n, struct virtqueue_chai
     return r > 0 ? -EMSGSIZE : r;
 }
 
+// The driver must not see the first buffer of a frame without the others: it would take the frame for a broken one.
 static void fill_buffers(struct virtio_net *card, const struct virtqueue_chain *buffers, unsigned count,
                          const unsigned char *frame, size_t n)
 {
@@ -117,8 +118,9 @@ static void fill_buffers(struct virtio_net *card, const struct virtqueue_chain *
             skip = virtqueue_scatter(c->segments + c->readable, c->writable, 0, header, sizeof header);
         size_t part = virtqueue_scatter(c->segments + c->readable, c->writable, skip, frame + done, n - done);
         done += part;
-        virtqueue_push(q, c->head, (uint32_t)(skip + part));
+        virtqueue_put(q, c->head, (uint32_t)(skip + part));
     }
+    virtqueue_publish(q);
 }
 
 // False if there is nothing more to do now.
@@ -154,9 +156,13 @@ static bool receive_one(struct virtio_net *n)
 
 static void receive(struct virtio_net *n)
 {
-    for (unsigned i = 0; i < BATCH && virtio_running(&n->device) && !n->dead && receive_one(n); i++)
-        ;
+    unsigned i = 0;
+    while (i < BATCH && virtio_running(&n->device) && !n->dead && receive_one(n))
+        i++;
     virtio_interrupt(&n->device, RECEIVE);
+    n->more = i == BATCH;
+    if (n->more)
+        virtio_ring(&n->device, RECEIVE);
 }
 
 // --- from the guest ------------------------------------------------------------------------------------------------
@@ -224,7 +230,7 @@ static void kicked(struct virtio_device *d, unsigned queue)
     struct virtio_net *n = of(d);
     if (queue == SEND && !n->blocked)
         send_all(n);
-    if (queue == RECEIVE && n->starved) {
+    if (queue == RECEIVE && (n->starved || n->more)) {
         n->starved = false;
         receive(n);
     }
@@ -248,17 +254,20 @@ static void link_ready(void *context, uint32_t events)
         }
         if (!n->starved && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
             receive(n);
-    } else if (!n->dead && (events & (EPOLLERR | EPOLLHUP))) {
-        pull_cable(n, -ECONNRESET); // before the driver is there
     }
+    // Without a driver, or without buffers, nobody reads to the end, and epoll would tell of it at every turn.
+    if ((!virtio_running(&n->device) || n->starved) && (events & (EPOLLERR | EPOLLHUP)))
+        pull_cable(n, -ECONNRESET);
     watch(n);
     pthread_mutex_unlock(&n->device.lock);
 }
 
 static void start(struct virtio_device *d)
 {
-    of(d)->starved = of(d)->blocked = false;
-    watch(of(d));
+    struct virtio_net *n = of(d);
+    n->starved = n->more = false;
+    n->blocked = !n->dead && net_link_is_behind(n->link); // with a frame of the driver before
+    watch(n);
 }
 
 static bool reset(struct virtio_device *d)

@@ -197,10 +197,11 @@ int virtqueue_pop(struct virtqueue *q, struct virtqueue_chain *ret)
     if (q->size == 0)
         return 0;
     uint16_t waiting = (uint16_t)(load16(q->available + INDEX, __ATOMIC_ACQUIRE) - q->next_available);
+    if (waiting > q->size || (waiting == 0 && q->promised))
+        return break_queue(q);
     if (waiting == 0)
         return 0;
-    if (waiting > q->size)
-        return break_queue(q);
+    q->promised = false;
     uint16_t head = load16(q->available + RING + 2u * masked(q, q->next_available), __ATOMIC_RELAXED);
     if (head >= q->size || in_flight(q, head) || walk(q, head, ret) < 0)
         return break_queue(q);
@@ -223,7 +224,7 @@ void virtqueue_unpop(struct virtqueue *q, const struct virtqueue_chain *chain)
 
 // --- giving it back ------------------------------------------------------------------------------------------------
 
-int virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written)
+int virtqueue_put(struct virtqueue *q, uint16_t head, uint32_t written)
 {
     if (head >= q->size || !in_flight(q, head))
         return -EPROTO;
@@ -234,8 +235,21 @@ int virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written)
     store32(element, head);
     store32(element + 4, written);
     q->next_used++;
-    store16(q->used + INDEX, q->next_used);
     return 0;
+}
+
+void virtqueue_publish(struct virtqueue *q)
+{
+    if (q->size > 0 && !q->broken)
+        store16(q->used + INDEX, q->next_used);
+}
+
+int virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written)
+{
+    int r = virtqueue_put(q, head, written);
+    if (r == 0)
+        virtqueue_publish(q);
+    return r;
 }
 
 bool virtqueue_wants_interrupt(struct virtqueue *q)
@@ -273,7 +287,8 @@ bool virtqueue_listen(struct virtqueue *q)
     else
         store16(q->used, 0);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return load16(q->available + INDEX, __ATOMIC_RELAXED) != q->next_available;
+    q->promised = load16(q->available + INDEX, __ATOMIC_RELAXED) != q->next_available;
+    return q->promised;
 }
 
 unsigned virtqueue_waiting(const struct virtqueue *q)

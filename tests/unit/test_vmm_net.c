@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -151,6 +152,66 @@ static void a_long_frame_takes_several_buffers(void **state)
     assert_false(driver_take(&rings[RECEIVE], &head, &written));
 }
 
+#define PARTS 20u // buffers of 100 bytes, for a frame of 1950
+
+// A driver on another processor: true if it ever saw a part of a frame without the rest.
+static void *look_for_parts(void *stop)
+{
+    const unsigned char *index = fixture_at(&memory, rings[RECEIVE].used + 2, 2);
+    bool torn = false;
+    while (!__atomic_load_n((bool *)stop, __ATOMIC_RELAXED))
+        torn |= __atomic_load_n((const uint16_t *)(const void *)index, __ATOMIC_RELAXED) % PARTS != 0;
+    return torn ? stop : NULL;
+}
+
+static void the_buffers_of_a_frame_come_at_once(void **state)
+{
+    (void)state;
+    pthread_t driver;
+    bool stop = false;
+    void *torn = NULL;
+    uint32_t head = 0, written = 0;
+    assert_int_equal(pthread_create(&driver, NULL, look_for_parts, &stop), 0);
+    for (unsigned i = 0; i < 100; i++) {
+        for (unsigned j = 0; j < PARTS; j++)
+            give_buffer(j, 100);
+        peer_sends(1950);
+        run_loop();
+        for (unsigned j = 0; j < PARTS; j++)
+            assert_true(driver_take(&rings[RECEIVE], &head, &written));
+    }
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    assert_int_equal(pthread_join(driver, &torn), 0);
+    assert_null(torn);
+}
+
+// The descriptor tells of what is to be read, not of what was.
+static void many_frames_at_a_time_all_reach_the_guest(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    unsigned got = 0;
+    memset(fixture_at(&memory, 0x4000, 0x2000), 0, 0x2000);
+    rings[RECEIVE] = driver_ring(&memory, 0x4000, 256);
+    fixture_start(virtio_net_device(card), MERGEABLE, rings, 2);
+    unsigned rung = counts.rings[RECEIVE];
+    for (unsigned i = 0; i < 200; i++) {
+        driver_describe(&rings[RECEIVE], i, BUFFERS, 2048, D_WRITE, 0);
+        driver_offer(&rings[RECEIVE], i);
+        memcpy(bytes + i * 64, (const unsigned char[]){0, 0, 0, 60}, 4);
+        memcpy(bytes + i * 64 + 4, frame, 60);
+    }
+    assert_int_equal(send(peer, bytes, 200 * 64, MSG_NOSIGNAL), 200 * 64); // they are read at once
+    run_loop();
+    while (rung < counts.rings[RECEIVE]) {
+        rung = counts.rings[RECEIVE];
+        fixture_kick(virtio_net_device(card), RECEIVE);
+    }
+    while (driver_take(&rings[RECEIVE], &head, &written))
+        got++;
+    assert_int_equal(got, 200);
+}
+
 static void frames_wait_until_there_are_buffers(void **state)
 {
     (void)state;
@@ -286,6 +347,72 @@ static void the_end_of_the_peer_is_a_pulled_cable(void **state)
     run_loop();
 }
 
+static void the_end_of_the_peer_is_seen_without_buffers(void **state)
+{
+    (void)state;
+    peer_sends(60);
+    run_loop(); // the guest has no buffers
+    close(peer);
+    peer = -1;
+    run_loop();
+    assert_int_equal(link_status(), 0);
+}
+
+// Frames of 65000 bytes, until the socket is full and one is half sent; all end at the same place.
+static unsigned send_until_blocked(void)
+{
+    unsigned sent = 0, taken = 0;
+    uint32_t head = 0, written = 0;
+    for (; sent - taken < 8; sent++) {
+        guest_sends(sent % 32, 65000);
+        fixture_kick(virtio_net_device(card), SEND);
+        while (driver_take(&rings[SEND], &head, &written))
+            taken++;
+    }
+    return sent - taken;
+}
+
+static void what_waits_for_a_peer_that_ends_is_dropped(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    unsigned waiting = send_until_blocked();
+    unsigned rung = counts.rings[SEND];
+    close(peer);
+    peer = -1;
+    run_loop();
+    assert_int_equal(link_status(), 0);
+    assert_true(counts.rings[SEND] > rung);
+    fixture_kick(virtio_net_device(card), SEND);
+    for (; waiting > 0; waiting--)
+        assert_true(driver_take(&rings[SEND], &head, &written));
+}
+
+static size_t drain(void)
+{
+    size_t n = 0;
+    ssize_t r;
+    do {
+        run_loop();
+        for (; (r = recv(peer, bytes, sizeof bytes, MSG_DONTWAIT)) > 0; n += (size_t)r)
+            ;
+        run_loop();
+    } while (recv(peer, bytes, 1, MSG_DONTWAIT | MSG_PEEK) > 0);
+    return n;
+}
+
+static void a_frame_that_is_half_sent_outlives_a_reset(void **state)
+{
+    (void)state;
+    send_until_blocked();
+    fixture_reset(virtio_net_device(card));
+    memset(fixture_at(&memory, 0x4000, 0x6000), 0, 0x6000);
+    rings[0] = driver_ring(&memory, 0x4000, RING_SIZE);
+    rings[1] = driver_ring(&memory, 0x8000, RING_SIZE);
+    fixture_start(virtio_net_device(card), MERGEABLE, rings, 2);
+    assert_int_equal(drain() % 65004, 0);
+}
+
 static void a_length_that_no_frame_has_ends_the_link(void **state)
 {
     (void)state;
@@ -344,12 +471,17 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_CARD(a_frame_reaches_the_guest),
         WITH_CARD(a_long_frame_takes_several_buffers),
+        WITH_CARD(the_buffers_of_a_frame_come_at_once),
+        WITH_CARD(many_frames_at_a_time_all_reach_the_guest),
         WITH_CARD(frames_wait_until_there_are_buffers),
         WITH_CARD(without_mergeable_buffers_what_does_not_fit_is_dropped),
         WITH_CARD(what_the_guest_sends_reaches_the_peer_in_order),
         WITH_CARD(a_peer_that_does_not_read_only_delays),
         WITH_CARD(no_frame_is_made_of_too_few_or_too_many_bytes),
         WITH_CARD(the_end_of_the_peer_is_a_pulled_cable),
+        WITH_CARD(the_end_of_the_peer_is_seen_without_buffers),
+        WITH_CARD(what_waits_for_a_peer_that_ends_is_dropped),
+        WITH_CARD(a_frame_that_is_half_sent_outlives_a_reset),
         WITH_CARD(a_length_that_no_frame_has_ends_the_link),
         WITH_CARD(an_illegal_buffer_breaks_the_device),
         WITH_CARD(a_buffer_too_small_for_the_header_breaks_the_device),

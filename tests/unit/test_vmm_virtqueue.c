@@ -1,5 +1,5 @@
 // Virtqueues: what a driver may do works, and what it may not breaks the queue and nothing else (virtqueue.h, rules
-// 1–4; TRUST T22, T23).
+// 1–5; TRUST T22, T23).
 #include "virtio_fixture.h"
 
 #include <errno.h>
@@ -283,6 +283,38 @@ static void an_index_that_jumps_breaks_the_queue(void **state)
     }
 }
 
+static void an_index_that_goes_back_breaks_the_queue(void **state)
+{
+    (void)state;
+    driver_describe(&ring, 0, DATA, 16, D_WRITE, 0);
+    driver_offer(&ring, 0);
+    assert_true(virtqueue_listen(&queue));
+    driver_set_available_index(&ring, 0);
+    assert_broken();
+}
+
+static void what_was_put_is_seen_when_it_is_published(void **state)
+{
+    uint32_t head = 0, written = 0;
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        driver_describe(&ring, i, DATA, 16, D_WRITE, 0);
+        driver_offer(&ring, i);
+        assert_int_equal(virtqueue_pop(&queue, &chain), 1);
+    }
+    for (uint16_t i = 0; i < 3; i++) {
+        assert_int_equal(virtqueue_put(&queue, i, i), 0);
+        assert_false(driver_take(&ring, &head, &written));
+    }
+    assert_int_equal(virtqueue_put(&queue, 1, 0), -EPROTO); // once
+    virtqueue_publish(&queue);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(driver_take(&ring, &head, &written));
+        assert_true(head == i && written == i);
+    }
+    assert_false(driver_take(&ring, &head, &written));
+}
+
 static void a_head_in_flight_is_not_taken_twice(void **state)
 {
     (void)state;
@@ -486,6 +518,8 @@ int main(void)
         T(more_than_4_gib_break_the_queue),
         T(illegal_heads_break_the_queue),
         T(an_index_that_jumps_breaks_the_queue),
+        T(an_index_that_goes_back_breaks_the_queue),
+        T(what_was_put_is_seen_when_it_is_published),
         T(a_head_in_flight_is_not_taken_twice),
         T(a_broken_queue_is_quiet),
         T(the_ring_inside_its_own_buffer_does_no_harm),
