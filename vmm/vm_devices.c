@@ -66,9 +66,10 @@ int vm_devices_open(struct vm *m, struct error *error)
     struct vm_overlay *overlay = &m->options->overlay;
     if (!overlay->folder.name)
         return 0;
+    int base = TAKE_FD(overlay->base.fd);
     const struct block_overlay_settings settings = {
         .folder = overlay->folder.fd,
-        .base = TAKE_FD(overlay->base.fd),
+        .base = base,
         .folder_name = overlay->folder.name,
         .manifest = overlay->manifest,
         .control = m->options->control,

@@ -2,7 +2,7 @@
 // said NEEDS_RESET, and hostile_prove shows that it can be used again.
 #pragma once
 
-#include "hostile_machine.h"
+#include "hostile_driver.h"
 
 #define RAM_END HOSTILE_MEMORY
 #define HOLE 0xd0000000u // no RAM: registers of nobody

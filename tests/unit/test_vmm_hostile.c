@@ -81,7 +81,7 @@ static void *scribble(void *context)
         uint64_t r = random_next(&random);
         unsigned d = (unsigned)(r % HOSTILE_DEVICES), q = (unsigned)(r >> 8) % hostile_queues[d];
         unsigned entry = (unsigned)(r >> 16) % QUEUE_SIZE;
-        uint32_t table = RINGS(d, q);
+        uint64_t table = RINGS(d, q);
         // Legal in one moment and not in the next: lengths, flags, links, the header of a request.
         switch (r >> 32 & 7) {
         case 0:
