@@ -23,8 +23,8 @@ int virtio_block_new(const struct virtio_block_settings *settings, const struct 
                      struct virtio_block **ret, struct error *error);
 struct virtio_device *virtio_block_device(struct virtio_block *b);
 int virtio_block_replace_base(struct virtio_block *b, int fd, struct error *error); // as the backend's
-// No request is taken any more, none waits; when those in progress are done, everything is flushed and closed and the
-// threads have ended: 0, or the backend's failure. -ETIMEDOUT if a request does not end (its file does not answer):
-// then what was acknowledged is stable, and the process should end without virtio_block_free.
+// After the loop has ended. No request is taken any more, none waits; when those in progress are done, everything is
+// flushed and closed and the threads have ended: 0, or the backend's failure. -ETIMEDOUT if a request does not end (its
+// file does not answer): then what was acknowledged is stable, and the process should end without virtio_block_free.
 int virtio_block_end(struct virtio_block *b, struct error *error);
 void virtio_block_free(struct virtio_block *b); // after virtio_block_end; or at once, if the guest never ran

@@ -202,10 +202,10 @@ static int tear_down(void **state)
     (void)state;
     void *result;
     struct error error = {.text = ""};
-    assert_int_equal(virtio_block_end(block, &error), 0);
     assert_int_equal(write(end_pipe[1], "x", 1), 1);
     pthread_join(loop_thread, &result);
     assert_null(result);
+    assert_int_equal(virtio_block_end(block, &error), 0);
     virtio_block_free(block);
     assert_int_equal(closed, 1);
     loop_destroy(&loop);
