@@ -1,15 +1,20 @@
 // A raw file, or a block device, as a disk. Discards and zeroes become holes where the file system has them.
 //
 // "Write-through" is fdatasync after each change: the descriptor was opened by somebody else, perhaps without O_DSYNC.
+//
+// The first failed flush makes all that follow fail: the kernel may have dropped what it could not write, and tells of
+// it once, to whoever asks first. So flushes are made one after the other, under `flushing`, which guards `failed`.
 #include "vmm/block_backend.h"
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "base/vector.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +31,8 @@ struct block_file {
     int fd;
     char *name;
     atomic_bool write_through;
+    pthread_mutex_t flushing;
+    bool failed;
 };
 
 static struct block_file *of(struct block_backend *b)
@@ -33,11 +40,22 @@ static struct block_file *of(struct block_backend *b)
     return (struct block_file *)b; // its first member
 }
 
+static int file_flush(struct block_backend *b)
+{
+    struct block_file *f = of(b);
+    pthread_mutex_lock(&f->flushing);
+    if (!f->failed && io->fdatasync(f->fd) < 0) {
+        log_error("the disk %s could not be written, what was written last may be lost: %s", f->name, strerror(errno));
+        f->failed = true;
+    }
+    int r = f->failed ? -EIO : 0;
+    pthread_mutex_unlock(&f->flushing);
+    return r;
+}
+
 static int finish_change(struct block_file *f, int r)
 {
-    if (r < 0 || !f->write_through)
-        return r;
-    return io->fdatasync(f->fd) < 0 ? -errno : 0;
+    return r < 0 || !f->write_through ? r : file_flush(&f->backend);
 }
 
 static unsigned pieces_of(const struct iovec *pieces, size_t n)
@@ -56,11 +74,6 @@ static int file_read(struct block_backend *b, uint64_t offset, const struct iove
 static int file_write(struct block_backend *b, uint64_t offset, const struct iovec *from, size_t n)
 {
     return finish_change(of(b), io_writev_full(of(b)->fd, from, pieces_of(from, n), n, offset));
-}
-
-static int file_flush(struct block_backend *b)
-{
-    return io->fdatasync(of(b)->fd) < 0 ? -errno : 0;
 }
 
 static int allocate(const struct block_file *f, int mode, uint64_t offset, uint64_t n)
@@ -131,6 +144,7 @@ static int file_close(struct block_backend *b, struct error *error)
         r = closed;
     if (r < 0)
         error_set(error, -r, "the disk %s could not be written: %s", f->name, strerror(-r));
+    pthread_mutex_destroy(&f->flushing);
     free(f->name);
     free(f);
     return r;
@@ -177,6 +191,7 @@ int block_file_new(int fd, const char *name, bool read_only, struct block_backen
                                         .close = file_close,
                                         .size = size,
                                         .read_only = read_only};
+    pthread_mutex_init(&f->flushing, NULL); // cannot fail with default attributes
     f->fd = TAKE_FD(mine);
     f->name = TAKE_PTR(copy);
     *ret = &TAKE_PTR(f)->backend;
