@@ -381,11 +381,16 @@ int virtio_block_end(struct virtio_block *b, struct error *error)
     pthread_cond_broadcast(&b->wake);
     bool quiet = wait_for_quiet(b);
     pthread_mutex_unlock(&b->device.lock);
-    if (!quiet) {
-        int r = b->backend->flush(b->backend);
+    int r = 0;
+    if (!quiet) { // where the disk is only slow, what is in progress ends with this
+        r = b->backend->flush(b->backend);
+        pthread_mutex_lock(&b->device.lock);
+        quiet = wait_for_quiet(b);
+        pthread_mutex_unlock(&b->device.lock);
+    }
+    if (!quiet)
         return error_set(error, ETIMEDOUT, "the disk does not answer a request%s",
                          r < 0 ? ", and what was written could not be flushed" : "");
-    }
     for (; b->worker_count > 0; b->worker_count--)
         pthread_join(b->workers[b->worker_count - 1], NULL);
     struct block_backend *backend = TAKE_PTR(b->backend);

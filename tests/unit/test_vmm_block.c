@@ -29,14 +29,14 @@ static int end_pipe[2];
 static pthread_t loop_thread;
 static struct virtio_block *block;
 static atomic_uint interrupts, config_interrupts, inside, resets;
-static atomic_bool gate, let_go, write_through;
+static atomic_bool gate, slow, let_go, write_through;
 static atomic_int closed;
 static uint16_t published;
 
 static int gated(uint64_t offset)
 {
     atomic_fetch_add(&inside, 1);
-    while (offset / BLOCK_SECTOR == STUCK_SECTOR && gate && !let_go)
+    while (slow || (offset / BLOCK_SECTOR == STUCK_SECTOR && gate && !let_go))
         usleep(200);
     atomic_fetch_sub(&inside, 1);
     return let_go && offset / BLOCK_SECTOR == STUCK_SECTOR ? -EIO : 0;
@@ -60,9 +60,11 @@ static int backend_write(struct block_backend *b, uint64_t offset, const struct 
     return gated(offset);
 }
 
+// On a slow disk a flush takes long, and so does what is in progress beside it.
 static int backend_flush(struct block_backend *b)
 {
     (void)b;
+    slow = false;
     return 0;
 }
 
@@ -186,7 +188,7 @@ static int set_up(void **state)
                                      .look = backend_look,
                                      .close = backend_close,
                                      .size = 1u << 20};
-    gate = let_go = write_through = false;
+    gate = slow = let_go = write_through = false;
     interrupts = config_interrupts = inside = resets = 0;
     closed = 0;
     struct virtio_block_settings settings = {.backend = &backend, .serial = "test", .loop = &loop};
@@ -203,7 +205,7 @@ static int tear_down(void **state)
     void *result;
     struct error error = {.text = ""};
     assert_int_equal(write(end_pipe[1], "x", 1), 1);
-    pthread_join(loop_thread, &result);
+    pthread_join(loop_thread, &result); // the loop's thread is the one that ends the disk
     assert_null(result);
     assert_int_equal(virtio_block_end(block, &error), 0);
     virtio_block_free(block);
@@ -386,6 +388,17 @@ static void the_end_lets_held_requests_go(void **state)
     // tear_down ends the disk: it would wait for ever.
 }
 
+static void the_end_waits_for_a_slow_disk(void **state)
+{
+    (void)state;
+    slow = true;
+    publish(0, 0, 1);
+    kick();
+    while (inside == 0)
+        usleep(200);
+    // tear_down ends the disk: it would say that it does not answer.
+}
+
 static void the_configuration_tells_the_size_and_the_limits(void **state)
 {
     (void)state;
@@ -414,6 +427,7 @@ int main(void)
         WITH_DISK(an_illegal_request_breaks_the_device_until_a_reset),
         WITH_DISK(a_driver_without_flush_gets_write_through),
         WITH_DISK(the_end_lets_held_requests_go),
+        WITH_DISK(the_end_waits_for_a_slow_disk),
         WITH_DISK(the_configuration_tells_the_size_and_the_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
