@@ -23,7 +23,8 @@
 #include "base/banned.h"
 
 #define SECOND_NS UINT64_C(1000000000)
-#define LOOK_MS 500 // what an outage may be noticed too late
+#define COMPLAINT_NS (UINT64_C(60) * SECOND_NS) // a guest that repeats its requests must not fill the log
+#define LOOK_MS 500                             // what an outage may be noticed too late
 
 struct base_file {
     int fd;
@@ -47,6 +48,7 @@ struct overlay_hold {
     struct base_read *reads;
     unsigned outages, spaces; // requests held for each reason
     bool stopped, said_failed;
+    uint64_t may_complain; // of an outage that is passed on, from this moment
 };
 
 static int check_base(int fd, uint64_t *ret_size, struct error *error)
@@ -176,6 +178,16 @@ static int try_read(struct overlay_hold *h, uint64_t offset, const struct iovec 
     return r;
 }
 
+// With the lock held.
+static void complain(struct overlay_hold *h, const struct base_read *read, uint64_t now)
+{
+    if (now < h->may_complain)
+        return;
+    h->may_complain = now + COMPLAINT_NS;
+    log_warning("the base disk could not be read at offset %llu: %s; the guest gets I/O errors",
+                (unsigned long long)read->offset, strerror(-read->failure));
+}
+
 // After a failed read: 0 to try again (the wait is over), or -EIO to give up. With the lock held.
 static int wait_for_base(struct overlay_hold *h, struct base_read *read)
 {
@@ -184,8 +196,7 @@ static int wait_for_base(struct overlay_hold *h, struct base_read *read)
         return -EIO;
     if (now >= outage_at) {
         if (h->settings.pass_outage) {
-            log_warning("the base disk could not be read at offset %llu: %s; the guest gets an I/O error",
-                        (unsigned long long)read->offset, strerror(-read->failure));
+            complain(h, read, now);
             return -EIO;
         }
         if (!read->held)
