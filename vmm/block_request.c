@@ -11,8 +11,6 @@
 
 #include "base/banned.h"
 
-_Static_assert(VECTOR_MAXIMUM >= VIRTQUEUE_CHAIN_MAXIMUM, "a chain's data fits one vector");
-
 #define HEADER_SIZE 16u
 #define RANGE_SIZE 16u
 
@@ -81,7 +79,7 @@ static int discard_or_zero(struct request *q, bool zeroes)
     size_t n = q->chain->readable_bytes - HEADER_SIZE;
     if (q->backend->read_only || n > sizeof ranges || n % RANGE_SIZE != 0)
         return -EINVAL;
-    virtqueue_gather(q->chain->segments, q->chain->readable, HEADER_SIZE, ranges, n);
+    virtqueue_gather(q->chain, HEADER_SIZE, ranges, n);
     int r = 0;
     for (size_t at = 0; r == 0 && at < n; at += RANGE_SIZE)
         r = perform_range(q, zeroes, ranges + at);
@@ -92,7 +90,7 @@ static int tell_serial(struct request *q, const unsigned char *serial)
 {
     size_t n = q->chain->writable_bytes - 1;
     n = n < BLOCK_SERIAL_SIZE ? n : BLOCK_SERIAL_SIZE;
-    virtqueue_scatter(q->chain->segments + q->chain->readable, q->chain->writable, 0, serial, n);
+    virtqueue_scatter(q->chain, 0, serial, n);
     q->outcome.written = (uint32_t)n;
     return 0;
 }
@@ -129,14 +127,14 @@ int block_request_perform(struct block_backend *backend, const unsigned char ser
     unsigned char header[HEADER_SIZE];
     if (chain->readable_bytes < HEADER_SIZE || chain->writable_bytes < 1)
         return -EPROTO;
-    virtqueue_gather(chain->segments, chain->readable, 0, header, sizeof header);
+    virtqueue_gather(chain, 0, header, sizeof header);
     struct cursor c = cursor_over(header, sizeof header);
     uint32_t type = cursor_u32(&c);
     cursor_u32(&c); // reserved
     struct request q = {.backend = backend, .chain = chain, .sector = cursor_u64(&c)};
     int r = perform(&q, type, serial);
     unsigned char status = r == 0 ? STATUS_OK : r == -EOPNOTSUPP ? STATUS_UNSUPPORTED : STATUS_ERROR;
-    virtqueue_scatter(chain->segments + chain->readable, chain->writable, chain->writable_bytes - 1, &status, 1);
+    virtqueue_scatter(chain, chain->writable_bytes - 1, &status, 1);
     q.outcome.failed = r < 0;
     // What counts as written is contiguous from the first byte (2.7.8.2), and the status is the last.
     if (q.outcome.written + UINT64_C(1) == chain->writable_bytes)

@@ -97,6 +97,25 @@ void virtio_ring(struct virtio_device *d, unsigned queue)
     d->transport_operations->ring(d->transport, queue);
 }
 
+void virtio_serve(struct virtio_device *d, unsigned queue,
+                  int (*serve)(struct virtio_device *d, unsigned queue, const struct virtqueue_chain *chain),
+                  const char *rules)
+{
+    struct virtqueue *q = &d->queues[queue];
+    struct virtqueue_chain chain;
+    int r = 1;
+    for (unsigned turn = 0; turn < q->size && r > 0; turn++) {
+        r = virtqueue_pop(q, &chain);
+        if (r > 0 && serve(d, queue, &chain) < 0)
+            r = -EPROTO;
+    }
+    virtio_interrupt(d, queue);
+    if (r < 0)
+        virtio_break(d, rules);
+    else if (r > 0)
+        virtio_ring(d, queue);
+}
+
 // --- for transports ------------------------------------------------------------------------------------------------
 
 bool virtio_queues_frozen(const struct virtio_device *d)

@@ -111,6 +111,12 @@ void virtio_config_changed(struct virtio_device *d);         // the configuratio
 void virtio_break(struct virtio_device *d, const char *why); // NEEDS_RESET; said in the log the first time
 void virtio_reset_done(struct virtio_device *d);
 void virtio_ring(struct virtio_device *d, unsigned queue); // calls `kicked` again, after others had their turn
+// Of a device that answers at once, in the loop's thread: calls `serve` for as many requests as the queue has places
+// (a driver that adds more and more waits for its next turn), interrupts, and breaks the device, with `rules`, if a
+// chain is illegal or `serve` returns less than 0.
+void virtio_serve(struct virtio_device *d, unsigned queue,
+                  int (*serve)(struct virtio_device *d, unsigned queue, const struct virtqueue_chain *chain),
+                  const char *rules);
 
 // For transports, with the lock held:
 void virtio_write_status(struct virtio_device *d, uint8_t value);

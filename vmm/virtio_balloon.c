@@ -1,5 +1,4 @@
-// The virtio memory balloon: see virtio_balloon.h. All of it happens in the loop's thread, one turn of as many requests
-// as a queue has places, so a driver that never stops holds up no other device.
+// The virtio memory balloon: see virtio_balloon.h. All of it happens in the loop's thread.
 //
 // What is told of memory is advice: a page that is no RAM, or not whole, is left out, and so is what a single request
 // names beyond PAGES_MAXIMUM. Nothing is in flight but the buffer for statistics, which the driver leaves with us until
@@ -59,7 +58,7 @@ static uint64_t release(const struct virtio_balloon *b, uint64_t address, uint64
 static void inflate(struct virtio_balloon *b, const struct virtqueue_chain *chain)
 {
     unsigned char numbers[PAGES_MAXIMUM * PAGE_NUMBER_SIZE];
-    size_t n = virtqueue_gather(chain->segments, chain->readable, 0, numbers, sizeof numbers);
+    size_t n = virtqueue_gather(chain, 0, numbers, sizeof numbers);
     uint64_t first = 0, count = 0;
 
     for (size_t at = 0; at + PAGE_NUMBER_SIZE <= n; at += PAGE_NUMBER_SIZE) {
@@ -99,7 +98,7 @@ static void report(struct virtio_balloon *b, const struct virtqueue_chain *chain
 static void note_statistics(struct virtio_balloon *b, const struct virtqueue_chain *chain)
 {
     unsigned char list[STATISTICS_MAXIMUM * STATISTIC_SIZE];
-    struct cursor c = cursor_over(list, virtqueue_gather(chain->segments, chain->readable, 0, list, sizeof list));
+    struct cursor c = cursor_over(list, virtqueue_gather(chain, 0, list, sizeof list));
     while (c.left >= STATISTIC_SIZE) {
         uint16_t tag = cursor_u16(&c);
         uint64_t value = cursor_u64(&c);
@@ -136,37 +135,26 @@ static void statistics(struct virtio_device *d, struct buf *to)
 
 // --- the device ----------------------------------------------------------------------------------------------------
 
-static void serve(struct virtio_balloon *b, unsigned queue, const struct virtqueue_chain *chain)
+static int serve(struct virtio_device *d, unsigned queue, const struct virtqueue_chain *chain)
 {
-    struct virtio_device *d = &b->device;
+    struct virtio_balloon *b = of(d);
     if (queue == STATISTICS && (d->features & F_STATISTICS)) {
         give_buffer_back(b); // a second one: the first has been read
         note_statistics(b, chain);
         b->holds_buffer = true;
         b->buffer = chain->head;
-        return;
+        return 0;
     }
     if (queue == INFLATE)
         inflate(b, chain);
     else if (queue != DEFLATE && (d->features & F_REPORTING))
         report(b, chain);
-    virtqueue_push(&d->queues[queue], chain->head, 0); // deflating needs no more than this
+    return virtqueue_push(&d->queues[queue], chain->head, 0); // deflating needs no more than this
 }
 
 static void kicked(struct virtio_device *d, unsigned queue)
 {
-    struct virtqueue *q = &d->queues[queue];
-    struct virtqueue_chain chain;
-    unsigned turn = 0;
-    int r = 0;
-
-    while (turn++ < q->size && (r = virtqueue_pop(q, &chain)) == 1)
-        serve(of(d), queue, &chain);
-    virtio_interrupt(d, queue);
-    if (r < 0)
-        virtio_break(d, "a request has an illegal chain");
-    else if (r == 1)
-        virtio_ring(d, queue);
+    virtio_serve(d, queue, serve, "a request has an illegal chain");
 }
 
 static bool reset(struct virtio_device *d)

@@ -47,7 +47,7 @@ static void deliver(struct virtio_console *c)
     if (!virtio_running(d))
         return;
     while (c->waiting > 0 && turn++ < q->size && (r = virtqueue_pop(q, &chain)) == 1) {
-        size_t n = virtqueue_scatter(chain.segments + chain.readable, chain.writable, 0, c->input, c->waiting);
+        size_t n = virtqueue_scatter(&chain, 0, c->input, c->waiting);
         virtqueue_push(q, chain.head, (uint32_t)n);
         c->waiting -= n;
         memmove(c->input, c->input + n, c->waiting);
@@ -83,42 +83,17 @@ static void input(void *context, const unsigned char *bytes, size_t n)
 
 // --- output --------------------------------------------------------------------------------------------------------
 
-static int transmit_chain(struct virtio_console *c, const struct virtqueue_chain *chain)
+static int transmit(struct virtio_device *d, unsigned queue, const struct virtqueue_chain *chain)
 {
+    struct virtio_console *c = of(d);
+    const struct stream_listener listener = {room, input, c};
     if (chain->readable_bytes > VIRTIO_CONSOLE_WRITE_MAXIMUM)
         return -EPROTO; // one request shall not hold up the loop
     for (unsigned i = 0; i < chain->readable; i++)
         stream_write(c->stream, chain->segments[i].iov_base, chain->segments[i].iov_len);
     c->written_bytes += chain->readable_bytes;
-    return 0;
-}
-
-// One turn takes as many requests as the queue has places; a guest that writes without end waits for the next.
-static void transmit(struct virtio_console *c)
-{
-    struct virtio_device *d = &c->device;
-    struct virtqueue *q = &d->queues[TRANSMIT];
-    struct virtqueue_chain chain;
-    unsigned turn = 0;
-    int r = 0;
-
-    while (turn++ < q->size && (r = virtqueue_pop(q, &chain)) == 1) {
-        int sent = transmit_chain(c, &chain);
-        virtqueue_push(q, chain.head, 0);
-        if (sent < 0) {
-            r = sent;
-            break;
-        }
-    }
-    if (turn > 1) {
-        const struct stream_listener listener = {room, input, c};
-        stream_listen(c->stream, &listener);
-    }
-    virtio_interrupt(d, TRANSMIT);
-    if (r < 0)
-        virtio_break(d, "a write has an illegal chain, or is too long");
-    else if (r == 1)
-        virtio_ring(d, TRANSMIT);
+    stream_listen(c->stream, &listener);
+    return virtqueue_push(&d->queues[queue], chain->head, 0);
 }
 
 // --- the device ----------------------------------------------------------------------------------------------------
@@ -128,7 +103,7 @@ static void kicked(struct virtio_device *d, unsigned queue)
     if (queue == RECEIVE)
         deliver(of(d));
     else
-        transmit(of(d));
+        virtio_serve(d, TRANSMIT, transmit, "a write has an illegal chain, or is too long");
 }
 
 // What was typed for the driver that is gone is not for the next one.

@@ -35,8 +35,6 @@
 #define F_STATUS (UINT64_C(1) << 16)
 #define STATUS_LINK_UP 1u
 
-_Static_assert(VECTOR_MAXIMUM >= VIRTQUEUE_CHAIN_MAXIMUM, "a chain's frame fits one vector");
-
 struct virtio_net {
     struct virtio_device device; // first: operations get it
     struct net_link *link;
@@ -115,8 +113,8 @@ static void fill_buffers(struct virtio_net *card, const struct virtqueue_chain *
         const struct virtqueue_chain *c = &buffers[i];
         size_t skip = 0;
         if (i == 0)
-            skip = virtqueue_scatter(c->segments + c->readable, c->writable, 0, header, sizeof header);
-        size_t part = virtqueue_scatter(c->segments + c->readable, c->writable, skip, frame + done, n - done);
+            skip = virtqueue_scatter(c, 0, header, sizeof header);
+        size_t part = virtqueue_scatter(c, skip, frame + done, n - done);
         done += part;
         virtqueue_put(q, c->head, (uint32_t)(skip + part));
     }

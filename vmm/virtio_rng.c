@@ -1,6 +1,5 @@
 // The virtio entropy device: see virtio_rng.h. All of it happens in the loop's thread, in one go for each request, so
-// nothing is ever in flight. One turn answers as many requests as the queue has places; a guest that keeps adding more
-// waits for the next turn, like every other device.
+// nothing is ever in flight.
 #include "vmm/virtio_rng.h"
 
 #include <errno.h>
@@ -33,29 +32,24 @@ static uint32_t fill(const struct iovec *segments, unsigned count)
         if (got < 0)
             break; // the host has none: the driver asks again
         done += (size_t)got;
+        if ((size_t)got < n)
+            break; // what counts as written has no gaps
     }
     return (uint32_t)done;
 }
 
-static void kicked(struct virtio_device *d, unsigned queue)
+static int serve(struct virtio_device *d, unsigned queue, const struct virtqueue_chain *chain)
 {
     struct virtio_rng *rng = (struct virtio_rng *)d;
-    struct virtqueue *q = &d->queues[queue];
-    struct virtqueue_chain chain;
-    unsigned turn = 0;
-    int r = 0;
+    uint32_t n = fill(chain->segments + chain->readable, chain->writable);
+    rng->requests++;
+    rng->bytes += n;
+    return virtqueue_push(&d->queues[queue], chain->head, n);
+}
 
-    while (turn++ < q->size && (r = virtqueue_pop(q, &chain)) == 1) {
-        uint32_t n = fill(chain.segments + chain.readable, chain.writable);
-        rng->requests++;
-        rng->bytes += n;
-        virtqueue_push(q, chain.head, n);
-    }
-    virtio_interrupt(d, queue);
-    if (r < 0)
-        virtio_break(d, "a request for entropy has an illegal chain");
-    else if (r == 1)
-        virtio_ring(d, queue);
+static void kicked(struct virtio_device *d, unsigned queue)
+{
+    virtio_serve(d, queue, serve, "a request for entropy has an illegal chain");
 }
 
 static void statistics(struct virtio_device *d, struct buf *to)

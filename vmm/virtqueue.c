@@ -301,33 +301,27 @@ unsigned virtqueue_waiting(const struct virtqueue *q)
 
 // --- copying -------------------------------------------------------------------------------------------------------
 
-// The part of the segment behind `*offset` bytes, at most n; the offset becomes what is left of it for the next.
-static struct iovec part_of(const struct iovec *segment, size_t *offset, size_t n)
+static size_t at_most(size_t n, size_t bytes, size_t offset)
 {
-    size_t skip = *offset < segment->iov_len ? *offset : segment->iov_len, left = segment->iov_len - skip;
-    *offset -= skip;
-    return (struct iovec){.iov_base = (unsigned char *)segment->iov_base + skip, .iov_len = left < n ? left : n};
+    size_t left = offset < bytes ? bytes - offset : 0;
+    return n < left ? n : left;
 }
 
-size_t virtqueue_gather(const struct iovec *segments, unsigned count, size_t offset, void *to, size_t n)
+size_t virtqueue_gather(const struct virtqueue_chain *chain, size_t offset, void *to, size_t n)
 {
-    size_t done = 0;
-    for (unsigned i = 0; i < count && done < n; i++) {
-        struct iovec part = part_of(&segments[i], &offset, n - done);
-        memcpy((unsigned char *)to + done, part.iov_base, part.iov_len);
-        done += part.iov_len;
-    }
+    struct vector v = vector_over(chain->segments);
+    n = at_most(n, chain->readable_bytes, offset);
+    vector_skip(&v, n > 0 ? offset : 0);
+    vector_copy_from(&v, to, n);
     __asm__ volatile("" ::: "memory"); // as in copy_descriptor
-    return done;
+    return n;
 }
 
-size_t virtqueue_scatter(const struct iovec *segments, unsigned count, size_t offset, const void *from, size_t n)
+size_t virtqueue_scatter(const struct virtqueue_chain *chain, size_t offset, const void *from, size_t n)
 {
-    size_t done = 0;
-    for (unsigned i = 0; i < count && done < n; i++) {
-        struct iovec part = part_of(&segments[i], &offset, n - done);
-        memcpy(part.iov_base, (const unsigned char *)from + done, part.iov_len);
-        done += part.iov_len;
-    }
-    return done;
+    struct vector v = vector_over(chain->segments + chain->readable);
+    n = at_most(n, chain->writable_bytes, offset);
+    vector_skip(&v, n > 0 ? offset : 0);
+    vector_copy_to(&v, from, n);
+    return n;
 }

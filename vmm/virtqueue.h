@@ -14,14 +14,15 @@
 // Calls for one queue are serialised by the device's lock; different queues are independent.
 #pragma once
 
+#include "base/vector.h"
 #include "vmm/guest_memory.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #define VIRTQUEUE_SIZE_MAXIMUM 1024u // entries; a power of two
 #define VIRTQUEUE_CHAIN_MAXIMUM 130u // segments: 128 of data, a header, a status
+_Static_assert(VIRTQUEUE_CHAIN_MAXIMUM <= VECTOR_MAXIMUM, "a chain fits one vector");
 
 struct virtqueue_chain {
     uint16_t head;
@@ -70,6 +71,7 @@ void virtqueue_silence(struct virtqueue *q);
 bool virtqueue_listen(struct virtqueue *q);
 unsigned virtqueue_waiting(const struct virtqueue *q); // requests that were not popped yet, at most the queue's size
 
-// Copying between a chain's segments (skipping `offset` bytes of them) and a buffer: the count copied.
-size_t virtqueue_gather(const struct iovec *segments, unsigned count, size_t offset, void *to, size_t n);
-size_t virtqueue_scatter(const struct iovec *segments, unsigned count, size_t offset, const void *from, size_t n);
+// Copying between a chain's readable (from the guest) or writable segments, `offset` bytes of them skipped, and a
+// buffer: the count copied, which is less than n where the segments end.
+size_t virtqueue_gather(const struct virtqueue_chain *chain, size_t offset, void *to, size_t n);
+size_t virtqueue_scatter(const struct virtqueue_chain *chain, size_t offset, const void *from, size_t n);

@@ -42,7 +42,7 @@ static void finish(struct keeper *k, unsigned n)
     for (; n > 0 && k->count > 0; n--) {
         const struct virtqueue_chain *chain = &k->kept[--k->count].chain;
         unsigned queue = k->kept[k->count].queue;
-        virtqueue_scatter(chain->segments + chain->readable, chain->writable, 0, "done", 4);
+        virtqueue_scatter(chain, 0, "done", 4);
         virtqueue_push(&d->queues[queue], chain->head, 4);
         virtio_interrupt(d, queue);
     }

@@ -64,7 +64,7 @@ static void operate(struct virtqueue *q, struct cursor *input)
                 check_chain(q, &chain);
                 last = chain;
                 if (operation & 0x80) // as a device would; it may overwrite the ring itself
-                    virtqueue_scatter(chain.segments + chain.readable, chain.writable, 0, "0123456789abcdef", 16);
+                    virtqueue_scatter(&chain, 0, "0123456789abcdef", 16);
             }
             break;
         case PUSH:

@@ -80,9 +80,9 @@ static void start(struct virtio_device *d)
 static void answer(struct virtio_device *d, unsigned queue, const struct virtqueue_chain *chain)
 {
     unsigned char byte;
-    virtqueue_gather(chain->segments, chain->readable, 0, &byte, 1);
+    virtqueue_gather(chain, 0, &byte, 1);
     byte++;
-    size_t n = virtqueue_scatter(chain->segments + chain->readable, chain->writable, 0, &byte, 1);
+    size_t n = virtqueue_scatter(chain, 0, &byte, 1);
     virtqueue_push(&d->queues[queue], chain->head, (uint32_t)n);
 }
 

@@ -446,18 +446,22 @@ static void event_indexes_tell_when_to_ring(void **state)
 static void copying_crosses_segments(void **state)
 {
     char a[3] = {'a', 'b', 'c'}, b[4] = {'d', 'e', 'f', 'g'}, to[8] = {0};
-    struct iovec segments[] = {{a, 3}, {a, 0}, {b, 4}};
+    struct virtqueue_chain from_guest = {.readable = 2, .readable_bytes = 7, .segments = {{a, 3}, {b, 4}}};
+    struct virtqueue_chain to_guest = {
+        .readable = 1, .writable = 2, .readable_bytes = 8, .writable_bytes = 7, .segments = {{to, 8}, {a, 3}, {b, 4}}};
     (void)state;
-    assert_int_equal(virtqueue_gather(segments, 3, 2, to, 4), 4);
+    assert_int_equal(virtqueue_gather(&from_guest, 2, to, 4), 4);
     assert_memory_equal(to, "cdef", 4);
-    assert_int_equal(virtqueue_gather(segments, 3, 0, to, 8), 7);
-    assert_int_equal(virtqueue_gather(segments, 3, 7, to, 8), 0);
-    assert_int_equal(virtqueue_gather(segments, 3, 100, to, 8), 0);
-    assert_int_equal(virtqueue_scatter(segments, 3, 2, "XYZ", 3), 3);
+    assert_int_equal(virtqueue_gather(&from_guest, 0, to, 8), 7);
+    assert_int_equal(virtqueue_gather(&from_guest, 7, to, 8), 0);
+    assert_int_equal(virtqueue_gather(&from_guest, 100, to, 8), 0);
+    assert_int_equal(virtqueue_gather(&to_guest, 0, to, 0), 0);
+    assert_int_equal(virtqueue_scatter(&to_guest, 2, "XYZ", 3), 3);
     assert_memory_equal(a, "abX", 3);
     assert_memory_equal(b, "YZfg", 4);
-    assert_int_equal(virtqueue_scatter(segments, 3, 6, "123", 3), 1);
+    assert_int_equal(virtqueue_scatter(&to_guest, 6, "123", 3), 1);
     assert_int_equal(b[3], '1');
+    assert_int_equal(virtqueue_scatter(&from_guest, 0, "1", 1), 0);
 }
 
 // --- double fetch (T23): another processor changes a descriptor all the time between a good and a bad value ---
