@@ -37,7 +37,7 @@ struct sandbox {
     struct sock_fprog programs[SANDBOX_THREADS];
     pthread_mutex_t lock; // of what follows
     pthread_cond_t changed;
-    unsigned inside;
+    unsigned inside, awaited;
     int failure;
 };
 
@@ -188,7 +188,8 @@ void sandbox_enter(struct sandbox *s, enum sandbox_thread kind)
     s->inside++;
     if (r < 0)
         s->failure = r;
-    pthread_cond_broadcast(&s->changed);
+    if (s->inside == s->awaited)
+        pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -197,6 +198,7 @@ int sandbox_wait_for(struct sandbox *s, unsigned threads, struct error *error)
     if (!s)
         return 0;
     pthread_mutex_lock(&s->lock);
+    s->awaited = threads;
     while (s->inside < threads)
         pthread_cond_wait(&s->changed, &s->lock);
     int r = s->failure;

@@ -95,7 +95,8 @@ static const struct irq_operations irq_operations = {
 static int make_kvm(struct vm *m, struct error *error)
 {
     struct vm_file *device = &m->options->kvm;
-    int r = kvm_open(device->fd < 0 ? device->name : NULL, TAKE_FD(device->fd), &m->kvm, error);
+    const char *path = device->fd < 0 ? device->name : NULL;
+    int r = kvm_open(path, TAKE_FD(device->fd), &m->kvm, error);
     if (r == 0)
         r = kvm_create_vm(&m->kvm, error);
     if (r == 0)

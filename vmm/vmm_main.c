@@ -61,7 +61,8 @@ static int print(const char *text)
 
 static int probe(struct vm_options *o, int *ret_code, struct error *error)
 {
-    int r = probe_kvm(o->kvm.fd < 0 ? o->kvm.name : NULL, TAKE_FD(o->kvm.fd), error);
+    const char *path = o->kvm.fd < 0 ? o->kvm.name : NULL;
+    int r = probe_kvm(path, TAKE_FD(o->kvm.fd), error);
     if (r == 0)
         *ret_code = print("ok: this host's KVM runs modern kernels\n");
     return r;
