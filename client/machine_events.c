@@ -135,6 +135,8 @@ static void hear_engine_say(struct machine *m, const char *text)
         machine_clients_statistics(m, text);
     else if (slice_equal(word, "error"))
         log_error("engine %s: %s", m->options->engine->name, escaped);
+    else if (slice_equal(word, "broken"))
+        machine_fail(m, "%s broke down: %.600s", m->instance->name, escaped);
     else
         hear_of_disk(m, word, escaped);
 }

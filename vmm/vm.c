@@ -57,7 +57,7 @@ static void say_end(struct vm *m, enum vm_end end)
         say(m, messages[end]);
         return;
     }
-    snprintf(text, sizeof text, "failed %s", m->why.text);
+    snprintf(text, sizeof text, "broken %s", m->why.text);
     say(m, text);
 }
 

@@ -45,6 +45,10 @@ like "$err" "triple fault" "and is said, not repeated for ever"
 run_rondo run "$fake" --ephemeral --net none --append exit=7
 status_is 1 "an engine that fails is exit code 1"
 like "$err" "engine kvm ended by exit code 7" "and how is said"
+run_rondo run "$fake" --ephemeral --net none --append 'say=broken%20KVM%20cannot exit=1'
+status_is 1 "and one that KVM cannot run on"
+like "$err" "fake-[0-9a-f]+ broke down: KVM cannot" "with the reason"
+unlike "$err" "the disk" "for which the disk is not to blame"
 run_rondo run "$fake" --ephemeral --net none --append 'print=login:' --until login: --timeout 30
 status_is 0 "--until works as with any engine"
 ok "nothing of all that is left" wait_until 5 no_machine_left

@@ -96,6 +96,12 @@ def exit_codes():
         ok(is_code == code, f"{what}: exit code {code}", is_code)
         ok(m.output_until(b"\0") == (deed + " says so").encode(), f"{what}: the console has all that was written")
         m.finish()
+    m = Machine("b")
+    m.hear()
+    heard = m.hear()
+    ok(heard.startswith("broken ") and "KVM" in heard, "what KVM cannot do: the supervisor hears why", heard)
+    ok(m.wait() == 1, "and exit code 1")
+    m.finish()
 
 
 def standard_streams():

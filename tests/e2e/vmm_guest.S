@@ -2,7 +2,7 @@
 // the first character says:
 //   o power off · r reset by the keyboard controller · R reset by the ACPI register · P panic · t triple fault
 //   w wait for the power button, then power off · s spin, counting dots · e echo what is typed; q then powers off
-//   h halt for ever
+//   h halt for ever · b run into an address where nothing is, which KVM cannot
         .section .note.pvh, "a", @note
         .long 4, 4, 18
         .asciz "Xen"
@@ -36,6 +36,8 @@ begin:  mov $0x9f000, %esp
         je spin
         cmp $'e', %bl
         je echo
+        cmp $'b', %bl
+        je nowhere
 halt:   hlt
         jmp halt
 
@@ -59,6 +61,8 @@ panic:  mov $0x505, %edx
         out %al, %dx
         jmp halt
 fault:  ud2
+nowhere:mov $0xd0000000, %eax
+        jmp *%eax
 button: mov $0x603, %edx
         in %dx, %al
         test $1, %al
