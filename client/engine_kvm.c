@@ -37,7 +37,10 @@ static bool hear_probe(int pipe, char *ret, size_t capacity)
     for (;;) {
         uint64_t now = io_monotonic_ns();
         struct pollfd wait = {.fd = pipe, .events = POLLIN};
-        if (now >= deadline || poll(&wait, 1, (int)((deadline - now) / 1000000) + 1) == 0)
+        int ready = now < deadline ? poll(&wait, 1, (int)((deadline - now) / 1000000) + 1) : 0;
+        if (ready < 0 && errno == EINTR)
+            continue; // to read now could wait for ever
+        if (ready == 0)
             return false;
         ssize_t got = read(pipe, text + n, sizeof(text) - 1 - n);
         if (got < 0 && errno == EINTR)
