@@ -14,10 +14,10 @@
 #include "base/banned.h"
 
 #define DEVICE_ID 5u
-#define QUEUE_SIZE 128u
+#define QUEUE_SIZE 64u // Linux reports 32 ranges at a time, and wants places for as many
 #define PAGE_SHIFT 12u // of the device, whatever the guest's pages are (5.5.6)
 #define PAGE_NUMBER_SIZE 4u
-#define PAGES_MAXIMUM 4096u // of one request that are looked at; Linux sends 256
+#define PAGES_MAXIMUM 256u // of one request that are looked at: each may take a call; Linux sends as many
 #define CONFIG_SIZE 8u
 #define CONFIG_ACTUAL 4u
 

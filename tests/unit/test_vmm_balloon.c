@@ -113,15 +113,15 @@ static void a_list_is_bounded(void **state)
 {
     uint32_t head = 0, written = 0;
     (void)state;
-    // 4096 numbers of no page, and then one that is beyond what is looked at
-    memset(fixture_at(&memory, LIST, 4 * 4097), 0xff, 4 * 4097);
-    put_le32(fixture_at(&memory, LIST + 4 * 4096, 4), 0x40);
-    driver_describe(&rings[0], 0, LIST, 4 * 4097, 0, 0);
+    // 256 numbers of no page, and then one that is beyond what is looked at
+    memset(fixture_at(&memory, LIST, 4 * 257), 0xff, 4 * 257);
+    put_le32(fixture_at(&memory, LIST + 4 * 256, 4), 0x40);
+    driver_describe(&rings[0], 0, LIST, 4 * 257, 0, 0);
     driver_offer(&rings[0], 0);
     fixture_kick(device, 0);
     assert_true(driver_take(&rings[0], &head, &written));
     assert_int_equal(released(), 0);
-    driver_describe(&rings[0], 1, LIST + 4 * 4096, 3, 0, 0); // less than a number
+    driver_describe(&rings[0], 1, LIST + 4 * 256, 3, 0, 0); // less than a number
     driver_offer(&rings[0], 1);
     fixture_kick(device, 0);
     assert_true(driver_take(&rings[0], &head, &written));
