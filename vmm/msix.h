@@ -6,8 +6,7 @@
 // 2. A signal for a vector that is enabled but masked is kept as one pending bit, and sent when it becomes live. With
 //    MSI-X disabled a signal is lost: there is no INTx, the driver polls.
 // 3. A route is changed only when its vector is live and its message is another one than before: a driver that masks
-// and
-//    unmasks for ever costs nothing. If it cannot be changed, the vector is dead and its signals stay pending.
+//    and unmasks for ever costs nothing. If it cannot be changed, the vector is dead and its signals stay pending.
 // 4. The table takes aligned accesses of 4 and 8 bytes; others read all-ones and write nothing.
 #pragma once
 

@@ -66,14 +66,14 @@ static int examine_socket(struct net_link *l, struct error *error)
 int net_link_new(enum net_link_kind kind, int fd, struct net_link **ret, struct error *error)
 {
     CLEANUP_CLOSE int mine = fd;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return error_set(error, errno, "the network descriptor cannot be used: %s", strerror(errno));
     CLEANUP_FREE struct net_link *l = calloc(1, sizeof *l);
     if (!l)
         return error_set(error, ENOMEM, "out of memory");
     l->kind = kind;
     l->fd = fd;
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        return error_set(error, errno, "the network descriptor cannot be used: %s", strerror(errno));
     int r = kind == NET_LINK_TAP ? examine_tap(l, error) : examine_socket(l, error);
     if (r < 0)
         return r;

@@ -2,8 +2,7 @@
 //
 //   passt   a stream socket; each frame behind its length, 4 bytes, big-endian (passt(1), --fd)
 //   tap     a tun/tap descriptor (Linux Documentation/networking/tuntap.rst); one frame a read or write, behind a
-//   virtio
-//           network header if the interface was made with IFF_VNET_HDR
+//           virtio network header if the interface was made with IFF_VNET_HDR
 //
 // What comes in is hostile as far as its length goes; a stream that breaks the rules is dead. In the loop's thread
 // only.

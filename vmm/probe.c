@@ -120,7 +120,7 @@ static void vcpu_ended(void *context, unsigned index, enum vcpu_end end, const c
 // Page tables for the first 2 MiB, the GDT's code and data, the IDT's entry 3, the code.
 static int write_guest(const struct guest_memory *m)
 {
-    const uint64_t handler = CODE + (uint64_t)(probe_int3 - probe_guest);
+    const uint64_t handler = CODE + ((uintptr_t)probe_int3 - (uintptr_t)probe_guest);
     const uint64_t tables[3] = {(LAYOUT_PAGE_TABLES + 4096) | 3, (LAYOUT_PAGE_TABLES + 8192) | 3, 0x83};
     const uint64_t segments[2] = {0x00af9b000000ffff, 0x00cf93000000ffff};
     const uint64_t gate[2] = {(handler & 0xffff) | (uint64_t)LAYOUT_GDT_CODE << 16 | 0x8e00ull << 32 |
@@ -132,7 +132,7 @@ static int write_guest(const struct guest_memory *m)
     if (guest_memory_write(m, LAYOUT_GDT + LAYOUT_GDT_CODE, segments, sizeof segments) < 0 ||
         guest_memory_write(m, DATA + DATA_IDT + 3 * sizeof gate, gate, sizeof gate) < 0)
         return -EFAULT;
-    return guest_memory_write(m, CODE, probe_guest, (size_t)(probe_guest_end - probe_guest));
+    return guest_memory_write(m, CODE, probe_guest, (uintptr_t)probe_guest_end - (uintptr_t)probe_guest);
 }
 
 // Until the guest is through, stopped, or out of time.
