@@ -175,3 +175,18 @@ static inline void hostile_prove(struct hostile *h, unsigned device, const char 
         assert_int_equal(get_le32(hostile_at(h, RINGS(device, 0) + USED + 8, 4)), 16);
     assert_int_equal(hostile_status(h, device), 15);
 }
+
+// Ports whose writing may end the machine: what they do is test_vmm_platform.c's.
+static inline bool hostile_ends_the_machine(unsigned port, unsigned width)
+{
+    static const struct {
+        unsigned first, last;
+    } ports[] = {{LAYOUT_PORT_I8042_STATUS, LAYOUT_PORT_I8042_STATUS},
+                 {0x92, 0x92},
+                 {LAYOUT_PORT_PVPANIC, LAYOUT_PORT_PVPANIC},
+                 {LAYOUT_PORT_POWER, LAYOUT_PORT_POWER + 3}};
+    for (size_t i = 0; i < ARRAY_SIZE(ports); i++)
+        if (port <= ports[i].last && port + width > ports[i].first)
+            return true;
+    return false;
+}

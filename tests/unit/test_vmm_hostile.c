@@ -146,21 +146,6 @@ static void write_values(uint64_t address, unsigned width, struct random_numbers
     hostile_write(&h, address, width, 0);
 }
 
-// Ports whose writing may end the machine: what they do is test_vmm_platform.c's.
-static bool ends_the_machine(unsigned port, unsigned width)
-{
-    static const struct {
-        unsigned first, last;
-    } ports[] = {{LAYOUT_PORT_I8042_STATUS, LAYOUT_PORT_I8042_STATUS},
-                 {0x92, 0x92},
-                 {LAYOUT_PORT_PVPANIC, LAYOUT_PORT_PVPANIC},
-                 {LAYOUT_PORT_POWER, LAYOUT_PORT_POWER + 3}};
-    for (size_t i = 0; i < ARRAY_SIZE(ports); i++)
-        if (port <= ports[i].last && port + width > ports[i].first)
-            return true;
-    return false;
-}
-
 static void every_port_takes_every_width(void **state)
 {
     struct random_numbers random = {test_seed("every_port_takes_every_width")};
@@ -171,7 +156,7 @@ static void every_port_takes_every_width(void **state)
             uint64_t value = hostile_in(&h, (uint16_t)port, width);
             assert_int_equal(value & ~ones(width), 0);
             answered += value != ones(width);
-            if (ends_the_machine(port, width))
+            if (hostile_ends_the_machine(port, width))
                 continue;
             hostile_out(&h, (uint16_t)port, width, UINT32_MAX);
             hostile_out(&h, (uint16_t)port, width, (uint32_t)random_next(&random));
