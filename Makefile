@@ -132,7 +132,7 @@ demo:
 	BUILD=$(BUILD) tests/demo
 
 # Tests in the labs: machines with a working /dev/kvm, emulated (tests/lab/run_svm, tests/lab/run_vmx).
-LAB_TESTS := $(filter-out %/lib.sh %/common.sh,$(sort $(wildcard tests/lab/*.sh)))
+LAB_TESTS := $(filter-out %lib.sh %/common.sh,$(sort $(wildcard tests/lab/*.sh)))
 
 # The order is: quick first. The runner, tests/tap, sets what a test needs and gives each one a time limit.
 test:
