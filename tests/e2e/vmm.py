@@ -19,14 +19,14 @@ def ok(condition, name, detail=""):
 class Machine:
     """A running rondo-vmm with the test as its supervisor and as the other end of its console."""
 
-    def __init__(self, deed, *options, control=True, prefix=(), memory="16M"):
+    def __init__(self, deed, *options, control=True, pass_fds=(), memory="16M"):
         self.control, control_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.console, console_end = socket.socketpair()
         arguments = ["--kernel", KERNEL, "--memory", memory, "--cmdline", deed, "--console", f"fd:{console_end.fileno()}"]
         if control:
             arguments += ["--control", f"fd:{control_end.fileno()}"]
-        self.process = subprocess.Popen([*prefix, PROGRAM, *arguments, *options], stderr=subprocess.PIPE,
-                                        pass_fds=(control_end.fileno(), console_end.fileno()))
+        self.process = subprocess.Popen([PROGRAM, *arguments, *options], stderr=subprocess.PIPE,
+                                        pass_fds=(control_end.fileno(), console_end.fileno(), *pass_fds))
         control_end.close()
         console_end.close()
         self.control.settimeout(20)
@@ -238,6 +238,23 @@ def refused():
         ok(got == 9 and "usermod -aG" in err, "a device that may not be opened: 9, and the group to join", (got, err))
 
 
+def reckless():
+    """TRUST T24: any width at any address; with devices behind them."""
+    with open(top + "/disk", "wb") as f:
+        f.truncate(1 << 20)
+    for deed, what in (("p", "every port"), ("m", "every corner of the memory without RAM")):
+        ours, theirs = socket.socketpair()
+        m = Machine(deed, "--disk", top + "/disk", "--net", f"passt:fd:{theirs.fileno()}", pass_fds=(theirs.fileno(),))
+        theirs.close()
+        m.console.settimeout(120)
+        output = b""
+        while piece := m.console.recv(65536):
+            output += piece
+        ok(m.wait(100) == 0 and output.endswith(b"survived"), f"a guest reads and writes {what}, and goes on", output[-200:])
+        ours.close()
+        m.finish()
+
+
 def create_overlay(folder, size, manifest):
     """The two files, by the format's description alone."""
     os.mkdir(folder)
@@ -328,7 +345,7 @@ def footprint():
     m.finish()
 
 
-for test in (exit_codes, standard_streams, pause_and_resume, ends, overlays, refused, other_actions, footprint):
+for test in (exit_codes, standard_streams, pause_and_resume, ends, reckless, overlays, refused, other_actions, footprint):
     try:
         test()
     except Exception as e:
