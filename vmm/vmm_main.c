@@ -102,9 +102,9 @@ int main(int argc, char **argv)
     int code = EXIT_CODE_OTHER;
     log_start("rondo-vmm");
     tzset(); // gmtime_r reads a file of /etc when it is first called, and that must not be in the sandbox
-    mallopt(M_ARENA_MAX, 1);  // a thread that makes an arena reads files of /sys, and there is little to allocate
-    signal(SIGPIPE, SIG_IGN); // a write to a console or a supervisor that is gone fails like any other
-    signal(SIGXFSZ, SIG_IGN); // and so does one beyond RLIMIT_FSIZE
+    mallopt(M_ARENA_MAX, 1);        // a thread that makes an arena reads files of /sys, and there is little to allocate
+    (void)signal(SIGPIPE, SIG_IGN); // a write to a console or a supervisor that is gone fails like any other
+    (void)signal(SIGXFSZ, SIG_IGN); // and so does one beyond RLIMIT_FSIZE
     int r = vm_options_parse(argc, argv, &o, &error);
     if (r < 0) {
         fputs(r == -EINVAL ? vm_options_usage : "", stderr);
