@@ -57,11 +57,12 @@ static int ask(struct cloop *c, const char *question, const int *fds, unsigned f
     return 0;
 }
 
-// Its first word: "ok", or "error CODE TEXT".
+// Its first word: "ok", or "error CODE TEXT". -EPIPE if it ended without one (killed, say: then another may do better).
 static int hear_ready(int reader, const char *log, struct error *error)
 {
     char text[ERROR_TEXT_SIZE];
     size_t n = 0;
+    int code = EIO;
     for (;;) {
         struct pollfd p = {.fd = reader, .events = POLLIN};
         int ready_count = poll(&p, 1, CONNECT_SECONDS * 1000);
@@ -70,6 +71,8 @@ static int hear_ready(int reader, const char *log, struct error *error)
         ssize_t got = ready_count > 0 ? read(reader, text + n, sizeof(text) - 1 - n) : 0;
         if (got < 0 && errno == EINTR)
             continue;
+        if (ready_count > 0 && got == 0)
+            code = EPIPE;
         if (got <= 0)
             break;
         n += (size_t)got;
@@ -78,7 +81,7 @@ static int hear_ready(int reader, const char *log, struct error *error)
     }
     struct slice rest = {.length = 0};
     text[n && text[n - 1] == '\n' ? n - 1 : n] = '\0';
-    return n ? ask_parse(text, &rest, error) : error_set(error, EIO, "rondo-cloop did not start; %s may say why", log);
+    return n ? ask_parse(text, &rest, error) : error_set(error, code, "rondo-cloop did not start; %s may say why", log);
 }
 
 #define ARGUMENTS_MAXIMUM 64u

@@ -41,6 +41,27 @@ run_rondo run "$fake" --ephemeral --net none --append deaf --timeout 1
 status_is 12 "an engine that does not end when told is ended"
 ok "and nothing of it is left" wait_until 5 no_machine_left
 
+# A rondo-cloop that is killed as it starts.
+mkdir "$TMPDIR/real"
+mv "$BUILD/rondo-cloop" "$TMPDIR/real/"
+cat >"$BUILD/rondo-cloop" <<END
+#!/bin/sh
+echo start >>"$TMPDIR/cloop.starts"
+[ "\$(wc -l <"$TMPDIR/cloop.starts")" -gt "\$(cat "$TMPDIR/cloop.deaths")" ] || kill -KILL \$\$
+exec "$TMPDIR/real/rondo-cloop" "\$@"
+END
+chmod +x "$BUILD/rondo-cloop"
+for deaths in 2 99; do
+	for pid in $(cloop_pid; BUILD=$TMPDIR/real cloop_pid); do kill -KILL "$pid"; done
+	echo "$deaths" >"$TMPDIR/cloop.deaths"
+	rm -f "$TMPDIR/cloop.starts"
+	run_rondo run "$fake" --ephemeral --net none --append exit=0
+	[ "$deaths" = 2 ] && status_is 0 "a rondo-cloop killed as it starts is started again"
+	[ "$deaths" = 99 ] && status_is 1 "but not for ever"
+done
+like "$err" "rondo-cloop did not start; .*cloop.log may say why" "and the message says where to look"
+mv -f "$TMPDIR/real/rondo-cloop" "$BUILD/"
+
 # Versions: a machine keeps its own.
 run_rondo run "$fake:1" --net none --append exit=0
 status_is 0 "a machine of version 1"
