@@ -217,6 +217,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
         check(d, keeper);
     }
     // Whatever happened: it can be reset, and then works.
+    bus_write(&b.bus, bench_config(1, 0x14), 4, 0xd1000000u); // the input may have put it where the first goes now
     bus_write(&b.bus, bench_config(1, 0x10), 4, 0xd0000000u);
     bus_write(&b.bus, bench_config(1, PCI_COMMAND), 2, PCI_COMMAND_MEMORY);
     put(&b, 0x14, 1, 0);
