@@ -171,9 +171,10 @@ void machine_restart(struct machine *m)
         machine_set_timer(m, TIMER_PASST_END, PASST_END_SECONDS);
 }
 
+// The engine says that its guest restarts before it ends, and until then it has the disk.
 static void go_on_restarting(struct machine *m)
 {
-    if (m->state != MACHINE_RUNNING || m->passt_pid > 0)
+    if (m->state != MACHINE_RUNNING || m->engine.pid > 0 || m->passt_pid > 0)
         return;
     m->restarting = false;
     m->timers[TIMER_PASST_END] = 0;

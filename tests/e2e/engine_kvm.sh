@@ -32,6 +32,8 @@ ok "nothing of it is left" wait_until 5 no_machine_left
 run_rondo run "$fake" --ephemeral --net none --append 'print=boot resets=3 off'
 status_is 0 "a guest may restart itself"
 is "$(grep -c 'boot start' "$TMPDIR/run.out")" 4 "and begins again each time"
+run_rondo run "$fake" --ephemeral --net none --append 'print=boot resets=1 linger=1 off'
+status_is 0 "nor is it begun again before the one before has ended"
 run_rondo run "$fake" --ephemeral --append 'print=boot resets=2 off' --port "$(free_port):80"
 status_is 0 "with its network and ports, too"
 is "$(grep -c 'boot start' "$TMPDIR/run.out")" 3 "and passt does not hold it up"
