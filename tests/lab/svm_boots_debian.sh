@@ -4,6 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/lab/lib.sh"
 . "$ROOT/tests/guest.sh"
+[ -n "${RONDO_TEST_LONG:-}" ] || skip_all "one login is part of product_login.sh already; make test-long"
 need_lab_svm
 image=$("$ROOT/tests/images.sh" debian) || skip_all "the appliance debian cannot be built here"
 
