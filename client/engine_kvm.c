@@ -99,6 +99,11 @@ struct arguments {
     int result;
 };
 
+static void free_arguments(struct arguments *a)
+{
+    buf_free(&a->texts);
+}
+
 static void add(struct arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void add(struct arguments *a, const char *format, ...)
 {
@@ -117,6 +122,7 @@ static int build(const struct engine_start *s, const char *program, int control,
 {
     unsigned char *at;
     char manifest[SHA256_HEX_SIZE];
+    uint64_t steps = (s->memory + MEMORY_STEP - 1) / MEMORY_STEP;
     // Reserved at once: the list points into it.
     int r = buf_reserve(&a->texts, TEXTS_MAXIMUM, &at);
     if (r < 0)
@@ -126,7 +132,7 @@ static int build(const struct engine_start *s, const char *program, int control,
     if (s->initrd)
         add(a, "--initrd=%s", s->initrd);
     add(a, "--cmdline=%s", s->cmdline);
-    add(a, "--memory=%lluM", (unsigned long long)((s->memory + MEMORY_STEP - 1) / MEMORY_STEP * 2));
+    add(a, "--memory=%lluM", (unsigned long long)steps * (MEMORY_STEP >> 20));
     add(a, "--cpus=%u", s->cpus);
     add(a, "--overlay=%s,base=fd:%d,manifest=%s", s->folder, s->base, sha256_to_hex(s->manifest, manifest));
     add(a, "--on-outage=%s", s->pass_outage ? "error" : "pause");
@@ -159,10 +165,8 @@ static int kvm_start(const struct engine_start *s, struct engine_process *ret, s
         return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
     CLEANUP_CLOSE int console_ours = console[0];
     CLEANUP_CLOSE int console_theirs = console[1];
-    struct arguments a = {.texts = BUF_WITH_MAXIMUM(TEXTS_MAXIMUM)};
-    struct buf texts CLEANUP(buf_free) = {0};
+    struct arguments a CLEANUP(free_arguments) = {.texts = BUF_WITH_MAXIMUM(TEXTS_MAXIMUM)};
     r = build(s, program, control_theirs, console_theirs, &a);
-    texts = a.texts;
     if (r < 0)
         return error_set(error, -r, "the machine's settings are too long");
     struct spawn spawn = {.path = program,
