@@ -21,7 +21,7 @@
 #include "base/banned.h"
 
 #define PROGRAM "rondo-vmm"
-#define PROBE_MS 20000 // rondo-vmm gives up a KVM that is stuck after 5 s; the rest is for a busy host
+#define PROBE_MS 20000                  // rondo-vmm gives up a KVM that is stuck after 5 s; the rest is for a busy host
 #define MEMORY_STEP (UINT64_C(2) << 20) // what guest_memory_make takes multiples of
 #define TEXTS_MAXIMUM 32768u
 

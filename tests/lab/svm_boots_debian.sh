@@ -14,7 +14,7 @@ wait_for() { # REGEX SECONDS
 	tries=0
 	until grep -qaE -- "$1" /results/console; do
 		tries=$((tries + 1))
-		if [ $tries -gt "$2" ] || ! kill -0 $machine; then
+		if [ $tries -gt "$2" ] || ! kill -0 $machine 2>/dev/null; then
 			echo "not seen: $1"
 			return
 		fi
