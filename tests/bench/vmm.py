@@ -2,7 +2,7 @@
 
 Exits are counted by the lab kernel's trace points: all exits out of the guest, and those that went on to the VMM. The guest is Debian's
 kernel with an initramfs of BusyBox, quiet and verbose on its serial console, until a line of its init; and Debian, quiet, to its login prompt.
-Memory is what is private to the VMM's process and changed, guest memory excluded. Counts differ a little from boot to boot; the
+Memory is the anonymous memory of the VMM's process, guest memory excluded. Counts differ a little from boot to boot; the
 seconds, those of an emulated machine, say nothing about a real one.
 
 rondo-vmm is compared with qemu, and with kvmtool where there is one: $KVMTOOL, or lkvm in PATH (no Debian 12 package has it).
