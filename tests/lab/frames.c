@@ -60,12 +60,15 @@ int main(int argc, char **argv)
     }
     close(pair[1]);
     if (read(pair[0], bytes, sizeof bytes) > 0) {
-        for (unsigned i = 0; i < SMALL; i++)
-            n += put_frame(bytes + n, 60);
-        int failed = write_all(pair[0], bytes, n);
+        int failed = 0;
         n = put_frame(bytes, 9000);
         for (unsigned i = 0; i < LARGE && !failed; i++)
             failed = write_all(pair[0], bytes, n);
+        n = 0;
+        for (unsigned i = 0; i < SMALL; i++)
+            n += put_frame(bytes + n, 60);
+        if (!failed && write_all(pair[0], bytes, n) < 0)
+            perror("frames");
         while (read(pair[0], bytes, sizeof bytes) > 0)
             ;
     }
