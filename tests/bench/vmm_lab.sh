@@ -85,7 +85,7 @@ measure_startup() { # VMM KEY OPTION…
 	shift 2
 	start "$vmm" h "$@"
 	sleep 4
-	cat "/proc/$guest"/task/*/schedstat | awk -v vmm="$vmm" -v key="$key" '{ ns += $1 } END { printf "%s %s %d\n", vmm, key, ns }'
+	cat "/proc/$guest"/task/*/schedstat | awk -v vmm="$vmm" -v key="$key" '{ ns += $1 } END { printf "%s %s %.0f\n", vmm, key, ns }'
 	end
 }
 
