@@ -133,8 +133,6 @@ static void hear_engine_say(struct machine *m, const char *text)
     text_escape(rest, escaped, sizeof(escaped));
     if (slice_starts(slice_of(text), "statistics\n"))
         machine_clients_statistics(m, text);
-    else if (slice_equal(word, "broken"))
-        machine_fail(m, "%s cannot go on: %.600s", m->instance->name, escaped);
     else if (slice_equal(word, "error"))
         log_error("engine %s: %s", m->options->engine->name, escaped);
     else if (slice_equal(word, "broken"))

@@ -44,9 +44,6 @@ like "$err" "the kernel of fake-[0-9a-f]+ panicked" "and is said"
 run_rondo run "$fake" --ephemeral --net none --append triple
 status_is 1 "a triple fault at the very beginning is exit code 1"
 like "$err" "triple fault" "and is said, not repeated for ever"
-run_rondo run "$fake" --ephemeral --net none --append 'broken=an%20instruction%20is%20unknown'
-status_is 1 "a KVM that gives up is exit code 1"
-like "$err" "cannot go on: an instruction is unknown" "and why is said"
 run_rondo run "$fake" --ephemeral --net none --append exit=7
 status_is 1 "an engine that fails is exit code 1"
 like "$err" "engine kvm ended by exit code 7" "and how is said"
