@@ -2,11 +2,12 @@
 //
 //   kick ─▶ main loop ─▶ kicked: wakes a worker, unless one is at work already
 //   worker: pop ── has more? set the timer ──▶ perform (no lock) ──▶ push, interrupt, pop …  ── empty ──▶ idle
-//   timer (PATIENCE_NS) ─▶ main loop: requests still wait, so those at work are stuck: wakes a worker for each
+//   timer (PATIENCE_NS) ─▶ main loop: requests still wait. None was taken meanwhile: those at work are stuck, so it
+//                          wakes a worker for each; else it wakes one more
 //
 // Waking a thread costs more than a read that the host has cached. So one worker does them all, one after the other,
-// and only if it turns out to be held up do others join, all that are needed at once. No request ever waits for another
-// longer than the timer, as long as a worker is idle.
+// and only if it turns out to be held up do others join: all that are needed at once if it has got nowhere, one by one
+// if it is merely slow. While a worker is idle, some request is taken within twice the timer, however long others take.
 //
 // 1. `lock` is the device's. It is never held while a request is performed.
 // 2. Whoever takes the last waiting request turns the driver's kicks on again, before it performs it: it may take long.
@@ -62,6 +63,7 @@ struct virtio_block {
     pthread_cond_t wake, quiet; // for workers; nothing is in flight
     unsigned idle, in_flight, most_in_flight;
     bool timer_set, ending;
+    uint64_t taken, taken_before; // requests: so far, when the timer was set
     uint64_t requests[BLOCK_KINDS], bytes[BLOCK_KINDS], failures;
     uint64_t latencies[LATENCIES]; // requests that took less than 2^i microseconds, and not less than half of it
 };
@@ -83,6 +85,7 @@ static void set_timer(struct virtio_block *b)
     if (b->timer_set || b->idle == 0)
         return;
     const struct itimerspec soon = {.it_value = {.tv_nsec = PATIENCE_NS}};
+    b->taken_before = b->taken;
     b->timer_set = timerfd_settime(b->timer, 0, &soon, NULL) == 0;
     if (!b->timer_set)
         pthread_cond_signal(&b->wake); // cannot happen with this value; then a thread too many is no harm
@@ -101,6 +104,7 @@ static bool take(struct virtio_block *b, struct virtqueue_chain *ret)
         virtio_break(&b->device, "a request's descriptors are illegal");
     if (r <= 0)
         return false;
+    b->taken++;
     if (virtqueue_waiting(q) > 0 || virtqueue_listen(q)) // rule 2
         set_timer(b);
     return true;
@@ -186,8 +190,8 @@ static void timer_fired(void *context, uint32_t events)
     pthread_mutex_lock(&b->device.lock);
     b->timer_set = false;
     if (virtio_running(&b->device)) {
-        unsigned waiting = virtqueue_waiting(queue_of(b));
-        for (unsigned i = 0; i < waiting && i < b->idle; i++)
+        unsigned waiting = virtqueue_waiting(queue_of(b)), wanted = b->taken == b->taken_before ? waiting : waiting > 0;
+        for (unsigned i = 0; i < wanted && i < b->idle; i++)
             pthread_cond_signal(&b->wake);
     }
     pthread_mutex_unlock(&b->device.lock);
