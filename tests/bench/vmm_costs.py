@@ -1,4 +1,4 @@
-"""What rondo-vmm's start and a disk request cost, beside other VMMs; and how long its source is. Exits are in vmm.py.
+"""What rondo-vmm's start and a disk request cost, beside other VMMs; and how long its source is. Exits: vmm.py.
 
 All VMMs boot the same guest, Debian's cloud kernel with 256 MiB and one processor, in one run of the SVM lab (tests/lab/run_svm), where
 the kernel's own trace points count system calls of all of them alike: vmm_lab.sh says how. Times there are a software
@@ -20,8 +20,8 @@ FIRMWARE = [*(f"/usr/share/seabios/{name}" for name in ("bios-256k.bin", "bios-m
             *(f"/usr/share/qemu/{name}" for name in ("linuxboot_dma.bin", "kvmvapic.bin", "pvh.bin"))]
 LAB_SECONDS = 1500
 STARTS = 9
-CALLS = {"0": "read", "1": "write", "7": "poll", "16": "ioctl", "17": "pread", "202": "futex", "228": "clock_gettime",
-        "232": "epoll_wait", "286": "timerfd_settime", "295": "preadv", "271": "ppoll", "283": "timerfd_create", "20": "writev"}
+CALLS = {"0": "read", "1": "write", "10": "mprotect", "14": "rt_sigprocmask", "16": "ioctl", "17": "pread", "202": "futex",
+         "228": "clock_gettime", "232": "epoll_wait", "271": "ppoll", "286": "timerfd_settime", "295": "preadv"}
 
 
 def make_initrd(bench, kernel):
