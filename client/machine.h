@@ -58,6 +58,7 @@ struct machine {
     uint64_t timers[TIMERS]; // io_monotonic_ns() when it is due; 0: not set
     struct engine_process engine;
     bool engine_runs;                         // it said so
+    bool engine_ends;                         // it said that the guest is off
     int base;                                 // the base disk, for an engine that opens it; -1: none
     bool restarting;                          // the guest restarted itself, and the engine is started again
     uint64_t engine_started;                  // io_monotonic_ns()

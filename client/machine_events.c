@@ -181,6 +181,7 @@ void machine_hear_engine(struct machine *m)
             break;
         case ENGINE_POWERED_OFF:
             log_info("the guest switched itself off");
+            m->engine_ends = true;
             break;
         }
     }
@@ -213,10 +214,14 @@ static void engine_ended(struct machine *m, int status)
     machine_stop(m, 0);
 }
 
+// It ends with the engine, and may be quicker: what the engine has said last is looked at first.
 static void passt_ended(struct machine *m)
 {
     m->passt_pid = 0;
-    if (!m->restarting && (m->state == MACHINE_STARTING || m->state == MACHINE_RUNNING))
+    if (m->engine.control >= 0)
+        machine_hear_engine(m);
+    bool with_engine = m->restarting || m->engine_ends || (m->engine_runs && m->engine.control < 0);
+    if (!with_engine && (m->state == MACHINE_STARTING || m->state == MACHINE_RUNNING))
         machine_say(m, "passt ended: %s has no network any more; %.500s/machine.log may say why", m->instance->name,
                     m->instance->folder);
 }
