@@ -33,7 +33,8 @@ check "--port reaches it" eval '[ "\$(wget -q -O - http://127.0.0.1:18080/file |
 check "passt is there" eval '[ -n "\$(process_of passt)\$(process_of passt.avx2)" ]'
 type_in tiny
 check "switched off, it ends with exit code 0" ended tiny 0
-check "and passt with it" eval '[ -z "\$(process_of passt)\$(process_of passt.avx2)" ]'
+check "nobody says that its network was lost" eval '! grep "no network" /tmp/tiny.said'
+check "passt has ended with it" eval '[ -z "\$(process_of passt)\$(process_of passt.avx2)" ]'
 check "the port is free again" eval '! wget -q -O /dev/null http://127.0.0.1:18080/file'
 begin other tiny --net none --append "ro $(guest_command 'echo interfaces $(ls /sys/class/net) end; poweroff')"
 check "without a network a guest has no interface" shows other '^interfaces lo end'
