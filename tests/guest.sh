@@ -12,9 +12,9 @@
 #                                           (so that its bytes stay those that were published) or rw. Its console goes to
 #                                           $TMPDIR/NAME.console, what rondo says to $TMPDIR/NAME.said
 #   tell_guest NAME [LINE]                  types a line into it: COMMAND can wait for one with `read line`
-#   guest_shows NAME REGEX [SECONDS]        waits until the console shows it (60 s)
-#   rondo_says NAME REGEX [SECONDS]         waits until rondo says it to whoever watches the console (20 s)
-#   end_guest NAME [SECONDS]                waits until it has ended (60 s); sets $status to the exit code of its console
+#   guest_shows NAME REGEX [SECONDS]        waits until the console shows it (180 s)
+#   rondo_says NAME REGEX [SECONDS]         waits until rondo says it to whoever watches the console (60 s)
+#   end_guest NAME [SECONDS]                waits until it has ended (180 s); sets $status to the exit code of its console
 #   cloop_pid                               prints the process id of this test's rondo-cloop, if it runs
 
 appliance_field() { # DIRECTORY KEY
@@ -94,14 +94,14 @@ tell_guest() {
 }
 
 guest_shows() {
-	wait_until "${3:-60}" grep -qaE -- "$2" "$TMPDIR/$1.console" && return 0
+	wait_until "${3:-180}" grep -qaE -- "$2" "$TMPDIR/$1.console" && return 0
 	tail -n 20 "$TMPDIR/$1.console" | tr -d '\0'
 	cat "$TMPDIR/$1.said"
 	return 1
 }
 
 rondo_says() {
-	wait_until "${3:-20}" grep -qE -- "$2" "$TMPDIR/$1.said" && return 0
+	wait_until "${3:-60}" grep -qE -- "$2" "$TMPDIR/$1.said" && return 0
 	cat "$TMPDIR/$1.said"
 	return 1
 }
@@ -111,7 +111,7 @@ console_ended() {
 }
 
 end_guest() {
-	wait_until "${2:-60}" console_ended "${guest_console[$1]}" || {
+	wait_until "${2:-180}" console_ended "${guest_console[$1]}" || {
 		status=-1
 		return 1
 	}

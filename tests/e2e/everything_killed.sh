@@ -1,5 +1,5 @@
 #!/bin/bash
-# time-limit: 400
+# time-limit: 600
 # kill -9 of everything at once; run again, and it works: what the guest had flushed is there, no mount and no lock is in the way.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# time-limit: 300
+# time-limit: 600
 # A sparse disk of 1 TiB is published for the price of its data, and opened for 5 requests up to its first byte, in under 32 MiB.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# time-limit: 400
+# time-limit: 600
 # A small image boots from its URL; its machine is listed, stopped, resumed with what it wrote, and removed.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# time-limit: 300
+# time-limit: 600
 # A tag moves after a machine was made: the machine keeps the version that it was made from; a new machine gets the new one.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# time-limit: 400
+# time-limit: 600
 # Two machines of one image run at once, each with its own disk, from one rondo-cloop; the second fetches nothing more.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# time-limit: 300
+# time-limit: 600
 # rondo-vmm as a program, with a kernel of a few instructions and a supervisor made for the test: exit codes, console, control, signals,
 # what is refused and how. Any /dev/kvm will do. TAP comes from Python.
 . "$(dirname "$0")/../lib.sh"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A server that redirects into the host, sends without end, lies about ranges, falls silent or comes and goes: bounded in memory and
 # time, told with the right exit code, and never a wrong byte.
-# time-limit: 200
+# time-limit: 400
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/sites.sh"
 need python3 perl

@@ -77,7 +77,8 @@ for signal in INT TERM HUP; do
 	env --default-signal "$BUILD/rondo" publish --name image --version 2 --disk "$TMPDIR/new" --key "$TMPDIR/key" --to "$site" --level 12 \
 		>"$TMPDIR/signal.out" 2>"$TMPDIR/signal.log" &
 	pid=$!
-	sleep 0.1
+	# From when on it takes signals.
+	wait_until 20 grep -qE '^SigCgt:.*[1-9a-f]' "/proc/$pid/status"
 	kill -"$signal" "$pid"
 	wait "$pid"
 	is "$?" 11 "SIG$signal: exit code 11"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# time-limit: 120
+# time-limit: 400
 # Whoever takes rondo-vmm over from inside its guest can do nothing with it: each forbidden call, from each kind of thread, ends the
 # process; and what is allowed is what tests/hostile/vmm_sandbox.calls lists, so that a wider sandbox is a change somebody looks at.
 . "$(dirname "$0")/../lib.sh"
