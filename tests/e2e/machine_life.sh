@@ -181,10 +181,18 @@ part() { # NAME: the process of that name among ours
 		case $({ tr '\0' ' ' <"/proc/$process/cmdline"; } 2>/dev/null) in *"$1 "*) echo "$process" ;; esac
 	done
 }
+part_is_there() {
+	[ -n "$(part "$1")" ]
+}
+kill_part() { # NAME: as soon as it is there and the guest is up
+	wait_until 60 grep -q up "$TMPDIR/parts.out"
+	wait_until 60 part_is_there "$1"
+	kill -KILL "$(part "$1")" || bail_out "there is no $1 to kill"
+}
 rondo run "$fake" --append print=up >"$TMPDIR/parts.out" 2>"$TMPDIR/parts.err" &
 owner=$!
-ok "a machine with a network" wait_until 20 grep -q up "$TMPDIR/parts.out"
-kill -KILL "$(part passt)"
+ok "a machine with a network" wait_until 60 grep -q up "$TMPDIR/parts.out"
+kill_part passt
 ok "passt is killed: that is said" wait_until 10 grep -q "fake has no network any more" "$TMPDIR/parts.err"
 is "$(machine_state fake)" running "and the machine runs on"
 kill -TERM "$owner"
@@ -192,15 +200,13 @@ wait "$owner"
 is "$?" 11 "until its owner is told to end"
 rondo run "$fake" --net none --append print=up >"$TMPDIR/parts.out" 2>"$TMPDIR/parts.err" &
 owner=$!
-wait_until 20 grep -q up "$TMPDIR/parts.out"
-kill -KILL "$(part rondo-overlay)"
+kill_part rondo-overlay
 wait "$owner"
 is "$?" 1 "rondo-overlay is killed: exit code 1"
 like "$(cat "$TMPDIR/parts.err")" "the disk of fake is gone" "and why is said"
 rondo run "$fake" --net none --append print=up >"$TMPDIR/parts.out" 2>"$TMPDIR/parts.err" &
 owner=$!
-wait_until 20 grep -q up "$TMPDIR/parts.out"
-kill -KILL "$(part qemu-system-x86_64)"
+kill_part qemu-system-x86_64
 wait "$owner"
 is "$?" 1 "the engine is killed: exit code 1"
 like "$(cat "$TMPDIR/parts.err")" "engine qemu ended by signal 9" "and how is said"
