@@ -10,8 +10,12 @@ need_lab_svm
 # apt with lists of its own, so that this system goes on to know nothing of Debian 13.
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -f "$keys" ] || skip_all "the package debian-archive-keyring is missing"
+# From where this system has its own packages.
+codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null | sed -n "s/^$codename //p" | head -n 1)
+[ -n "$mirror" ] || skip_all "apt knows no server of packages"
 mkdir -p "$TMPDIR"/apt/{lists,cache}/partial "$TMPDIR/apt/cache/archives/partial"
-echo "deb [signed-by=$keys] http://deb.debian.org/debian trixie main" >"$TMPDIR/apt/sources.list"
+echo "deb [signed-by=$keys] $mirror trixie main" >"$TMPDIR/apt/sources.list"
 options=(-q -o "Dir::Etc::sourcelist=$TMPDIR/apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$TMPDIR/apt/lists"
 	-o "Dir::Cache=$TMPDIR/apt/cache" -o APT::Sandbox::User=root)
 apt-get "${options[@]}" update >"$TMPDIR/apt.log" 2>&1 || skip_all "Debian 13's list of packages cannot be fetched"
