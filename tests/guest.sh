@@ -6,6 +6,7 @@
 #   serve_site SITE                         rondo-server on a free port: sets $port, $url, $server, $access (its log)
 #   guest_command COMMAND                   prints the --append value that makes tiny run COMMAND at boot (rondo.run)
 #   machine_state NAME                      prints the state that rondo ps shows
+#   machine_is NAME STATE                   true if it is in that state
 #   machine_reason NAME                     prints why it is paused
 #   large_disk NAME FILE MIB [SEED]         the disk of the appliance NAME with MIB of random bytes behind its file system
 #   start_guest NAME IMAGE COMMAND [OPTION…]  tiny, detached, runs COMMAND at boot; its disk is mounted as $guest_mode says: ro
@@ -52,6 +53,10 @@ guest_command() {
 
 machine_state() {
 	rondo ps --json | jq -r --arg name "$1" '.[] | select(.name == $name) | .state'
+}
+
+machine_is() {
+	[ "$(machine_state "$1")" = "$2" ]
 }
 
 machine_reason() {
