@@ -159,6 +159,16 @@ union control {
     struct cmsghdr alignment;
 };
 
+int socket_pair(int type, int *ret_ours, int *ret_theirs, struct error *error)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
+    *ret_ours = pair[0];
+    *ret_theirs = pair[1];
+    return 0;
+}
+
 int socket_send(int fd, const char *text, const int *fds, unsigned count)
 {
     size_t length = strlen(text);

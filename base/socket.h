@@ -15,6 +15,10 @@ int socket_connect(const char *path, struct error *error); // -ECONNREFUSED or -
                                                            // -EPERM if another user is
 int socket_accept(int listener); // the descriptor, or -errno; -EPERM if the peer is another user
 
+// A connected pair for a child and us, both ends close-on-exec and owned by the caller. `type`: SOCK_STREAM or
+// SOCK_SEQPACKET.
+int socket_pair(int type, int *ret_ours, int *ret_theirs, struct error *error);
+
 // One message. `fds` may be NULL with count 0. Received descriptors are close-on-exec and owned by the caller.
 // socket_send returns -EINVAL for an empty text, -EMSGSIZE for one of SOCKET_LINE_MAXIMUM bytes or more, -EPIPE if
 // the peer is gone (no signal is raised).

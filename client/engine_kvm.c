@@ -148,7 +148,6 @@ static int build(const struct engine_start *s, const char *program, int control,
 static int kvm_start(const struct engine_start *s, struct engine_process *ret, struct error *error)
 {
     char program[PATH_TEXT_SIZE];
-    int control[2], console[2];
     if (!s->kernel)
         return error_set(error, EOPNOTSUPP,
                          "the image of %s has no kernel of its own, which the kvm engine needs; "
@@ -157,14 +156,15 @@ static int kvm_start(const struct engine_start *s, struct engine_process *ret, s
     int r = path_find_program(PROGRAM, program, error);
     if (r < 0)
         return r;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
-        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
-    CLEANUP_CLOSE int control_ours = control[0];
-    CLEANUP_CLOSE int control_theirs = control[1];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console) < 0)
-        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
-    CLEANUP_CLOSE int console_ours = console[0];
-    CLEANUP_CLOSE int console_theirs = console[1];
+    CLEANUP_CLOSE int control_ours = -1;
+    CLEANUP_CLOSE int control_theirs = -1;
+    CLEANUP_CLOSE int console_ours = -1;
+    CLEANUP_CLOSE int console_theirs = -1;
+    r = socket_pair(SOCK_SEQPACKET, &control_ours, &control_theirs, error);
+    if (r == 0)
+        r = socket_pair(SOCK_STREAM, &console_ours, &console_theirs, error);
+    if (r < 0)
+        return r;
     struct arguments a CLEANUP(free_arguments) = {.texts = BUF_WITH_MAXIMUM(TEXTS_MAXIMUM)};
     r = build(s, program, control_theirs, console_theirs, &a);
     if (r < 0)

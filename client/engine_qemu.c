@@ -6,6 +6,7 @@
 // The disk is rondo-overlay's file, opened with cache.direct=on: qemu and the kernel cache nothing of what is written,
 // so a flush that the guest asked for has reached the overlay before it is acknowledged.
 #include "base/cleanup.h"
+#include "base/socket.h"
 #include "client/engine.h"
 #include "client/json.h"
 #include "client/spawn.h"
@@ -153,8 +154,8 @@ static int build(const struct engine_start *s, int control, struct arguments *a,
     END();
     TEXT("guest=%s", s->machine_name);
     END();
-    // Linux tries the timer for ten ticks as it begins, and panics if they do not come in time: emulated on a busy host,
-    // they may not. On KVM it knows that it need not.
+    // Linux tries the timer for ten ticks as it begins, and panics if they do not come in time: emulated on a busy
+    // host, they may not. On KVM it knows that it need not.
     TEXT("%s no_timer_check", s->cmdline);
     END();
     if (r < 0)
@@ -196,19 +197,19 @@ static int build(const struct engine_start *s, int control, struct arguments *a,
 
 static int qemu_start(const struct engine_start *s, struct engine_process *ret, struct error *error)
 {
-    int control[2], console[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) < 0)
-        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
-    CLEANUP_CLOSE int control_ours = control[0];
-    CLEANUP_CLOSE int control_theirs = control[1];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console) < 0)
-        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
-    CLEANUP_CLOSE int console_ours = console[0];
-    CLEANUP_CLOSE int console_theirs = console[1];
+    CLEANUP_CLOSE int control_ours = -1;
+    CLEANUP_CLOSE int control_theirs = -1;
+    CLEANUP_CLOSE int console_ours = -1;
+    CLEANUP_CLOSE int console_theirs = -1;
+    int r = socket_pair(SOCK_STREAM, &control_ours, &control_theirs, error);
+    if (r == 0)
+        r = socket_pair(SOCK_STREAM, &console_ours, &console_theirs, error);
+    if (r < 0)
+        return r;
 
     struct arguments arguments = {.count = 0};
     struct buf texts CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
-    int r = build(s, control_theirs, &arguments, &texts);
+    r = build(s, control_theirs, &arguments, &texts);
     if (r < 0)
         return error_set(error, -r, "the machine's settings are too long");
     struct spawn spawn = {.path = PROGRAM,

@@ -89,16 +89,6 @@ static int hear_start(const char *name, int fd, uint64_t deadline_ns, bool *ret_
     }
 }
 
-static int make_pair(int type, int *ret_ours, int *ret_theirs, struct error *error)
-{
-    int pair[2];
-    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
-    *ret_ours = pair[0];
-    *ret_theirs = pair[1];
-    return 0;
-}
-
 int launch_machine(struct supervisor_options *o, bool console, uint64_t deadline_ns, struct launched *ret,
                    struct error *error)
 {
@@ -106,9 +96,9 @@ int launch_machine(struct supervisor_options *o, bool console, uint64_t deadline
     CLEANUP_CLOSE int theirs = -1;
     CLEANUP_CLOSE int our_console = -1;
     CLEANUP_CLOSE int their_console = -1;
-    int r = make_pair(SOCK_SEQPACKET, &ours, &theirs, error);
+    int r = socket_pair(SOCK_SEQPACKET, &ours, &theirs, error);
     if (r == 0 && console)
-        r = make_pair(SOCK_STREAM, &our_console, &their_console, error);
+        r = socket_pair(SOCK_STREAM, &our_console, &their_console, error);
     if (r < 0)
         return r;
     (void)fflush(NULL);

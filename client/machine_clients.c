@@ -53,7 +53,7 @@ static void let_go(struct machine_client *c)
     detach(c);
     close(c->fd);
     c->fd = -1;
-    c->owner = false;
+    c->owner = c->asked = false;
 }
 
 unsigned machine_clients_poll(struct machine *m, struct pollfd *polls)
@@ -136,14 +136,13 @@ void machine_clients_tell(struct machine *m, const char *message)
 
 static int attach(struct machine *m, struct machine_client *c)
 {
-    int pair[2];
+    CLEANUP_CLOSE int ours = -1;
+    CLEANUP_CLOSE int theirs = -1;
     if (c->console >= 0)
         return -EBUSY;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return -errno;
-    CLEANUP_CLOSE int ours = pair[0];
-    CLEANUP_CLOSE int theirs = pair[1];
-    int r = fcntl(ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : socket_send(c->fd, "ok", &theirs, 1);
+    int r = socket_pair(SOCK_STREAM, &ours, &theirs, NULL);
+    if (r == 0)
+        r = fcntl(ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : socket_send(c->fd, "ok", &theirs, 1);
     if (r < 0)
         return r;
     c->console = TAKE_FD(ours);

@@ -117,7 +117,11 @@ static void keep_base(struct machine *m, int base)
     struct error error = {.text = ""};
     int copy = fcntl(base, F_DUPFD_CLOEXEC, 3);
     if (copy < 0) {
-        machine_fail_start(m, error_set(&error, errno, "cannot keep the base disk: %s", strerror(errno)), &error);
+        int r = error_set(&error, errno, "cannot keep the base disk: %s", strerror(errno));
+        if (m->state == MACHINE_STARTING)
+            machine_fail_start(m, r, &error);
+        else
+            log_error("%s", error.text); // the guest goes on with the one that it has
         return;
     }
     if (m->base >= 0)

@@ -160,14 +160,13 @@ static void failed(struct machine *m, int result, const struct error *error)
 void machine_mount_ask(struct machine *m)
 {
     struct error error;
-    int pair[2];
+    CLEANUP_CLOSE int theirs = -1;
     machine_mount_stop(m);
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        failed(m, error_set(&error, errno, "cannot make a socket pair: %s", strerror(errno)), &error);
+    int r = socket_pair(SOCK_SEQPACKET, &m->helper, &theirs, &error);
+    if (r < 0) {
+        failed(m, r, &error);
         return;
     }
-    CLEANUP_CLOSE int theirs = pair[1];
-    m->helper = pair[0];
     pid_t pid = fork();
     if (pid < 0) {
         failed(m, error_set(&error, errno, "cannot start a process: %s", strerror(errno)), &error);

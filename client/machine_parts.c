@@ -5,6 +5,7 @@
 // rondo-overlay inherits the instance's lock, too: a machine whose supervisor was killed counts as running until its
 // disk is flushed and closed.
 #include "base/cleanup.h"
+#include "base/socket.h"
 #include "client/machine.h"
 #include "client/spawn.h"
 #include <poll.h>
@@ -39,11 +40,11 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
     r = find_mount(m, mount, error);
     if (r < 0)
         return r;
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
-    CLEANUP_CLOSE int ours = pair[0];
-    CLEANUP_CLOSE int theirs = pair[1];
+    CLEANUP_CLOSE int ours = -1;
+    CLEANUP_CLOSE int theirs = -1;
+    r = socket_pair(SOCK_SEQPACKET, &ours, &theirs, error);
+    if (r < 0)
+        return r;
     snprintf(base_text, sizeof(base_text), "%d", base);
     snprintf(control_text, sizeof(control_text), "%d", theirs);
     snprintf(seconds, sizeof(seconds), "%u", outage_after(m));
@@ -146,11 +147,11 @@ int machine_start_engine(struct machine *m, struct error *error)
 
 int machine_start_passt(struct machine *m, int *ret_network, struct error *error)
 {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_set(error, errno, "cannot make a socket pair: %s", strerror(errno));
-    CLEANUP_CLOSE int ours = pair[0];
-    CLEANUP_CLOSE int theirs = pair[1];
+    CLEANUP_CLOSE int ours = -1;
+    CLEANUP_CLOSE int theirs = -1;
+    int r = socket_pair(SOCK_STREAM, &ours, &theirs, error);
+    if (r < 0)
+        return r;
     char fd_text[16];
     snprintf(fd_text, sizeof(fd_text), "%d", theirs);
     // --no-map-gw: the guest cannot reach the host's own loopback services through the gateway's address (TRUST T29).

@@ -383,9 +383,27 @@ static void waiting_ends_with_time_or_a_signal(void **state)
     assert_int_equal(socket_receive(pair[1], 0, text, NULL, NULL), -EBADF);
 }
 
+static void a_pair_is_connected_and_closes_on_exec(void **state)
+{
+    (void)state;
+    int ours = -1, theirs = -1;
+    char text[SOCKET_LINE_MAXIMUM];
+    assert_int_equal(socket_pair(SOCK_SEQPACKET, &ours, &theirs, NULL), 0);
+    assert_int_equal(socket_send(theirs, "hello", NULL, 0), 0);
+    assert_int_equal(socket_receive(ours, 0, text, NULL, NULL), 5);
+    assert_true(fcntl(ours, F_GETFD) & FD_CLOEXEC);
+    assert_true(fcntl(theirs, F_GETFD) & FD_CLOEXEC);
+    close(ours);
+    close(theirs);
+    struct error error = {.text = ""};
+    assert_true(socket_pair(12345, &ours, &theirs, &error) < 0);
+    assert_non_null(strstr(error.text, "socket pair"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_pair_is_connected_and_closes_on_exec),
         cmocka_unit_test(listen_connect_accept),
         cmocka_unit_test(living_listeners_are_not_replaced),
         cmocka_unit_test(dead_sockets_are_replaced),
