@@ -83,7 +83,7 @@ static const char *parse_arch(struct manifest *m, struct slice value)
 }
 
 // Member names become file names in a folder that also holds the file `manifest`.
-static bool is_member_name(struct slice s)
+bool manifest_is_member_name(struct slice s)
 {
     if (s.length == 0 || s.length >= sizeof(((struct manifest_member *)0)->name) || slice_equal(s, "manifest"))
         return false;
@@ -129,7 +129,7 @@ static const char *parse_member(struct manifest *m, struct slice value)
     if (m->member_count >= MANIFEST_MEMBERS_MAXIMUM)
         return "is one too many";
     struct manifest_member *member = &m->members[m->member_count];
-    if (!is_member_name(name))
+    if (!manifest_is_member_name(name))
         return "has a name that no member may have";
     memcpy(member->name, name.at, name.length);
     for (unsigned i = 0; i < m->member_count; i++)

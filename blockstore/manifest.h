@@ -59,5 +59,7 @@ int manifest_parse(const void *bytes, size_t n, struct manifest *ret, struct err
 // Writes the text up to, and without, the `---` line. -EINVAL if a field would not parse back.
 int manifest_format(const struct manifest *m, struct buf *ret_text, struct error *error);
 
+bool manifest_is_member_name(struct slice s); // 1 to 15 of a-z, and 0-9 behind the first; not "manifest"
+
 // The number of a member, or -ENOENT.
 int manifest_find_member(const struct manifest *m, const char *name);
