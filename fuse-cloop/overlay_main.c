@@ -1,7 +1,7 @@
 // rondo-overlay: an instance's disk as one writable file, for a machine monitor that wants a file (qemu).
 //
 //   rondo-overlay --dir INSTANCE_DIR --mount MOUNTPOINT --manifest SHA256 --base-fd N --control-fd M
-//                 [--on-outage pause|error] [--outage-after SECONDS] [--write-through]
+//                 [--on-outage pause|error] [--outage-after SECONDS] [--write-through] [--record-fd N]
 //
 // It knows no network and no other path. The base is a descriptor that it inherits; its supervisor talks to it through
 // another (docs/protocol.md), and its life is that of this connection: at its end it flushes, unmounts and exits. Keys
@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "blockstore/overlay.h"
 #include "blockstore/overlay_hold.h"
+#include "blockstore/overlay_record.h"
 #include "fuse-cloop/overlay_control.h"
 #include "fuse-cloop/overlay_fuse.h"
 
@@ -36,13 +37,13 @@
 
 static const char usage[] =
     "usage: rondo-overlay --dir INSTANCE_DIR --mount MOUNTPOINT --manifest SHA256 --base-fd N --control-fd M\n"
-    "                     [--on-outage pause|error] [--outage-after SECONDS] [--write-through]\n"
+    "                     [--on-outage pause|error] [--outage-after SECONDS] [--write-through] [--record-fd N]\n"
     "       rondo-overlay --help | --version\n";
 
 struct options {
     const char *folder, *mountpoint;
     struct sha256 manifest;
-    int base, control; // −1: not given
+    int base, control, record; // −1: not given
     bool has_manifest, pass_outage, write_through;
     unsigned outage_after;
 };
@@ -68,7 +69,7 @@ static int parse_descriptor(const char *name, const char *text, int *ret, struct
     return 0;
 }
 
-enum { DIR_OPTION = 1, MOUNT, MANIFEST, BASE_FD, CONTROL_FD, ON_OUTAGE, OUTAGE_AFTER, WRITE_THROUGH };
+enum { DIR_OPTION = 1, MOUNT, MANIFEST, BASE_FD, CONTROL_FD, ON_OUTAGE, OUTAGE_AFTER, WRITE_THROUGH, RECORD_FD };
 
 static int parse_option(int option, const char *value, struct options *o, struct error *error)
 {
@@ -96,6 +97,8 @@ static int parse_option(int option, const char *value, struct options *o, struct
     case WRITE_THROUGH:
         o->write_through = true;
         return 0;
+    case RECORD_FD:
+        return parse_descriptor("record-fd", value, &o->record, error);
     default:
         return error_set(error, EINVAL, "an option is unknown, or lacks its value");
     }
@@ -112,9 +115,10 @@ static int parse_arguments(int argc, char **argv, struct options *ret, struct er
         {"on-outage", required_argument, NULL, ON_OUTAGE},
         {"outage-after", required_argument, NULL, OUTAGE_AFTER},
         {"write-through", no_argument, NULL, WRITE_THROUGH},
+        {"record-fd", required_argument, NULL, RECORD_FD},
         {NULL, 0, NULL, 0},
     };
-    struct options o = {.base = -1, .control = -1};
+    struct options o = {.base = -1, .control = -1, .record = -1};
     int option;
     opterr = 0;
     while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
@@ -126,6 +130,8 @@ static int parse_arguments(int argc, char **argv, struct options *ret, struct er
         return error_set(error, EINVAL, "\"%s\" is not an option", argv[optind]);
     if (!o.folder || !o.mountpoint || !o.has_manifest || o.base < 0 || o.control < 0 || o.base == o.control)
         return error_set(error, EINVAL, "--dir, --mount, --manifest, --base-fd and --control-fd are needed");
+    if (o.record == o.base || o.record == o.control)
+        return error_set(error, EINVAL, "--record-fd is a descriptor of its own");
     int type = 0;
     socklen_t length = sizeof type;
     if (getsockopt(o.control, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_SEQPACKET)
@@ -235,10 +241,14 @@ static int run(struct options *options, struct error *error)
     int r = overlay_hold_new(&settings, TAKE_FD(options->base), &hold, error);
     if (r < 0)
         return r;
-    const struct overlay_base base = {
+    const struct overlay_base held = {
         .read = overlay_hold_read_base, .context = hold, .size = overlay_hold_base_size(hold)};
+    struct overlay_record record;
+    struct overlay_base base;
     struct overlay *overlay;
-    r = overlay_open(folder, &options->manifest, &base, &overlay, error);
+    r = overlay_record_open(&record, options->record, &held, &base, error);
+    if (r == 0)
+        r = overlay_open(folder, &options->manifest, &base, &overlay, error);
     if (r < 0) {
         error_prefix(error, r, "cannot use the disk in %s", options->folder);
     } else {
@@ -259,7 +269,7 @@ static int run(struct options *options, struct error *error)
 int main(int argc, char **argv)
 {
     struct error error = {0};
-    struct options options = {.base = -1, .control = -1};
+    struct options options = {.base = -1, .control = -1, .record = -1};
     log_start("rondo-overlay");
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "--version") == 0)) {
         fputs(strcmp(argv[1], "--help") == 0 ? usage : "rondo-overlay " RONDO_VERSION "\n", stdout);

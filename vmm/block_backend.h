@@ -44,5 +44,6 @@ struct block_overlay_settings {
     int control;            // where to tell of outages (docs/vmm.md); -1: only in the log
     bool pass_outage;
     unsigned outage_after_seconds;
+    int record; // where to note the reads of the base (blockstore/overlay_record.h); −1: nowhere. Stays the caller's
 };
 int block_overlay_new(const struct block_overlay_settings *settings, struct block_backend **ret, struct error *error);

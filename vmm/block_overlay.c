@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "blockstore/overlay.h"
 #include "blockstore/overlay_hold.h"
+#include "blockstore/overlay_record.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ struct block_overlay {
     struct block_backend backend;
     struct overlay *overlay;
     struct overlay_hold *hold;
+    struct overlay_record record;
 };
 
 static struct block_overlay *of(struct block_backend *b)
@@ -124,9 +126,12 @@ int block_overlay_new(const struct block_overlay_settings *settings, struct bloc
     int r = overlay_hold_new(&hold, TAKE_FD(base_fd), &d->hold, error);
     if (r < 0)
         return r;
-    const struct overlay_base base = {
+    const struct overlay_base held = {
         .read = overlay_hold_read_base, .context = d->hold, .size = overlay_hold_base_size(d->hold)};
-    r = overlay_open(settings->folder, &settings->manifest, &base, &d->overlay, error);
+    struct overlay_base base;
+    r = overlay_record_open(&d->record, settings->record, &held, &base, error);
+    if (r == 0)
+        r = overlay_open(settings->folder, &settings->manifest, &base, &d->overlay, error);
     if (r < 0) {
         overlay_hold_free(d->hold);
         return error_prefix(error, r, "cannot use the disk in %s", settings->folder_name);

@@ -75,6 +75,7 @@ int vm_devices_open(struct vm *m, struct error *error)
         .control = m->options->control,
         .pass_outage = m->options->pass_outage,
         .outage_after_seconds = m->options->outage_after,
+        .record = m->options->record,
     };
     int r = block_overlay_new(&settings, &m->overlay, error);
     cleanup_close(&overlay->folder.fd); // its files are open, and a folder would lead out of the sandbox

@@ -23,7 +23,7 @@
 const char vm_options_usage[] =
     "usage: rondo-vmm --kernel FILE [--initrd FILE] [--cmdline TEXT] [--memory SIZE] [--cpus N]\n"
     "                 [--disk FILE[,ro]]... [--overlay DIR,base=FILE,manifest=SHA256]\n"
-    "                 [--on-outage pause|error] [--outage-after SECONDS]\n"
+    "                 [--on-outage pause|error] [--outage-after SECONDS] [--record fd:N]\n"
     "                 [--net passt:fd:N | tap:fd:N] [--mac ADDRESS] [--console fd:N] [--control fd:N] [--paused]\n"
     "                 [--kvm FILE] [--no-sandbox]\n"
     "       rondo-vmm --probe [--kvm FILE] | --selftest=sandbox|sandbox-calls | --help | --version\n"
@@ -39,6 +39,7 @@ enum {
     OVERLAY,
     ON_OUTAGE,
     OUTAGE_AFTER,
+    RECORD,
     NET,
     MAC,
     CONSOLE,
@@ -63,6 +64,7 @@ static const struct option table[] = {
     {"overlay", required_argument, NULL, OVERLAY},
     {"on-outage", required_argument, NULL, ON_OUTAGE},
     {"outage-after", required_argument, NULL, OUTAGE_AFTER},
+    {"record", required_argument, NULL, RECORD},
     {"net", required_argument, NULL, NET},
     {"mac", required_argument, NULL, MAC},
     {"console", required_argument, NULL, CONSOLE},
@@ -234,6 +236,8 @@ static int parse_machine_option(int option, char *value, struct vm_options *o, s
                    : error_set(error, EINVAL, "--on-outage is pause or error, not \"%s\"", value);
     case OUTAGE_AFTER:
         return parse_number(OUTAGE_AFTER, value, 0, VM_OUTAGE_SECONDS_MAXIMUM, &o->outage_after, error);
+    case RECORD:
+        return inherit(RECORD, value, &o->record, error);
     case NET:
         return parse_net(value, o, error);
     case MAC:
@@ -291,11 +295,12 @@ static int check_control(int fd, struct error *error)
 // Two uses of one descriptor would read each other's bytes, or close it twice.
 static int check_distinct(const struct vm_options *o, struct error *error)
 {
-    int used[VM_DISKS_MAXIMUM + 8] = {o->kernel.fd,       o->initrd.fd, o->kvm.fd,  o->overlay.folder.fd,
-                                      o->overlay.base.fd, o->net_fd,    o->console, o->control};
+    int used[VM_DISKS_MAXIMUM + 9] = {o->kernel.fd,         o->initrd.fd,       o->kvm.fd,
+                                      o->overlay.folder.fd, o->overlay.base.fd, o->net_fd,
+                                      o->console,           o->control,         o->record};
     for (unsigned i = 0; i < o->disk_count; i++)
-        used[8 + i] = o->disks[i].file.fd;
-    for (unsigned i = 0; i < 8 + o->disk_count; i++)
+        used[9 + i] = o->disks[i].file.fd;
+    for (unsigned i = 0; i < 9 + o->disk_count; i++)
         for (unsigned j = 0; j < i; j++)
             if (used[i] >= 0 && used[i] == used[j])
                 return error_set(error, EINVAL, "descriptor %d is given for two things", used[i]);
@@ -320,6 +325,8 @@ static int check(const bool given[OPTIONS], const struct vm_options *o, struct e
         return error_set(error, EINVAL, "--mac needs --net");
     if ((given[ON_OUTAGE] || given[OUTAGE_AFTER]) && !given[OVERLAY])
         return error_set(error, EINVAL, "--on-outage and --outage-after need --overlay");
+    if (given[RECORD] && !given[OVERLAY])
+        return error_set(error, EINVAL, "--record needs --overlay: it notes the reads of its base");
     int r = check_control(o->control, error);
     return r < 0 ? r : check_distinct(o, error);
 }
@@ -357,6 +364,7 @@ int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct error
         .mac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56}, // locally administered; as good as any on a network of two
         .console = -1,
         .control = -1,
+        .record = -1,
         .sandbox = true,
     };
     int r = parse_all(argc, argv, &o, error);
@@ -392,4 +400,5 @@ void vm_options_free(struct vm_options *o)
     close_one(&o->net_fd);
     close_one(&o->console);
     close_one(&o->control);
+    close_one(&o->record);
 }

@@ -44,6 +44,7 @@ struct vm_options {
     unsigned char mac[6];
     int console_input, console_output; // standard input and output unless given; not closed by vm_options_free
     int console, control;              // −1: not given
+    int record;                        // where to note the reads of the overlay's base; −1: nowhere
     bool paused, sandbox;
     bool list_calls; // VM_ACTION_SELFTEST: tell what the sandbox allows, rather than try what it does not
 };

@@ -65,6 +65,7 @@ static void defaults_are_those_of_the_manual(void **state)
     assert_string_equal(o.kvm.name, "/dev/kvm");
     assert_false(o.pass_outage);
     assert_int_equal(o.outage_after, 0);
+    assert_int_equal(o.record, -1);
     assert_false(o.paused);
     assert_true(o.sandbox);
     int kernel = o.kernel.fd;
@@ -81,12 +82,12 @@ static void every_option_is_heard(void **state)
     (void)state;
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, net), 0);
-    int kvm = open("/dev/null", O_RDWR);
+    int kvm = open("/dev/null", O_RDWR), record = open("/dev/null", O_RDWR);
     snprintf(line, sizeof line,
              "--kernel /dev/null --initrd /dev/zero --cmdline quiet --memory 4G --cpus 32 --overlay "
              "/,base=/dev/zero,manifest=%064d --on-outage error --outage-after 7 --net passt:fd:%d --mac "
-             "52:54:AB:00:0f:01 --console fd:%d --control fd:%d --paused --kvm fd:%d --no-sandbox",
-             0, net[0], net[1], pair[0], kvm);
+             "52:54:AB:00:0f:01 --console fd:%d --control fd:%d --paused --kvm fd:%d --record fd:%d --no-sandbox",
+             0, net[0], net[1], pair[0], kvm, record);
     if (parse(line, &o, &error) < 0)
         fail_msg("%s", error.text);
     assert_string_equal(o.initrd.name, "/dev/zero");
@@ -107,10 +108,11 @@ static void every_option_is_heard(void **state)
     assert_int_equal(o.control, pair[0]);
     assert_true(o.paused);
     assert_int_equal(o.kvm.fd, kvm);
+    assert_int_equal(o.record, record);
     assert_false(o.sandbox);
     assert_true(fcntl(pair[0], F_GETFD) & FD_CLOEXEC); // no child shall have it
     vm_options_free(&o);
-    assert_false(is_open(pair[0]) || is_open(net[0]) || is_open(net[1]) || is_open(kvm));
+    assert_false(is_open(pair[0]) || is_open(net[0]) || is_open(net[1]) || is_open(kvm) || is_open(record));
     close(pair[1]);
 }
 
