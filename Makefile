@@ -97,7 +97,13 @@ $(BUILD)/tests/unit/test_base_%: $(BUILD)/tests/unit/test_base_%.o $(BUILD)/base
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_crypto) -lcmocka
 
-unit: $(UNIT_TESTS)
+# The slow link of tests and measurements.
+RELAY := $(BUILD)/tests/bench/relay
+$(RELAY): $(BUILD)/tests/bench/relay.o
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^
+
+unit: $(UNIT_TESTS) $(RELAY)
 
 # Fuzz targets: clang's libFuzzer with both sanitizers; the whole source is compiled again for them.
 FUZZ_CC     ?= clang
@@ -145,11 +151,11 @@ test-long:
 	tests/prerequisites lab
 	RONDO_TEST_LONG=1 $(MAKE) test
 
-bench: all
+bench: all $(RELAY)
 	tests/prerequisites bench
 	BUILD=$(BUILD) tests/bench/run
 
-FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/fuzz tests/lab,$(wildcard $(f)/*.c $(f)/*.h))
+FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/fuzz tests/lab tests/bench,$(wildcard $(f)/*.c $(f)/*.h))
 format:
 	clang-format -i $(FORMATTED)
 lint:

@@ -216,10 +216,10 @@ class Bench:
 
     @contextlib.contextmanager
     def slow_link(self, port, rtt_ms, mbit):
-        """relay.py before a port; yields (its port, counts), where counts gets "connections" and "bytes" at its end."""
+        """relay before a port; yields (its port, counts), where counts gets "connections" and "bytes" at its end."""
         log, counts = self.work / "relay.log", {}
-        process = self.start([sys.executable, HERE / "relay.py", 0, port, rtt_ms, mbit], log)
-        self.wait_for("relay.py", lambda: log.read_text().endswith("\n"))
+        process = self.start([self.build / "tests/bench/relay", 0, port, rtt_ms, mbit], log)
+        self.wait_for("relay", lambda: log.read_text().endswith("\n"))
         try:
             yield int(log.read_text()), counts
         finally:

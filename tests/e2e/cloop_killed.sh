@@ -13,7 +13,7 @@ start_process server rondo-server --listen 127.0.0.1:0 "$site"
 wait_until 10 grep -q '^listening on' "$TMPDIR/server.log" || bail_out "the server starts"
 port=$(sed -n 's/^listening on .*:\([0-9]*\).*/\1/p' "$TMPDIR/server.log")
 # A slow link, so that reads are outstanding for most of the time.
-python3 "$ROOT/tests/bench/relay.py" 0 "$port" 40 40 >"$TMPDIR/relay.port" 2>"$TMPDIR/relay.log" &
+"$BUILD/tests/bench/relay" 0 "$port" 40 40 >"$TMPDIR/relay.port" 2>"$TMPDIR/relay.log" &
 relay=$!
 at_exit "kill $relay"
 wait_until 10 grep -q . "$TMPDIR/relay.port" || bail_out "the relay starts"

@@ -11,7 +11,7 @@ wanted=$(sha256sum <"$disk" | cut -d ' ' -f 1)
 
 # A slow link, so that reads are outstanding for most of the time.
 serve_site "$TMPDIR/site"
-python3 "$ROOT/tests/bench/relay.py" 0 "$port" 60 60 >"$TMPDIR/relay.port" &
+"$BUILD/tests/bench/relay" 0 "$port" 60 60 >"$TMPDIR/relay.port" &
 relay=$!
 at_exit "kill $relay"
 wait_until 10 grep -q . "$TMPDIR/relay.port"
