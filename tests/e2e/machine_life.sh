@@ -155,7 +155,7 @@ kill -INT "$owner"
 kill -TERM "$owner"
 wait "$owner"
 is "$?" 11 "is cancelled: exit code 11"
-ok "and has left nothing" no_machine_left
+ok "and has left nothing" wait_until 5 no_machine_left
 rondo run "$fake" --net none --detach --append mute >"$TMPDIR/mute.out" 2>&1 &
 owner=$!
 ok "another one" wait_until 20 eval '[ "$(machine_state fake)" = starting ]'
@@ -163,7 +163,7 @@ run_rondo stop fake
 status_is 0 "is stopped from elsewhere"
 wait "$owner"
 is "$?" 11 "whoever started it is told"
-ok "and nothing is left" no_machine_left
+ok "and nothing is left" wait_until 5 no_machine_left
 rondo run "$fake" --net none --detach --append mute >"$TMPDIR/mute.out" 2>&1 &
 owner=$!
 wait_until 20 eval '[ "$(machine_state fake)" = starting ]'
@@ -173,7 +173,7 @@ ok "whoever starts it is killed: nothing is left" wait_until 10 no_machine_left
 
 run_rondo run "$fake" --net none --append mute --timeout 2
 status_is 12 "a time limit includes the start"
-ok "and nothing is left" no_machine_left
+ok "and nothing is left" wait_until 5 no_machine_left
 
 # Parts that are killed.
 part() { # NAME: the process of that name among ours
