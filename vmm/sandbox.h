@@ -5,12 +5,14 @@
 //                                                ─▶ sandbox_wait_for: all are in it ─▶ the guest's first instruction
 //
 // 1. A call that a filter does not name ends the process (SIGSYS): whoever tries it is not us any more.
-// 2. No filter names a call that opens, connects, executes, makes a process or a thread, or maps executable memory.
-// 3. What a kind of thread may call, and why, is one table (sandbox_calls.c); sandbox_describe tells it, and
-//    tests/hostile/vmm_sandbox.calls is what it told when somebody last looked.
+// 2. No filter names a call that opens, connects, executes, makes a process, or maps executable memory. Only a worker
+// can
+//    make a thread, and that is a worker: it inherits the filter.
+// 3. What a kind of thread may call, and why, is one table (sandbox_calls.c); tests/hostile/vmm_sandbox.calls is what
+// it
+//    said when somebody last looked.
 #pragma once
 
-#include "base/buf.h"
 #include "base/error.h"
 
 enum sandbox_thread {
@@ -34,7 +36,3 @@ void sandbox_enter(struct sandbox *s, enum sandbox_thread kind);
 int sandbox_wait_for(struct sandbox *s, unsigned threads, struct error *error);
 
 const char *sandbox_thread_name(enum sandbox_thread kind);
-// A line for each call that is allowed: kind, call, condition, reason.
-int sandbox_describe(struct buf *to);
-// Tries what is forbidden, each in a process of its own: a line for each. -EPROTO if something was not stopped.
-int sandbox_selftest(struct buf *report, struct error *error);

@@ -1,13 +1,16 @@
 // The disk's queue and its workers.
 //
-//   kick ─▶ main loop ─▶ kicked: wakes a worker, unless one is at work already
+//   kick ─▶ main loop ─▶ kicked: calls a worker, unless one is at work already
 //   worker: pop ── has more? set the timer ──▶ perform (no lock) ──▶ push, interrupt, pop …  ── empty ──▶ idle
 //   timer (PATIENCE_NS) ─▶ main loop: requests still wait. None was taken meanwhile: those at work are stuck, so it
-//                          wakes a worker for each; else it wakes one more
+//                          calls a worker for each; else it calls one more
 //
 // Waking a thread costs more than a read that the host has cached. So one worker does them all, one after the other,
 // and only if it turns out to be held up do others join: all that are needed at once if it has got nowhere, one by one
-// if it is merely slow. While a worker is idle, some request is taken within twice the timer, however long others take.
+// if it is merely slow. Until all are stuck, some request is taken within twice the timer, however long others take.
+//
+// A machine begins with one worker. Whoever takes a request first sees to it that another one is ready, and makes it if
+// need be: only a worker can, since it passes its own filter on (sandbox_calls.c).
 //
 // 1. `lock` is the device's. It is never held while a request is performed.
 // 2. Whoever takes the last waiting request turns the driver's kicks on again, before it performs it: it may take long.
@@ -54,15 +57,16 @@ struct virtio_block {
     struct loop *loop;
     struct loop_source *timer_source, *look_source;
     int timer, look; // timerfds
-    void (*thread_began)(void *context);
-    void *context;
+    struct sandbox *sandbox;
 
+    // The rest under the device's lock.
     pthread_t workers[VIRTIO_BLOCK_WORKERS];
     unsigned worker_count;
-    // The rest under the device's lock.
     pthread_cond_t wake, quiet; // for workers; nothing is in flight
-    unsigned idle, in_flight, most_in_flight;
+    unsigned idle, called;      // workers that wait; that are to begin
+    unsigned in_flight, most_in_flight;
     bool timer_set, ending;
+    bool complained;
     uint64_t taken, taken_before; // requests: so far, when the timer was set
     uint64_t requests[BLOCK_KINDS], bytes[BLOCK_KINDS], failures;
     uint64_t latencies[LATENCIES]; // requests that took less than 2^i microseconds, and not less than half of it
@@ -82,13 +86,18 @@ static struct virtqueue *queue_of(struct virtio_block *b)
 
 static void set_timer(struct virtio_block *b)
 {
-    if (b->timer_set || b->idle == 0)
+    if (b->timer_set || (b->idle == 0 && b->worker_count == VIRTIO_BLOCK_WORKERS))
         return;
     const struct itimerspec soon = {.it_value = {.tv_nsec = PATIENCE_NS}};
     b->taken_before = b->taken;
-    b->timer_set = timerfd_settime(b->timer, 0, &soon, NULL) == 0;
-    if (!b->timer_set)
-        pthread_cond_signal(&b->wake); // cannot happen with this value; then a thread too many is no harm
+    b->timer_set = timerfd_settime(b->timer, 0, &soon, NULL) == 0; // cannot fail with this value
+}
+
+static void call_workers(struct virtio_block *b, unsigned count)
+{
+    if (b->called < count)
+        b->called = count;
+    pthread_cond_signal(&b->wake); // the one that hears it passes on what is more: keep_one_ready
 }
 
 static bool take(struct virtio_block *b, struct virtqueue_chain *ret)
@@ -148,24 +157,59 @@ static void serve(struct virtio_block *b, const struct virtqueue_chain *chain)
     }
 }
 
+static void *work(void *context);
+
+static int make_worker(struct virtio_block *b, void *(*function)(void *context))
+{
+    pthread_attr_t attributes;
+    int r = pthread_attr_init(&attributes);
+    if (r != 0)
+        return -r;
+    r = pthread_attr_setstacksize(&attributes, WORKER_STACK);
+    if (r == 0)
+        r = pthread_create(&b->workers[b->worker_count], &attributes, function, b);
+    pthread_attr_destroy(&attributes);
+    b->worker_count += r == 0;
+    return -r;
+}
+
+static void keep_one_ready(struct virtio_block *b)
+{
+    if (b->idle > 0 && b->called > 0) {
+        pthread_cond_signal(&b->wake);
+    } else if (b->idle == 0 && b->worker_count < VIRTIO_BLOCK_WORKERS) {
+        int r = make_worker(b, work);
+        if (r < 0 && !b->complained)
+            log_warning("a disk gets on with %u threads, as it cannot make more: %s", b->worker_count, strerror(-r));
+        b->complained |= r < 0;
+    }
+}
+
 static void *work(void *context)
 {
     struct virtio_block *b = context;
-    if (b->thread_began)
-        b->thread_began(b->context);
+    struct virtqueue_chain chain;
     pthread_mutex_lock(&b->device.lock);
     while (!b->ending) {
-        struct virtqueue_chain chain;
-        if (take(b, &chain)) {
-            serve(b, &chain);
-        } else if (!b->ending) {
-            b->idle++;
+        b->idle++;
+        while (b->called == 0 && !b->ending)
             pthread_cond_wait(&b->wake, &b->device.lock);
-            b->idle--;
+        b->idle--;
+        b->called -= b->called > 0;
+        while (take(b, &chain)) {
+            keep_one_ready(b);
+            serve(b, &chain);
         }
     }
     pthread_mutex_unlock(&b->device.lock);
     return NULL;
+}
+
+static void *work_first(void *context)
+{
+    struct virtio_block *b = context;
+    sandbox_enter(b->sandbox, SANDBOX_WORKER);
+    return work(b);
 }
 
 // --- in the main loop ----------------------------------------------------------------------------------------------
@@ -175,7 +219,7 @@ static void kicked(struct virtio_device *d, unsigned queue)
     struct virtio_block *b = of(d);
     (void)queue;
     if (b->in_flight == 0)
-        pthread_cond_signal(&b->wake);
+        call_workers(b, 1);
     else
         set_timer(b);
 }
@@ -190,9 +234,8 @@ static void timer_fired(void *context, uint32_t events)
     pthread_mutex_lock(&b->device.lock);
     b->timer_set = false;
     if (virtio_running(&b->device)) {
-        unsigned waiting = virtqueue_waiting(queue_of(b)), wanted = b->taken == b->taken_before ? waiting : waiting > 0;
-        for (unsigned i = 0; i < wanted && i < b->idle; i++)
-            pthread_cond_signal(&b->wake);
+        unsigned waiting = virtqueue_waiting(queue_of(b));
+        call_workers(b, b->taken == b->taken_before ? waiting : waiting > 0);
     }
     pthread_mutex_unlock(&b->device.lock);
 }
@@ -304,21 +347,6 @@ int virtio_block_replace_base(struct virtio_block *b, int fd, struct error *erro
 
 // --- making and ending ---------------------------------------------------------------------------------------------
 
-static int start_workers(struct virtio_block *b, struct error *error)
-{
-    pthread_attr_t attributes;
-    int r = pthread_attr_init(&attributes);
-    if (r != 0)
-        return error_set(error, r, "cannot start the disk's threads: %s", strerror(r));
-    r = pthread_attr_setstacksize(&attributes, WORKER_STACK);
-    while (r == 0 && b->worker_count < VIRTIO_BLOCK_WORKERS) {
-        r = pthread_create(&b->workers[b->worker_count], &attributes, work, b);
-        b->worker_count += r == 0;
-    }
-    pthread_attr_destroy(&attributes);
-    return r == 0 ? 0 : error_set(error, r, "cannot start the disk's threads: %s", strerror(r));
-}
-
 static int add_timer(struct virtio_block *b, int *ret_fd, loop_function *function, struct loop_source **ret,
                      struct error *error)
 {
@@ -347,16 +375,18 @@ int virtio_block_new(const struct virtio_block_settings *settings, const struct 
     b->backend = backend;
     b->loop = settings->loop;
     b->timer = b->look = -1;
-    b->thread_began = settings->thread_began;
-    b->context = settings->context;
+    b->sandbox = settings->sandbox;
     pthread_cond_init(&b->quiet, NULL); // neither can fail without attributes
     pthread_cond_init(&b->wake, NULL);
     memcpy(b->serial, settings->serial, strnlen(settings->serial, sizeof b->serial));
     r = add_timer(b, &b->timer, timer_fired, &b->timer_source, error);
     if (r == 0)
         r = add_timer(b, &b->look, look_fired, &b->look_source, error);
-    if (r == 0)
-        r = start_workers(b, error);
+    if (r == 0) {
+        r = make_worker(b, work_first);
+        if (r < 0)
+            error_set(error, -r, "cannot start the disk's thread: %s", strerror(-r));
+    }
     if (r < 0) {
         virtio_block_free(b);
         return r;

@@ -4,9 +4,10 @@
 
 #include "vmm/block_backend.h"
 #include "vmm/loop.h"
+#include "vmm/sandbox.h"
 #include "vmm/virtio.h"
 
-#define VIRTIO_BLOCK_WORKERS 64u // requests in progress at a time
+#define VIRTIO_BLOCK_WORKERS 64u // threads at most: requests in progress at a time
 
 struct virtio_block;
 
@@ -14,11 +15,10 @@ struct virtio_block_settings {
     struct block_backend *backend; // taken over, also on failure
     const char *serial;            // what GET_ID tells, at most 20 characters of it
     struct loop *loop;
-    void (*thread_began)(void *context); // first thing in each worker: the sandbox's filter
-    void *context;
+    struct sandbox *sandbox; // whose filter the workers enter; NULL: none
 };
 
-// Makes the threads, which wait.
+// Makes the first thread, which waits.
 int virtio_block_new(const struct virtio_block_settings *settings, const struct guest_memory *memory,
                      struct virtio_block **ret, struct error *error);
 struct virtio_device *virtio_block_device(struct virtio_block *b);

@@ -2,9 +2,10 @@
 //
 //   vm_new ─▶ made ─▶ vm_run: running ◀─pause/resume─▶ paused ─▶ ended: why
 //
-// Threads: the main thread runs the loop; one for each vCPU; the block device's workers. They are all made before the
-// guest's first instruction, because no thread can be made in the sandbox. vm_end may be called by any thread; the
-// main thread then stops the vCPUs, waits for what is in flight, flushes, and returns.
+// Threads: the main thread runs the loop; one for each vCPU; the block devices' workers, which make more of themselves
+// when they need them (virtio_block.c). All others are made before the guest's first instruction, since no other thread
+// in the sandbox can make one. Any thread may ask for the end; the main thread then stops the vCPUs, waits for what is
+// in flight, flushes, and returns.
 #pragma once
 
 #include "base/error.h"

@@ -42,21 +42,15 @@ static void free_block(void *self)
     virtio_block_free(self);
 }
 
-static void worker_began(void *context)
-{
-    const struct vm *m = context;
-    sandbox_enter(m->sandbox, SANDBOX_WORKER);
-}
-
 static int add_block(struct vm *m, struct block_backend *backend, const char *serial, struct error *error)
 {
     struct virtio_block *b;
     const struct virtio_block_settings settings = {
-        .backend = backend, .serial = serial, .loop = &m->loop, .thread_began = worker_began, .context = m};
+        .backend = backend, .serial = serial, .loop = &m->loop, .sandbox = m->sandbox};
     int r = virtio_block_new(&settings, &m->memory, &b, error);
     if (r < 0)
         return r;
-    m->workers += VIRTIO_BLOCK_WORKERS;
+    m->workers++; // the first: what it makes is in its filter from the beginning
     const struct vm_device device = {.virtio = virtio_block_device(b), .self = b, .end = end_block, .free = free_block};
     return attach(m, &device, error);
 }

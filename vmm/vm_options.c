@@ -1,4 +1,5 @@
-// The command line: see vm_options.h. One table, one function for an option, then one check of the whole.
+// The command line: see vm_options.h. One table of rules: what an option is called, which function takes its value,
+// where that puts it, and what must be given with it. Then one check of the whole.
 #include "vmm/vm_options.h"
 
 #include "base/cleanup.h"
@@ -7,8 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
-#include <stdio.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,6 +19,7 @@
 #define MEMORY_UNIT (2ull << 20)
 #define DESCRIPTOR_MAXIMUM (1u << 20)
 #define KVM_DEVICE "/dev/kvm"
+#define DESCRIPTORS_MAXIMUM (VM_DISKS_MAXIMUM + 9)
 
 const char vm_options_usage[] =
     "usage: rondo-vmm --kernel FILE [--initrd FILE] [--cmdline TEXT] [--memory SIZE] [--cpus N]\n"
@@ -26,112 +27,111 @@ const char vm_options_usage[] =
     "                 [--on-outage pause|error] [--outage-after SECONDS] [--record fd:N]\n"
     "                 [--net passt:fd:N | tap:fd:N] [--mac ADDRESS] [--console fd:N] [--control fd:N] [--paused]\n"
     "                 [--kvm FILE] [--no-sandbox]\n"
-    "       rondo-vmm --probe [--kvm FILE] | --selftest=sandbox|sandbox-calls | --help | --version\n"
+    "       rondo-vmm --probe [--kvm FILE] | --help | --version\n"
     "FILE is a path, or fd:N for an inherited descriptor.\n";
 
-enum {
-    KERNEL = 1,
-    INITRD,
-    CMDLINE,
-    MEMORY,
-    CPUS,
-    DISK,
-    OVERLAY,
-    ON_OUTAGE,
-    OUTAGE_AFTER,
-    RECORD,
-    NET,
-    MAC,
-    CONSOLE,
-    CONTROL,
-    PAUSED,
-    KVM,
-    NO_SANDBOX,
-    PROBE,
-    SELFTEST,
-    HELP,
-    VERSION,
-    OPTIONS
+struct rule {
+    const char *name;
+    int (*parse)(const struct rule *rule, char *value, void *to, struct error *error);
+    size_t to; // offset in struct vm_options
+    unsigned minimum, maximum;
+    const char *needs; // an option without which this one has no sense
 };
 
-static const struct option table[] = {
-    {"kernel", required_argument, NULL, KERNEL},
-    {"initrd", required_argument, NULL, INITRD},
-    {"cmdline", required_argument, NULL, CMDLINE},
-    {"memory", required_argument, NULL, MEMORY},
-    {"cpus", required_argument, NULL, CPUS},
-    {"disk", required_argument, NULL, DISK},
-    {"overlay", required_argument, NULL, OVERLAY},
-    {"on-outage", required_argument, NULL, ON_OUTAGE},
-    {"outage-after", required_argument, NULL, OUTAGE_AFTER},
-    {"record", required_argument, NULL, RECORD},
-    {"net", required_argument, NULL, NET},
-    {"mac", required_argument, NULL, MAC},
-    {"console", required_argument, NULL, CONSOLE},
-    {"control", required_argument, NULL, CONTROL},
-    {"paused", no_argument, NULL, PAUSED},
-    {"kvm", required_argument, NULL, KVM},
-    {"no-sandbox", no_argument, NULL, NO_SANDBOX},
-    {"probe", no_argument, NULL, PROBE},
-    {"selftest", required_argument, NULL, SELFTEST},
-    {"help", no_argument, NULL, HELP},
-    {"version", no_argument, NULL, VERSION},
-    {NULL, 0, NULL, 0},
-};
+// --- values ---------------------------------------------------------------------------------------------------------
 
-static const char *option_name(int option)
+static int set_flag(const struct rule *rule, char *value, void *to, struct error *error)
 {
-    return table[option - 1].name;
+    (void)value, (void)error;
+    *(bool *)to = rule->minimum;
+    return 0;
 }
 
-static int inherit(int option, const char *given, int *ret, struct error *error)
+static int set_action(const struct rule *rule, char *value, void *to, struct error *error)
+{
+    (void)value, (void)error;
+    *(enum vm_action *)to = (enum vm_action)rule->minimum;
+    return 0;
+}
+
+static int parse_descriptor(const struct rule *rule, char *value, void *to, struct error *error)
 {
     uint64_t number = 0;
-    if (strncmp(given, "fd:", 3) != 0 || !text_parse_u64(slice_of(given + 3), DESCRIPTOR_MAXIMUM, &number))
-        return error_set(error, EINVAL, "--%s wants fd:N, not \"%s\"", option_name(option), given);
+    if (strncmp(value, "fd:", 3) != 0 || !text_parse_u64(slice_of(value + 3), DESCRIPTOR_MAXIMUM, &number))
+        return error_set(error, EINVAL, "--%s wants fd:N, not \"%s\"", rule->name, value);
     if (number <= STDERR_FILENO || fcntl((int)number, F_SETFD, FD_CLOEXEC) < 0)
-        return error_set(error, EINVAL, "--%s: there is no descriptor %u to inherit", option_name(option),
-                         (unsigned)number);
-    *ret = (int)number;
+        return error_set(error, EINVAL, "--%s: there is no descriptor %u to inherit", rule->name, (unsigned)number);
+    *(int *)to = (int)number;
     return 0;
 }
 
-static int open_file(int option, const char *name, int flags, struct vm_file *ret, struct error *error)
+static int open_file(const struct rule *rule, char *name, int flags, struct vm_file *ret, struct error *error)
 {
-    int fd = -1, r = 0;
-    if (ret->name)
-        return error_set(error, EINVAL, "--%s is given twice", option_name(option));
-    if (strncmp(name, "fd:", 3) == 0) {
-        r = inherit(option, name, &fd, error);
-    } else {
-        fd = open(name, flags | O_CLOEXEC);
-        if (fd < 0)
-            r = error_set(error, errno, "cannot open %s (--%s): %s", name, option_name(option), strerror(errno));
-    }
-    if (r < 0)
-        return r;
-    *ret = (struct vm_file){.name = name, .fd = fd};
+    *ret = (struct vm_file){.name = name, .fd = -1};
+    if (strncmp(name, "fd:", 3) == 0)
+        return parse_descriptor(rule, name, &ret->fd, error);
+    ret->fd = open(name, flags | O_CLOEXEC);
+    return ret->fd >= 0 ? 0 : error_set(error, errno, "cannot open %s (--%s): %s", name, rule->name, strerror(errno));
+}
+
+static int parse_file(const struct rule *rule, char *value, void *to, struct error *error)
+{
+    return open_file(rule, value, O_RDONLY, to, error);
+}
+
+// A path is opened by kvm_open, whose message says what to do if that fails.
+static int parse_kvm(const struct rule *rule, char *value, void *to, struct error *error)
+{
+    struct vm_file *kvm = to;
+    kvm->name = value;
+    return strncmp(value, "fd:", 3) == 0 ? parse_descriptor(rule, value, &kvm->fd, error) : 0;
+}
+
+static int parse_text(const struct rule *rule, char *value, void *to, struct error *error)
+{
+    *(const char **)to = value;
+    return strlen(value) <= rule->maximum
+               ? 0
+               : error_set(error, EINVAL, "--%s is longer than %u bytes", rule->name, rule->maximum);
+}
+
+static int parse_memory(const struct rule *rule, char *value, void *to, struct error *error)
+{
+    uint64_t size;
+    if (!text_parse_size(value, &size) || size < LAYOUT_MEMORY_MINIMUM || size > LAYOUT_MEMORY_MAXIMUM ||
+        size % MEMORY_UNIT != 0)
+        return error_set(error, EINVAL, "--%s wants 16M to 1T, a multiple of 2M, not \"%s\"", rule->name, value);
+    *(uint64_t *)to = size;
     return 0;
 }
 
-static int parse_disk(char *value, struct vm_options *o, struct error *error)
+static int parse_number(const struct rule *rule, char *value, void *to, struct error *error)
 {
+    uint64_t number;
+    if (!text_parse_u64(slice_of(value), rule->maximum, &number) || number < rule->minimum)
+        return error_set(error, EINVAL, "--%s wants a number from %u to %u, not \"%s\"", rule->name, rule->minimum,
+                         rule->maximum, value);
+    *(unsigned *)to = (unsigned)number;
+    return 0;
+}
+
+static int parse_disk(const struct rule *rule, char *value, void *to, struct error *error)
+{
+    struct vm_options *o = to;
     if (o->disk_count == VM_DISKS_MAXIMUM)
         return error_set(error, EINVAL, "a machine has at most %u disks besides its overlay", VM_DISKS_MAXIMUM);
-    struct vm_disk *disk = &o->disks[o->disk_count];
+    struct vm_disk *disk = &o->disks[o->disk_count++];
     size_t length = strlen(value);
     disk->read_only = length > 3 && strcmp(value + length - 3, ",ro") == 0;
     if (disk->read_only)
         value[length - 3] = '\0';
-    int r = open_file(DISK, value, disk->read_only ? O_RDONLY : O_RDWR, &disk->file, error);
-    if (r == 0)
-        o->disk_count++;
-    return r;
+    return open_file(rule, value, disk->read_only ? O_RDONLY : O_RDWR, &disk->file, error);
 }
 
 // DIR,base=FILE,manifest=SHA256
-static int parse_overlay(char *value, struct vm_overlay *o, struct error *error)
+static int parse_overlay(const struct rule *rule, char *value, void *to, struct error *error)
 {
+    struct vm_overlay *o = to;
     char *base = strstr(value, ",base=");
     char *manifest = base ? strstr(base, ",manifest=") : NULL;
     if (!manifest)
@@ -141,235 +141,182 @@ static int parse_overlay(char *value, struct vm_overlay *o, struct error *error)
     manifest += strlen(",manifest=");
     if (!sha256_from_hex(manifest, strlen(manifest), &o->manifest))
         return error_set(error, EINVAL, "--overlay: the manifest has 64 hexadecimal digits, not \"%s\"", manifest);
-    int r = open_file(OVERLAY, value, O_RDONLY | O_DIRECTORY, &o->folder, error);
-    return r < 0 ? r : open_file(OVERLAY, base, O_RDONLY, &o->base, error);
+    int r = open_file(rule, value, O_RDONLY | O_DIRECTORY, &o->folder, error);
+    return r < 0 ? r : open_file(rule, base, O_RDONLY, &o->base, error);
 }
 
-static int parse_net(const char *value, struct vm_options *o, struct error *error)
+static int parse_on_outage(const struct rule *rule, char *value, void *to, struct error *error)
 {
-    static const struct {
-        const char *prefix;
-        enum vm_net net;
-    } kinds[] = {{"passt:", VM_NET_PASST}, {"tap:", VM_NET_TAP}};
-    if (o->net != VM_NET_NONE)
-        return error_set(error, EINVAL, "--net is given twice");
-    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-        size_t n = strlen(kinds[i].prefix);
-        if (strncmp(value, kinds[i].prefix, n) != 0)
-            continue;
-        o->net = kinds[i].net;
-        return inherit(NET, value + n, &o->net_fd, error);
-    }
-    return error_set(error, EINVAL, "--net wants passt:fd:N or tap:fd:N, not \"%s\"", value);
+    bool pass = strcmp(value, "error") == 0;
+    if (!pass && strcmp(value, "pause") != 0)
+        return error_set(error, EINVAL, "--%s is pause or error, not \"%s\"", rule->name, value);
+    *(bool *)to = pass;
+    return 0;
+}
+
+static int parse_net(const struct rule *rule, char *value, void *to, struct error *error)
+{
+    struct vm_options *o = to;
+    bool passt = strncmp(value, "passt:", 6) == 0;
+    if (!passt && strncmp(value, "tap:", 4) != 0)
+        return error_set(error, EINVAL, "--net wants passt:fd:N or tap:fd:N, not \"%s\"", value);
+    o->net = passt ? VM_NET_PASST : VM_NET_TAP;
+    return parse_descriptor(rule, value + (passt ? 6 : 4), &o->net_fd, error);
 }
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    const char *found = c ? strchr(digits, c) : NULL;
+    return found ? (int)((found - digits) % 16) : -1;
 }
 
-static int parse_mac(const char *value, unsigned char ret[6], struct error *error)
+static int parse_mac(const struct rule *rule, char *value, void *to, struct error *error)
 {
     unsigned char mac[6];
     bool good = strlen(value) == 17;
     for (unsigned i = 0; good && i < 6; i++) {
         int high = hex_digit(value[3 * i]), low = hex_digit(value[3 * i + 1]);
         good = high >= 0 && low >= 0 && value[3 * i + 2] == (i < 5 ? ':' : '\0');
-        if (good)
-            mac[i] = (unsigned char)(high << 4 | low);
+        mac[i] = (unsigned char)(high << 4 | low);
     }
     if (!good || mac[0] & 1) // the lowest bit of the first byte: a group's address
-        return error_set(error, EINVAL, "--mac wants the address of one interface, as 52:54:00:12:34:56, not \"%s\"",
-                         value);
-    memcpy(ret, mac, sizeof mac);
+        return error_set(error, EINVAL, "--%s wants the address of one interface, as 52:54:00:12:34:56, not \"%s\"",
+                         rule->name, value);
+    memcpy(to, mac, sizeof mac);
     return 0;
 }
 
-static int parse_memory(const char *value, uint64_t *ret, struct error *error)
+// --- the whole ------------------------------------------------------------------------------------------------------
+
+#define AT(member) .to = offsetof(struct vm_options, member)
+
+static const struct rule rules[] = {
+    {"kernel", parse_file, AT(kernel)},
+    {"initrd", parse_file, AT(initrd)},
+    {"cmdline", parse_text, AT(cmdline), .maximum = LAYOUT_CMDLINE_MAXIMUM - 1},
+    {"memory", parse_memory, AT(memory)},
+    {"cpus", parse_number, AT(cpus), .minimum = 1, .maximum = LAYOUT_CPUS_MAXIMUM},
+    {"disk", parse_disk, .to = 0},
+    {"overlay", parse_overlay, AT(overlay)},
+    {"on-outage", parse_on_outage, AT(pass_outage), .needs = "overlay"},
+    {"outage-after", parse_number, AT(outage_after), .maximum = VM_OUTAGE_SECONDS_MAXIMUM, .needs = "overlay"},
+    {"record", parse_descriptor, AT(record), .needs = "overlay"}, // it notes the reads of its base
+    {"net", parse_net, .to = 0},
+    {"mac", parse_mac, AT(mac), .needs = "net"},
+    {"console", parse_descriptor, AT(console)},
+    {"control", parse_descriptor, AT(control)},
+    {"paused", set_flag, AT(paused), .minimum = true, .needs = "control"}, // nobody else could resume the machine
+    {"kvm", parse_kvm, AT(kvm)},
+    {"no-sandbox", set_flag, AT(sandbox), .minimum = false},
+    {"probe", set_action, AT(action), .minimum = VM_ACTION_PROBE},
+    {"help", set_action, AT(action), .minimum = VM_ACTION_HELP},
+    {"version", set_action, AT(action), .minimum = VM_ACTION_VERSION},
+};
+
+static bool has_value(const struct rule *rule)
 {
-    uint64_t size;
-    if (!text_parse_size(value, &size) || size < LAYOUT_MEMORY_MINIMUM || size > LAYOUT_MEMORY_MAXIMUM ||
-        size % MEMORY_UNIT != 0)
-        return error_set(error, EINVAL, "--memory wants 16M to 1T, a multiple of 2M, not \"%s\"", value);
-    *ret = size;
-    return 0;
+    return rule->parse != set_flag && rule->parse != set_action;
 }
 
-static int parse_number(int option, const char *value, unsigned minimum, unsigned maximum, unsigned *ret,
-                        struct error *error)
+static const struct rule *find_rule(const char *name, size_t length)
 {
-    uint64_t number;
-    if (!text_parse_u64(slice_of(value), maximum, &number) || number < minimum)
-        return error_set(error, EINVAL, "--%s wants a number from %u to %u, not \"%s\"", option_name(option), minimum,
-                         maximum, value);
-    *ret = (unsigned)number;
-    return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+        if (strlen(rules[i].name) == length && memcmp(rules[i].name, name, length) == 0)
+            return &rules[i];
+    return NULL;
 }
 
-static int parse_machine_option(int option, char *value, struct vm_options *o, struct error *error)
+static bool is_given(const bool given[], const char *name)
 {
-    switch (option) {
-    case KERNEL:
-        return open_file(KERNEL, value, O_RDONLY, &o->kernel, error);
-    case INITRD:
-        return open_file(INITRD, value, O_RDONLY, &o->initrd, error);
-    case CMDLINE:
-        o->cmdline = value;
-        return strlen(value) < LAYOUT_CMDLINE_MAXIMUM
-                   ? 0
-                   : error_set(error, EINVAL, "--cmdline is longer than %u bytes", LAYOUT_CMDLINE_MAXIMUM - 1);
-    case MEMORY:
-        return parse_memory(value, &o->memory, error);
-    case CPUS:
-        return parse_number(CPUS, value, 1, LAYOUT_CPUS_MAXIMUM, &o->cpus, error);
-    case DISK:
-        return parse_disk(value, o, error);
-    case OVERLAY:
-        return parse_overlay(value, &o->overlay, error);
-    case ON_OUTAGE:
-        o->pass_outage = strcmp(value, "error") == 0;
-        return o->pass_outage || strcmp(value, "pause") == 0
-                   ? 0
-                   : error_set(error, EINVAL, "--on-outage is pause or error, not \"%s\"", value);
-    case OUTAGE_AFTER:
-        return parse_number(OUTAGE_AFTER, value, 0, VM_OUTAGE_SECONDS_MAXIMUM, &o->outage_after, error);
-    case RECORD:
-        return inherit(RECORD, value, &o->record, error);
-    case NET:
-        return parse_net(value, o, error);
-    case MAC:
-        return parse_mac(value, o->mac, error);
-    default:
-        return error_set(error, EINVAL, "an option is unknown, or lacks its value");
-    }
+    return given[find_rule(name, strlen(name)) - rules];
 }
 
-static int parse_option(int option, char *value, struct vm_options *o, struct error *error)
+static unsigned list_descriptors(struct vm_options *o, int *ret[DESCRIPTORS_MAXIMUM])
 {
-    switch (option) {
-    case CONSOLE:
-        return inherit(CONSOLE, value, &o->console, error);
-    case CONTROL:
-        return inherit(CONTROL, value, &o->control, error);
-    case PAUSED:
-        o->paused = true;
-        return 0;
-    case KVM:
-        o->kvm.name = value; // a path is opened by kvm_open, whose message says what to do if that fails
-        return strncmp(value, "fd:", 3) == 0 ? inherit(KVM, value, &o->kvm.fd, error) : 0;
-    case NO_SANDBOX:
-        o->sandbox = false;
-        return 0;
-    case PROBE:
-        o->action = VM_ACTION_PROBE;
-        return 0;
-    case SELFTEST:
-        o->action = VM_ACTION_SELFTEST;
-        o->list_calls = strcmp(value, "sandbox-calls") == 0;
-        return o->list_calls || strcmp(value, "sandbox") == 0
-                   ? 0
-                   : error_set(error, EINVAL, "--selftest is sandbox or sandbox-calls, not \"%s\"", value);
-    case HELP:
-        o->action = VM_ACTION_HELP;
-        return 0;
-    case VERSION:
-        o->action = VM_ACTION_VERSION;
-        return 0;
-    default:
-        return parse_machine_option(option, value, o, error);
-    }
+    int *const all[] = {&o->kernel.fd,         &o->initrd.fd,       &o->kvm.fd,
+                        &o->overlay.folder.fd, &o->overlay.base.fd, &o->net_fd,
+                        &o->console,           &o->control,         &o->record};
+    unsigned count = ARRAY_SIZE(all);
+    memcpy(ret, all, sizeof all);
+    for (unsigned i = 0; i < o->disk_count; i++)
+        ret[count++] = &o->disks[i].file.fd;
+    return count;
 }
 
-static int check_control(int fd, struct error *error)
+// Two uses of one descriptor would read each other's bytes, or close it twice.
+static int check_descriptors(struct vm_options *o, struct error *error)
 {
-    int type = 0;
+    int *all[DESCRIPTORS_MAXIMUM], type = 0;
+    unsigned count = list_descriptors(o, all);
     socklen_t length = sizeof type;
-    if (fd >= 0 && (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_SEQPACKET))
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned j = 0; j < i; j++)
+            if (*all[i] >= 0 && *all[i] == *all[j])
+                return error_set(error, EINVAL, "descriptor %d is given for two things", *all[i]);
+    if (o->control >= 0 && (getsockopt(o->control, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_SEQPACKET))
         return error_set(error, EINVAL, "--control is not a socket of the type SOCK_SEQPACKET");
     return 0;
 }
 
-// Two uses of one descriptor would read each other's bytes, or close it twice.
-static int check_distinct(const struct vm_options *o, struct error *error)
+static int check(const bool given[], struct vm_options *o, struct error *error)
 {
-    int used[VM_DISKS_MAXIMUM + 9] = {o->kernel.fd,         o->initrd.fd,       o->kvm.fd,
-                                      o->overlay.folder.fd, o->overlay.base.fd, o->net_fd,
-                                      o->console,           o->control,         o->record};
-    for (unsigned i = 0; i < o->disk_count; i++)
-        used[9 + i] = o->disks[i].file.fd;
-    for (unsigned i = 0; i < 9 + o->disk_count; i++)
-        for (unsigned j = 0; j < i; j++)
-            if (used[i] >= 0 && used[i] == used[j])
-                return error_set(error, EINVAL, "descriptor %d is given for two things", used[i]);
-    return 0;
-}
-
-static int check(const bool given[OPTIONS], const struct vm_options *o, struct error *error)
-{
-    if (o->action != VM_ACTION_RUN) {
-        for (int i = 1; i < PROBE; i++)
-            if (given[i] && !(i == KVM && o->action == VM_ACTION_PROBE))
-                return error_set(error, EINVAL, "--%s belongs to a machine, and none is asked for", option_name(i));
-        return given[PROBE] + given[SELFTEST] + given[HELP] + given[VERSION] == 1
-                   ? 0
-                   : error_set(error, EINVAL, "--probe, --selftest, --help and --version stand alone");
+    unsigned actions = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
+        const struct rule *rule = &rules[i];
+        actions += given[i] && rule->parse == set_action;
+        if (given[i] && rule->needs && !is_given(given, rule->needs))
+            return error_set(error, EINVAL, "--%s needs --%s", rule->name, rule->needs);
+        if (given[i] && o->action != VM_ACTION_RUN && rule->parse != set_action &&
+            !(o->action == VM_ACTION_PROBE && rule->parse == parse_kvm))
+            return error_set(error, EINVAL, "--%s belongs to a machine, and none is asked for", rule->name);
     }
-    if (!given[KERNEL])
+    if (actions > 1)
+        return error_set(error, EINVAL, "--probe, --help and --version stand alone");
+    if (actions == 0 && !is_given(given, "kernel"))
         return error_set(error, EINVAL, "--kernel is needed");
-    if (o->paused && !given[CONTROL])
-        return error_set(error, EINVAL, "--paused needs --control: nobody could resume the machine");
-    if (given[MAC] && o->net == VM_NET_NONE)
-        return error_set(error, EINVAL, "--mac needs --net");
-    if ((given[ON_OUTAGE] || given[OUTAGE_AFTER]) && !given[OVERLAY])
-        return error_set(error, EINVAL, "--on-outage and --outage-after need --overlay");
-    if (given[RECORD] && !given[OVERLAY])
-        return error_set(error, EINVAL, "--record needs --overlay: it notes the reads of its base");
-    int r = check_control(o->control, error);
-    return r < 0 ? r : check_distinct(o, error);
+    return check_descriptors(o, error);
 }
 
-static int parse_all(int argc, char **argv, struct vm_options *o, struct error *error)
+static int parse_all(char **argv, struct vm_options *o, struct error *error)
 {
-    bool given[OPTIONS] = {false};
-    int option;
-    opterr = 0;
-    optind = 0; // begin anew, whatever was parsed before
-    while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
-        int r = parse_option(option, optarg, o, error);
+    bool given[ARRAY_SIZE(rules)] = {false};
+    for (char **at = argv + 1; *at; at++) {
+        size_t length = strcspn(*at, "=");
+        const struct rule *rule = strncmp(*at, "--", 2) == 0 ? find_rule(*at + 2, length - 2) : NULL;
+        if (!rule)
+            return error_set(error, EINVAL, "the option \"%s\" is unknown", *at);
+        char *value = (*at)[length] == '=' ? *at + length + 1 : has_value(rule) ? *++at : NULL;
+        if (has_value(rule) != (value != NULL))
+            return error_set(error, EINVAL, "--%s %s", rule->name, value ? "takes no value" : "lacks its value");
+        if (given[rule - rules] && rule->parse != parse_disk)
+            return error_set(error, EINVAL, "--%s is given twice", rule->name);
+        given[rule - rules] = true;
+        int r = rule->parse(rule, value, (char *)o + rule->to, error);
         if (r < 0)
             return r;
-        if (given[option] && option != DISK)
-            return error_set(error, EINVAL, "--%s is given twice", option_name(option));
-        given[option] = true;
     }
-    if (optind < argc)
-        return error_set(error, EINVAL, "\"%s\" is not an option", argv[optind]);
     return check(given, o, error);
 }
 
-int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct error *error)
+int vm_options_parse(char **argv, struct vm_options *ret, struct error *error)
 {
     struct vm_options o = {
         .kernel.fd = -1,
         .initrd.fd = -1,
-        .kvm.fd = -1,
+        .kvm = {.name = KVM_DEVICE, .fd = -1},
         .cmdline = "",
         .memory = MEMORY_DEFAULT,
         .cpus = 1,
         .overlay = {.folder.fd = -1, .base.fd = -1},
+        .record = -1,
         .net_fd = -1,
         .mac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56}, // locally administered; as good as any on a network of two
         .console = -1,
         .control = -1,
-        .record = -1,
         .sandbox = true,
     };
-    int r = parse_all(argc, argv, &o, error);
-    if (r == 0 && o.action <= VM_ACTION_PROBE && !o.kvm.name)
-        o.kvm.name = KVM_DEVICE;
+    int r = parse_all(argv, &o, error);
     if (r < 0) {
         vm_options_free(&o);
         return r;
@@ -380,25 +327,12 @@ int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct error
     return 0;
 }
 
-static void close_one(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 void vm_options_free(struct vm_options *o)
 {
-    close_one(&o->kernel.fd);
-    close_one(&o->initrd.fd);
-    close_one(&o->kvm.fd);
-    close_one(&o->overlay.folder.fd);
-    close_one(&o->overlay.base.fd);
-    for (unsigned i = 0; i < VM_DISKS_MAXIMUM; i++)
-        if (o->disks[i].file.name)
-            close_one(&o->disks[i].file.fd);
-    close_one(&o->net_fd);
-    close_one(&o->console);
-    close_one(&o->control);
-    close_one(&o->record);
+    int *all[DESCRIPTORS_MAXIMUM];
+    unsigned count = list_descriptors(o, all);
+    for (unsigned i = 0; i < count; i++) {
+        cleanup_close(all[i]);
+        *all[i] = -1;
+    }
 }

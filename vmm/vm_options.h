@@ -10,7 +10,7 @@
 #define VM_DISKS_MAXIMUM 8u
 #define VM_OUTAGE_SECONDS_MAXIMUM 86400u
 
-enum vm_action { VM_ACTION_RUN, VM_ACTION_PROBE, VM_ACTION_SELFTEST, VM_ACTION_HELP, VM_ACTION_VERSION };
+enum vm_action { VM_ACTION_RUN, VM_ACTION_PROBE, VM_ACTION_HELP, VM_ACTION_VERSION };
 enum vm_net { VM_NET_NONE, VM_NET_PASST, VM_NET_TAP };
 
 struct vm_file {
@@ -46,12 +46,11 @@ struct vm_options {
     int console, control;              // −1: not given
     int record;                        // where to note the reads of the overlay's base; −1: nowhere
     bool paused, sandbox;
-    bool list_calls; // VM_ACTION_SELFTEST: tell what the sandbox allows, rather than try what it does not
 };
 
 extern const char vm_options_usage[];
 
 // -EINVAL with what is wrong; an option that needs another, or contradicts one, is wrong too. The strings stay argv's.
-// *ret is to be released with vm_options_free.
-int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct error *error);
+// *ret is to be released with vm_options_free. argv as main gets it: a name, the arguments, NULL.
+int vm_options_parse(char **argv, struct vm_options *ret, struct error *error);
 void vm_options_free(struct vm_options *o); // closes every descriptor that is still in it (TAKE_FD takes one out)

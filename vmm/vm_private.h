@@ -55,7 +55,7 @@ struct vm {
     struct pci_root root;
     struct vm_device devices[VM_DEVICES_MAXIMUM];
     unsigned device_count;
-    unsigned workers; // threads of the block devices
+    unsigned workers; // threads that the block devices begin with
     struct vcpu *vcpus[LAYOUT_CPUS_MAXIMUM];
     struct vm_control *control; // NULL: nobody supervises
     int wake;                   // eventfd: the machine is to end

@@ -3,7 +3,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "vmm/probe.h"
-#include "vmm/sandbox.h"
 #include "vmm/vm.h"
 
 #include <errno.h>
@@ -68,14 +67,6 @@ static int probe(struct vm_options *o, int *ret_code, struct error *error)
     return r;
 }
 
-static int selftest(const struct vm_options *o, int *ret_code, struct error *error)
-{
-    struct buf report CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64 << 10);
-    int r = o->list_calls ? sandbox_describe(&report) : sandbox_selftest(&report, error);
-    *ret_code = print(buf_text(&report));
-    return r;
-}
-
 static int act(struct vm_options *o, int *ret_code, struct error *error)
 {
     switch (o->action) {
@@ -83,8 +74,6 @@ static int act(struct vm_options *o, int *ret_code, struct error *error)
         return run(o, ret_code, error);
     case VM_ACTION_PROBE:
         return probe(o, ret_code, error);
-    case VM_ACTION_SELFTEST:
-        return selftest(o, ret_code, error);
     case VM_ACTION_HELP:
         *ret_code = print(vm_options_usage);
         return 0;
@@ -100,12 +89,13 @@ int main(int argc, char **argv)
     struct error error = {""};
     struct vm_options o;
     int code = EXIT_CODE_OTHER;
+    (void)argc;
     log_start("rondo-vmm");
     tzset(); // gmtime_r reads a file of /etc when it is first called, and that must not be in the sandbox
     mallopt(M_ARENA_MAX, 1);        // a thread that makes an arena reads files of /sys, and there is little to allocate
     (void)signal(SIGPIPE, SIG_IGN); // a write to a console or a supervisor that is gone fails like any other
     (void)signal(SIGXFSZ, SIG_IGN); // and so does one beyond RLIMIT_FSIZE
-    int r = vm_options_parse(argc, argv, &o, &error);
+    int r = vm_options_parse(argv, &o, &error);
     if (r < 0) {
         fputs(r == -EINVAL ? vm_options_usage : "", stderr);
     } else {

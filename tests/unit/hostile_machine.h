@@ -203,6 +203,7 @@ static inline bool hostile_begin(struct hostile *h, bool by_guest, bool sandbox)
         .console_output = console[1],
         .console = console[1],
         .control = -1,
+        .record = -1,
         .paused = !by_guest,
         .sandbox = sandbox,
     };

@@ -36,7 +36,7 @@ static int parse(const char *line, struct vm_options *ret, struct error *error)
             break;
         argc++;
     }
-    return vm_options_parse(argc, argv, ret, error);
+    return vm_options_parse(argv, ret, error);
 }
 
 static bool is_open(int fd)
