@@ -22,6 +22,7 @@ struct engine_start {
     const char *folder;          // of the instance, with its overlay
     int base, lock;              // the base disk, and the instance's lock, which the engine inherits
     const struct sha256 *manifest;
+    int record; // where such an engine notes the reads of the base (blockstore/overlay_record.h); -1: nowhere
     bool pass_outage;
     unsigned outage_after; // seconds
     const char *cmdline;

@@ -137,6 +137,8 @@ static int build(const struct engine_start *s, const char *program, int control,
     add(a, "--overlay=%s,base=fd:%d,manifest=%s", s->folder, s->base, sha256_to_hex(s->manifest, manifest));
     add(a, "--on-outage=%s", s->pass_outage ? "error" : "pause");
     add(a, "--outage-after=%u", s->outage_after);
+    if (s->record >= 0)
+        add(a, "--record=fd:%d", s->record);
     if (s->network >= 0)
         add(a, "--net=passt:fd:%d", s->network);
     add(a, "--console=fd:%d", console);
@@ -174,8 +176,12 @@ static int kvm_start(const struct engine_start *s, struct engine_process *ret, s
                           .input = -1,
                           .output = s->errors,
                           .errors = s->errors,
-                          .kept = {control_theirs, console_theirs, s->base, s->lock, s->network},
-                          .kept_count = s->network >= 0 ? 5 : 4};
+                          .kept = {control_theirs, console_theirs, s->base, s->lock},
+                          .kept_count = 4};
+    if (s->network >= 0)
+        spawn.kept[spawn.kept_count++] = s->network;
+    if (s->record >= 0)
+        spawn.kept[spawn.kept_count++] = s->record;
     pid_t pid = spawn_program(&spawn, error);
     if (pid < 0)
         return pid;

@@ -19,6 +19,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define INSTANCE_MEMORY_DEFAULT (512ull << 20) // of a version that does not say
+#define INSTANCE_CPUS_DEFAULT 2u
+
 struct instance_settings {
     char image[CATALOG_NAME_SIZE], version[CATALOG_NAME_SIZE];
     struct sha256 manifest;

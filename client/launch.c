@@ -36,8 +36,9 @@ static int become_supervisor(struct supervisor_options *o)
         return EXIT_CODE_OTHER;
     // Nobody who waits for the end of a pipe that our caller left open may have to wait for the machine's.
     spawn_close_all_but((const int[]){i->folder_fd, i->lock_fd, o->cloop.socket, o->cloop.session_fd, o->cloop.state_fd,
-                                      o->starter, o->starter_console},
-                        7);
+                                      o->starter, o->starter_console, o->recording ? o->recording->disk : -1,
+                                      o->recording ? o->recording->reads : -1},
+                        9);
     return supervisor_run(o);
 }
 

@@ -217,6 +217,11 @@ void machine_hold(struct machine *m, enum machine_hold why, const char *text)
     bool was_held = is_held(m);
     m->held[why] = true;
     snprintf(m->why_held[why], sizeof(m->why_held[why]), "%s", text);
+    if (m->options->recording) {
+        machine_fail(m, "%.*s", (int)strcspn(text, ";"), text); // behind it is how it would go on
+        machine_stop(m, 0);
+        return;
+    }
     if (was_held || !m->engine_runs)
         return;
     if (m->options->engine->pause(&m->engine) == 0)

@@ -12,6 +12,8 @@
 //
 // There is one helper at a time; when the connection is lost while one works, it is killed and another begins anew.
 // What fails is tried again a second later, unless the machine is only starting: then that has failed.
+//
+// A boot that is being recorded has no rondo-cloop, and its base disk is there from the beginning.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -161,6 +163,10 @@ void machine_mount_ask(struct machine *m)
 {
     struct error error;
     CLEANUP_CLOSE int theirs = -1;
+    if (m->options->recording) {
+        machine_base_came(m, m->options->recording->disk);
+        return;
+    }
     machine_mount_stop(m);
     int r = socket_pair(SOCK_SEQPACKET, &m->helper, &theirs, &error);
     if (r < 0) {
@@ -240,6 +246,6 @@ void machine_mount_counts(struct machine *m, char *ret_text, size_t capacity)
     bytes -= bytes >= o->bytes_before ? o->bytes_before : 0;
     snprintf(ret_text, capacity, "run_requests=%llu run_bytes=%llu %s", requests + o->requests, bytes + o->bytes,
              cloop);
-    if (o->cloop.socket < 0 && m->helper < 0 && !m->timers[TIMER_MOUNT])
+    if (!o->recording && o->cloop.socket < 0 && m->helper < 0 && !m->timers[TIMER_MOUNT])
         machine_set_timer(m, TIMER_MOUNT, 0); // it did not answer in time: the connection is of no more use
 }

@@ -33,7 +33,7 @@ static unsigned outage_after(const struct machine *m)
 int machine_start_overlay(struct machine *m, int base, struct error *error)
 {
     char program[PATH_TEXT_SIZE], mount[PATH_TEXT_SIZE], manifest[SHA256_HEX_SIZE], base_text[16], control_text[16],
-        seconds[16];
+        seconds[16], record[16];
     int r = path_find_program("rondo-overlay", program, error);
     if (r < 0)
         return r;
@@ -50,6 +50,8 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
     snprintf(seconds, sizeof(seconds), "%u", outage_after(m));
     static char pause[] = "pause", fail[] = "error";
     char *outage = m->options->outage_error ? fail : pause;
+    const int reads = m->options->recording ? m->options->recording->reads : -1;
+    snprintf(record, sizeof(record), "%d", reads);
     char *arguments[] = {program,
                          (char[]){"--dir"},
                          m->instance->folder,
@@ -65,14 +67,16 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
                          outage,
                          (char[]){"--outage-after"},
                          seconds,
+                         reads >= 0 ? (char[]){"--record-fd"} : NULL,
+                         record,
                          NULL};
     struct spawn s = {.path = program,
                       .arguments = arguments,
                       .input = -1,
                       .output = m->machine_log,
                       .errors = m->machine_log,
-                      .kept = {base, theirs, m->instance->lock_fd},
-                      .kept_count = 3};
+                      .kept = {base, theirs, m->instance->lock_fd, reads},
+                      .kept_count = reads >= 0 ? 4 : 3};
     pid_t pid = spawn_program(&s, error);
     if (pid < 0)
         return pid;
@@ -109,6 +113,7 @@ int machine_start_engine(struct machine *m, struct error *error)
                              .base = m->base,
                              .lock = m->instance->lock_fd,
                              .manifest = &m->instance->settings.manifest,
+                             .record = o->recording ? o->recording->reads : -1,
                              .pass_outage = o->outage_error,
                              .outage_after = outage_after(m),
                              .network = -1,

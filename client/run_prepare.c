@@ -9,8 +9,6 @@
 
 #include "base/banned.h"
 
-#define MEMORY_DEFAULT (512ull << 20)
-#define CPUS_DEFAULT 2u
 #define OPEN_RETRIES 3u
 
 static uint64_t whole_blocks(uint64_t bytes)
@@ -156,8 +154,8 @@ static int decide_settings(struct run *run, struct error *error)
             return error_set(error, EINVAL, "--disk-size: the disk of %s has %llu bytes already", s->image,
                              (unsigned long long)size);
         s->ephemeral = run->ephemeral;
-        s->memory = run->description->memory ? run->description->memory : MEMORY_DEFAULT;
-        s->cpus = CPUS_DEFAULT;
+        s->memory = run->description->memory ? run->description->memory : INSTANCE_MEMORY_DEFAULT;
+        s->cpus = INSTANCE_CPUS_DEFAULT;
     }
     if (run->memory)
         s->memory = run->memory;

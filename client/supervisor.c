@@ -125,9 +125,11 @@ static void say_goodbye(struct machine *m)
         machine_clients_tell(m, text); // for whoever started it
     }
     machine_mount_counts(m, counts, sizeof(counts));
-    snprintf(text, sizeof(text), "exit %d %s (fetched %s in %llu requests)", m->exit_code, m->exit_text,
-             text_format_size(supervisor_count_in(counts, "run_bytes"), size),
-             (unsigned long long)supervisor_count_in(counts, "run_requests"));
+    int n = snprintf(text, sizeof(text), "exit %d %s", m->exit_code, m->exit_text);
+    if (!m->options->recording)
+        snprintf(text + n, sizeof(text) - (size_t)n, " (fetched %s in %llu requests)",
+                 text_format_size(supervisor_count_in(counts, "run_bytes"), size),
+                 (unsigned long long)supervisor_count_in(counts, "run_requests"));
     machine_clients_tell(m, text);
 }
 

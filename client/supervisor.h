@@ -13,10 +13,18 @@
 #include "client/engine.h"
 #include "client/instance.h"
 
+// A boot that is being recorded (record.h): its base disk is a file of the user's own, in place of rondo-cloop's mount.
+// What would pause such a machine ends it, since nobody is there to mend it.
+struct supervisor_recording {
+    int disk;  // open for reading
+    int reads; // takes the records (blockstore/overlay_record.h)
+};
+
 struct supervisor_options {
-    struct instance *instance; // locked; taken over
-    struct cloop cloop;        // connected, the version opened, the session held; taken over
-    char version_folder[PATH_TEXT_SIZE];
+    struct instance *instance;                    // locked; taken over
+    struct cloop cloop;                           // connected, the version opened, the session held; taken over
+    const struct supervisor_recording *recording; // or NULL: then `cloop` is there. The descriptors stay the caller's
+    char version_folder[PATH_TEXT_SIZE];          // has kernel and initrd
     const struct manifest *description;
     const struct engine *engine;
     const struct option_list *ports; // HOST:GUEST, for passt

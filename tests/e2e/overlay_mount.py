@@ -44,14 +44,14 @@ class Machine:
         create_overlay(self.folder)
         self.process = None
 
-    def start(self, *options, manifest=MANIFEST, prefix=()):
+    def start(self, *options, manifest=MANIFEST, prefix=(), inherited=()):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         base = os.open(self.base, os.O_RDONLY)
         self.log = open(self.root + "/log", "ab")
         self.process = subprocess.Popen(
             [*prefix, PROGRAM, "--dir", self.folder, "--mount", self.mount, "--manifest", manifest.hex(), "--base-fd",
              str(base), "--control-fd", str(theirs.fileno()), *options],
-            pass_fds=(base, theirs.fileno()), stderr=self.log)
+            pass_fds=(base, theirs.fileno(), *inherited), stderr=self.log)
         theirs.close()
         os.close(base)
         self.control = ours
@@ -390,6 +390,24 @@ def a_new_base_descriptor_ends_an_outage(m):
     assert t.result["value"] == base_bytes[4096:8192]
     assert "instead of" in m.said()
     assert m.end() == 0
+
+
+@test
+def reads_of_the_base_are_recorded(m):
+    with tempfile.TemporaryFile() as file:
+        m.start("--record-fd", str(file.fileno()), inherited=(file.fileno(),))
+        m.expect("ready")
+        assert read(m, 8192, 4096) == base_bytes[8192:12288]
+        write(m, 0, bytes(8192))
+        read(m, 0, 4096)  # what was written is not the base's
+        read(m, 4096, 16384)  # the rest of this is
+        read(m, SIZE - 4096, 4096)  # there is no base
+        assert m.end() == 0
+        file.seek(0)
+        assert file.read() == struct.pack("=4Q", 8192, 4096, 8192, 12288)
+    for wrong in ("0", "999"):
+        m.start("--record-fd", wrong)
+        assert m.process.wait(10) == 2
 
 
 @test

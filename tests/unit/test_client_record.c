@@ -1,0 +1,126 @@
+// From what an engine's disk noted of a boot to a profile: hostile records are passed over; a ready text is no pattern.
+#include "base/cleanup.h"
+#include "client/record.h"
+#include "client/until.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define DISK_SIZE (UINT64_C(1000) * BLOCK_SIZE + 512) // its last block is a part of one
+
+static struct profile *new_profile(uint64_t size)
+{
+    unsigned member;
+    struct profile *p = profile_new();
+    assert_non_null(p);
+    assert_int_equal(profile_add_member(p, "disk", size, &member), 0);
+    assert_int_equal(member, 0);
+    return p;
+}
+
+static void assert_read(const struct profile *p, size_t i, uint64_t first, uint32_t blocks)
+{
+    assert_true(i < p->read_count);
+    assert_true(p->reads[i].first == first && p->reads[i].blocks == blocks);
+}
+
+static void reads_become_blocks_in_their_order(void **state)
+{
+    (void)state;
+    struct profile *p CLEANUP(cleanup_profile) = new_profile(DISK_SIZE);
+    const struct overlay_read reads[] = {{8192, 4096},             // one block
+                                         {512, 512},               // a part of one
+                                         {40960 + 4095, 2},        // the end of one and the beginning of the next
+                                         {40960, 8192},            // the same two, again
+                                         {1000 * BLOCK_SIZE, 512}, // the last one, as far as there is one
+                                         {1000 * BLOCK_SIZE + 511, 1}};
+    assert_int_equal(record_add_reads(p, 0, reads, ARRAY_SIZE(reads)), 0);
+    assert_int_equal(p->read_count, 4);
+    assert_read(p, 0, 2, 1);
+    assert_read(p, 1, 0, 1);
+    assert_read(p, 2, 10, 2);
+    assert_read(p, 3, 1000, 1);
+}
+
+static void what_no_disk_can_have_read_is_passed_over(void **state)
+{
+    (void)state;
+    struct profile *p CLEANUP(cleanup_profile) = new_profile(DISK_SIZE);
+    const struct overlay_read reads[] = {{0, 0},
+                                         {DISK_SIZE, 1},
+                                         {DISK_SIZE, 0},
+                                         {UINT64_MAX, 1},
+                                         {UINT64_MAX, UINT64_MAX},
+                                         {0, UINT64_MAX},
+                                         {4096, UINT64_MAX - 4095},
+                                         {0, DISK_SIZE + 1},
+                                         {DISK_SIZE - 1, 2},
+                                         {DISK_SIZE - 512, 512}};
+    assert_int_equal(record_add_reads(p, 0, reads, ARRAY_SIZE(reads)), 0);
+    assert_int_equal(p->read_count, 1);
+    assert_read(p, 0, 1000, 1);
+}
+
+static void a_boot_that_reads_too_much_is_recorded_up_to_there(void **state)
+{
+    (void)state;
+    const uint64_t all = UINT64_C(1) << 44;
+    struct profile *p CLEANUP(cleanup_profile) = new_profile(all);
+    const struct overlay_read reads[] = {{4096, 4096}, {0, all}, {all - 4096, 4096}};
+    assert_int_equal(record_add_reads(p, 0, reads, ARRAY_SIZE(reads)), 0);
+    assert_read(p, 0, 1, 1);
+    assert_true(p->block_count <= PROFILE_BLOCKS_MAXIMUM);
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(PROFILE_TEXT_MAXIMUM);
+    assert_int_equal(profile_format(p, &text), 0);
+}
+
+static bool finds(const char *ready, const char *shown)
+{
+    char pattern[256], why[128];
+    struct until u;
+    assert_true(record_make_pattern(ready, pattern, sizeof(pattern)));
+    assert_int_equal(until_open(&u, pattern, why, sizeof(why)), 0);
+    bool found = until_feed(&u, shown, strlen(shown));
+    until_close(&u);
+    return found;
+}
+
+static void a_ready_text_is_no_pattern(void **state)
+{
+    static const char *const texts[] = {"login:",      ".*",       "[ OK ]", "a+b?",  "^start", "cost: 5$",
+                                        "back\\slash", "(x|y){2}", "\\(",    "a{1,2", "ü ✓"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        char shown[64];
+        snprintf(shown, sizeof(shown), "here it is: %s, and more\n", texts[i]);
+        assert_true(finds(texts[i], shown));
+        assert_false(finds(texts[i], "something else\n"));
+    }
+    assert_false(finds(".*", "x"));
+    assert_false(finds("a+b?", "aab"));
+}
+
+static void a_text_that_does_not_fit_is_no_shorter_pattern(void **state)
+{
+    char pattern[8];
+    (void)state;
+    assert_true(record_make_pattern("1234", pattern, sizeof(pattern)));
+    assert_string_equal(pattern, "1234");
+    assert_false(record_make_pattern("12345678", pattern, sizeof(pattern)));
+    assert_false(record_make_pattern("1.3.5.7", pattern, sizeof(pattern)));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_become_blocks_in_their_order),
+        cmocka_unit_test(what_no_disk_can_have_read_is_passed_over),
+        cmocka_unit_test(a_boot_that_reads_too_much_is_recorded_up_to_there),
+        cmocka_unit_test(a_ready_text_is_no_pattern),
+        cmocka_unit_test(a_text_that_does_not_fit_is_no_shorter_pattern),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
