@@ -37,6 +37,7 @@ int mirrors_new(struct transport *t, const char *const *addresses, unsigned coun
     if (!m)
         return error_set(error, ENOMEM, "no memory for the list of sources");
     pthread_mutex_init(&m->mutex, NULL);
+    m->allowance = MIRRORS_HEDGE_SHARE * 2; // the first jobs may be late, too
     int first_failure = 0;
     for (unsigned i = 0; i < count; i++) {
         struct error reason;
@@ -79,7 +80,7 @@ bool mirrors_ignore_ranges(struct mirrors *m)
     unsigned i = 0;
     uint64_t wake;
     pthread_mutex_lock(&m->mutex);
-    mirrors_health_pick(m->mirror, m->count, 0, io_monotonic_ns(), &i, &wake);
+    mirrors_health_pick(m->mirror, m->count, 0, 0, io_monotonic_ns(), &i, &wake);
     pthread_mutex_unlock(&m->mutex);
     return source_ignores_ranges(m->mirror[i].source);
 }

@@ -1,19 +1,28 @@
-// Mirrors: the ordered sources of one site, with what is known of each one's health; and the one loop that
-// fetches from them: in order, with retries (back-off and jitter), verification, and demotion of liars.
+// Mirrors: the ordered sources of one site, with what is known of each one's health and speed; and the one loop that
+// fetches from them: the quickest first, with retries (back-off and jitter), hedges, verification, and demotion of
+// liars.
 //
 // Rules
-//   1. A source that is healthy and earlier in the list is asked first; a source that failed lately is asked after
-//      the healthy ones; one that gave wrong data is asked last, for ten minutes.
+//   1. Of the healthy sources the one is asked first that is expected to deliver a job first (mirrors_speed.h); where
+//      nothing is known of them, or they are about as quick, the order of the list decides. A source that failed lately
+//      is asked after the healthy ones; one that gave wrong data is asked last, for ten minutes.
 //   2. Wrong data is never retried from the same source within one fetch (TRUST rule 5).
 //   3. A fetch ends with success, with -ENOENT or -EBADMSG once every source has given such an answer, or with
 //      -ENETUNREACH when `deadline` or the job's patience passes. Waits grow from 50 ms to 2 s, each with jitter; a
 //      source that answers again after an outage ends them.
 //   4. Two addresses of the same source count once.
+//   5. A job that somebody waits for (SOURCE_DEMAND) and of which no byte has come when one is usual is also asked of
+//   another
+//      healthy source, once (a hedge). What is complete and verified first is delivered, the other request is
+//      cancelled. One job in MIRRORS_HEDGE_SHARE may be hedged, a few more at a time, so that a slow time does not
+//      double the load.
 #pragma once
 
 #include "blockstore/transport.h"
 
 #define MIRRORS_MAXIMUM 16u
+#define MIRRORS_HEDGE_SHARE 16u        // of the jobs that somebody waits for
+#define MIRRORS_HEDGE_BYTES (4u << 20) // the longest that is hedged: what may have to be held in memory
 
 struct mirrors;
 int mirrors_new(struct transport *t, const char *const *addresses, unsigned count, struct mirrors **ret,
@@ -29,6 +38,7 @@ struct mirrors_job {
     // Set by the caller, as in source_request.
     const char *path;
     uint64_t offset, length, maximum;
+    enum source_priority priority;
     // Before each attempt: forget what was delivered. May be NULL.
     void (*restart)(void *context);
     int (*sink)(void *context, uint64_t offset, const void *bytes, size_t n);

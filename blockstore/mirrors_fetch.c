@@ -5,11 +5,12 @@
 //
 //            choose()               done()            settle()
 //   WAITING ──────────→ RUNNING ──────────→ (ended) ──────────→ OVER: delivered and verified, refused by every
-//      ↑  back-off, or every source is left alone         │          source, sink failed, cancelled, deadline
+//      ↑  back-off,     │     ↑                           │          source, sink failed, cancelled, deadline
+//      │  all paused    └late─┘ choose_hedge()            │
 //      └──────────────────────────────────────────────────┘ failed, other sources or a later time remain
 //
 // Each job goes in rounds: in one round every source that has not refused it is asked at most once, the healthy
-// ones first; between rounds it waits.
+// ones first; between rounds it waits. (What its one or two requests do is mirrors_request.c's.)
 
 #include "blockstore/mirrors.h"
 
@@ -23,56 +24,45 @@
 
 #include "base/banned.h"
 
-enum state { WAITING, RUNNING, OVER };
+#define HEDGES_AT_ONCE 4u // what the allowance amounts to after quiet times
 
-struct attempt {
-    struct mirrors *mirrors;
-    struct fetch *fetch;
-    struct mirrors_job *job;
-    struct source_request request;
-    enum state state;
-    bool ended;          // mutex
-    bool ending;         // was cancelled by us
-    unsigned mirror;     // that was asked last
-    uint64_t started;    // when
-    uint64_t fed;        // when an attempt last ended that had delivered bytes; at first, when the job began
-    uint64_t not_before; // the round's back-off
-    unsigned rounds;     // that failed
-    unsigned recoveries; // of the mirrors, when the back-off began
-    unsigned asked;      // bits: the mirrors asked in this round
-    unsigned refused;    // bits: those that gave a final answer
-    int refusal;         // the gravest of them; 0 if none
-    struct error refusal_error;
-};
-
-static int take(void *context, uint64_t offset, const void *bytes, size_t n)
+// With the mutex. The mirror is going to be asked.
+static void engage(struct attempt *a, struct job_request *q, unsigned mirror, uint64_t now)
 {
-    struct attempt *a = context;
-    if (atomic_load_explicit(&a->mirrors->cancelled, memory_order_relaxed)) // a directory has no other way to stop
-        return -ECANCELED;
-    return a->job->sink(a->job->context, offset, bytes, n);
+    struct mirrors *m = a->mirrors;
+    mirrors_health_note_asked(&m->mirror[mirror], now);
+    m->mirror[mirror].speed.running++;
+    a->mirror = mirror;
+    a->asked |= 1u << mirror;
+    a->state = RUNNING;
+    q->attempt = a;
+    q->mirror = mirror;
+    q->running = true;
+    q->ended = q->cancelled = q->useless = false;
+    q->started = now;
+    q->held_bytes = 0;
+    atomic_store(&q->first_at, 0);
 }
 
-static void ended(void *context)
+static uint64_t job_bytes(const struct mirrors_job *job)
 {
-    struct attempt *a = context;
-    pthread_mutex_lock(&a->mirrors->mutex);
-    a->ended = true;
-    a->fetch->woken = true;
-    pthread_cond_signal(&a->fetch->changed);
-    pthread_mutex_unlock(&a->mirrors->mutex);
+    return job->length ? job->length : job->maximum;
 }
 
-static void conclude(struct attempt *a, int result)
+// A mirror that is worth a try (mirrors_speed.h, 3), in place of the one that is thought to be the best.
+static unsigned prefer_try(const struct mirrors *m, const struct attempt *a, unsigned best, uint64_t now)
 {
-    a->job->result = result;
-    a->state = OVER;
+    for (unsigned i = 0; i < m->count && a->asked == 0 && a->rounds == 0; i++)
+        if (i != best && !(a->refused & 1u << i) && mirrors_health_is_well(&m->mirror[i], now) &&
+            mirrors_speed_is_try_due(&m->mirror[i].speed, job_bytes(a->job), m->waited_ns))
+            return i;
+    return best;
 }
 
 // With the mutex. True if a mirror was chosen; else the attempt waits until *ret_wake.
 static bool choose(struct mirrors *m, struct attempt *a, uint64_t now, uint64_t *ret_wake)
 {
-    unsigned all = (1u << m->count) - 1;
+    unsigned all = (1u << m->count) - 1, mirror;
     if ((a->asked | a->refused) == all) {
         a->asked = 0;
         a->not_before = now + mirrors_health_back_off(a->rounds++);
@@ -82,110 +72,91 @@ static bool choose(struct mirrors *m, struct attempt *a, uint64_t now, uint64_t 
         a->not_before = now;
     *ret_wake = a->not_before;
     if (a->not_before > now ||
-        !mirrors_health_pick(m->mirror, m->count, a->asked | a->refused, now, &a->mirror, ret_wake))
+        !mirrors_health_pick(m->mirror, m->count, a->asked | a->refused, job_bytes(a->job), now, &mirror, ret_wake))
         return false;
-    mirrors_health_note_asked(&m->mirror[a->mirror], now);
-    a->asked |= 1u << a->mirror;
-    a->started = now;
-    a->ended = false;
-    a->state = RUNNING;
+    if (a->job->priority == SOURCE_DEMAND && m->allowance < HEDGES_AT_ONCE * MIRRORS_HEDGE_SHARE)
+        m->allowance++;
+    engage(a, &a->requests[0], prefer_try(m, a, mirror, now), now);
     return true;
 }
 
-static void start(struct mirrors *m, struct attempt *a)
+static void start(struct attempt *a)
 {
-    struct mirrors_job *job = a->job;
-    job->whole = false;
-    if (job->restart)
-        job->restart(job->context);
-    a->request = (struct source_request){.path = job->path,
-                                         .offset = job->offset,
-                                         .length = job->length,
-                                         .maximum = job->maximum,
-                                         .sink = take,
-                                         .done = ended,
-                                         .context = a};
-    source_start(m->mirror[a->mirror].source, &a->request);
+    a->job->whole = false;
+    atomic_store(&a->owner, NOBODY);
+    if (a->job->restart)
+        a->job->restart(a->job->context);
+    mirrors_request_start(a, &a->requests[0]);
 }
 
-static void refuse(struct mirrors *m, struct attempt *a, int result)
+// --- hedges (rule 5) -----------------------------------------------------------------------------------------------
+
+static bool may_hedge(const struct mirrors *m, struct attempt *a)
 {
-    // Wrong data is graver news than a file that may not be read, and that than one that is not there.
-    int gravity = result == -EBADMSG ? 3 : result == -EACCES ? 2 : 1;
-    int before = a->refusal == -EBADMSG ? 3 : a->refusal == -EACCES ? 2 : a->refusal ? 1 : 0;
-    a->refused |= 1u << a->mirror;
-    if (gravity > before) {
-        a->refusal = result;
-        a->refusal_error = a->request.error;
-    }
-    if (a->refused == (1u << m->count) - 1) { // rule 3
-        a->job->error = a->refusal_error;
-        conclude(a, a->refusal);
-    }
+    struct job_request *q = &a->requests[0];
+    return a->job->priority == SOURCE_DEMAND && !a->hedged && m->count > 1 && q->running && !q->cancelled &&
+           a->job->length > 0 && a->job->length <= MIRRORS_HEDGE_BYTES && !atomic_load(&q->first_at);
 }
 
-// The request has ended: what does it mean for the job, and for the source?
-static void settle(struct mirrors *m, struct attempt *a)
+// With the mutex: when the first request will be late, by what is usual at the quickest mirror.
+static uint64_t late_at(const struct mirrors *m, const struct attempt *a, uint64_t now)
 {
-    struct mirrors_job *job = a->job;
-    struct mirror *mirror = &m->mirror[a->mirror];
-    source_wait(mirror->source, &a->request);
-    a->state = WAITING;
-    job->whole = a->request.whole;
-    int result = a->request.result;
-    if (result == 0 && job->verify) {
-        struct error reason = {.text = ""};
-        result = job->verify(job->context, &reason);
-        if (result < 0)
-            transport_fail(mirror->source, &a->request, -result, "%s", reason.text);
+    uint64_t usual = 0;
+    for (unsigned i = 0; i < m->count; i++) {
+        uint64_t its = m->mirror[i].speed.first_byte_ns;
+        if (its && (!usual || its < usual) && mirrors_health_is_well(&m->mirror[i], now))
+            usual = its;
     }
-    uint64_t now = io_monotonic_ns();
-    if (a->request.received > 0)
-        a->fed = now;
-    pthread_mutex_lock(&m->mutex);
-    if (mirrors_health_note_result(mirror, result, a->started, now, &a->request)) {
-        m->recoveries++;
-        mirrors_wake_all(m);
-    }
-    pthread_mutex_unlock(&m->mutex);
-
-    if (result == -ECANCELED && a->ending)
-        return; // give_up knows why
-    if (result == -EBADMSG || result == -ENOENT || result == -EACCES) {
-        refuse(m, a, result);
-    } else if (result == -ENETUNREACH) {
-        job->error = a->request.error; // unless another attempt ends better
-    } else {
-        job->error = a->request.error; // empty after success
-        conclude(a, result);
-    }
+    return a->requests[0].started + mirrors_speed_late_after(usual);
 }
+
+// With the mutex. True if a mirror was chosen for the hedge. There is no second chance.
+static bool choose_hedge(struct mirrors *m, struct attempt *a, uint64_t now)
+{
+    unsigned mirror;
+    uint64_t wake;
+    a->hedged = true;
+    if (m->allowance < MIRRORS_HEDGE_SHARE ||
+        !mirrors_health_pick(m->mirror, m->count, a->asked | a->refused, a->job->length, now, &mirror, &wake) ||
+        !mirrors_health_is_well(&m->mirror[mirror], now) || source_ignores_ranges(m->mirror[mirror].source))
+        return false;
+    m->allowance -= MIRRORS_HEDGE_SHARE;
+    atomic_fetch_add_explicit(&m->mirror[mirror].source->transport->hedges, 1, memory_order_relaxed);
+    engage(a, &a->requests[1], mirror, now);
+    return true;
+}
+
+// --- the loop ------------------------------------------------------------------------------------------------------
 
 // Ends what is not over: with -ECANCELED, or with -ENETUNREACH for the deadline.
 static void give_up(struct mirrors *m, struct attempt *a, bool cancelled)
 {
     struct mirrors_job *job = a->job;
-    if (a->state == RUNNING && !a->ending) {
-        a->ending = true;
-        source_cancel(m->mirror[a->mirror].source, &a->request);
+    if (a->state == RUNNING) {
+        mirrors_request_cancel(a, &a->requests[0]);
+        mirrors_request_cancel(a, &a->requests[1]);
     } else if (a->state == WAITING && cancelled) {
-        conclude(a, error_set(&job->error, ECANCELED, "fetching %s was cancelled", job->path));
+        mirrors_attempt_conclude(a, error_set(&job->error, ECANCELED, "fetching %s was cancelled", job->path));
     } else if (a->state == WAITING && job->error.text[0]) {
-        conclude(a, error_prefix(&job->error, -ENETUNREACH, "no source answered in time"));
+        mirrors_attempt_conclude(a, error_prefix(&job->error, -ENETUNREACH, "no source answered in time"));
     } else if (a->state == WAITING) {
         char address[256];
         text_escape(slice_of(source_address(m->mirror[a->mirror].source)), address, sizeof(address));
-        conclude(a, error_set(&job->error, ENETUNREACH, "cannot fetch %s from %s: it did not answer in time", job->path,
-                              address));
+        mirrors_attempt_conclude(a,
+                                 error_set(&job->error, ENETUNREACH,
+                                           "cannot fetch %s from %s: it did not answer in time", job->path, address));
     }
 }
 
 // Moves one attempt on, called and returning with the mutex. *wake is lowered to when it wants to be called again.
 static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uint64_t *wake)
 {
-    if (a->state == RUNNING && a->ended) {
+    for (unsigned i = 0; i < 2; i++) {
+        struct job_request *q = &a->requests[i];
+        if (!q->running || !q->ended)
+            continue;
         pthread_mutex_unlock(&m->mutex);
-        settle(m, a);
+        mirrors_request_settle(a, q);
         pthread_mutex_lock(&m->mutex);
     }
     uint64_t now = io_monotonic_ns(), later = deadline_ns;
@@ -201,8 +172,15 @@ static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uin
         later = UINT64_MAX; // what still runs was told to end
     } else if (a->state == WAITING && choose(m, a, now, &later)) {
         pthread_mutex_unlock(&m->mutex);
-        start(m, a);
+        start(a);
         pthread_mutex_lock(&m->mutex);
+        later = may_hedge(m, a) ? late_at(m, a, now) : deadline_ns;
+    } else if (a->state == RUNNING && may_hedge(m, a) && (later = late_at(m, a, now)) <= now) {
+        if (choose_hedge(m, a, now)) {
+            pthread_mutex_unlock(&m->mutex);
+            mirrors_request_start(a, &a->requests[1]);
+            pthread_mutex_lock(&m->mutex);
+        }
         later = deadline_ns;
     } else if (deadline_ns < later) {
         later = deadline_ns;

@@ -27,10 +27,16 @@ static enum rank rank_of(const struct mirror *m, uint64_t now)
     return m->failures && m->failed_until > now ? FAILED : HEALTHY;
 }
 
-bool mirrors_health_pick(const struct mirror *mirrors, unsigned count, unsigned excluded, uint64_t now,
+bool mirrors_health_is_well(const struct mirror *m, uint64_t now)
+{
+    return m->paused_until <= now && rank_of(m, now) == HEALTHY;
+}
+
+bool mirrors_health_pick(const struct mirror *mirrors, unsigned count, unsigned excluded, uint64_t bytes, uint64_t now,
                          unsigned *ret_index, uint64_t *ret_wake)
 {
     enum rank best = NONE;
+    unsigned best_index = 0;
     uint64_t wake = UINT64_MAX;
     for (unsigned i = 0; i < count; i++) {
         const struct mirror *m = &mirrors[i];
@@ -38,13 +44,18 @@ bool mirrors_health_pick(const struct mirror *mirrors, unsigned count, unsigned 
             continue;
         if (m->paused_until > now) {
             wake = m->paused_until < wake ? m->paused_until : wake;
-        } else if (rank_of(m, now) < best) {
-            best = rank_of(m, now);
-            *ret_index = i;
+            continue;
+        }
+        enum rank rank = rank_of(m, now);
+        if (rank < best || (rank == HEALTHY && mirrors_speed_is_better(&m->speed, &mirrors[best_index].speed, bytes))) {
+            best = rank;
+            best_index = i;
         }
     }
     if (best == NONE)
         *ret_wake = wake;
+    else
+        *ret_index = best_index;
     return best != NONE;
 }
 

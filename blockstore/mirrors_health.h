@@ -10,10 +10,14 @@
 // as long as there is another one. Failures of requests that ran side by side count once.
 #pragma once
 
+#include "blockstore/mirrors_speed.h"
 #include "blockstore/transport.h"
+#include <stdatomic.h>
 
 struct mirror {
     struct source *source;
+    struct mirror_speed speed;
+    atomic_uint_fast64_t received; // body bytes, of all its answers
     // Times are of io_monotonic_ns().
     unsigned failures;     // in a row
     uint64_t failed_at;    // when the last one was noticed
@@ -22,10 +26,13 @@ struct mirror {
     uint64_t liar_until;   // asked last
 };
 
-// The one to ask, of those that `excluded` (bits) does not name and that are not paused: the first of the best rank.
-// False if there is none: *ret_wake is then when one of them can be asked (UINT64_MAX: never).
-bool mirrors_health_pick(const struct mirror *mirrors, unsigned count, unsigned excluded, uint64_t now,
+// The one to ask for so many bytes, of those that `excluded` (bits) does not name and that are not paused: of the best
+// rank the quickest, or the first where none is quicker. False if there is none: *ret_wake is then when one of them can
+// be asked (UINT64_MAX: never).
+bool mirrors_health_pick(const struct mirror *mirrors, unsigned count, unsigned excluded, uint64_t bytes, uint64_t now,
                          unsigned *ret_index, uint64_t *ret_wake);
+// True if it can be asked, and neither failed nor lied lately.
+bool mirrors_health_is_well(const struct mirror *m, uint64_t now);
 
 // A source was picked, and is going to be asked.
 void mirrors_health_note_asked(struct mirror *m, uint64_t now);

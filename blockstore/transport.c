@@ -69,7 +69,9 @@ void transport_count(struct transport *t, struct transport_counts *ret)
 {
     *ret = (struct transport_counts){.requests = atomic_load_explicit(&t->requests, memory_order_relaxed),
                                      .bytes = atomic_load_explicit(&t->bytes, memory_order_relaxed),
-                                     .failures = atomic_load_explicit(&t->failures, memory_order_relaxed)};
+                                     .failures = atomic_load_explicit(&t->failures, memory_order_relaxed),
+                                     .hedges = atomic_load_explicit(&t->hedges, memory_order_relaxed),
+                                     .hedges_won = atomic_load_explicit(&t->hedges_won, memory_order_relaxed)};
 }
 
 int source_open(struct transport *t, const char *address, struct source **ret, struct error *error)

@@ -31,6 +31,8 @@ struct transport_counts {
     uint64_t requests; // HTTP requests that were sent
     uint64_t bytes;    // body bytes received
     uint64_t failures; // requests that did not end well
+    uint64_t hedges;   // of the requests, those that asked a second source for what the first had not begun to send
+    uint64_t hedges_won;
 };
 void transport_count(struct transport *t, struct transport_counts *ret);
 
@@ -42,13 +44,21 @@ const char *source_address(const struct source *s);
 bool source_is_remote(const struct source *s);
 bool source_ignores_ranges(const struct source *s); // learned: it answered a range with 200
 
+// Who goes first where there is not room for all.
+enum source_priority {
+    SOURCE_DEMAND, // somebody waits for it
+    SOURCE_STREAM, // somebody will want it soon
+    SOURCE_FILL,   // somebody may want it some day
+};
+
 struct source_request {
     // Set by the caller; the strings must live until the request is over.
-    const char *path;    // below the address: "catalog.rondo", "objects/ab/ab…"
-    uint64_t offset;     // the range wanted …
-    uint64_t length;     // … or 0 for the whole file
-    uint64_t maximum;    // of the bytes delivered; more is -EBADMSG ("endless data"). For a range, of the whole
-                         // file, in case that the server sends it all.
+    const char *path; // below the address: "catalog.rondo", "objects/ab/ab…"
+    uint64_t offset;  // the range wanted …
+    uint64_t length;  // … or 0 for the whole file
+    uint64_t maximum; // of the bytes delivered; more is -EBADMSG ("endless data"). For a range, of the whole
+                      // file, in case that the server sends it all.
+    enum source_priority priority;
     const char *if_etag; // or NULL: ask for it only if it changed
     // Gets the bytes in order, on the transport's thread (or the caller's, for a directory). `offset` is the
     // position in the object: 0 first when a range was answered with the whole. A negative return ends the request.

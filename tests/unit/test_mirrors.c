@@ -211,20 +211,20 @@ static void one_probe_finds_out_whether_a_source_is_back(void **state)
     unsigned i = 9;
     uint64_t now = 1000 * SECOND, wake;
     mirrors_health_note_result(&m[0], -ENETUNREACH, now, now, &r);
-    assert_true(mirrors_health_pick(m, 2, 0, now, &i, &wake));
+    assert_true(mirrors_health_pick(m, 2, 0, 0, now, &i, &wake));
     assert_int_equal(i, 1);
     now += 9 * SECOND;
-    assert_true(mirrors_health_pick(m, 2, 0, now, &i, &wake));
+    assert_true(mirrors_health_pick(m, 2, 0, 0, now, &i, &wake));
     assert_int_equal(i, 0);
     mirrors_health_note_asked(&m[0], now); // the probe is under way: the others look elsewhere
-    assert_true(mirrors_health_pick(m, 2, 0, now, &i, &wake));
+    assert_true(mirrors_health_pick(m, 2, 0, 0, now, &i, &wake));
     assert_int_equal(i, 1);
     mirrors_health_note_result(&m[0], -ENETUNREACH, now, now + SECOND, &r);
     now += 9 * SECOND; // the second failure lasts longer
-    assert_true(mirrors_health_pick(m, 2, 0, now, &i, &wake));
+    assert_true(mirrors_health_pick(m, 2, 0, 0, now, &i, &wake));
     assert_int_equal(i, 1);
     now += 9 * SECOND;
-    assert_true(mirrors_health_pick(m, 2, 0, now, &i, &wake));
+    assert_true(mirrors_health_pick(m, 2, 0, 0, now, &i, &wake));
     assert_int_equal(i, 0);
 }
 
