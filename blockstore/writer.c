@@ -2,10 +2,9 @@
 //
 //   KNOWING ──first member──▶ ADDING ──writer_finish──▶ FINISHED ──writer_put_manifest, writer_end
 //      │ writer_know_pack        │ writer_add_member
+//      └────writer_add_boot─────▶┘
 //
-// After a failure every call fails with the same code; writer_close is always right. What an interrupted publication
-// left is made known after the parent's packs, so that a block that both have is taken from the same place as in the
-// first attempt; then the second attempt makes the same packs as an undisturbed one would have.
+// After a failure every call fails with the same code; writer_close is always right.
 #include "blockstore/writer.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -80,6 +79,7 @@ int writer_open(const struct writer_options *options, struct writer **ret, struc
     if (options->image)
         memcpy(w->image, options->image, strlen(options->image) + 1);
     w->pack.fd = -1;
+    w->boot.page_bytes = (struct spool)SPOOL_CLOSED;
     w->pack.table.bytes.maximum = PACK_SIZE_MAXIMUM;
     w->last_leaf = &w->first_leaf;
     w->extents_until_cut = WRITER_CUT_EXTENTS;
@@ -99,69 +99,6 @@ int writer_open(const struct writer_options *options, struct writer **ret, struc
     return 0;
 }
 
-// --- known packs ---------------------------------------------------------------------------------------------------
-
-struct knowing {
-    struct writer *w;
-    const struct pack_reference *ref;
-    uint32_t pack;
-    bool begun;
-};
-
-static bool is_known_pack(const struct writer *w, const struct pack_reference *ref, const struct sha256 *first_chunk)
-{
-    struct chunk_reference there;
-    uint64_t chunk;
-    unsigned unused;
-
-    return writer_index_find(w->index, WRITER_INDEX_CHUNK, first_chunk, 0, &chunk, &unused) &&
-           writer_index_reference(w->index, chunk, &there) == 0 && sha256_equal(&there.pack.name, &ref->name);
-}
-
-static int know_entry(void *context, const struct pack_entry *entry)
-{
-    struct knowing *k = context;
-    struct writer_index *x = k->w->index;
-    uint64_t chunk;
-    int r = 0;
-
-    if (!k->begun) {
-        if (is_known_pack(k->w, k->ref, &entry->name))
-            return 1;
-        r = writer_index_open_pack(x, &k->pack);
-        if (r < 0)
-            return r;
-        writer_index_close_pack(x, k->pack, k->ref);
-        k->begun = true;
-    }
-    struct writer_index_place place = {k->pack, entry->offset, entry->length};
-    r = writer_index_begin_chunk(x, &chunk);
-    for (unsigned i = 0; r == 0 && entry->block_hashes && i < entry->nblocks; i++) {
-        struct sha256 hash;
-        memcpy(hash.bytes, entry->block_hashes + (size_t)i * SHA256_SIZE, SHA256_SIZE);
-        r = writer_index_add_block(x, chunk, i, &hash);
-    }
-    return r < 0 ? r : writer_index_place_chunk(x, chunk, &entry->name, &place);
-}
-
-static int know_pack(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
-                     size_t table_size, struct error *error)
-{
-    struct knowing k = {.w = w, .ref = ref};
-    struct pack_trailer parsed;
-
-    int r = pack_parse_trailer(trailer, PACK_TRAILER_SIZE, ref->size, &parsed, error);
-    if (r < 0)
-        return r;
-    struct sha256 hash = sha256_of(table, table_size);
-    if (!sha256_equal(&hash, &ref->table) || !sha256_equal(&parsed.table, &ref->table))
-        return error_set(error, EBADMSG, "its table is not the one that the map names");
-    r = pack_walk_table(table, table_size, &parsed, know_entry, &k, error);
-    if (r < 0 && r != -EBADMSG)
-        return keep_failure(w, site_write_failed(w->site, error, r, "the block index"));
-    return r < 0 ? r : 0;
-}
-
 int writer_know_pack(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
                      size_t table_size, struct error *error)
 {
@@ -169,59 +106,27 @@ int writer_know_pack(struct writer *w, const struct pack_reference *ref, const v
     int r = check_usable(w, w->state == WRITER_KNOWING, error);
 
     if (r == 0)
-        r = know_pack(w, ref, trailer, table, table_size, error);
+        r = writer_know_table(w, ref, trailer, table, table_size, error);
+    if (r < 0 && r != -EBADMSG)
+        keep_failure(w, r);
     return r < 0 ? error_prefix(error, r, "pack %s", sha256_to_hex(&ref->name, hex)) : 0;
-}
-
-struct resuming {
-    struct writer *w;
-    struct error *error;
-};
-
-// A pack of an interrupted publication. It is believed only if all of it is there and hashes to its name; else it is
-// made anew.
-static int know_unfinished(void *context, const struct pack_reference *ref)
-{
-    struct resuming *resuming = context;
-    struct writer *w = resuming->w;
-    unsigned char bytes[PACK_TRAILER_SIZE];
-    struct pack_trailer trailer;
-    struct sha256 hash;
-    unsigned long long size;
-
-    int fd CLEANUP_CLOSE = site_open_object(w->site, &ref->name);
-    if (fd < 0 || ref->size < PACK_MAGIC_SIZE + PACK_TRAILER_SIZE || ref->size > PACK_SIZE_MAXIMUM ||
-        sha256_of_file(fd, &hash, &size) < 0 || size != ref->size || !sha256_equal(&hash, &ref->name) ||
-        io_read_full(fd, bytes, sizeof(bytes), ref->size - PACK_TRAILER_SIZE) < 0 ||
-        pack_parse_trailer(bytes, sizeof(bytes), ref->size, &trailer, NULL) < 0)
-        return 0;
-    void *table CLEANUP_FREE = malloc(trailer.table_length ? trailer.table_length : 1);
-    if (!table)
-        return error_set(resuming->error, ENOMEM, "no memory for the table of an unfinished pack");
-    if (io_read_full(fd, table, trailer.table_length, trailer.table_offset) < 0)
-        return 0;
-    int r = site_sync_object(w->site, &ref->name);
-    if (r < 0)
-        return site_write_failed(w->site, resuming->error, r, "an unfinished pack");
-    struct error why = {.text = ""};
-    r = know_pack(w, ref, bytes, table, trailer.table_length, &why);
-    return r == 0 || r == -EBADMSG ? 0 : error_set(resuming->error, -r, "%s", why.text);
 }
 
 // --- members -------------------------------------------------------------------------------------------------------
 
 static int begin_adding(struct writer *w, struct error *error)
 {
-    struct resuming resuming = {.w = w, .error = error};
-    int r = site_walk_list(w->site, w->image, know_unfinished, &resuming, error);
+    w->boot.unfinished_chunks = writer_index_chunk_count(w->index);
+    int r = writer_know_unfinished(w, error);
     if (r < 0)
         return r;
+    w->boot.own_chunks = writer_index_chunk_count(w->index);
     r = compress_open(w->options.threads, w->options.codec, w->options.level, &w->compressor);
     if (r == 0)
         r = seal_open(w->site, w->image, &w->sealer);
     if (r < 0)
         return error_set(error, -r, "cannot start threads to compress: %s", strerror(-r));
-    w->appended_below = w->closed_below = writer_index_chunk_count(w->index);
+    w->appended_below = w->closed_below = w->boot.own_chunks;
     w->state = WRITER_ADDING;
     return 0;
 }
@@ -241,6 +146,25 @@ static int measure_file(int fd, const char *name, uint64_t *ret_size, struct err
         return error_set(error, EFBIG, "member %s is larger than 16 TiB", name);
     *ret_size = (uint64_t)size;
     return 0;
+}
+
+int writer_add_boot(struct writer *w, const struct profile *p, const int *fds, struct error *error)
+{
+    int r = check_usable(w, w->state == WRITER_KNOWING && w->image[0] != '\0', error);
+
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; r == 0 && i < p->member_count; i++) {
+        uint64_t size = 0;
+        r = measure_file(fds[i], p->members[i].name, &size, error);
+        if (r == 0 && size != p->members[i].size)
+            r = error_set(error, EINVAL, "member %s has not the size that the boot profile says", p->members[i].name);
+    }
+    if (r == 0)
+        r = begin_adding(w, error);
+    if (r == 0)
+        r = writer_pack_boot(w, p, fds, error);
+    return keep_failure(w, r);
 }
 
 int writer_add_member(struct writer *w, const char *name, int fd, struct manifest_member *ret_member,
@@ -311,6 +235,8 @@ int writer_finish(struct writer *w, struct writer_counts *ret, struct error *err
     if (r < 0)
         return r;
     w->state = WRITER_FINISHED;
+    w->counts.boot_blocks = w->boot.blocks;
+    w->counts.boot_cut = w->boot.cut;
     *ret = w->counts;
     return 0;
 }
@@ -339,6 +265,22 @@ int writer_end(struct writer *w, struct error *error)
     return r < 0 ? r : site_end_list(w->site, w->image, error);
 }
 
+// The packs of pages, from the top down, then those of data. A pack may be both.
+void writer_fill_boot(const struct writer *w, struct manifest *m)
+{
+    m->boot_count = 0;
+    for (unsigned i = 0; i < w->boot.page_pack_count + w->boot.data_pack_count; i++) {
+        unsigned data = i - w->boot.page_pack_count;
+        uint32_t pack = i < w->boot.page_pack_count ? w->boot.page_packs[i] : w->boot.data_packs[data];
+        const struct pack_reference *ref = writer_index_pack(w->index, pack);
+        unsigned j = 0;
+        while (j < m->boot_count && !sha256_equal(&m->boot[j].pack, &ref->name))
+            j++;
+        if (j == m->boot_count)
+            m->boot[m->boot_count++] = (struct manifest_boot){.pack = ref->name, .size = ref->size};
+    }
+}
+
 struct site *writer_site(struct writer *w)
 {
     return w->site;
@@ -354,6 +296,7 @@ void writer_close(struct writer *w)
         writer_drop_pack(w);
     seal_close(w->sealer);
     writer_drop_leaves(w);
+    writer_drop_boot(w);
     writer_index_close(w->index);
     site_close(w->site);
     free(w->extents);

@@ -3,6 +3,9 @@
 //   read (SEEK_DATA) → hash 4 KiB blocks → drop zeros and known blocks → gather 32 into a chunk → compress (all
 //   cores) → append to the open pack, in order → close: table, trailer, fsync, rename to objects/ab/<sha256>
 //
+// With a boot profile its blocks come first, in its order, into packs of their own, and so do the pages that lead to
+// them (writer_boot.c).
+//
 // Blocks are known from this publication, from packs given to writer_know_pack (the parent's, by their tables alone),
 // and from packs that an interrupted publication of the same image left (listed in <site>/.unfinished/<image>).
 //
@@ -18,6 +21,7 @@
 #pragma once
 
 #include "blockstore/manifest.h"
+#include "blockstore/profile.h"
 
 struct site;
 struct writer;
@@ -39,6 +43,8 @@ struct writer_counts {
     uint64_t new_blocks;
     uint64_t written_bytes; // of packs
     uint64_t packs, chunks; // written; map pages are chunks too
+    uint64_t boot_blocks;   // of the profile that are not zero
+    bool boot_cut;          // the boot set has more packs than a manifest can list; the rest of it is not listed
 };
 
 int writer_open(const struct writer_options *options, struct writer **ret, struct error *error);
@@ -49,6 +55,11 @@ int writer_open(const struct writer_options *options, struct writer **ret, struc
 int writer_know_pack(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
                      size_t table_size, struct error *error);
 
+// Before the first member: the blocks that the profile names are stored in its order, in boot packs, as far as they are
+// in none that is known already; the members are then mapped to these. fds[i] is the file of the profile's i-th member,
+// whose size must be the one that the profile says (-EINVAL). `p` is not needed any more after the call.
+int writer_add_boot(struct writer *w, const struct profile *p, const int *fds, struct error *error);
+
 // Adds a member: reads the regular file or block device `fd` and fills *ret_member (name, size, top).
 int writer_add_member(struct writer *w, const char *name, int fd, struct manifest_member *ret_member,
                       struct error *error);
@@ -56,6 +67,10 @@ int writer_add_member(struct writer *w, const char *name, int fd, struct manifes
 // After the last member: closes the last pack. (A member's top page may lie in it, so members are complete only now:
 // ret_members of writer_add_member are filled by this call.)
 int writer_finish(struct writer *w, struct writer_counts *ret, struct error *error);
+
+// After writer_finish: lists the boot packs, in the order in which a boot needs them: pages from the top down, then
+// data. With them alone every block of the profile can be read. None without a profile.
+void writer_fill_boot(const struct writer *w, struct manifest *m);
 
 // Stores the signed manifest as an object. *ret_name is its name.
 int writer_put_manifest(struct writer *w, const void *bytes, size_t n, struct sha256 *ret_name, struct error *error);

@@ -15,6 +15,7 @@
 //   3. The position in the table depends on random keys, so nobody who chooses hashes (in the table of a pack that is
 //      not ours) can make them collide. No answer depends on the keys.
 #include "blockstore/writer_index.h"
+#include "blockstore/pack.h"
 #include "blockstore/spool.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -35,7 +36,8 @@ struct chunk_record {
 
 struct pack_record {
     struct pack_reference reference;
-    uint32_t closed;
+    uint32_t chunks_end; // offset
+    uint32_t closed, boot;
 };
 
 struct writer_index {
@@ -160,7 +162,28 @@ int writer_index_open_pack(struct writer_index *x, uint32_t *ret_pack)
 
 void writer_index_close_pack(struct writer_index *x, uint32_t pack, const struct pack_reference *ref)
 {
-    *pack_at(x, pack) = (struct pack_record){.reference = *ref, .closed = 1};
+    pack_at(x, pack)->reference = *ref;
+    pack_at(x, pack)->closed = 1;
+}
+
+const struct pack_reference *writer_index_pack(const struct writer_index *x, uint32_t pack)
+{
+    return &pack_at(x, pack)->reference;
+}
+
+uint32_t writer_index_chunk_bytes(const struct writer_index *x, uint32_t pack)
+{
+    return pack_at(x, pack)->chunks_end > 0 ? pack_at(x, pack)->chunks_end - PACK_MAGIC_SIZE : 0;
+}
+
+void writer_index_mark_boot(struct writer_index *x, uint32_t pack)
+{
+    pack_at(x, pack)->boot = 1;
+}
+
+bool writer_index_is_boot(const struct writer_index *x, uint32_t pack)
+{
+    return pack_at(x, pack)->boot != 0;
 }
 
 uint64_t writer_index_chunk_count(const struct writer_index *x)
@@ -207,6 +230,9 @@ int writer_index_place_chunk(struct writer_index *x, uint64_t chunk, const struc
     record->offset = place->offset;
     record->length = place->length;
     record->pack_plus_one = place->pack + 1;
+    struct pack_record *pack = pack_at(x, place->pack);
+    if (place->offset + place->length > pack->chunks_end)
+        pack->chunks_end = place->offset + place->length;
     return 0;
 }
 
@@ -225,23 +251,39 @@ const struct sha256 *writer_index_block_hashes(const struct writer_index *x, uin
     return chunk_at(x, chunk)->hashes;
 }
 
-bool writer_index_find(const struct writer_index *x, enum writer_index_kind kind, const struct sha256 *hash,
-                       uint64_t minimum, uint64_t *ret_chunk, unsigned *ret_block)
+bool writer_index_next(const struct writer_index *x, enum writer_index_kind kind, const struct sha256 *hash,
+                       uint64_t *at, uint64_t *ret_chunk, unsigned *ret_block)
 {
     const uint64_t *slots = slots_of(&x->slots);
     uint64_t mixed = sha256_mix(hash, &x->keys), mask = (UINT64_C(1) << x->slot_bits) - 1;
+    uint64_t begin = mixed >> (64 - x->slot_bits);
 
-    for (uint64_t i = mixed >> (64 - x->slot_bits); slots[i] != 0; i = (i + 1) & mask) {
+    for (uint64_t i; slots[i = (begin + *at) & mask] != 0;) {
+        ++*at;
         if ((slots[i] & ~NUMBER_MASK) != fingerprint(mixed))
             continue;
         uint64_t number = (slots[i] & NUMBER_MASK) - 1;
-        if ((number % HASHES == NAME) != (kind == WRITER_INDEX_CHUNK) || number / HASHES < minimum ||
-            !sha256_equal(hash_at(x, number), hash))
+        if ((number % HASHES == NAME) != (kind == WRITER_INDEX_CHUNK) || !sha256_equal(hash_at(x, number), hash))
             continue;
         *ret_chunk = number / HASHES;
         *ret_block = (unsigned)(number % HASHES);
         return true;
     }
+    return false;
+}
+
+bool writer_index_find(const struct writer_index *x, enum writer_index_kind kind, const struct sha256 *hash,
+                       uint64_t minimum, uint64_t *ret_chunk, unsigned *ret_block)
+{
+    uint64_t at = 0, chunk;
+    unsigned block;
+
+    while (writer_index_next(x, kind, hash, &at, &chunk, &block))
+        if (chunk >= minimum) {
+            *ret_chunk = chunk;
+            *ret_block = block;
+            return true;
+        }
     return false;
 }
 

@@ -3,7 +3,7 @@
 // Chunks are numbered from 0: first those of the known packs, then the new ones in the order in which they were begun.
 // A new chunk is unplaced until it is appended to a pack; a pack has no name until it is closed.
 //
-// All of it lies in spools (3 of them): 1,068 bytes a chunk, 72 a pack, and a hash table of 8-byte slots. One thread.
+// All of it lies in spools (3 of them): 1,068 bytes a chunk, 80 a pack, and a hash table of 8-byte slots. One thread.
 #pragma once
 
 #include "blockstore/chunk.h"
@@ -21,6 +21,11 @@ void writer_index_close(struct writer_index *x);
 // Packs. A known pack has its reference from the start; an open one gets it when it is closed.
 int writer_index_open_pack(struct writer_index *x, uint32_t *ret_pack);
 void writer_index_close_pack(struct writer_index *x, uint32_t pack, const struct pack_reference *ref);
+const struct pack_reference *writer_index_pack(const struct writer_index *x, uint32_t pack); // of a closed one
+uint32_t writer_index_chunk_bytes(const struct writer_index *x, uint32_t pack);              // stored, of its chunks
+// A mark, which is false at first: the pack is one of those that a boot fetches whole.
+void writer_index_mark_boot(struct writer_index *x, uint32_t pack);
+bool writer_index_is_boot(const struct writer_index *x, uint32_t pack);
 
 // Chunks. Blocks must be added in the order of their numbers; each hash is found from then on.
 uint64_t writer_index_chunk_count(const struct writer_index *x);
@@ -41,6 +46,11 @@ const struct sha256 *writer_index_block_hashes(const struct writer_index *x, uin
 // The first one that was added with this hash, among chunks from number `minimum` on.
 bool writer_index_find(const struct writer_index *x, enum writer_index_kind kind, const struct sha256 *hash,
                        uint64_t minimum, uint64_t *ret_chunk, unsigned *ret_block);
+
+// Walks all that were added with this hash, in the order in which they were added: *at is 0 at first, and the walk's
+// own. Nothing may be added meanwhile.
+bool writer_index_next(const struct writer_index *x, enum writer_index_kind kind, const struct sha256 *hash,
+                       uint64_t *at, uint64_t *ret_chunk, unsigned *ret_block);
 
 // The full reference: -EAGAIN while the chunk is unplaced or its pack is open.
 int writer_index_reference(const struct writer_index *x, uint64_t chunk, struct chunk_reference *ret);

@@ -5,7 +5,8 @@
 //
 // Limits on what a hostile or unlucky input can make of the map:
 //   1. A segment whose blocks lie scattered over so many chunks that its leaf would overflow a page is read again, and
-//      only blocks that this segment itself brought count as known: then it has at most 2,049 chunks and fits.
+//      only blocks that this segment itself brought, and those of the boot set, count as known; if that is still too
+//      much, only the former: then it has at most 2,049 chunks and fits.
 //   2. Leaves wait in memory for packs to close; after WRITER_CUT_EXTENTS of their extents, the open pack is closed
 //      early.
 #include "base/cleanup.h"
@@ -27,55 +28,20 @@
 
 int writer_report_progress(struct writer *w, bool now, struct error *error)
 {
-    if (!w->options.progress || w->member_count == 0)
+    if (!w->options.progress || !w->reading)
         return 0;
     uint64_t time = io_monotonic_ns();
     if (!now && time < w->progress_due)
         return 0;
     w->progress_due = time + PROGRESS_INTERVAL_NS;
-    if (w->options.progress(w->options.context, w->members[w->member_count - 1].name, w->done, w->all) != 0)
+    if (w->options.progress(w->options.context, w->reading, w->done, w->all) != 0)
         return error_set(error, ECANCELED, "cancelled; the same command goes on from here");
     return 0;
 }
 
 static int read_failed(const struct writer *w, int r, uint64_t offset, struct error *error)
 {
-    return error_set(error, -r, "cannot read member %s at offset %" PRIu64 ": %s", w->members[w->member_count - 1].name,
-                     offset, strerror(-r));
-}
-
-// --- chunks --------------------------------------------------------------------------------------------------------
-
-static int begin_chunk(struct writer *w, struct error *error)
-{
-    struct compress_job *job;
-
-    while (!(job = compress_next_place(w->compressor))) {
-        int r = writer_drain(w, true, error);
-        if (r < 0)
-            return r;
-    }
-    int r = writer_index_begin_chunk(w->index, &job->chunk);
-    if (r < 0)
-        return site_write_failed(w->site, error, r, "the block index");
-    job->nblocks = 0;
-    w->gathering = job;
-    return 0;
-}
-
-static int submit_chunk(struct writer *w, struct error *error)
-{
-    w->gathering = NULL;
-    w->next_chunk = writer_index_chunk_count(w->index);
-    w->submitted++;
-    compress_submit(w->compressor);
-    int r = writer_drain(w, false, error);
-    return r < 0 ? r : writer_report_progress(w, false, error);
-}
-
-static int flush_chunk(struct writer *w, struct error *error)
-{
-    return w->gathering ? submit_chunk(w, error) : 0;
+    return error_set(error, -r, "cannot read member %s at offset %" PRIu64 ": %s", w->reading, offset, strerror(-r));
 }
 
 // --- blocks --------------------------------------------------------------------------------------------------------
@@ -110,41 +76,37 @@ static bool follows_last(const struct writer *w, uint32_t block, const struct sh
     return true;
 }
 
-static int add_new_block(struct writer *w, uint32_t block, const unsigned char *bytes, const struct sha256 *hash,
-                         struct error *error)
+// Where the block is stored already: in a boot pack, if it is in one (a boot must need no other), else where the block
+// before it stands, else anywhere.
+static bool find_block(const struct writer *w, uint32_t block, const struct sha256 *hash, uint64_t *ret_chunk,
+                       unsigned *ret_position)
 {
-    int r = w->gathering ? 0 : begin_chunk(w, error);
-    if (r < 0)
-        return r;
-    struct compress_job *job = w->gathering;
-    unsigned position = job->nblocks++;
-    memcpy(job->blocks + (size_t)position * BLOCK_SIZE, bytes, BLOCK_SIZE);
-    r = writer_index_add_block(w->index, job->chunk, position, hash);
-    if (r < 0)
-        return site_write_failed(w->site, error, r, "the block index");
-    add_extent(w, block, job->chunk, position);
-    w->counts.new_blocks++;
-    w->counts.known_blocks -= w->again; // it was, when the segment was read first
-    return job->nblocks == CHUNK_BLOCKS_MAXIMUM ? submit_chunk(w, error) : 0;
+    return (w->boot.wanted && !w->without_boot &&
+            writer_find_boot(w, WRITER_INDEX_BLOCK, hash, ret_chunk, ret_position)) ||
+           follows_last(w, block, hash, ret_chunk, ret_position) ||
+           writer_index_find(w->index, WRITER_INDEX_BLOCK, hash, w->minimum, ret_chunk, ret_position);
 }
 
 static int add_block(struct writer *w, uint32_t block, const unsigned char *bytes, struct error *error)
 {
-    uint64_t chunk;
-    unsigned position;
+    uint64_t chunk = 0;
+    unsigned position = 0;
 
     if (bytes[0] == 0 && memcmp(bytes, bytes + 1, BLOCK_SIZE - 1) == 0) {
         w->counts.zero_blocks += !w->again;
         return 0;
     }
     struct sha256 hash = sha256_of(bytes, BLOCK_SIZE);
-    if (follows_last(w, block, &hash, &chunk, &position) ||
-        writer_index_find(w->index, WRITER_INDEX_BLOCK, &hash, w->minimum, &chunk, &position)) {
-        add_extent(w, block, chunk, position);
+    if (find_block(w, block, &hash, &chunk, &position)) {
         w->counts.known_blocks += !w->again;
-        return 0;
+    } else {
+        int r = writer_gather_block(w, bytes, &hash, &chunk, &position, error);
+        if (r < 0)
+            return r;
+        w->counts.known_blocks -= w->again; // it was, when the segment was read first
     }
-    return add_new_block(w, block, bytes, &hash, error);
+    add_extent(w, block, chunk, position);
+    return 0;
 }
 
 // Reads [from, to) of the member, which lies in one segment and begins on a block; only the member's end need not end
@@ -160,7 +122,7 @@ static int read_range(struct writer *w, uint64_t from, uint64_t to, struct error
             return error_set(error, EBUSY,
                              "the file of member %s became shorter while it was read; stop what writes to "
                              "it and run the same command again",
-                             w->members[w->member_count - 1].name);
+                             w->reading);
         size_t padded = (n + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
         memset(w->piece + n, 0, padded - n);
         for (size_t i = 0; i < padded; i += BLOCK_SIZE) {
@@ -207,7 +169,7 @@ static uint64_t first_own_chunk(const struct writer *w)
     return w->gathering ? w->gathering->chunk : w->next_chunk;
 }
 
-static int read_again(struct writer *w, uint64_t minimum, struct error *error)
+static int read_again(struct writer *w, uint64_t minimum, bool without_boot, struct error *error)
 {
     uint64_t from = w->segment * SEGMENT_SIZE, start, end = from;
     uint64_t limit = w->size - from < SEGMENT_SIZE ? w->size : from + SEGMENT_SIZE;
@@ -216,13 +178,14 @@ static int read_again(struct writer *w, uint64_t minimum, struct error *error)
     w->extent_count = 0;
     w->minimum = minimum;
     w->again = true;
+    w->without_boot = without_boot;
     while ((r = file_extents_find_data(w->fd, end, limit, &start, &end)) > 0) {
         r = read_range(w, start, end, error);
         if (r < 0)
             return r;
     }
     w->minimum = 0;
-    w->again = false;
+    w->again = w->without_boot = false;
     return r < 0 ? read_failed(w, r, end, error) : 0;
 }
 
@@ -230,7 +193,7 @@ static int read_again(struct writer *w, uint64_t minimum, struct error *error)
 // after an interruption, where this was cut before, it is left open, or the packs would come out differently.
 static int cut(struct writer *w, struct error *error)
 {
-    int r = flush_chunk(w, error);
+    int r = writer_flush_chunk(w, error);
 
     if (r == 0)
         r = writer_drain_all(w, error);
@@ -242,23 +205,32 @@ static int cut(struct writer *w, struct error *error)
     return r;
 }
 
+static int leaf_fits(struct writer *w, bool *ret_fits, struct error *error)
+{
+    *ret_fits = true;
+    if (w->extent_count <= SURE_EXTENTS)
+        return 0;
+    int r = writer_drain_all(w, error); // places every chunk but the one that is being gathered
+    if (r < 0)
+        return r;
+    r = writer_leaf_fits(w, ret_fits);
+    return r < 0 ? error_set(error, -r, "no memory for the map") : 0;
+}
+
 static int end_segment(struct writer *w, uint64_t own_chunks, struct error *error)
 {
-    bool fits = true;
-    int r = 0;
+    bool fits;
+    int r = leaf_fits(w, &fits, error);
 
     if (w->extent_count == 0)
         return 0;
-    if (w->extent_count > SURE_EXTENTS) {
-        r = writer_drain_all(w, error); // places every chunk but the one that is being gathered
-        if (r < 0)
-            return r;
-        r = writer_leaf_fits(w, &fits);
-        if (r < 0)
-            return error_set(error, -r, "no memory for the map");
+    if (r == 0 && !fits && w->boot.wanted) {
+        r = read_again(w, own_chunks, false, error);
+        if (r == 0)
+            r = leaf_fits(w, &fits, error);
     }
-    if (!fits)
-        r = read_again(w, own_chunks, error);
+    if (r == 0 && !fits)
+        r = read_again(w, own_chunks, true, error);
     if (r == 0)
         r = writer_queue_leaf(w, w->member_count - 1, error);
     if (r < 0)
@@ -300,7 +272,7 @@ static int fail_changed(const struct writer *w, struct error *error)
     return error_set(error, EBUSY,
                      "the file of member %s changed while it was read; stop what writes to it and run the "
                      "same command again",
-                     w->members[w->member_count - 1].name);
+                     w->reading);
 }
 
 int writer_read_member(struct writer *w, unsigned member, struct error *error)
@@ -309,6 +281,7 @@ int writer_read_member(struct writer *w, unsigned member, struct error *error)
 
     if (io->fstat(w->fd, &before) < 0)
         return read_failed(w, -errno, 0, error);
+    w->reading = w->members[member].name;
     w->size = w->members[member].size;
     w->done = 0;
     w->next_chunk = writer_index_chunk_count(w->index);
@@ -319,7 +292,7 @@ int writer_read_member(struct writer *w, unsigned member, struct error *error)
     if (r == 0)
         r = read_segments(w, error);
     if (r == 0)
-        r = flush_chunk(w, error);
+        r = writer_flush_chunk(w, error);
     if (r < 0)
         return r;
     if (io->fstat(w->fd, &after) < 0)

@@ -1,8 +1,9 @@
 // The drain: compressed chunks, in order, into packs.
 //
 // A pack is hashed as it is written, since nothing in it is changed later. It is closed when its chunks reach
-// PACK_SIZE_TARGET, and handed to the sealer, which makes it durable and gives it its name on the site; but its name is
-// known from here on, so pages may refer to it. (The manifest comes after the last pack was sealed.)
+// PACK_SIZE_TARGET (one of the boot set: PACK_SIZE_TARGET_BOOT), and handed to the sealer, which makes it durable and
+// gives it its name on the site; but its name is known from here on, so pages may refer to it. (The manifest comes
+// after the last pack was sealed.)
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/writer_private.h"
@@ -33,6 +34,8 @@ static int open_pack(struct writer *w, struct error *error)
     int r = writer_index_open_pack(w->index, &w->pack.number);
     if (r < 0)
         return site_write_failed(w->site, error, r, "the block index");
+    if (w->boot.packing)
+        writer_index_mark_boot(w->index, w->pack.number);
     return write_bytes(w, PACK_MAGIC, PACK_MAGIC_SIZE, error);
 }
 
@@ -90,19 +93,26 @@ void writer_drop_pack(struct writer *w)
     buf_free(&w->pack.table.bytes);
 }
 
-// A chunk with the name of one that is stored already (a segment stored afresh meets those of the last time) is
-// placed where that one is.
+// A chunk with the name of one that is stored already (a segment stored afresh meets those of the last time) is placed
+// where that one is; one of the boot set only if that is in a boot pack.
+static bool find_same(const struct writer *w, const struct sha256 *name, struct writer_index_place *ret)
+{
+    uint64_t chunk;
+    unsigned position;
+
+    return (w->boot.packing ? writer_find_boot(w, WRITER_INDEX_CHUNK, name, &chunk, &position)
+                            : writer_index_find(w->index, WRITER_INDEX_CHUNK, name, 0, &chunk, &position)) &&
+           writer_index_find_place(w->index, chunk, ret);
+}
+
 static int append_job(struct writer *w, const struct compress_job *job, struct error *error)
 {
     struct writer_index_place place;
-    uint64_t same;
-    unsigned position;
     int r;
 
     if (job->length < 0)
         return error_set(error, -job->length, "out of memory to compress");
-    if (writer_index_find(w->index, WRITER_INDEX_CHUNK, &job->name, 0, &same, &position) &&
-        writer_index_find_place(w->index, same, &place)) {
+    if (find_same(w, &job->name, &place)) {
         r = writer_index_place_chunk(w->index, job->chunk, &job->name, &place);
         if (r < 0)
             return site_write_failed(w->site, error, r, "the block index");
@@ -116,7 +126,7 @@ static int append_job(struct writer *w, const struct compress_job *job, struct e
     w->appended_below = job->chunk + 1;
     if (w->pack.fd < 0)
         w->closed_below = w->appended_below;
-    else if (w->pack.size >= PACK_SIZE_TARGET)
+    else if (w->pack.size >= (w->boot.packing ? PACK_SIZE_TARGET_BOOT : PACK_SIZE_TARGET))
         return writer_close_pack(w, error);
     return 0;
 }

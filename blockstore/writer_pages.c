@@ -6,7 +6,8 @@
 // follow. What remains at the end follows in a pack of its own, then the index pages, level by level.
 //
 // A page that is stored already, by this publication or in a known pack, is found by its chunk's name and not stored
-// again; so whatever did not change since the parent costs nothing.
+// again; so whatever did not change since the parent costs nothing. Pages that a boot needs go other ways
+// (writer_boot_pages.c).
 #include "base/cleanup.h"
 #include "blockstore/writer_private.h"
 #include <errno.h>
@@ -18,6 +19,7 @@
 struct writer_leaf {
     struct writer_leaf *next;
     unsigned member;
+    bool boot;
     uint32_t segment;
     uint64_t after;  // its place in the stream: behind this many chunks
     uint64_t newest; // the highest number of its chunks
@@ -74,6 +76,8 @@ int writer_queue_leaf(struct writer *w, unsigned member, struct error *error)
     if (!leaf)
         return error_set(error, ENOMEM, "no memory for the map");
     *leaf = (struct writer_leaf){.member = member, .segment = w->segment, .after = w->submitted, .count = n};
+    leaf->boot =
+        w->boot.wanted && (map_levels(w->members[member].size) == 1 || writer_is_boot_segment(w, member, w->segment));
     memcpy(leaf->extents, w->extents, n * sizeof(*leaf->extents));
     for (unsigned i = 0; i < n; i++)
         if (leaf->extents[i].chunk > leaf->newest)
@@ -83,17 +87,17 @@ int writer_queue_leaf(struct writer *w, unsigned member, struct error *error)
     return writer_store_leaves(w, error);
 }
 
-static int add_page(struct writer_page_list *list, unsigned member, uint32_t position, uint64_t chunk)
+int writer_add_page(struct writer_page_list *list, const struct writer_page *page, struct error *error)
 {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? list->capacity * 2 : 64;
         struct writer_page *grown = realloc(list->pages, capacity * sizeof(*grown));
         if (!grown)
-            return -ENOMEM;
+            return error_set(error, ENOMEM, "no memory for the map");
         list->pages = grown;
         list->capacity = capacity;
     }
-    list->pages[list->count++] = (struct writer_page){member, position, chunk};
+    list->pages[list->count++] = *page;
     return 0;
 }
 
@@ -120,8 +124,7 @@ static int store_page(struct writer *w, size_t size, struct writer_page_list *li
         if (r < 0)
             return r;
     }
-    int r = add_page(list, member, position, chunk);
-    return r < 0 ? error_set(error, -r, "no memory for the map") : 0;
+    return writer_add_page(list, &(struct writer_page){.member = member, .position = position, .chunk = chunk}, error);
 }
 
 static int find_reference(void *context, uint64_t chunk, struct chunk_reference *ret)
@@ -138,7 +141,8 @@ int writer_store_leaves(struct writer *w, struct error *error)
         int r = map_leaf_build(leaf->extents, leaf->count, find_reference, w->index, w->page, &size);
         if (r < 0)
             return error_set(error, -r, "cannot build the map: %s", strerror(-r));
-        r = store_page(w, size, &w->leaves, leaf->member, leaf->segment, error);
+        r = leaf->boot ? writer_keep_page(w, size, leaf->member, leaf->segment, error)
+                       : store_page(w, size, &w->leaves, leaf->member, leaf->segment, error);
         if (r < 0)
             return r;
         w->first_leaf = leaf->next;
@@ -168,12 +172,14 @@ static int store_index(struct writer *w, unsigned level, const struct writer_pag
     uint64_t children_left = (blocks + child_blocks - 1) / child_blocks - (uint64_t)position * MAP_FANOUT;
     unsigned children = children_left < MAP_FANOUT ? (unsigned)children_left : MAP_FANOUT;
     struct chunk_reference *references CLEANUP_FREE = calloc(children, sizeof(*references));
+    bool boot = w->boot.wanted && map_levels(w->members[first.member].size) == level + 1;
     size_t i = *at, size = 0;
     int r = references ? 0 : -ENOMEM;
 
     while (r == 0 && i < below->count && below->pages[i].member == first.member &&
            below->pages[i].position / MAP_FANOUT == position) {
         const struct writer_page *child = &below->pages[i++];
+        boot = boot || child->boot;
         r = writer_index_reference(w->index, child->chunk, &references[child->position % MAP_FANOUT]);
         if (r == -EAGAIN) { // its pack is still open
             r = writer_close_pack(w, error);
@@ -187,7 +193,8 @@ static int store_index(struct writer *w, unsigned level, const struct writer_pag
     if (r < 0)
         return error_set(error, -r, "cannot build the map: %s", strerror(-r));
     *at = i;
-    return store_page(w, size, list, first.member, position, error);
+    return boot ? writer_keep_page(w, size, first.member, position, error)
+                : store_page(w, size, list, first.member, position, error);
 }
 
 // From the pages of one level to those of the next; pages of members that have no more levels are their tops.
@@ -206,13 +213,15 @@ static int store_level(struct writer *w, unsigned level, const struct writer_pag
             r = store_index(w, level, below, &i, list, error);
         }
     }
-    return r;
+    return r < 0 ? r : writer_store_kept_pages(w, list, error);
 }
 
 int writer_store_indexes(struct writer *w, struct error *error)
 {
     struct writer_page_list lists[MAP_LEVELS_MAXIMUM] = {{NULL, 0, 0}};
-    int r = store_level(w, 1, &w->leaves, &lists[0], error);
+    int r = writer_store_kept_pages(w, &w->leaves, error);
+    if (r == 0)
+        r = store_level(w, 1, &w->leaves, &lists[0], error);
 
     for (unsigned level = 2; r == 0 && level <= MAP_LEVELS_MAXIMUM; level++)
         r = store_level(w, level, &lists[level - 2], &lists[level - 1], error);

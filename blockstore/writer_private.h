@@ -1,6 +1,8 @@
-// What the writer's files share: writer.c (life), writer_member.c (reading), writer_pages.c (the map), writer_pack.c
-// (the open pack). All of it belongs to the one thread that calls writer.h; the compressor and the sealer have threads
-// of their own behind their headers.
+// What the writer's files share: writer.c (life), writer_know.c (what is stored already), writer_member.c (reading),
+// writer_gather.c (new chunks), writer_pack.c (the open pack), writer_pages.c (the map), and of the boot set:
+// writer_boot.c (its blocks), writer_boot_pages.c (its pages), writer_boot_choice.c (which older packs serve it). All
+// of it belongs to the one thread that calls writer.h; the compressor and the sealer have threads of their own behind
+// their headers.
 //
 // Why the packs do not depend on timing (rule 1): the reader makes one stream of new chunks and ended segments, and
 // everything behind it (where a chunk goes, when a pack closes, when a leaf is stored) is decided as that stream is
@@ -9,6 +11,7 @@
 #pragma once
 
 #include "blockstore/pack.h"
+#include "blockstore/spool.h"
 #include "blockstore/writer.h"
 #include "blockstore/writer_compress.h"
 #include "blockstore/writer_index.h"
@@ -19,16 +22,42 @@
 
 struct writer_leaf; // a segment that ended, whose leaf waits for packs to close
 
+// Lines of a manifest's that are kept for packs of pages; a Debian image needs two.
+#define WRITER_BOOT_PAGE_PACKS 8u
+#define WRITER_BOOT_DATA_PACKS (MANIFEST_BOOT_MAXIMUM - WRITER_BOOT_PAGE_PACKS)
+
 // A page that was stored: the `position`-th of its level in its member.
 struct writer_page {
     unsigned member;
     uint32_t position;
     uint64_t chunk;
+    bool boot; // a boot needs it
 };
 
 struct writer_page_list {
     struct writer_page *pages;
     size_t count, capacity;
+};
+
+// What a boot fetches whole (writer_boot.c).
+struct writer_boot {
+    bool wanted;                // there is a boot set
+    bool packing;               // what is appended now belongs to it
+    uint64_t unfinished_chunks; // chunks from this number on an interrupted publication left
+    uint64_t own_chunks;        // chunks from this number on are this publication's
+    uint64_t blocks;            // in the boot set, that are not zero
+    bool cut;                   // more packs than a manifest can list
+    uint32_t data_packs[WRITER_BOOT_DATA_PACKS], page_packs[WRITER_BOOT_PAGE_PACKS];
+    unsigned data_pack_count, page_pack_count;
+    struct profile_member members[MANIFEST_MEMBERS_MAXIMUM]; // that the profile speaks of
+    unsigned member_count;
+    uint64_t *segments; // that the profile touches: number of the member above × 2^32 + segment; sorted
+    size_t segment_count;
+    // Pages that wait for the end of their level, encoded
+    struct spool page_bytes;
+    uint64_t page_bytes_used;
+    struct writer_boot_page *pages;
+    size_t page_count, page_capacity;
 };
 
 struct writer {
@@ -52,14 +81,18 @@ struct writer {
     } members[MANIFEST_MEMBERS_MAXIMUM];
     unsigned member_count;
 
-    // The reader (writer_member.c)
+    struct writer_boot boot;
+
+    // The reader (writer_member.c, writer_boot.c)
+    const char *reading; // what is read now, for people
     int fd;
     uint64_t size;              // of the member, in bytes
     uint64_t done, all;         // bytes of data, for progress
     uint64_t progress_due;      // io_monotonic_ns
     uint32_t segment;           // that is being read
     uint64_t minimum;           // only blocks in chunks from this number on count as known
-    bool again;                 // the segment is being read a second time, to be stored afresh
+    bool again;                 // the segment is being read a second time, to be stored afresh …
+    bool without_boot;          // … all of it, the blocks of the boot set as well
     struct map_extent *extents; // MAP_LEAF_BLOCKS of them, the segment's so far in extent_count
     unsigned extent_count;
     struct compress_job *gathering; // the chunk that is being filled, or NULL
@@ -89,6 +122,17 @@ struct writer {
 int writer_read_member(struct writer *w, unsigned member, struct error *error);
 int writer_report_progress(struct writer *w, bool now, struct error *error);
 
+// --- writer_know.c
+int writer_know_table(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
+                      size_t table_size, struct error *error);
+int writer_know_unfinished(struct writer *w, struct error *error); // packs of an interrupted publication of the image
+
+// --- writer_gather.c
+// Puts a new block into the chunk that is being gathered, and that, when it is full, to the compressor.
+int writer_gather_block(struct writer *w, const unsigned char *bytes, const struct sha256 *hash, uint64_t *ret_chunk,
+                        unsigned *ret_position, struct error *error);
+int writer_flush_chunk(struct writer *w, struct error *error); // one that is not full; fine if there is none
+
 // --- writer_pack.c
 // Appends a chunk to the open pack (opening one), and closes the pack if it is full. `block_hashes` is NULL for a page.
 int writer_append_chunk(struct writer *w, uint64_t chunk, const struct sha256 *name, const void *stored, size_t length,
@@ -106,3 +150,25 @@ int writer_queue_leaf(struct writer *w, unsigned member, struct error *error); /
 int writer_store_leaves(struct writer *w, struct error *error);                // those whose time has come
 int writer_store_indexes(struct writer *w, struct error *error);               // and finds each member's top
 void writer_drop_leaves(struct writer *w);
+int writer_add_page(struct writer_page_list *list, const struct writer_page *page, struct error *error);
+
+// --- writer_boot.c
+int writer_pack_boot(struct writer *w, const struct profile *p, const int *fds, struct error *error);
+// The copy of a block, or chunk, that lies in a boot pack.
+bool writer_find_boot(const struct writer *w, enum writer_index_kind kind, const struct sha256 *hash,
+                      uint64_t *ret_chunk, unsigned *ret_position);
+bool writer_is_boot_segment(const struct writer *w, unsigned member, uint32_t segment);
+// Adds the pack that holds a chunk to a list, unless it is in it; false if the list is full.
+bool writer_list_pack(const struct writer *w, uint64_t chunk, uint32_t *packs, unsigned *count, unsigned maximum);
+void writer_drop_boot(struct writer *w);
+
+// --- writer_boot_pages.c
+// Encodes the page of `size` bytes in w->page and keeps it until its level ends.
+int writer_keep_page(struct writer *w, size_t size, unsigned member, uint32_t position, struct error *error);
+// Ends a level: stores the pages that were kept in packs of their own, adds them to the list, and sorts it.
+int writer_store_kept_pages(struct writer *w, struct writer_page_list *list, struct error *error);
+
+// --- writer_boot_choice.c
+// Marks those known packs as boot packs of which a boot uses enough. `hashes` are those of all blocks, or of all stored
+// pages, that it needs (zeros: none, passed over). 0 or -ENOMEM.
+int writer_choose_boot_packs(struct writer *w, enum writer_index_kind kind, const struct sha256 *hashes, size_t n);

@@ -19,9 +19,26 @@ static int make_image(struct fixture *f, bool big)
     return disk;
 }
 
-static struct publication undisturbed(struct fixture *f, int fds[], unsigned extents_until_cut)
+// Reads some blocks of both segments, small ones and large ones; of the big image, so many that they need two packs.
+static struct profile *make_boot(bool big)
 {
-    struct publication p = {.site = f->other_site, .fds = fds, .threads = 2, .extents_until_cut = extents_until_cut};
+    struct profile *p = profile_new();
+    unsigned disk;
+
+    assert_non_null(p);
+    assert_int_equal(profile_add_member(p, "disk", 2 * SEGMENT_BLOCKS * BLOCK_SIZE, &disk), 0);
+    assert_int_equal(profile_add_read(p, disk, SEGMENT_BLOCKS + 20, 30), 0);
+    assert_int_equal(profile_add_read(p, disk, 10, 40), 0);
+    if (big)
+        assert_int_equal(profile_add_read(p, disk, 2000, 700), 0);
+    return p;
+}
+
+static struct publication undisturbed(struct fixture *f, int fds[], const struct profile *boot,
+                                      unsigned extents_until_cut)
+{
+    struct publication p = {
+        .site = f->other_site, .fds = fds, .threads = 2, .boot = boot, .extents_until_cut = extents_until_cut};
 
     publish_well(&p);
     assert_published(&p);
@@ -39,10 +56,12 @@ static void assert_recovers(struct fixture *f, const struct publication *referen
     assert_no_leftovers(f->site);
 }
 
-static void fail_each_call(struct fixture *f, bool big, unsigned long step)
+static void fail_each_call(struct fixture *f, bool big, bool with_boot, unsigned long step)
 {
     int fds[] = {make_image(f, big), -1};
-    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds, .threads = 2};
+    struct profile *boot CLEANUP(cleanup_profile) = with_boot ? make_boot(big) : NULL;
+    struct publication reference = undisturbed(f, fds, boot, 0);
+    struct publication p = {.site = f->site, .fds = fds, .threads = 2, .boot = boot};
     unsigned failures = 0;
 
     io_fault_start(0, EIO, false);
@@ -65,12 +84,17 @@ static void fail_each_call(struct fixture *f, bool big, unsigned long step)
 
 static void each_failing_call_is_survived(void **state)
 {
-    fail_each_call(*state, false, 1);
+    fail_each_call(*state, false, false, 1);
+}
+
+static void each_failing_call_for_a_boot_set_is_survived(void **state)
+{
+    fail_each_call(*state, false, true, 1);
 }
 
 static void failing_calls_among_many_packs_are_survived(void **state)
 {
-    fail_each_call(*state, true, 37);
+    fail_each_call(*state, true, true, 37);
 }
 
 // --- a full disk -----------------------------------------------------------------------------------------------------
@@ -105,7 +129,7 @@ static void a_full_disk_is_reported_as_such(void **state)
 {
     struct fixture *f = *state;
     int fds[] = {make_image(f, false), -1};
-    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds, .threads = 2};
+    struct publication reference = undisturbed(f, fds, NULL, 0), p = {.site = f->site, .fds = fds, .threads = 2};
     struct io_table table = io_table_system;
     int r = -ENOSPC;
 
@@ -201,11 +225,14 @@ static bool publish_and_die(struct publication *p, unsigned long at)
     return WIFSIGNALED(status);
 }
 
-static void kill_at_each_call(struct fixture *f, bool big, unsigned long step, unsigned extents_until_cut)
+static void kill_at_each_call(struct fixture *f, bool big, bool with_boot, unsigned long step,
+                              unsigned extents_until_cut)
 {
     int fds[] = {make_image(f, big), -1};
-    struct publication reference = undisturbed(f, fds, extents_until_cut);
-    struct publication p = {.site = f->site, .fds = fds, .threads = 2, .extents_until_cut = extents_until_cut};
+    struct profile *boot CLEANUP(cleanup_profile) = with_boot ? make_boot(big) : NULL;
+    struct publication reference = undisturbed(f, fds, boot, extents_until_cut);
+    struct publication p = {
+        .site = f->site, .fds = fds, .threads = 2, .boot = boot, .extents_until_cut = extents_until_cut};
     uint64_t known = 0;
 
     for (unsigned long at = 1; publish_and_die(&p, at); at += step) {
@@ -220,17 +247,27 @@ static void kill_at_each_call(struct fixture *f, bool big, unsigned long step, u
 
 static void being_killed_at_any_call_is_survived(void **state)
 {
-    kill_at_each_call(*state, false, 1, 0);
+    kill_at_each_call(*state, false, false, 1, 0);
 }
 
 static void being_killed_among_many_packs_is_survived(void **state)
 {
-    kill_at_each_call(*state, true, 29, 0);
+    kill_at_each_call(*state, true, false, 29, 0);
+}
+
+static void being_killed_at_any_call_for_a_boot_set_is_survived(void **state)
+{
+    kill_at_each_call(*state, false, true, 1, 0);
+}
+
+static void being_killed_among_many_boot_packs_is_survived(void **state)
+{
+    kill_at_each_call(*state, true, true, 29, 0);
 }
 
 static void being_killed_after_packs_were_closed_early_is_survived(void **state)
 {
-    kill_at_each_call(*state, false, 1, 3);
+    kill_at_each_call(*state, false, false, 1, 3);
 }
 
 // --- what earlier runs left ------------------------------------------------------------------------------------------
@@ -264,7 +301,7 @@ static void finished_packs_are_taken_up_again(void **state)
 {
     struct fixture *f = *state;
     int fds[] = {make_image(f, false), -1};
-    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds};
+    struct publication reference = undisturbed(f, fds, NULL, 0), p = {.site = f->site, .fds = fds};
     publish_unfinished(f, fds[0]);
     assert_recovers(f, &reference, &p, 0);
     assert_int_equal(p.counts.packs, 0);
@@ -333,7 +370,7 @@ static void failing_calls_while_packs_are_taken_up_again_are_survived(void **sta
 {
     struct fixture *f = *state;
     int fds[] = {make_image(f, false), -1};
-    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds};
+    struct publication reference = undisturbed(f, fds, NULL, 0), p = {.site = f->site, .fds = fds};
     bool ended = false;
 
     for (unsigned long at = 1; !ended; at++) {
@@ -353,7 +390,7 @@ static void a_list_that_was_cut_short_is_used_as_far_as_it_goes(void **state)
     static const char *const ends[] = {"0123", "x\n", "\n", "\x01\x02\n"};
     struct fixture *f = *state;
     int fds[] = {make_image(f, false), -1};
-    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds};
+    struct publication reference = undisturbed(f, fds, NULL, 0), p = {.site = f->site, .fds = fds};
     for (unsigned i = 0; i < ARRAY_SIZE(ends); i++) {
         publish_unfinished(f, fds[0]);
         append_to_list(f, ends[i]);
@@ -375,7 +412,7 @@ static void listed_packs_that_are_gone_or_damaged_are_made_again(void **state)
 {
     struct fixture *f = *state;
     int fds[] = {make_image(f, false), -1};
-    struct publication reference = undisturbed(f, fds, 0), p = {.site = f->site, .fds = fds};
+    struct publication reference = undisturbed(f, fds, NULL, 0), p = {.site = f->site, .fds = fds};
     for (unsigned damage = 0; damage < 4; damage++) {
         publish_unfinished(f, fds[0]);
         struct object_list list = list_objects(f->site);
@@ -430,10 +467,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(each_failing_call_is_survived),
+        TEST(each_failing_call_for_a_boot_set_is_survived),
         TEST(failing_calls_among_many_packs_are_survived),
         TEST(a_full_disk_is_reported_as_such),
         TEST(being_killed_at_any_call_is_survived),
         TEST(being_killed_among_many_packs_is_survived),
+        TEST(being_killed_at_any_call_for_a_boot_set_is_survived),
+        TEST(being_killed_among_many_boot_packs_is_survived),
         TEST(being_killed_after_packs_were_closed_early_is_survived),
         TEST(finished_packs_are_taken_up_again),
         TEST(names_that_an_interrupted_writer_gave_are_synced),

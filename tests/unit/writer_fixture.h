@@ -125,7 +125,8 @@ struct publication {
     const char *site;
     const int *fds; // of the members disk, kernel, initrd, ended by -1
     unsigned threads;
-    const char *known_site; // all packs of this site are known
+    const char *known_site;     // all packs of this site are known
+    const struct profile *boot; // its members are the first of fds, in this order
     int (*progress)(void *context, const char *member, uint64_t done, uint64_t all);
     void *context;
     unsigned extents_until_cut; // 0: the default
@@ -266,6 +267,8 @@ static inline int publish_members(struct publication *p, struct writer *w)
 
     if (p->known_site)
         know_site(w, p->known_site);
+    if (p->boot)
+        r = writer_add_boot(w, p->boot, p->fds, &p->error);
     for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(names) && p->fds[i] >= 0; i++) {
         r = writer_add_member(w, names[i], p->fds[i], &p->manifest.members[i], &p->error);
         p->manifest.member_count = i + 1;
@@ -274,6 +277,7 @@ static inline int publish_members(struct publication *p, struct writer *w)
         r = writer_finish(w, &p->counts, &p->error);
     if (r < 0)
         return r;
+    writer_fill_boot(w, &p->manifest);
     memcpy(p->manifest.name, "img", 4);
     memcpy(p->manifest.version, "1", 2);
     memcpy(p->manifest.arch, "x86_64", 7);
