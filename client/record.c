@@ -256,34 +256,6 @@ static void follow(struct recording *rec)
 
 // --- after ---------------------------------------------------------------------------------------------------------
 
-static int make_profile(const struct recording *rec, struct profile **ret, struct error *error)
-{
-    const struct manifest *d = rec->description;
-    struct profile *p CLEANUP(cleanup_profile) = profile_new();
-    size_t size =
-        (rec->count < OVERLAY_READS_MAXIMUM ? rec->count : OVERLAY_READS_MAXIMUM) * sizeof(struct overlay_read);
-    CLEANUP_FREE struct overlay_read *reads = malloc(size ? size : 1);
-    unsigned member, disk = 0;
-    int r = p && reads ? 0 : -ENOMEM;
-    // Both are read before the guest begins, whole.
-    for (unsigned i = 1; i < d->member_count && r == 0; i++) {
-        r = profile_add_member(p, d->members[i].name, d->members[i].size, &member);
-        if (r == 0)
-            r = profile_add_read(p, member, 0, map_blocks(d->members[i].size));
-    }
-    if (r == 0)
-        r = profile_add_member(p, d->members[0].name, d->members[0].size, &disk);
-    ssize_t n = r == 0 ? io_read_some(rec->files.reads, reads, size, 0) : r;
-    if (n >= 0)
-        r = record_add_reads(p, disk, reads, (size_t)n / sizeof(*reads));
-    else
-        r = (int)n;
-    if (r < 0)
-        return error_set(error, -r, "the reads of the boot make no profile: %s", strerror(-r));
-    *ret = TAKE_PTR(p);
-    return 0;
-}
-
 static int boot(struct recording *rec, struct error *error)
 {
     char reason[256] = "";
@@ -310,8 +282,21 @@ static int boot(struct recording *rec, struct error *error)
         return r;
     }
     follow(rec);
-    cli_progress_end();
     return rec->result < 0 ? error_set(error, -rec->result, "%s", rec->why.text) : 0;
+}
+
+static void release(struct recording *rec)
+{
+    if (rec->launched.connection >= 0)
+        close(rec->launched.connection);
+    if (rec->launched.console >= 0)
+        close(rec->launched.console);
+    if (rec->files.reads >= 0)
+        close(rec->files.reads);
+    if (rec->until_open)
+        until_close(&rec->until);
+    instance_close(&rec->instance);
+    free(rec->description);
 }
 
 int record_boot(const struct record_options *options, struct profile **ret, struct error *error)
@@ -320,21 +305,24 @@ int record_boot(const struct record_options *options, struct profile **ret, stru
                             .files = {.disk = options->disk, .reads = -1},
                             .instance = INSTANCE_NONE,
                             .launched = {.connection = -1, .console = -1}};
-    int r = boot(&rec, error);
+    struct profile *profile = NULL;
+    struct error why = {.text = ""};
+    int r = boot(&rec, &why);
+    cli_progress_end();
     if (r == 0)
-        r = make_profile(&rec, ret, error);
+        r = record_make_profile(rec.description, rec.files.reads, rec.count, &profile, &why);
+    release(&rec);
+    if (r == -ECANCELED)
+        return error_set(error, ECANCELED, "cancelled");
     if (r == 0)
-        fprintf(stderr, "rondo: the boot was ready after %u s; %zu reads of its disk are recorded\n",
+        fprintf(stderr, "rondo: it was ready after %u s, with %zu reads of its disk\n",
                 (unsigned)((rec.ready - rec.began) / SECOND_NS), rec.count);
-    if (rec.launched.connection >= 0)
-        close(rec.launched.connection);
-    if (rec.launched.console >= 0)
-        close(rec.launched.console);
-    if (rec.files.reads >= 0)
-        close(rec.files.reads);
-    if (rec.until_open)
-        until_close(&rec.until);
-    instance_close(&rec.instance);
-    free(rec.description);
-    return r;
+    else
+        fprintf(stderr,
+                "rondo: no boot was recorded: %s\n"
+                "rondo: publishing without a boot profile; rondo run shows its boot, and a new version with --profile "
+                "auto tries again\n",
+                why.text);
+    *ret = profile;
+    return 0;
 }

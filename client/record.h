@@ -20,14 +20,17 @@ struct record_options {
     unsigned seconds; // how long the boot may take
 };
 
-// Shows the progress on stderr. -ECANCELED after SIGINT, SIGTERM or SIGHUP (cli_catch_signals must have been called).
-// Any other failure means that there is no profile, and error says why. Whatever the outcome, nothing is left of the
-// machine. *ret is to be freed with profile_free.
+// Shows the progress on stderr. A boot that cannot be recorded, whatever the reason, is no failure: that was said, and
+// *ret is NULL. -ECANCELED after SIGINT, SIGTERM or SIGHUP (cli_catch_signals must have been called). Whatever the
+// outcome, nothing is left of the machine. *ret is to be freed with profile_free.
 int record_boot(const struct record_options *options, struct profile **ret, struct error *error);
 
-// The reads of a record file as reads of a member of the profile, up to the first that would be beyond its limits.
-// What no overlay can have written is passed over: reads of nothing, or beyond the member's end. -ENOMEM.
-int record_add_reads(struct profile *p, unsigned member, const struct overlay_read *reads, size_t count);
+// The profile of a boot: the members but the first whole, since kernel and initrd are read before the guest begins,
+// then the reads of the first, the disk, which are the first `count` records of the file (blockstore/overlay_record.h),
+// up to what a profile may hold. What no overlay can have written is passed over: reads of nothing, or beyond the
+// disk's end.
+int record_make_profile(const struct manifest *description, int reads, size_t count, struct profile **ret,
+                        struct error *error);
 
 // The extended regular expression that matches just this text. False if it does not fit.
 bool record_make_pattern(const char *text, char *ret, size_t capacity);
