@@ -227,8 +227,9 @@ static int route(struct kvm *k, unsigned gsi, uint64_t address, uint32_t data)
     bool added = !e;
     if (added)
         e = &k->routes->entries[k->routes->nr++];
-    else if (memcmp(e, &new, sizeof new) == 0) // unmasking a vector changes nothing, and a change costs milliseconds
-        return 0;
+    else if (e->u.msi.address_lo == new.u.msi.address_lo && e->u.msi.address_hi == new.u.msi.address_hi &&
+             e->u.msi.data == data)
+        return 0; // unmasking a vector changes nothing, and a change costs milliseconds
     struct kvm_irq_routing_entry old = *e;
     *e = new;
     if (ioctl(k->vm, KVM_SET_GSI_ROUTING, k->routes) == 0)

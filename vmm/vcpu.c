@@ -267,7 +267,7 @@ static void *thread_main(void *argument)
 int vcpu_start(struct vcpu *v, bool paused, struct error *error)
 {
     struct sigaction action = {.sa_handler = kicked}; // no SA_RESTART: the ioctl must end
-    sigaction(kick_signal(), &action, NULL);          // cannot fail: the signal and the action are valid
+    (void)sigaction(kick_signal(), &action, NULL);    // cannot fail: the signal and the action are valid
     v->wanted = paused ? WANT_PAUSE : WANT_RUN;
     pthread_attr_t attributes;
     int r = pthread_attr_init(&attributes);

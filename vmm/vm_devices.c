@@ -109,7 +109,7 @@ static int add_net(struct vm *m, struct error *error)
                          &settings.link, error);
     if (r == 0)
         r = virtio_net_new(&settings, &m->memory, &n, error);
-    if (r < 0)
+    if (r != 0)
         return r;
     const struct vm_device device = {.virtio = virtio_net_device(n), .self = n, .free = free_net};
     return attach(m, &device, error);
