@@ -7,10 +7,10 @@
 
 #include "base/banned.h"
 
-int bus_init(struct bus *b)
+void bus_init(struct bus *b)
 {
     b->count = 0;
-    return -pthread_rwlock_init(&b->lock, NULL);
+    pthread_rwlock_init(&b->lock, NULL); // cannot fail with default attributes
 }
 
 void bus_destroy(struct bus *b)

@@ -36,7 +36,7 @@ static inline uint64_t bus_all_ones(unsigned width)
     return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
 }
 
-int bus_init(struct bus *b);
+void bus_init(struct bus *b);
 void bus_destroy(struct bus *b);
 // -EEXIST if it overlaps another range, -ENOSPC if the table is full.
 int bus_add(struct bus *b, uint64_t address, uint64_t size, const struct bus_handler *handler);

@@ -6,9 +6,11 @@
 #include <stdint.h>
 
 struct irq_operations {
-    // A message vector's eventfd, the caller's from then on, and the number under which it is routed.
+    // A message vector's eventfd, the caller's from then on, and the number under which it is routed. Writing 1 to it
+    // sends the message that was routed last.
     int (*add_message)(void *context, int *ret_eventfd, unsigned *ret_route, struct error *error);
     int (*route_message)(void *context, unsigned route, uint64_t address, uint32_t data);
+    // A guest's write of any width at this memory address signals the eventfd instead of exiting.
     int (*add_doorbell)(void *context, uint64_t address, int eventfd);
     int (*remove_doorbell)(void *context, uint64_t address, int eventfd);
 };

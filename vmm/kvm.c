@@ -194,8 +194,9 @@ static int connect_irqfd(struct kvm *k, unsigned gsi, int *ret_eventfd, struct e
     return 0;
 }
 
-int kvm_add_message(struct kvm *k, int *ret_eventfd, unsigned *ret_gsi, struct error *error)
+static int add_message(void *context, int *ret_eventfd, unsigned *ret_gsi, struct error *error)
 {
+    struct kvm *k = context;
     pthread_mutex_lock(&k->lock);
     unsigned gsi = LAYOUT_IRQ_COUNT + k->messages;
     int r = k->messages < KVM_MESSAGES_MAXIMUM
@@ -240,8 +241,9 @@ static int route(struct kvm *k, unsigned gsi, uint64_t address, uint32_t data)
     return r;
 }
 
-int kvm_route_message(struct kvm *k, unsigned gsi, uint64_t address, uint32_t data)
+static int route_message(void *context, unsigned gsi, uint64_t address, uint32_t data)
 {
+    struct kvm *k = context;
     int r = -EINVAL;
     pthread_mutex_lock(&k->lock);
     if (gsi >= LAYOUT_IRQ_COUNT && gsi - LAYOUT_IRQ_COUNT < k->messages)
@@ -255,21 +257,23 @@ int kvm_add_line(struct kvm *k, unsigned irq, int *ret_eventfd, struct error *er
     return connect_irqfd(k, irq, ret_eventfd, error);
 }
 
-static int set_doorbell(struct kvm *k, uint64_t address, int eventfd, uint32_t flags)
+static int set_doorbell(const struct kvm *k, uint64_t address, int eventfd, uint32_t flags)
 {
     struct kvm_ioeventfd doorbell = {.addr = address, .len = 0, .fd = eventfd, .flags = flags};
     return ioctl(k->vm, KVM_IOEVENTFD, &doorbell) < 0 ? -errno : 0; // 4.59
 }
 
-int kvm_add_doorbell(struct kvm *k, uint64_t address, int eventfd)
+static int add_doorbell(void *context, uint64_t address, int eventfd)
 {
-    return set_doorbell(k, address, eventfd, 0);
+    return set_doorbell(context, address, eventfd, 0);
 }
 
-int kvm_remove_doorbell(struct kvm *k, uint64_t address, int eventfd)
+static int remove_doorbell(void *context, uint64_t address, int eventfd)
 {
-    return set_doorbell(k, address, eventfd, KVM_IOEVENTFD_FLAG_DEASSIGN);
+    return set_doorbell(context, address, eventfd, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
+
+const struct irq_operations kvm_irq_operations = {add_message, route_message, add_doorbell, remove_doorbell};
 
 int kvm_collect_port(struct kvm *k, uint16_t port, bool on)
 {

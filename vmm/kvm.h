@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "vmm/guest_memory.h"
+#include "vmm/irq.h"
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -31,15 +32,10 @@ int kvm_create_vm(struct kvm *k, struct error *error);
 void kvm_close(struct kvm *k);
 int kvm_map_memory(struct kvm *k, const struct guest_memory *m, struct error *error);
 
-// An interrupt by message (MSI-X): an eventfd, the caller's; writing 1 to it sends the message that was routed last.
-int kvm_add_message(struct kvm *k, int *ret_eventfd, unsigned *ret_gsi, struct error *error);
-int kvm_route_message(struct kvm *k, unsigned gsi, uint64_t address, uint32_t data); // any thread
+// Interrupts by message (MSI-X) and doorbells, with a struct kvm as context. Any thread may route and move them.
+extern const struct irq_operations kvm_irq_operations;
 // An interrupt of the I/O APIC, edge-triggered: an eventfd, the caller's.
 int kvm_add_line(struct kvm *k, unsigned irq, int *ret_eventfd, struct error *error);
-
-// A guest's write of any width at this memory address signals the eventfd instead of exiting. Any thread.
-int kvm_add_doorbell(struct kvm *k, uint64_t address, int eventfd);
-int kvm_remove_doorbell(struct kvm *k, uint64_t address, int eventfd);
 
 // Writes to this port are collected in a ring that vcpu.c drains before it handles any exit (4.116). -EOPNOTSUPP if the
 // host has none. Any thread.

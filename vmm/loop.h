@@ -23,6 +23,10 @@ void loop_destroy(struct loop *l);
 // The descriptor stays the caller's, and must stay open until loop_remove. *ret is the loop's. Before loop_run, or from
 // the loop's own thread.
 int loop_add(struct loop *l, int fd, uint32_t events, loop_function *function, void *context, struct loop_source **ret);
+// The same for an eventfd or a timerfd, which is made here: what it counts has been read when the function is called,
+// and it is closed when the source goes.
+int loop_add_eventfd(struct loop *l, loop_function *function, void *context, int *ret_fd, struct loop_source **ret);
+int loop_add_timer(struct loop *l, loop_function *function, void *context, int *ret_fd, struct loop_source **ret);
 int loop_change(struct loop *l, struct loop_source *s, uint32_t events); // any thread
 void loop_remove(struct loop *l, struct loop_source *s);                 // from the loop's own thread
 int loop_run(struct loop *l);                                            // until loop_end; 0 or -errno

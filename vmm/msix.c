@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -90,11 +91,10 @@ static bool route(struct msix *m, struct msix_vector *v)
 // After any change, and for any signal: brings the vector's route up to date and sends what is pending.
 static void deliver(struct msix *m, struct msix_vector *v)
 {
-    const uint64_t one = 1;
     if (!live(m, v) || !route(m, v) || !v->pending)
         return;
     // An eventfd that is full (never, in practice) will interrupt anyway.
-    v->pending = write(v->eventfd, &one, sizeof one) < 0 && errno != EAGAIN;
+    v->pending = eventfd_write(v->eventfd, 1) < 0 && errno != EAGAIN;
 }
 
 void msix_config_written(struct msix *m)

@@ -18,8 +18,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -343,11 +343,9 @@ void platform_free(struct platform *p)
 
 void platform_press_power(struct platform *p)
 {
-    const uint64_t one = 1;
     pthread_mutex_lock(&p->lock);
     p->events |= EVENT_BUTTON;
     pthread_mutex_unlock(&p->lock);
-    // Fails only if the counter is full (EAGAIN), and then the interrupt is on its way already.
-    ssize_t n = write(p->settings.power_interrupt, &one, sizeof one);
-    (void)n;
+    eventfd_write(p->settings.power_interrupt,
+                  1); // fails only if the counter is full: then the interrupt is on its way
 }

@@ -7,10 +7,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -32,10 +30,7 @@ struct port_ring {
 static void timer_rang(void *context, uint32_t events)
 {
     struct port_ring *r = context;
-    uint64_t count;
     (void)events;
-    if (read(r->timer, &count, sizeof count) < 0 && errno == EAGAIN)
-        return;
     atomic_store(&r->armed, false);
     port_ring_drain(r);
 }
@@ -55,8 +50,7 @@ int port_ring_new(const struct kvm *k, struct bus *ports, struct loop *loop, str
     r->ports = ports;
     r->loop = loop;
     pthread_mutex_init(&r->lock, NULL); // cannot fail with default attributes
-    r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    int code = r->timer < 0 ? -errno : loop_add(loop, r->timer, EPOLLIN, timer_rang, r, &r->source);
+    int code = loop_add_timer(loop, timer_rang, r, &r->timer, &r->source);
     if (code < 0) {
         port_ring_free(r);
         return error_set(error, -code, "cannot make a timer: %s", strerror(-code));
@@ -71,8 +65,6 @@ void port_ring_free(struct port_ring *r)
         return;
     if (r->source)
         loop_remove(r->loop, r->source);
-    if (r->timer >= 0)
-        close(r->timer);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }

@@ -38,7 +38,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/eventfd.h>
 
 #include "base/banned.h"
 
@@ -132,14 +132,11 @@ static unsigned find_cause(const struct serial *s)
 // After every change. `retold`: the cause is told again though it is the same (rules 3 and 4).
 static void update(struct serial *s, bool retold)
 {
-    const uint64_t one = 1;
     unsigned before = s->cause;
     s->cause = find_cause(s);
     if (s->cause == IIR_NONE || (s->cause == before && !retold))
         return;
-    // Fails only if the counter is full, and then the interrupt is on its way already.
-    ssize_t n = write(s->settings.interrupt, &one, sizeof one);
-    (void)n;
+    eventfd_write(s->settings.interrupt, 1); // fails only if the counter is full: then the interrupt is on its way
 }
 
 // --- the receiver ---------------------------------------------------------------------------------------------------

@@ -74,13 +74,6 @@ static void watch_both(struct stream *s)
     watch(s, &s->output, out);
 }
 
-static void poke(struct stream *s)
-{
-    const uint64_t one = 1;
-    ssize_t n = write(s->poke, &one, sizeof one); // fails only if the counter is full, and then it is readable
-    (void)n;
-}
-
 // Reading goes on.
 static void wake_input(struct stream *s)
 {
@@ -91,7 +84,7 @@ static void wake_input(struct stream *s)
     if (s->input.source)
         watch_both(s);
     else
-        poke(s);
+        eventfd_write(s->poke, 1);
 }
 
 // --- output (with the lock held) ------------------------------------------------------------------------------------
@@ -240,7 +233,7 @@ static void read_input(struct stream *s)
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         s->input_ended = true;
     else if (!s->input.source)
-        poke(s);
+        eventfd_write(s->poke, 1);
     watch_both(s);
     pthread_mutex_unlock(&s->lock);
 }
@@ -266,7 +259,7 @@ static void input_ready(void *context, uint32_t events)
         forget(s, &s->input);
         if (s->output.fd < 0)
             end_output(s);
-        poke(s);
+        eventfd_write(s->poke, 1);
         pthread_mutex_unlock(&s->lock);
     } else if (events & EPOLLIN) {
         read_input(s);
@@ -289,10 +282,7 @@ static void output_ready(void *context, uint32_t events)
 static void poked(void *context, uint32_t events)
 {
     struct stream *s = context;
-    uint64_t count;
     (void)events;
-    ssize_t n = read(s->poke, &count, sizeof count); // there is only one reader, and the event says that it can be read
-    (void)n;
     if (!s->input.source)
         read_input(s);
 }
@@ -352,10 +342,7 @@ int stream_new(struct loop *loop, int input, int output, struct stream **ret, st
     s->waiting = true;
     s->input_ended = input < 0;
     s->backlog = malloc(STREAM_BACKLOG_MAXIMUM);
-    s->poke = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    r = s->poke < 0 ? -errno : s->backlog ? 0 : -ENOMEM;
-    if (r == 0)
-        r = loop_add(loop, s->poke, EPOLLIN, poked, s, &s->poke_source);
+    r = s->backlog ? loop_add_eventfd(loop, poked, s, &s->poke, &s->poke_source) : -ENOMEM;
     if (r == 0 && s->input.fd >= 0)
         r = prepare(s, &s->input, input_ready);
     if (r == 0 && s->output.fd >= 0)
@@ -399,8 +386,6 @@ void stream_free(struct stream *s)
     release(s, &s->output);
     if (s->poke_source)
         loop_remove(s->loop, s->poke_source);
-    if (s->poke >= 0)
-        close(s->poke);
     pthread_mutex_destroy(&s->lock);
     free(s->backlog);
     free(s);

@@ -8,7 +8,7 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "base/banned.h"
 
@@ -27,23 +27,29 @@ static void set_as_new(struct virtio_device *d)
     }
 }
 
-int virtio_init(struct virtio_device *d, const struct virtio_operations *operations, const struct guest_memory *memory,
-                uint64_t features)
+int virtio_new(size_t size, const struct virtio_operations *operations, const struct guest_memory *memory,
+               uint64_t features, struct virtio_device **ret, struct error *error)
 {
-    memset(d, 0, sizeof *d);
-    int r = pthread_mutex_init(&d->lock, NULL);
-    if (r != 0)
-        return -r;
+    struct virtio_device *d = calloc(1, size);
+    if (!d)
+        return error_set(error, ENOMEM, "no memory for the virtio %s device", operations->name);
+    pthread_mutex_init(&d->lock, NULL); // cannot fail with default attributes
     d->operations = operations;
     d->memory = memory;
     d->offered = (features & operations->features) | VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_INDEX | VIRTIO_F_VERSION_1;
     set_as_new(d);
+    *ret = d;
     return 0;
 }
 
-void virtio_destroy(struct virtio_device *d)
+void virtio_free(struct virtio_device *d)
 {
+    if (!d)
+        return;
+    if (d->operations->free)
+        d->operations->free(d);
     pthread_mutex_destroy(&d->lock);
+    free(d);
 }
 
 // --- for devices ---------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "base/error.h"
 #include "vmm/guest_memory.h"
 #include "vmm/virtqueue.h"
 #include <pthread.h>
@@ -53,7 +54,6 @@ struct virtio_operations {
     unsigned config_size; // bytes of the device configuration
     // All with the lock held. config may be NULL for size 0; offset + n lies within config_size.
     void (*read_config)(struct virtio_device *d, unsigned offset, void *to, unsigned n);
-    void (*write_config)(struct virtio_device *d, unsigned offset, const void *from, unsigned n); // NULL: read-only
     void (*start)(struct virtio_device *d);                  // DRIVER_OK: d->features and d->queues stand; may be NULL
     void (*kicked)(struct virtio_device *d, unsigned queue); // only while running, and only for a queue that is set up
     // The driver resets a device that was started, be it running or broken. No new request is taken after this. True:
@@ -61,6 +61,10 @@ struct virtio_operations {
     // queues may be pushed to until then. NULL: nothing is ever in flight.
     bool (*reset)(struct virtio_device *d);
     void (*statistics)(struct virtio_device *d, struct buf *to); // lines of "key value"; may be NULL
+    // Without the lock, after the loop and the vCPUs have ended; both may be NULL. What is in progress is done and
+    // flushed: 0, or the first failure; -ETIMEDOUT if something does not end, and then nothing may be freed any more.
+    int (*end)(struct virtio_device *d, struct error *error);
+    void (*free)(struct virtio_device *d); // what the device has besides its struct
 };
 
 // How a device reaches its driver; all with the lock held.
@@ -94,10 +98,11 @@ struct virtio_device {
     struct virtio_transport *transport;
 };
 
-// `features` are what this instance offers, of the operations' set.
-int virtio_init(struct virtio_device *d, const struct virtio_operations *operations, const struct guest_memory *memory,
-                uint64_t features);
-void virtio_destroy(struct virtio_device *d);
+// Makes a device: a struct of `size` bytes, zeros, whose first member is a struct virtio_device. `features` are what it
+// offers, of the operations' set. virtio_free takes NULL, too; the transport goes first.
+int virtio_new(size_t size, const struct virtio_operations *operations, const struct guest_memory *memory,
+               uint64_t features, struct virtio_device **ret, struct error *error);
+void virtio_free(struct virtio_device *d);
 static inline bool virtio_running(const struct virtio_device *d)
 {
     return (d->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) == VIRTIO_STATUS_DRIVER_OK &&

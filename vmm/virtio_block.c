@@ -26,7 +26,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/timerfd.h>
 
 #include "base/banned.h"
@@ -56,7 +55,7 @@ struct virtio_block {
     unsigned char serial[BLOCK_SERIAL_SIZE];
     struct loop *loop;
     struct loop_source *timer_source, *look_source;
-    int timer, look; // timerfds
+    int timer, look_timer; // timerfds
     struct sandbox *sandbox;
 
     // The rest under the device's lock.
@@ -227,10 +226,7 @@ static void kicked(struct virtio_device *d, unsigned queue)
 static void timer_fired(void *context, uint32_t events)
 {
     struct virtio_block *b = context;
-    uint64_t times;
     (void)events;
-    if (read(b->timer, &times, sizeof times) < 0)
-        return; // set anew meanwhile
     pthread_mutex_lock(&b->device.lock);
     b->timer_set = false;
     if (virtio_running(&b->device)) {
@@ -240,22 +236,15 @@ static void timer_fired(void *context, uint32_t events)
     pthread_mutex_unlock(&b->device.lock);
 }
 
-static void look_again(struct virtio_block *b)
+static void look(void *context, uint32_t events)
 {
+    struct virtio_block *b = context;
+    (void)events;
     int ms = b->backend->look(b->backend);
     const struct itimerspec when = {
         .it_value = {.tv_sec = ms < 0 ? 0 : ms / 1000, .tv_nsec = ms < 0 ? 0 : ms % 1000 * 1000000L + 1}};
-    if (timerfd_settime(b->look, 0, &when, NULL) < 0)
+    if (timerfd_settime(b->look_timer, 0, &when, NULL) < 0)
         log_warning("cannot set the disk's timer: %s", strerror(errno));
-}
-
-static void look_fired(void *context, uint32_t events)
-{
-    struct virtio_block *b = context;
-    uint64_t times;
-    (void)events;
-    if (read(b->look, &times, sizeof times) > 0)
-        look_again(b);
 }
 
 // --- the device ----------------------------------------------------------------------------------------------------
@@ -320,81 +309,13 @@ static void statistics(struct virtio_device *d, struct buf *to)
                       (unsigned long long)latency(b, 50), (unsigned long long)latency(b, 99));
 }
 
-static const struct virtio_operations operations = {
-    .name = "block",
-    .device_id = DEVICE_ID,
-    .pci_class = 0x018000, // mass storage, other
-    .queue_count = 1,
-    .queue_size = QUEUE_SIZE,
-    .features = F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_FLUSH | F_TOPOLOGY | F_DISCARD | F_WRITE_ZEROES,
-    .config_size = CONFIG_SIZE,
-    .read_config = read_config,
-    .start = start,
-    .kicked = kicked,
-    .reset = reset,
-    .statistics = statistics,
-};
-
-struct virtio_device *virtio_block_device(struct virtio_block *b)
+int virtio_block_replace_base(struct virtio_device *d, int fd, struct error *error)
 {
-    return &b->device;
-}
-
-int virtio_block_replace_base(struct virtio_block *b, int fd, struct error *error)
-{
-    return b->backend->replace_base(b->backend, fd, error);
+    struct block_backend *backend = of(d)->backend;
+    return backend->replace_base(backend, fd, error);
 }
 
 // --- making and ending ---------------------------------------------------------------------------------------------
-
-static int add_timer(struct virtio_block *b, int *ret_fd, loop_function *function, struct loop_source **ret,
-                     struct error *error)
-{
-    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (fd < 0)
-        return error_set(error, errno, "cannot make a timer: %s", strerror(errno));
-    *ret_fd = fd;
-    int r = loop_add(b->loop, fd, EPOLLIN, function, b, ret);
-    return r == 0 ? 0 : error_set(error, -r, "cannot watch a timer: %s", strerror(-r));
-}
-
-int virtio_block_new(const struct virtio_block_settings *settings, const struct guest_memory *memory,
-                     struct virtio_block **ret, struct error *error)
-{
-    struct block_backend *backend = settings->backend;
-    struct virtio_block *b = calloc(1, sizeof *b);
-    uint64_t features = operations.features & ~F_READ_ONLY;
-    if (backend->read_only)
-        features = F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_TOPOLOGY;
-    int r = b ? virtio_init(&b->device, &operations, memory, features) : -ENOMEM;
-    if (r < 0) {
-        free(b);
-        backend->close(backend, NULL);
-        return error_set(error, -r, "cannot make the disk: %s", strerror(-r));
-    }
-    b->backend = backend;
-    b->loop = settings->loop;
-    b->timer = b->look = -1;
-    b->sandbox = settings->sandbox;
-    pthread_cond_init(&b->quiet, NULL); // neither can fail without attributes
-    pthread_cond_init(&b->wake, NULL);
-    memcpy(b->serial, settings->serial, strnlen(settings->serial, sizeof b->serial));
-    r = add_timer(b, &b->timer, timer_fired, &b->timer_source, error);
-    if (r == 0)
-        r = add_timer(b, &b->look, look_fired, &b->look_source, error);
-    if (r == 0) {
-        r = make_worker(b, work_first);
-        if (r < 0)
-            error_set(error, -r, "cannot start the disk's thread: %s", strerror(-r));
-    }
-    if (r < 0) {
-        virtio_block_free(b);
-        return r;
-    }
-    look_again(b);
-    *ret = b;
-    return 0;
-}
 
 // True when nothing is in flight. With the lock held.
 static bool wait_for_quiet(struct virtio_block *b)
@@ -407,8 +328,9 @@ static bool wait_for_quiet(struct virtio_block *b)
     return b->in_flight == 0;
 }
 
-int virtio_block_end(struct virtio_block *b, struct error *error)
+static int end(struct virtio_device *d, struct error *error)
 {
+    struct virtio_block *b = of(d);
     b->backend->let_go(b->backend);
     pthread_mutex_lock(&b->device.lock);
     b->ending = true;
@@ -431,18 +353,66 @@ int virtio_block_end(struct virtio_block *b, struct error *error)
     return backend->close(backend, error);
 }
 
-void virtio_block_free(struct virtio_block *b)
+static void free_block(struct virtio_device *d)
 {
+    struct virtio_block *b = of(d);
     if (b->backend)
-        (void)virtio_block_end(b, NULL);
+        (void)end(d, NULL); // the machine was not made: nothing has been written
     if (b->timer_source)
         loop_remove(b->loop, b->timer_source);
     if (b->look_source)
         loop_remove(b->loop, b->look_source);
-    cleanup_close(&b->timer);
-    cleanup_close(&b->look);
     pthread_cond_destroy(&b->wake);
     pthread_cond_destroy(&b->quiet);
-    virtio_destroy(&b->device);
-    free(b);
+}
+
+static const struct virtio_operations operations = {
+    .name = "block",
+    .device_id = DEVICE_ID,
+    .pci_class = 0x018000, // mass storage, other
+    .queue_count = 1,
+    .queue_size = QUEUE_SIZE,
+    .features = F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_FLUSH | F_TOPOLOGY | F_DISCARD | F_WRITE_ZEROES,
+    .config_size = CONFIG_SIZE,
+    .read_config = read_config,
+    .start = start,
+    .kicked = kicked,
+    .reset = reset,
+    .statistics = statistics,
+    .end = end,
+    .free = free_block,
+};
+
+int virtio_block_new(const struct virtio_block_settings *settings, const struct guest_memory *memory,
+                     struct virtio_device **ret, struct error *error)
+{
+    struct block_backend *backend = settings->backend;
+    struct virtio_device *d;
+    uint64_t features = operations.features & ~F_READ_ONLY;
+    if (backend->read_only)
+        features = F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_TOPOLOGY;
+    int r = virtio_new(sizeof(struct virtio_block), &operations, memory, features, &d, error);
+    if (r < 0) {
+        backend->close(backend, NULL);
+        return r;
+    }
+    struct virtio_block *b = of(d);
+    b->backend = backend;
+    b->loop = settings->loop;
+    b->sandbox = settings->sandbox;
+    pthread_cond_init(&b->quiet, NULL); // neither can fail without attributes
+    pthread_cond_init(&b->wake, NULL);
+    memcpy(b->serial, settings->serial, strnlen(settings->serial, sizeof b->serial));
+    r = loop_add_timer(b->loop, timer_fired, b, &b->timer, &b->timer_source);
+    if (r == 0)
+        r = loop_add_timer(b->loop, look, b, &b->look_timer, &b->look_source);
+    if (r == 0)
+        r = make_worker(b, work_first);
+    if (r < 0) {
+        virtio_free(d);
+        return error_set(error, -r, "cannot start the disk's thread and timers: %s", strerror(-r));
+    }
+    look(b, 0);
+    *ret = d;
+    return 0;
 }

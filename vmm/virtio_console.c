@@ -8,7 +8,6 @@
 #include "vmm/virtio_console.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -139,29 +138,11 @@ static const struct virtio_operations operations = {
     .statistics = statistics,
 };
 
-int virtio_console_new(const struct guest_memory *memory, struct stream *stream, struct virtio_console **ret,
+int virtio_console_new(const struct guest_memory *memory, struct stream *stream, struct virtio_device **ret,
                        struct error *error)
 {
-    struct virtio_console *c = calloc(1, sizeof *c);
-    int r = c ? virtio_init(&c->device, &operations, memory, 0) : -ENOMEM;
-    if (r < 0) {
-        free(c);
-        return error_set(error, -r, "cannot make the virtio console: %s", strerror(-r));
-    }
-    c->stream = stream;
-    *ret = c;
-    return 0;
-}
-
-struct virtio_device *virtio_console_device(struct virtio_console *c)
-{
-    return &c->device;
-}
-
-void virtio_console_free(struct virtio_console *c)
-{
-    if (!c)
-        return;
-    virtio_destroy(&c->device);
-    free(c);
+    int r = virtio_new(sizeof(struct virtio_console), &operations, memory, 0, ret, error);
+    if (r == 0)
+        of(*ret)->stream = stream;
+    return r;
 }

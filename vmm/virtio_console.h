@@ -13,10 +13,6 @@
 #define VIRTIO_CONSOLE_INPUT_MAXIMUM 4096u      // bytes kept until the driver gives a buffer for them
 #define VIRTIO_CONSOLE_WRITE_MAXIMUM (1u << 20) // bytes of one request; Linux sends up to 32 KiB
 
-struct virtio_console;
-
 // The stream stays the caller's, and lives longer.
-int virtio_console_new(const struct guest_memory *memory, struct stream *stream, struct virtio_console **ret,
+int virtio_console_new(const struct guest_memory *memory, struct stream *stream, struct virtio_device **ret,
                        struct error *error);
-struct virtio_device *virtio_console_device(struct virtio_console *c);
-void virtio_console_free(struct virtio_console *c);

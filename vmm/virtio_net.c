@@ -15,7 +15,6 @@
 #include "base/vector.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -300,6 +299,14 @@ static void statistics(struct virtio_device *d, struct buf *to)
                       n->dead ? "down" : "up");
 }
 
+static void free_net(struct virtio_device *d)
+{
+    struct virtio_net *n = of(d);
+    if (n->source)
+        loop_remove(n->loop, n->source);
+    net_link_free(n->link);
+}
+
 static const struct virtio_operations operations = {
     .name = "net",
     .device_id = DEVICE_ID,
@@ -313,40 +320,27 @@ static const struct virtio_operations operations = {
     .kicked = kicked,
     .reset = reset,
     .statistics = statistics,
+    .free = free_net,
 };
 
-struct virtio_device *virtio_net_device(struct virtio_net *n)
-{
-    return &n->device;
-}
-
 int virtio_net_new(const struct virtio_net_settings *settings, const struct guest_memory *memory,
-                   struct virtio_net **ret, struct error *error)
+                   struct virtio_device **ret, struct error *error)
 {
-    struct virtio_net *n = calloc(1, sizeof *n);
-    int r = n ? virtio_init(&n->device, &operations, memory, operations.features) : -ENOMEM;
+    struct virtio_device *d;
+    int r = virtio_new(sizeof(struct virtio_net), &operations, memory, operations.features, &d, error);
     if (r < 0) {
-        free(n);
         net_link_free(settings->link);
-        return error_set(error, -r, "cannot make the network card: %s", strerror(-r));
+        return r;
     }
+    struct virtio_net *n = of(d);
     n->link = settings->link;
     n->loop = settings->loop;
     memcpy(n->mac, settings->mac, sizeof n->mac);
     r = loop_add(n->loop, net_link_fd(n->link), 0, link_ready, n, &n->source);
     if (r < 0) {
-        virtio_net_free(n);
+        virtio_free(d);
         return error_set(error, -r, "cannot watch the network's descriptor: %s", strerror(-r));
     }
-    *ret = n;
+    *ret = d;
     return 0;
-}
-
-void virtio_net_free(struct virtio_net *n)
-{
-    if (n->source)
-        loop_remove(n->loop, n->source);
-    net_link_free(n->link);
-    virtio_destroy(&n->device);
-    free(n);
 }

@@ -6,8 +6,6 @@
 #include "vmm/net_link.h"
 #include "vmm/virtio.h"
 
-struct virtio_net;
-
 struct virtio_net_settings {
     struct net_link *link; // taken over, also on failure
     unsigned char mac[6];
@@ -15,6 +13,4 @@ struct virtio_net_settings {
 };
 
 int virtio_net_new(const struct virtio_net_settings *settings, const struct guest_memory *memory,
-                   struct virtio_net **ret, struct error *error);
-struct virtio_device *virtio_net_device(struct virtio_net *n);
-void virtio_net_free(struct virtio_net *n); // after the loop has ended
+                   struct virtio_device **ret, struct error *error);

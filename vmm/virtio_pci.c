@@ -6,6 +6,7 @@
 // bus's lock and the irq_controller's are taken.
 #include "vmm/virtio_pci.h"
 
+#include "base/cleanup.h"
 #include "base/cursor.h"
 #include "vmm/msix.h"
 #include "vmm/virtio_pci_registers.h"
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -45,7 +45,7 @@ enum capability_type { COMMON = 1, NOTIFY = 2, ISR = 3, DEVICE = 4, WINDOW = 5 }
 struct doorbell {
     struct virtio_transport *transport;
     unsigned queue;
-    int eventfd; // −1: not made yet
+    int eventfd;
     struct loop_source *source;
     bool registered; // KVM watches it
 };
@@ -70,20 +70,14 @@ static struct virtio_transport *transport_of(struct pci_device *function)
 
 static void ring(struct virtio_transport *t, unsigned queue)
 {
-    const uint64_t one = 1;
-    // Fails only if the counter is full, and then it rings anyway.
-    if (write(t->doorbells[queue].eventfd, &one, sizeof one) < 0)
-        return;
+    eventfd_write(t->doorbells[queue].eventfd, 1); // fails only if the counter is full, and then it rings anyway
 }
 
 static void rung(void *context, uint32_t events)
 {
     struct doorbell *bell = context;
     struct virtio_device *d = bell->transport->device;
-    uint64_t count;
     (void)events;
-    if (read(bell->eventfd, &count, sizeof count) < 0)
-        return; // somebody else has read it
     pthread_mutex_lock(&d->lock);
     virtio_kicked(d, bell->queue);
     pthread_mutex_unlock(&d->lock);
@@ -262,8 +256,7 @@ static int make_doorbells(struct virtio_transport *t, struct error *error)
 {
     for (unsigned i = 0; i < t->device->operations->queue_count; i++) {
         struct doorbell *bell = &t->doorbells[i];
-        bell->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        int r = bell->eventfd < 0 ? -errno : loop_add(t->loop, bell->eventfd, EPOLLIN, rung, bell, &bell->source);
+        int r = loop_add_eventfd(t->loop, rung, bell, &bell->eventfd, &bell->source);
         if (r < 0)
             return error_set(error, -r, "cannot make a doorbell for the virtio %s device: %s",
                              t->device->operations->name, strerror(-r));
@@ -273,18 +266,15 @@ static int make_doorbells(struct virtio_transport *t, struct error *error)
 
 static void release(struct virtio_transport *t)
 {
-    for (unsigned i = 0; i < VIRTIO_QUEUES_MAXIMUM; i++) {
+    for (unsigned i = 0; i < VIRTIO_QUEUES_MAXIMUM; i++)
         if (t->doorbells[i].source)
             loop_remove(t->loop, t->doorbells[i].source);
-        if (t->doorbells[i].eventfd >= 0)
-            close(t->doorbells[i].eventfd); // an eventfd: nothing can be lost
-    }
     msix_destroy(&t->msix);
     free(t);
 }
 
 int virtio_pci_new(struct virtio_device *device, struct pci_root *root, const struct irq_controller *irq,
-                   struct loop *loop, struct virtio_transport **ret, struct error *error)
+                   struct loop *loop, struct error *error)
 {
     static const struct virtio_transport_operations operations = {interrupt, config_interrupt, ring, reset};
     const struct virtio_operations *what = device->operations;
@@ -295,7 +285,7 @@ int virtio_pci_new(struct virtio_device *device, struct pci_root *root, const st
     t->irq = irq;
     t->loop = loop;
     for (unsigned i = 0; i < VIRTIO_QUEUES_MAXIMUM; i++)
-        t->doorbells[i] = (struct doorbell){.transport = t, .queue = i, .eventfd = -1};
+        t->doorbells[i] = (struct doorbell){.transport = t, .queue = i};
     t->registers = (struct virtio_pci_registers){.device = device, .vectors = what->queue_count + 1};
     virtio_pci_registers_reset(&t->registers);
 
@@ -321,15 +311,14 @@ int virtio_pci_new(struct virtio_device *device, struct pci_root *root, const st
     }
     device->transport_operations = &operations;
     device->transport = t;
-    *ret = t;
     return 0;
 }
 
-void virtio_pci_free(struct virtio_transport *t)
+void virtio_pci_free(struct virtio_device *device)
 {
+    struct virtio_transport *t = TAKE_PTR(device->transport);
     if (!t)
         return;
     pci_detach(&t->function); // takes the doorbells away too
-    t->device->transport = NULL;
     release(t);
 }

@@ -15,10 +15,8 @@
 #include "vmm/pci.h"
 #include "vmm/virtio.h"
 
-struct virtio_transport;
-
-// Puts the device into the next free slot of the root. Its kicks arrive through the loop. *ret is freed by
-// virtio_pci_free after the machine has stopped, before the device is destroyed.
+// Puts the device into the next free slot of the root. Its kicks arrive through the loop. The transport is the device's
+// until virtio_pci_free, after the machine has stopped and before the device is freed.
 int virtio_pci_new(struct virtio_device *device, struct pci_root *root, const struct irq_controller *irq,
-                   struct loop *loop, struct virtio_transport **ret, struct error *error);
-void virtio_pci_free(struct virtio_transport *t);
+                   struct loop *loop, struct error *error);
+void virtio_pci_free(struct virtio_device *device); // nothing if it has no transport

@@ -202,14 +202,8 @@ static void write_common(struct virtio_pci_registers *r, uint64_t offset, unsign
 
 void virtio_pci_registers_write(struct virtio_pci_registers *r, uint64_t offset, unsigned width, uint64_t value)
 {
-    struct virtio_device *d = r->device;
-    if (offset < VIRTIO_PCI_COMMON_SIZE) {
+    if (offset < VIRTIO_PCI_COMMON_SIZE) // the others cannot be written
         write_common(r, offset, width, value);
-    } else if (in_device_config(d, offset, width) && d->operations->write_config) {
-        unsigned char bytes[8];
-        put_le64(bytes, value);
-        d->operations->write_config(d, (unsigned)(offset - VIRTIO_PCI_DEVICE), bytes, width);
-    }
 }
 
 void virtio_pci_registers_reset(struct virtio_pci_registers *r)

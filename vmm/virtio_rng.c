@@ -3,8 +3,6 @@
 #include "vmm/virtio_rng.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 
 #include "base/banned.h"
@@ -69,27 +67,7 @@ static const struct virtio_operations operations = {
     .statistics = statistics,
 };
 
-int virtio_rng_new(const struct guest_memory *memory, struct virtio_rng **ret, struct error *error)
+int virtio_rng_new(const struct guest_memory *memory, struct virtio_device **ret, struct error *error)
 {
-    struct virtio_rng *rng = calloc(1, sizeof *rng);
-    int r = rng ? virtio_init(&rng->device, &operations, memory, 0) : -ENOMEM;
-    if (r < 0) {
-        free(rng);
-        return error_set(error, -r, "cannot make the entropy device: %s", strerror(-r));
-    }
-    *ret = rng;
-    return 0;
-}
-
-struct virtio_device *virtio_rng_device(struct virtio_rng *r)
-{
-    return &r->device;
-}
-
-void virtio_rng_free(struct virtio_rng *r)
-{
-    if (!r)
-        return;
-    virtio_destroy(&r->device);
-    free(r);
+    return virtio_new(sizeof(struct virtio_rng), &operations, memory, 0, ret, error);
 }

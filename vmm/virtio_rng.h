@@ -7,8 +7,4 @@
 
 #define VIRTIO_RNG_REQUEST_MAXIMUM 4096u
 
-struct virtio_rng;
-
-int virtio_rng_new(const struct guest_memory *memory, struct virtio_rng **ret, struct error *error);
-struct virtio_device *virtio_rng_device(struct virtio_rng *r);
-void virtio_rng_free(struct virtio_rng *r);
+int virtio_rng_new(const struct guest_memory *memory, struct virtio_device **ret, struct error *error);

@@ -4,13 +4,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/eventfd.h>
 
 #include "base/banned.h"
 
 void vm_ask_end(struct vm *m, enum vm_end end, const char *why)
 {
-    uint64_t one = 1;
     pthread_mutex_lock(&m->end_lock);
     if (m->end == VM_GOES_ON) {
         m->end = (int)end;
@@ -18,14 +17,7 @@ void vm_ask_end(struct vm *m, enum vm_end end, const char *why)
             error_set(&m->why, EIO, "%s", why);
     }
     pthread_mutex_unlock(&m->end_lock);
-    if (write(m->wake, &one, sizeof one) < 0) // full: it has been woken a great many times already
-        return;
-}
-
-static void say(struct vm *m, const char *message)
-{
-    if (m->control)
-        vm_control_say(m->control, message);
+    eventfd_write(m->wake, 1); // if it is full, it has been woken a great many times already
 }
 
 static int start(struct vm *m, struct error *error)
@@ -40,7 +32,7 @@ static int start(struct vm *m, struct error *error)
     int r = sandbox_wait_for(m->sandbox, m->options->cpus + m->workers + 1, error);
     if (r < 0)
         return r;
-    say(m, "ready");
+    vm_control_say(m, "ready");
     if (!m->options->paused)
         vm_resume(m);
     return 0;
@@ -54,11 +46,11 @@ static void say_end(struct vm *m, enum vm_end end)
     };
     char text[ERROR_TEXT_SIZE + 16];
     if (messages[end]) {
-        say(m, messages[end]);
+        vm_control_say(m, messages[end]);
         return;
     }
     snprintf(text, sizeof text, "broken %s", m->why.text);
-    say(m, text);
+    vm_control_say(m, text);
 }
 
 int vm_run(struct vm *m, enum vm_end *ret, struct error *error)

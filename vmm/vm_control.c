@@ -1,5 +1,6 @@
-// The conversation with the supervisor: see vm_control.h.
-#include "vmm/vm_control.h"
+// The conversation with the supervisor (docs/vmm.md, "Control"): one SOCK_SEQPACKET connection, one message a packet,
+// heard in the loop's thread. Its end means `quit`: nobody is left who could want anything of the machine.
+#include "vmm/vm_private.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -12,138 +13,167 @@
 
 #include "base/banned.h"
 
-struct vm_control {
-    struct loop *loop;
-    struct loop_source *source;
-    int socket;
-    struct vm_control_handlers handlers;
-};
-
-void vm_control_say(struct vm_control *c, const char *message)
+void vm_control_say(struct vm *m, const char *message)
 {
-    int r = socket_send(c->socket, message, NULL, 0);
+    int r = m->control ? socket_send(m->options->control, message, NULL, 0) : 0;
     if (r < 0 && r != -EPIPE)
         log_warning("the supervisor cannot be told \"%s\": %s", message, strerror(-r));
 }
 
-static void say_statistics(struct vm_control *c)
+static void say_error(struct vm *m, const char *sentence)
+{
+    char text[ERROR_TEXT_SIZE + 16];
+    snprintf(text, sizeof text, "error %s", sentence);
+    vm_control_say(m, text);
+}
+
+// --- what may be asked ----------------------------------------------------------------------------------------------
+
+static void pause_machine(struct vm *m)
+{
+    for (unsigned i = 0; i < m->options->cpus && !m->paused; i++)
+        vcpu_pause(m->vcpus[i]);
+    m->paused = true;
+    port_ring_drain(m->ring);
+    vm_control_say(m, "paused");
+}
+
+void vm_resume(struct vm *m)
+{
+    for (unsigned i = 0; i < m->options->cpus && m->paused; i++)
+        vcpu_resume(m->vcpus[i]);
+    m->paused = false;
+}
+
+static void resume_machine(struct vm *m)
+{
+    vm_resume(m);
+    vm_control_say(m, "resumed");
+}
+
+static void press_power(struct vm *m)
+{
+    platform_press_power(m->platform);
+}
+
+static void quit(struct vm *m)
+{
+    vm_ask_end(m, VM_STOPPED, NULL);
+}
+
+static void say_status(struct vm *m)
+{
+    vm_control_say(m, m->paused ? "status paused" : "status running");
+}
+
+// A device's lines begin with its name; the second of a kind gets its number: "block2.reads 7".
+static void write_device_statistics(struct vm *m, unsigned index, struct buf *to)
+{
+    struct buf lines CLEANUP(buf_free) = BUF_WITH_MAXIMUM(to->maximum);
+    struct virtio_device *d = m->devices[index];
+    const char *name = d->operations->name;
+    unsigned number = 1;
+    for (unsigned i = 0; i < index; i++)
+        number += strcmp(m->devices[i]->operations->name, name) == 0;
+    pthread_mutex_lock(&d->lock);
+    buf_append_format(&lines, "%s.kicks %llu\n%s.interrupts %llu\n", name, (unsigned long long)d->kicks, name,
+                      (unsigned long long)d->interrupts);
+    if (d->operations->statistics)
+        d->operations->statistics(d, &lines);
+    pthread_mutex_unlock(&d->lock);
+    if (number == 1) {
+        buf_append(to, lines.data, lines.size);
+        return;
+    }
+    for (const char *line = buf_text(&lines), *end; line && *line; line = end + 1) {
+        size_t n = strcspn(line, ".");
+        end = strchr(line, '\n');
+        buf_append_format(to, "%.*s%u%.*s\n", (int)n, line, number, (int)(end - line) - (int)n, line + n);
+    }
+}
+
+static void write_statistics(struct vm *m, struct buf *to)
+{
+    static const char *const names[VCPU_EXITS] = {
+        [VCPU_EXIT_PORT] = "port",
+        [VCPU_EXIT_MEMORY] = "memory",
+        [VCPU_EXIT_INTERRUPTED] = "interrupted",
+        [VCPU_EXIT_OTHER] = "other",
+    };
+    uint64_t sums[VCPU_EXITS] = {0}, one[VCPU_EXITS];
+    for (unsigned i = 0; i < m->options->cpus; i++) {
+        vcpu_count(m->vcpus[i], one);
+        for (unsigned j = 0; j < VCPU_EXITS; j++)
+            sums[j] += one[j];
+    }
+    for (unsigned j = 0; j < VCPU_EXITS; j++)
+        buf_append_format(to, "exits.%s %llu\n", names[j], (unsigned long long)sums[j]);
+    buf_append_format(to, "console.lost %llu\n", (unsigned long long)stream_lost(m->stream));
+    for (unsigned i = 0; i < m->device_count; i++)
+        write_device_statistics(m, i, to);
+}
+
+static void say_statistics(struct vm *m)
 {
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SOCKET_LINE_MAXIMUM - 1);
     if (buf_append_format(&text, "statistics\n") < 0)
         return;
-    c->handlers.statistics(c->handlers.context, &text);
-    vm_control_say(c, buf_text(&text));
+    write_statistics(m, &text);
+    vm_control_say(m, buf_text(&text));
 }
 
-static void say_error(struct vm_control *c, const char *sentence)
-{
-    char text[ERROR_TEXT_SIZE + 16];
-    snprintf(text, sizeof text, "error %s", sentence);
-    vm_control_say(c, text);
-}
+// --- hearing it -----------------------------------------------------------------------------------------------------
 
-static void do_pause(struct vm_control *c)
+static void handle(struct vm *m, const char *text, int *fds, unsigned count)
 {
-    c->handlers.pause(c->handlers.context);
-    vm_control_say(c, "paused");
-}
-
-static void do_resume(struct vm_control *c)
-{
-    c->handlers.resume(c->handlers.context);
-    vm_control_say(c, "resumed");
-}
-
-static void do_power(struct vm_control *c)
-{
-    c->handlers.power(c->handlers.context);
-}
-
-static void do_quit(struct vm_control *c)
-{
-    c->handlers.quit(c->handlers.context);
-}
-
-static void do_status(struct vm_control *c)
-{
-    vm_control_say(c, c->handlers.paused(c->handlers.context) ? "status paused" : "status running");
-}
-
-static const struct {
-    const char *message;
-    void (*handle)(struct vm_control *c);
-} messages[] = {
-    {"pause", do_pause}, {"resume", do_resume}, {"power", do_power},
-    {"quit", do_quit},   {"status", do_status}, {"statistics", say_statistics},
-};
-
-static void replace_base(struct vm_control *c, int fd)
-{
+    static const struct {
+        const char *message;
+        void (*handle)(struct vm *m);
+    } messages[] = {
+        {"pause", pause_machine}, {"resume", resume_machine}, {"power", press_power},
+        {"quit", quit},           {"status", say_status},     {"statistics", say_statistics},
+    };
     struct error error = {""};
-    if (c->handlers.replace_base(c->handlers.context, fd, &error) < 0)
-        say_error(c, error.text);
-}
-
-static void handle(struct vm_control *c, const char *text, int *fds, unsigned count)
-{
     if (strcmp(text, "base") == 0 && count == 1) {
-        replace_base(c, TAKE_FD(fds[0]));
+        if (vm_devices_replace_base(m, TAKE_FD(fds[0]), &error) < 0)
+            say_error(m, error.text);
         return;
     }
     for (size_t i = 0; i < ARRAY_SIZE(messages); i++) {
         if (strcmp(text, messages[i].message) == 0 && count == 0) {
-            messages[i].handle(c);
+            messages[i].handle(m);
             return;
         }
     }
-    say_error(c, "this is no message that a machine understands");
+    say_error(m, "this is no message that a machine understands");
 }
 
 static void readable(void *context, uint32_t events)
 {
-    struct vm_control *c = context;
+    struct vm *m = context;
     char text[SOCKET_LINE_MAXIMUM];
     int fds[SOCKET_FDS_MAXIMUM];
     unsigned count = 0;
     (void)events;
-    int r = socket_receive(c->socket, 0, text, fds, &count);
+    int r = socket_receive(m->options->control, 0, text, fds, &count);
     if (r == -EAGAIN || r == -EINTR)
         return;
-    if (r > 0) {
-        handle(c, text, fds, count);
+    if (r > 0 || r == -EMSGSIZE || r == -EBADMSG) {
+        handle(m, r > 0 ? text : "", fds, count);
         for (unsigned i = 0; i < count; i++)
             cleanup_close(&fds[i]);
         return;
     }
-    if (r == -EMSGSIZE || r == -EBADMSG) {
-        say_error(c, "this is no message that a machine understands");
-        return;
-    }
     if (r < 0)
         log_warning("the conversation with the supervisor broke: %s", strerror(-r));
-    loop_remove(c->loop, TAKE_PTR(c->source));
-    c->handlers.quit(c->handlers.context);
+    loop_remove(&m->loop, TAKE_PTR(m->control));
+    quit(m);
 }
 
-int vm_control_new(struct loop *loop, int socket, const struct vm_control_handlers *handlers, struct vm_control **ret,
-                   struct error *error)
+int vm_control_listen(struct vm *m, struct error *error)
 {
-    struct vm_control *c = calloc(1, sizeof *c);
-    if (!c)
-        return error_set(error, ENOMEM, "no memory for the control connection");
-    *c = (struct vm_control){.loop = loop, .socket = socket, .handlers = *handlers};
-    int r = loop_add(loop, socket, EPOLLIN, readable, c, &c->source);
-    if (r < 0) {
-        free(c);
-        return error_set(error, -r, "cannot listen to the control connection: %s", strerror(-r));
-    }
-    *ret = c;
-    return 0;
-}
-
-void vm_control_free(struct vm_control *c)
-{
-    if (c && c->source)
-        loop_remove(c->loop, c->source);
-    free(c);
+    if (m->options->control < 0)
+        return 0;
+    int r = loop_add(&m->loop, m->options->control, EPOLLIN, readable, m, &m->control);
+    return r < 0 ? error_set(error, -r, "cannot listen to the control connection: %s", strerror(-r)) : 0;
 }

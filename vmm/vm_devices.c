@@ -1,5 +1,5 @@
 // Which virtio devices the machine has, by its options: one function for each kind, in the order of their PCI slots.
-// Each puts its device into the list with how it ends; the transport is made here for all.
+// The transport is made here for all.
 #include "vmm/vm_private.h"
 
 #include "base/cleanup.h"
@@ -17,42 +17,29 @@
 
 #include "base/banned.h"
 
-// Puts the device on the bus and into the list; on failure it is freed.
-static int attach(struct vm *m, const struct vm_device *device, struct error *error)
+// Puts the device on the bus and into the list; on failure it is freed. For the return of what made it.
+static int attach(struct vm *m, int r, struct virtio_device *d, struct error *error)
 {
-    struct vm_device d = *device;
-    int r = m->device_count < VM_DEVICES_MAXIMUM ? 0 : error_set(error, ENOSPC, "the machine has too many devices");
-    if (r == 0)
-        r = virtio_pci_new(d.virtio, &m->root, &m->irq, &m->loop, &d.transport, error);
-    if (r < 0) {
-        d.free(d.self);
+    if (r < 0)
         return r;
-    }
-    m->devices[m->device_count++] = d;
-    return 0;
-}
-
-static int end_block(void *self, struct error *error)
-{
-    return virtio_block_end(self, error);
-}
-
-static void free_block(void *self)
-{
-    virtio_block_free(self);
+    r = m->device_count < VM_DEVICES_MAXIMUM ? 0 : error_set(error, ENOSPC, "the machine has too many devices");
+    if (r == 0)
+        r = virtio_pci_new(d, &m->root, &m->irq, &m->loop, error);
+    if (r < 0)
+        virtio_free(d);
+    else
+        m->devices[m->device_count++] = d;
+    return r;
 }
 
 static int add_block(struct vm *m, struct block_backend *backend, const char *serial, struct error *error)
 {
-    struct virtio_block *b;
+    struct virtio_device *d = NULL;
     const struct virtio_block_settings settings = {
         .backend = backend, .serial = serial, .loop = &m->loop, .sandbox = m->sandbox};
-    int r = virtio_block_new(&settings, &m->memory, &b, error);
-    if (r < 0)
-        return r;
-    m->workers++; // the first: what it makes is in its filter from the beginning
-    const struct vm_device device = {.virtio = virtio_block_device(b), .self = b, .end = end_block, .free = free_block};
-    return attach(m, &device, error);
+    int r = virtio_block_new(&settings, &m->memory, &d, error);
+    m->workers += r == 0; // the first: what it makes is in its filter from the beginning
+    return attach(m, r, d, error);
 }
 
 int vm_devices_open(struct vm *m, struct error *error)
@@ -72,8 +59,7 @@ int vm_devices_open(struct vm *m, struct error *error)
         .record = m->options->record,
     };
     int r = block_overlay_new(&settings, &m->overlay, error);
-    cleanup_close(&overlay->folder.fd); // its files are open, and a folder would lead out of the sandbox
-    overlay->folder.fd = -1;
+    close(TAKE_FD(overlay->folder.fd)); // its files are open, and a folder would lead out of the sandbox
     return r;
 }
 
@@ -93,14 +79,9 @@ static int add_disks(struct vm *m, struct error *error)
     return 0;
 }
 
-static void free_net(void *self)
-{
-    virtio_net_free(self);
-}
-
 static int add_net(struct vm *m, struct error *error)
 {
-    struct virtio_net *n;
+    struct virtio_device *d = NULL;
     struct virtio_net_settings settings = {.loop = &m->loop};
     if (m->options->net == VM_NET_NONE)
         return 0;
@@ -108,74 +89,41 @@ static int add_net(struct vm *m, struct error *error)
     int r = net_link_new(m->options->net == VM_NET_TAP ? NET_LINK_TAP : NET_LINK_PASST, TAKE_FD(m->options->net_fd),
                          &settings.link, error);
     if (r == 0)
-        r = virtio_net_new(&settings, &m->memory, &n, error);
-    if (r != 0)
-        return r;
-    const struct vm_device device = {.virtio = virtio_net_device(n), .self = n, .free = free_net};
-    return attach(m, &device, error);
-}
-
-static void free_console(void *self)
-{
-    virtio_console_free(self);
+        r = virtio_net_new(&settings, &m->memory, &d, error);
+    return attach(m, r, d, error);
 }
 
 // Only for a kernel that is told to use it: a system that finds a second console puts a second login prompt there.
 static int add_console(struct vm *m, struct error *error)
 {
-    struct virtio_console *c;
+    struct virtio_device *d = NULL;
     if (!strstr(m->options->cmdline, "console=hvc0"))
         return 0;
-    int r = virtio_console_new(&m->memory, m->stream, &c, error);
-    if (r < 0)
-        return r;
-    const struct vm_device device = {.virtio = virtio_console_device(c), .self = c, .free = free_console};
-    return attach(m, &device, error);
-}
-
-static void free_rng(void *self)
-{
-    virtio_rng_free(self);
+    int r = virtio_console_new(&m->memory, m->stream, &d, error);
+    return attach(m, r, d, error);
 }
 
 static int add_rng(struct vm *m, struct error *error)
 {
-    struct virtio_rng *rng;
-    int r = virtio_rng_new(&m->memory, &rng, error);
-    if (r < 0)
-        return r;
-    const struct vm_device device = {.virtio = virtio_rng_device(rng), .self = rng, .free = free_rng};
-    return attach(m, &device, error);
-}
-
-static void free_balloon(void *self)
-{
-    virtio_balloon_free(self);
+    struct virtio_device *d = NULL;
+    int r = virtio_rng_new(&m->memory, &d, error);
+    return attach(m, r, d, error);
 }
 
 static int add_balloon(struct vm *m, struct error *error)
 {
-    struct virtio_balloon *b;
-    int r = virtio_balloon_new(&m->memory, &b, error);
-    if (r < 0)
-        return r;
-    const struct vm_device device = {.virtio = virtio_balloon_device(b), .self = b, .free = free_balloon};
-    return attach(m, &device, error);
+    struct virtio_device *d = NULL;
+    int r = virtio_balloon_new(&m->memory, &d, error);
+    return attach(m, r, d, error);
 }
 
 int vm_devices_new(struct vm *m, struct error *error)
 {
+    static int (*const kinds[])(struct vm * m, struct error * error) = {add_disks, add_net, add_console, add_rng,
+                                                                        add_balloon};
     int r = m->overlay ? add_block(m, TAKE_PTR(m->overlay), "rondo-overlay", error) : 0;
-    if (r == 0)
-        r = add_disks(m, error);
-    if (r == 0)
-        r = add_net(m, error);
-    if (r == 0)
-        r = add_console(m, error);
-    if (r == 0)
-        r = add_rng(m, error);
-    if (r == 0)
-        r = add_balloon(m, error);
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(kinds); i++)
+        r = kinds[i](m, error);
     return r;
 }
 
@@ -183,9 +131,9 @@ int vm_devices_end(struct vm *m, struct error *error)
 {
     int r = 0;
     for (unsigned i = 0; i < m->device_count; i++) {
-        struct vm_device *d = &m->devices[i];
+        struct virtio_device *d = m->devices[i];
         struct error why = {""};
-        int ended = d->end ? d->end(d->self, &why) : 0;
+        int ended = d->operations->end ? d->operations->end(d, &why) : 0;
         m->stuck |= ended == -ETIMEDOUT;
         if (ended < 0 && r == 0) {
             r = ended;
@@ -201,9 +149,9 @@ int vm_devices_end(struct vm *m, struct error *error)
 void vm_devices_free(struct vm *m)
 {
     while (m->device_count > 0) {
-        struct vm_device *d = &m->devices[--m->device_count];
-        virtio_pci_free(d->transport);
-        d->free(d->self);
+        struct virtio_device *d = m->devices[--m->device_count];
+        virtio_pci_free(d);
+        virtio_free(d);
     }
     if (m->overlay)
         (void)m->overlay->close(m->overlay, NULL); // the machine was not made: nothing has been written
@@ -213,7 +161,7 @@ void vm_devices_free(struct vm *m)
 int vm_devices_replace_base(struct vm *m, int fd, struct error *error)
 {
     if (m->options->overlay.folder.name)
-        return virtio_block_replace_base(m->devices[0].self, fd, error);
+        return virtio_block_replace_base(m->devices[0], fd, error);
     cleanup_close(&fd);
     return error_set(error, EOPNOTSUPP, "this machine has no overlay, and so no base to replace");
 }

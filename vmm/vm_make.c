@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
 #include "base/banned.h"
@@ -58,40 +57,6 @@ static void signalled(void *context, uint32_t events)
 
 // --- the parts ------------------------------------------------------------------------------------------------------
 
-static void close_one(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd); // read only, or nothing that could be lost
-    *fd = -1;
-}
-
-static int add_message(void *context, int *ret_eventfd, unsigned *ret_route, struct error *error)
-{
-    return kvm_add_message(context, ret_eventfd, ret_route, error);
-}
-
-static int route_message(void *context, unsigned route, uint64_t address, uint32_t data)
-{
-    return kvm_route_message(context, route, address, data);
-}
-
-static int add_doorbell(void *context, uint64_t address, int eventfd)
-{
-    return kvm_add_doorbell(context, address, eventfd);
-}
-
-static int remove_doorbell(void *context, uint64_t address, int eventfd)
-{
-    return kvm_remove_doorbell(context, address, eventfd);
-}
-
-static const struct irq_operations irq_operations = {
-    .add_message = add_message,
-    .route_message = route_message,
-    .add_doorbell = add_doorbell,
-    .remove_doorbell = remove_doorbell,
-};
-
 static int make_kvm(struct vm *m, struct error *error)
 {
     struct vm_file *device = &m->options->kvm;
@@ -103,13 +68,8 @@ static int make_kvm(struct vm *m, struct error *error)
         r = guest_memory_make(m->options->memory, &m->memory, error);
     if (r == 0)
         r = kvm_map_memory(&m->kvm, &m->memory, error);
-    m->irq = (struct irq_controller){.operations = &irq_operations, .context = &m->kvm};
+    m->irq = (struct irq_controller){.operations = &kvm_irq_operations, .context = &m->kvm};
     return r;
-}
-
-static int open_devices(struct vm *m, struct error *error)
-{
-    return vm_devices_open(m, error);
 }
 
 // After KVM's device and all files were opened, before any thread is made.
@@ -127,23 +87,6 @@ static void vcpu_began(void *context)
     sandbox_enter(m->sandbox, SANDBOX_VCPU);
 }
 
-static int make_buses(struct vm *m, struct error *error)
-{
-    int r = bus_init(&m->ports);
-    m->has_ports = r == 0;
-    if (r == 0)
-        r = bus_init(&m->memory_bus);
-    m->has_memory_bus = m->has_ports && r == 0;
-    return r < 0 ? error_set(error, -r, "cannot make the machine's buses: %s", strerror(-r)) : 0;
-}
-
-static int listen_for(struct vm *m, int fd, loop_function *function, const char *what, struct error *error)
-{
-    struct loop_source *source; // stays until the loop goes
-    int r = fd < 0 ? -errno : loop_add(&m->loop, fd, EPOLLIN, function, m, &source);
-    return r < 0 ? error_set(error, -r, "cannot listen for %s: %s", what, strerror(-r)) : 0;
-}
-
 static int make_loop(struct vm *m, struct error *error)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
@@ -155,13 +98,14 @@ static int make_loop(struct vm *m, struct error *error)
     int r = loop_init(&m->loop, error);
     if (r < 0)
         return r;
+    struct loop_source *source; // both stay until the loop goes
     m->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    r = listen_for(m, m->signals, signalled, "signals", error);
+    r = m->signals < 0 ? -errno : loop_add(&m->loop, m->signals, EPOLLIN, signalled, m, &source);
+    if (r == 0)
+        r = loop_add_eventfd(&m->loop, woken, m, &m->wake, &source);
     if (r < 0)
-        return r;
-    m->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    r = listen_for(m, m->wake, woken, "the machine's end", error);
-    return r < 0 ? r : port_ring_new(&m->kvm, &m->ports, &m->loop, &m->ring, error);
+        return error_set(error, -r, "cannot listen for signals: %s", strerror(-r));
+    return port_ring_new(&m->kvm, &m->ports, &m->loop, &m->ring, error);
 }
 
 static void collect(void *context, bool on)
@@ -204,7 +148,6 @@ static int make_pc(struct vm *m, struct error *error)
 static int make_devices(struct vm *m, struct error *error)
 {
     int r = pci_root_init(&m->root, &m->ports, &m->memory_bus, error);
-    m->has_root = r == 0;
     return r < 0 ? r : vm_devices_new(m, error);
 }
 
@@ -243,24 +186,26 @@ static int load(struct vm *m, struct error *error)
     int r = acpi_build(&m->memory, o->cpus, &request.rsdp, error);
     if (r == 0)
         r = load_kernel(&m->memory, &request, &entry, error);
-    close_one(&m->options->kernel.fd);
-    close_one(&m->options->initrd.fd);
+    close(TAKE_FD(m->options->kernel.fd));
+    if (m->options->initrd.fd >= 0)
+        close(TAKE_FD(m->options->initrd.fd));
     return r < 0 ? r : vcpu_set_entry(m->vcpus[0], &entry, error);
 }
 
 int vm_new(struct vm_options *o, struct vm **ret, struct error *error)
 {
     static int (*const steps[])(struct vm * m, struct error * error) = {
-        make_kvm, open_devices, make_sandbox, make_buses, make_loop,
-        make_pc,  make_devices, make_vcpus,   load,       vm_listen_to_supervisor,
+        make_kvm, vm_devices_open, make_sandbox, make_loop, make_pc, make_devices, make_vcpus, load, vm_control_listen,
     };
     struct vm *m = calloc(1, sizeof *m);
     if (!m)
         return error_set(error, ENOMEM, "no memory for a machine");
     m->options = o;
     m->kvm = (struct kvm){.dev = -1, .vm = -1};
-    m->loop.epoll = m->wake = m->signals = m->serial_interrupt = m->power_interrupt = -1;
+    m->loop.epoll = m->signals = m->serial_interrupt = m->power_interrupt = -1;
     m->end = VM_GOES_ON;
+    bus_init(&m->ports);
+    bus_init(&m->memory_bus);
     pthread_mutex_init(&m->end_lock, NULL); // cannot fail with default attributes
     for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
         int r = steps[i](m, error);
@@ -279,28 +224,21 @@ void vm_free(struct vm *m)
         stream_free(m->stream);
         return;
     }
-    vm_control_free(m->control);
     for (unsigned i = 0; i < m->options->cpus; i++)
         vcpu_free(m->vcpus[i]);
     vm_devices_free(m);
-    if (m->has_root)
+    if (m->root.ports)
         pci_root_destroy(&m->root);
-    if (m->platform)
-        platform_free(m->platform);
-    if (m->serial)
-        serial_free(m->serial);
-    if (m->stream)
-        stream_free(m->stream);
+    platform_free(m->platform);
+    serial_free(m->serial);
+    stream_free(m->stream);
     port_ring_free(m->ring);
     loop_destroy(&m->loop);
-    if (m->has_memory_bus)
-        bus_destroy(&m->memory_bus);
-    if (m->has_ports)
-        bus_destroy(&m->ports);
-    close_one(&m->serial_interrupt);
-    close_one(&m->power_interrupt);
-    close_one(&m->signals);
-    close_one(&m->wake);
+    bus_destroy(&m->memory_bus);
+    bus_destroy(&m->ports);
+    cleanup_close(&m->serial_interrupt);
+    cleanup_close(&m->power_interrupt);
+    cleanup_close(&m->signals);
     sandbox_free(m->sandbox);
     kvm_close(&m->kvm);
     guest_memory_free(&m->memory);

@@ -1,5 +1,5 @@
 // What the files of the machine itself share: vm_make.c (its parts), vm_devices.c (which virtio devices there are),
-// vm.c (its life), vm_supervise.c (what may be asked of it).
+// vm.c (its life), vm_control.c (what may be asked of it).
 //
 // All of it belongs to the main thread, but: `end` (atomic), `why` (guarded by `end_lock`), and what the devices guard
 // themselves.
@@ -22,20 +22,11 @@
 #include "vmm/virtio.h"
 #include "vmm/virtio_pci.h"
 #include "vmm/vm.h"
-#include "vmm/vm_control.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 #define VM_DEVICES_MAXIMUM (VM_DISKS_MAXIMUM + 8u)
-
-struct vm_device {
-    struct virtio_device *virtio;
-    struct virtio_transport *transport;
-    void *self;
-    int (*end)(void *self, struct error *error); // when no vCPU runs any more: what is in progress is done; may be NULL
-    void (*free)(void *self);
-};
 
 struct vm {
     struct vm_options *options;
@@ -44,7 +35,6 @@ struct vm {
     struct kvm kvm;
     struct guest_memory memory;
     struct bus ports, memory_bus;
-    bool has_ports, has_memory_bus, has_root;
     struct loop loop;
     struct port_ring *ring;
     struct irq_controller irq;
@@ -53,14 +43,14 @@ struct vm {
     struct serial *serial;
     struct platform *platform;
     struct pci_root root;
-    struct vm_device devices[VM_DEVICES_MAXIMUM];
+    struct virtio_device *devices[VM_DEVICES_MAXIMUM];
     unsigned device_count;
     unsigned workers; // threads that the block devices begin with
     struct vcpu *vcpus[LAYOUT_CPUS_MAXIMUM];
-    struct vm_control *control; // NULL: nobody supervises
-    int wake;                   // eventfd: the machine is to end
-    int signals;                // signalfd
-    unsigned terminations;      // how many signals asked for the end
+    struct loop_source *control; // NULL: nobody supervises, or not any more
+    int wake;                    // eventfd: the machine is to end
+    int signals;                 // signalfd
+    unsigned terminations;       // how many signals asked for the end
     bool paused;
     bool stuck;      // a thread does not come back: nothing may be freed any more
     _Atomic int end; // enum vm_end once it is to end, VM_GOES_ON before
@@ -73,8 +63,10 @@ struct vm {
 // The machine is to end; the first reason stands. Any thread. `why` for VM_BROKEN, else NULL.
 void vm_ask_end(struct vm *m, enum vm_end end, const char *why);
 
-// vm_supervise.c. Nothing to listen to is no error.
-int vm_listen_to_supervisor(struct vm *m, struct error *error);
+// vm_control.c. Nothing to listen to is no error; and a supervisor that is gone hears nothing, which is none either:
+// the loop learns of it.
+int vm_control_listen(struct vm *m, struct error *error);
+void vm_control_say(struct vm *m, const char *message); // one message
 void vm_resume(struct vm *m);
 
 // vm_devices.c. What is opened by name is opened first: in the sandbox nothing can be.

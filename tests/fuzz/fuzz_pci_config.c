@@ -89,25 +89,23 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
     struct cursor input = cursor_over(data, size);
     struct bench b;
-    struct virtio_rng *rng;
-    struct virtio_balloon *balloon;
-    struct virtio_transport *transports[2];
+    struct virtio_device *rng, *balloon;
 
     bench_init(&b);
     require(virtio_rng_new(&b.memory, &rng, NULL) == 0);
     require(virtio_balloon_new(&b.memory, &balloon, NULL) == 0);
-    require(virtio_pci_new(virtio_rng_device(rng), &b.root, &b.irq, &b.loop, &transports[0], NULL) == 0);
-    require(virtio_pci_new(virtio_balloon_device(balloon), &b.root, &b.irq, &b.loop, &transports[1], NULL) == 0);
+    require(virtio_pci_new(rng, &b.root, &b.irq, &b.loop, NULL) == 0);
+    require(virtio_pci_new(balloon, &b.root, &b.irq, &b.loop, NULL) == 0);
     while (input.left > 0 && !input.failed) {
         operate(&b, &input);
         check(&b);
     }
     bench_turn_loop(&b);
     require(capabilities(slot(&b, 1)) == 5 && capabilities(slot(&b, 2)) == 6);
-    virtio_pci_free(transports[1]);
-    virtio_pci_free(transports[0]);
-    virtio_rng_free(rng);
-    virtio_balloon_free(balloon);
+    virtio_pci_free(balloon);
+    virtio_pci_free(rng);
+    virtio_free(rng);
+    virtio_free(balloon);
     bench_destroy(&b);
     return 0;
 }

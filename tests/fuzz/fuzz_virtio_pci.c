@@ -192,25 +192,19 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     struct cursor input = cursor_over(data, size);
     unsigned which = cursor_u8(&input) % 3;
     struct bench b;
-    struct virtio_rng *rng = NULL;
-    struct virtio_balloon *balloon = NULL;
     struct keeper *keeper = NULL;
     struct virtio_device *d;
-    struct virtio_transport *transport;
 
     bench_init(&b);
     if (which == 0) {
-        require(virtio_rng_new(&b.memory, &rng, NULL) == 0);
-        d = virtio_rng_device(rng);
+        require(virtio_rng_new(&b.memory, &d, NULL) == 0);
     } else if (which == 1) {
-        require(virtio_balloon_new(&b.memory, &balloon, NULL) == 0);
-        d = virtio_balloon_device(balloon);
+        require(virtio_balloon_new(&b.memory, &d, NULL) == 0);
     } else {
-        keeper = calloc(1, sizeof *keeper);
-        require(keeper && virtio_init(&keeper->device, &keeper_operations, &b.memory, 0) == 0);
-        d = &keeper->device;
+        require(virtio_new(sizeof *keeper, &keeper_operations, &b.memory, 0, &d, NULL) == 0);
+        keeper = (struct keeper *)d;
     }
-    require(virtio_pci_new(d, &b.root, &b.irq, &b.loop, &transport, NULL) == 0);
+    require(virtio_pci_new(d, &b.root, &b.irq, &b.loop, NULL) == 0);
     bus_write(&b.bus, bench_config(1, PCI_COMMAND), 2, PCI_COMMAND_MEMORY);
     while (input.left > 0 && !input.failed) {
         operate(&b, keeper, &input);
@@ -230,12 +224,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     bench_turn_loop(&b);
     require(virtio_running(d));
 
-    virtio_pci_free(transport);
-    if (keeper)
-        virtio_destroy(d);
-    free(keeper);
-    virtio_rng_free(rng);
-    virtio_balloon_free(balloon);
+    virtio_pci_free(d);
+    virtio_free(d);
     bench_destroy(&b);
     return 0;
 }

@@ -101,8 +101,8 @@ static inline int micro_make(struct micro *m, unsigned cpus)
     assert_int_equal(kvm_create_vm(&m->kvm, &error), 0);
     assert_int_equal(guest_memory_make(LAYOUT_MEMORY_MINIMUM, &m->memory, &error), 0);
     assert_int_equal(kvm_map_memory(&m->kvm, &m->memory, &error), 0);
-    assert_int_equal(bus_init(&m->ports), 0);
-    assert_int_equal(bus_init(&m->memory_bus), 0);
+    bus_init(&m->ports);
+    bus_init(&m->memory_bus);
     const struct bus_handler end = {.name = "end", .write = micro_end_written, .context = m};
     assert_int_equal(bus_add(&m->ports, MICRO_PORT_END, 1, &end), 0);
     return 1;

@@ -27,7 +27,7 @@ static struct loop loop;
 static struct loop_source *end_source;
 static int end_pipe[2];
 static pthread_t loop_thread;
-static struct virtio_block *block;
+static struct virtio_device *block;
 static atomic_uint interrupts, config_interrupts, inside, resets;
 static atomic_bool gate, slow, let_go, write_through;
 static atomic_int closed;
@@ -118,7 +118,7 @@ static void config_interrupt(struct virtio_transport *t)
 static void ring(struct virtio_transport *t, unsigned queue)
 {
     (void)t;
-    virtio_kicked(virtio_block_device(block), queue);
+    virtio_kicked(block, queue);
 }
 
 static void transport_reset(struct virtio_transport *t)
@@ -144,7 +144,7 @@ static void *run_loop(void *context)
 
 static uint8_t write_status(uint8_t status)
 {
-    struct virtio_device *d = virtio_block_device(block);
+    struct virtio_device *d = block;
     pthread_mutex_lock(&d->lock);
     virtio_write_status(d, status);
     uint8_t now = d->status;
@@ -154,7 +154,7 @@ static uint8_t write_status(uint8_t status)
 
 static void negotiate(uint64_t refused)
 {
-    struct virtio_device *d = virtio_block_device(block);
+    struct virtio_device *d = block;
     published = 0;
     memset(guest_memory_slice(&memory, AVAILABLE, 4096), 0, 4096);
     memset(guest_memory_slice(&memory, USED, 4096), 0, 4096);
@@ -193,7 +193,7 @@ static int set_up(void **state)
     closed = 0;
     struct virtio_block_settings settings = {.backend = &backend, .serial = "test", .loop = &loop};
     assert_int_equal(virtio_block_new(&settings, &memory, &block, NULL), 0);
-    virtio_block_device(block)->transport_operations = &transport;
+    block->transport_operations = &transport;
     assert_int_equal(pthread_create(&loop_thread, NULL, run_loop, NULL), 0);
     negotiate(0);
     return 0;
@@ -207,8 +207,8 @@ static int tear_down(void **state)
     assert_int_equal(write(end_pipe[1], "x", 1), 1);
     pthread_join(loop_thread, &result); // the loop's thread is the one that ends the disk
     assert_null(result);
-    assert_int_equal(virtio_block_end(block, &error), 0);
-    virtio_block_free(block);
+    assert_int_equal(block->operations->end(block, &error), 0);
+    virtio_free(block);
     assert_int_equal(closed, 1);
     loop_destroy(&loop);
     close(end_pipe[0]);
@@ -251,7 +251,7 @@ static void publish(unsigned i, uint32_t type, uint64_t sector)
 
 static void kick(void)
 {
-    struct virtio_device *d = virtio_block_device(block);
+    struct virtio_device *d = block;
     pthread_mutex_lock(&d->lock);
     virtio_kicked(d, 0);
     pthread_mutex_unlock(&d->lock);
@@ -402,7 +402,7 @@ static void the_end_waits_for_a_slow_disk(void **state)
 static void the_configuration_tells_the_size_and_the_limits(void **state)
 {
     (void)state;
-    struct virtio_device *d = virtio_block_device(block);
+    struct virtio_device *d = block;
     unsigned char config[60];
     d->operations->read_config(d, 0, config, sizeof config);
     assert_int_equal(get_le64(config), (1u << 20) / BLOCK_SECTOR);

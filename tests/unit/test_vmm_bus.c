@@ -50,7 +50,7 @@ static void access_reaches_the_range_with_its_offset(void **state)
     struct device one = {.answer = 0x1122334455667788}, two = {.answer = 2};
     const struct bus_handler h1 = handler_of(&one), h2 = handler_of(&two);
     (void)state;
-    assert_int_equal(bus_init(&b), 0);
+    bus_init(&b);
     assert_int_equal(bus_add(&b, 0x200, 0x100, &h2), 0);
     assert_int_equal(bus_add(&b, 0x100, 0x100, &h1), 0);
     assert_int_equal(bus_read(&b, 0x1f8, 8), 0x1122334455667788);
@@ -70,7 +70,7 @@ static void answer_is_cut_to_the_width(void **state)
     struct device d = {.answer = UINT64_MAX};
     const struct bus_handler h = handler_of(&d);
     (void)state;
-    assert_int_equal(bus_init(&b), 0);
+    bus_init(&b);
     assert_int_equal(bus_add(&b, 0, 8, &h), 0);
     assert_int_equal(bus_read(&b, 0, 1), 0xff);
     assert_int_equal(bus_read(&b, 0, 2), 0xffff);
@@ -85,7 +85,7 @@ static void nobody_and_crossing_an_end_read_all_ones(void **state)
     struct device d = {.answer = 0};
     const struct bus_handler h = handler_of(&d);
     (void)state;
-    assert_int_equal(bus_init(&b), 0);
+    bus_init(&b);
     assert_int_equal(bus_read(&b, 0x100, 4), 0xffffffff); // empty
     assert_int_equal(bus_add(&b, 0x100, 4, &h), 0);
     assert_int_equal(bus_read(&b, 0xff, 1), 0xff);
@@ -107,7 +107,7 @@ static void ranges_may_touch_but_not_overlap(void **state)
     struct device d = {0};
     const struct bus_handler h = handler_of(&d);
     (void)state;
-    assert_int_equal(bus_init(&b), 0);
+    bus_init(&b);
     assert_int_equal(bus_add(&b, 0x100, 0x10, &h), 0);
     assert_int_equal(bus_add(&b, 0x100, 0x10, &h), -EEXIST);
     assert_int_equal(bus_add(&b, 0x10f, 1, &h), -EEXIST);
@@ -128,7 +128,7 @@ static void only_the_exact_range_is_removed(void **state)
     struct device d = {.answer = 7};
     const struct bus_handler h = handler_of(&d);
     (void)state;
-    assert_int_equal(bus_init(&b), 0);
+    bus_init(&b);
     assert_int_equal(bus_add(&b, 0x100, 0x10, &h), 0);
     bus_remove(&b, 0x100, 8);
     bus_remove(&b, 0x108, 8);
@@ -145,7 +145,7 @@ static void full_table_is_said(void **state)
     struct device d = {0};
     const struct bus_handler h = handler_of(&d);
     (void)state;
-    assert_int_equal(bus_init(&b), 0);
+    bus_init(&b);
     for (unsigned i = 0; i < BUS_RANGES_MAXIMUM; i++)
         assert_int_equal(bus_add(&b, (i * 37 % BUS_RANGES_MAXIMUM) * 16, 16, &h), 0); // in no order
     assert_int_equal(bus_add(&b, 0x10000, 16, &h), -ENOSPC);
@@ -174,7 +174,7 @@ static void handler_may_move_its_own_range(void **state)
     struct bus_handler h = handler_of(&d);
     (void)state;
     h.write = move_away;
-    assert_int_equal(bus_init(&b), 0);
+    bus_init(&b);
     assert_int_equal(bus_add(&b, 0x100, 0x10, &h), 0);
     bus_write(&b, 0x100, 4, 0x4000);
     assert_int_equal(bus_read(&b, 0x100, 1), 0xff);

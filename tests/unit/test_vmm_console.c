@@ -17,7 +17,6 @@ static struct driver_ring rings[2];
 static struct counting_transport counts;
 static struct loop loop;
 static struct stream *stream;
-static struct virtio_console *console;
 static struct virtio_device *device;
 static int sockets[2]; // the console's end, and a person's
 
@@ -37,8 +36,7 @@ static int set_up(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
     assert_int_equal(loop_init(&loop, NULL), 0);
     assert_int_equal(stream_new(&loop, sockets[0], sockets[0], &stream, NULL), 0);
-    assert_int_equal(virtio_console_new(&memory, stream, &console, NULL), 0);
-    device = virtio_console_device(console);
+    assert_int_equal(virtio_console_new(&memory, stream, &device, NULL), 0);
     fixture_attach(device, &counts);
     start();
     return 0;
@@ -47,7 +45,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    virtio_console_free(console);
+    virtio_free(device);
     stream_free(stream);
     loop_destroy(&loop);
     close(sockets[0]);

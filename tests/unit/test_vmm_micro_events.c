@@ -60,15 +60,15 @@ static void doorbell_of_any_width_rings_without_an_exit(void **state)
         skip();
     int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     assert_int_equal(bus_add(&m.memory_bus, 0xd0000000, 0x1000, &handler), 0);
-    assert_int_equal(kvm_add_doorbell(&m.kvm, 0xd0000000, bell), 0);
+    assert_int_equal(kvm_irq_operations.add_doorbell(&m.kvm, 0xd0000000, bell), 0);
     assert_true(micro_run(&m, rings, rings_end));
     assert_int_equal(read(bell, &count, sizeof count), 8);
     assert_int_equal(count, 3);
     assert_int_equal(writes, 1); // the one beside it
     vcpu_count(m.vcpus[0], exits);
     assert_int_equal(exits[VCPU_EXIT_MEMORY], 1);
-    assert_int_equal(kvm_remove_doorbell(&m.kvm, 0xd0000000, bell), 0);
-    assert_true(kvm_remove_doorbell(&m.kvm, 0xd0000000, bell) < 0);
+    assert_int_equal(kvm_irq_operations.remove_doorbell(&m.kvm, 0xd0000000, bell), 0);
+    assert_true(kvm_irq_operations.remove_doorbell(&m.kvm, 0xd0000000, bell) < 0);
     close(bell);
     micro_free(&m);
 }
@@ -98,18 +98,18 @@ static void message_arrives_at_the_vector_that_was_routed_last(void **state)
     (void)state;
     if (!micro_make(&m, 1))
         skip();
-    assert_int_equal(kvm_add_message(&m.kvm, &unused, &other_route, NULL), 0);
-    assert_int_equal(kvm_add_message(&m.kvm, &fd, &route, NULL), 0);
+    assert_int_equal(kvm_irq_operations.add_message(&m.kvm, &unused, &other_route, NULL), 0);
+    assert_int_equal(kvm_irq_operations.add_message(&m.kvm, &fd, &route, NULL), 0);
     assert_int_not_equal(route, other_route);
-    assert_int_equal(kvm_route_message(&m.kvm, route + 1, 0xfee00000, 0x41), -EINVAL);
-    assert_int_equal(kvm_route_message(&m.kvm, 4, 0xfee00000, 0x41), -EINVAL); // a pin of the I/O APIC
-    assert_int_equal(kvm_route_message(&m.kvm, route, 0xfee00000, 0x41), 0);
+    assert_int_equal(kvm_irq_operations.route_message(&m.kvm, route + 1, 0xfee00000, 0x41), -EINVAL);
+    assert_int_equal(kvm_irq_operations.route_message(&m.kvm, 4, 0xfee00000, 0x41), -EINVAL); // a pin of the I/O APIC
+    assert_int_equal(kvm_irq_operations.route_message(&m.kvm, route, 0xfee00000, 0x41), 0);
     micro_make_vcpus(&m, NULL, waits_for_messages, waits_for_messages_end);
     micro_start(&m);
     wait_for_count(&m, 1);
     assert_int_equal(write(fd, &one, 8), 8);
     wait_for_count(&m, 2);
-    assert_int_equal(kvm_route_message(&m.kvm, route, 0xfee00000, 0x52), 0);
+    assert_int_equal(kvm_irq_operations.route_message(&m.kvm, route, 0xfee00000, 0x52), 0);
     assert_int_equal(write(fd, &one, 8), 8);
     assert_int_equal(micro_wait(&m, MICRO_SECONDS * 1000), MICRO_FINISHED);
     close(fd);

@@ -21,7 +21,7 @@
 
 static struct guest_memory memory;
 static struct loop loop;
-static struct virtio_net *card;
+static struct virtio_device *card;
 static struct counting_transport counts;
 static struct driver_ring rings[2];
 static int peer;
@@ -62,10 +62,10 @@ static int set_up(void **state)
     peer = pair[1];
     assert_int_equal(net_link_new(NET_LINK_PASST, pair[0], &settings.link, NULL), 0);
     assert_int_equal(virtio_net_new(&settings, &memory, &card, NULL), 0);
-    fixture_attach(virtio_net_device(card), &counts);
+    fixture_attach(card, &counts);
     rings[0] = driver_ring(&memory, 0x4000, RING_SIZE);
     rings[1] = driver_ring(&memory, 0x8000, RING_SIZE);
-    fixture_start(virtio_net_device(card), MERGEABLE, rings, 2);
+    fixture_start(card, MERGEABLE, rings, 2);
     for (size_t i = 0; i < sizeof frame; i++)
         frame[i] = (unsigned char)(i * 7 + i / 256);
     return 0;
@@ -74,7 +74,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    virtio_net_free(card);
+    virtio_free(card);
     loop_destroy(&loop);
     close(peer);
     fixture_memory_free(&memory);
@@ -193,7 +193,7 @@ static void many_frames_at_a_time_all_reach_the_guest(void **state)
     unsigned got = 0;
     memset(fixture_at(&memory, 0x4000, 0x2000), 0, 0x2000);
     rings[RECEIVE] = driver_ring(&memory, 0x4000, 256);
-    fixture_start(virtio_net_device(card), MERGEABLE, rings, 2);
+    fixture_start(card, MERGEABLE, rings, 2);
     unsigned rung = counts.rings[RECEIVE];
     for (unsigned i = 0; i < 200; i++) {
         driver_describe(&rings[RECEIVE], i, BUFFERS, 2048, D_WRITE, 0);
@@ -205,7 +205,7 @@ static void many_frames_at_a_time_all_reach_the_guest(void **state)
     run_loop();
     while (rung < counts.rings[RECEIVE]) {
         rung = counts.rings[RECEIVE];
-        fixture_kick(virtio_net_device(card), RECEIVE);
+        fixture_kick(card, RECEIVE);
     }
     while (driver_take(&rings[RECEIVE], &head, &written))
         got++;
@@ -223,7 +223,7 @@ static void frames_wait_until_there_are_buffers(void **state)
     assert_false(driver_take(&rings[RECEIVE], &head, &written));
     for (unsigned i = 1; i < 20; i++)
         give_buffer(i, 100);
-    fixture_kick(virtio_net_device(card), RECEIVE);
+    fixture_kick(card, RECEIVE);
     run_loop();
     for (unsigned i = 0; i < 12; i++)
         assert_true(driver_take(&rings[RECEIVE], &head, &written));
@@ -238,7 +238,7 @@ static void without_mergeable_buffers_what_does_not_fit_is_dropped(void **state)
     uint32_t head = 0, written = 0;
     rings[0] = driver_ring(&memory, 0x4000, RING_SIZE);
     memset(fixture_at(&memory, 0x4000, 0x2000), 0, 0x2000);
-    fixture_start(virtio_net_device(card), 0, rings, 2);
+    fixture_start(card, 0, rings, 2);
     give_buffer(0, 1526);
     peer_sends(3000);
     peer_sends(1514);
@@ -254,7 +254,7 @@ static void what_the_guest_sends_reaches_the_peer_in_order(void **state)
     uint32_t head = 0, written = 0;
     for (unsigned i = 0; i < 20; i++)
         guest_sends(i, 60 + i);
-    fixture_kick(virtio_net_device(card), SEND);
+    fixture_kick(card, SEND);
     for (unsigned i = 0; i < 20; i++) {
         assert_int_equal(peer_gets(), 60 + i);
         assert_memory_equal(bytes, frame, 60 + i);
@@ -273,7 +273,7 @@ static void a_peer_that_does_not_read_only_delays(void **state)
         if (sent - taken == RING_SIZE / 2)
             break;
         guest_sends(sent % (RING_SIZE / 2), 3000);
-        fixture_kick(virtio_net_device(card), SEND);
+        fixture_kick(card, SEND);
         while (driver_take(&rings[SEND], &head, &written))
             taken++;
     }
@@ -312,7 +312,7 @@ static void no_frame_is_made_of_too_few_or_too_many_bytes(void **state)
     driver_describe(&rings[SEND], 11, 0, 70000, 0, 0);
     driver_offer(&rings[SEND], 11);
     guest_sends(1, 14);
-    fixture_kick(virtio_net_device(card), SEND);
+    fixture_kick(card, SEND);
     assert_int_equal(peer_gets(), 14);
     for (unsigned i = 0; i < 4; i++)
         assert_true(driver_take(&rings[SEND], &head, &written));
@@ -322,7 +322,7 @@ static void no_frame_is_made_of_too_few_or_too_many_bytes(void **state)
 static unsigned link_status(void)
 {
     unsigned char status[2];
-    struct virtio_device *d = virtio_net_device(card);
+    struct virtio_device *d = card;
     d->operations->read_config(d, 6, status, 2);
     return get_le16(status);
 }
@@ -338,12 +338,12 @@ static void the_end_of_the_peer_is_a_pulled_cable(void **state)
     assert_int_equal(link_status(), 0);
     assert_int_equal(counts.config_interrupts, 1);
     guest_sends(0, 60);
-    fixture_kick(virtio_net_device(card), SEND);
+    fixture_kick(card, SEND);
     assert_true(driver_take(&rings[SEND], &head, &written)); // dropped, not stuck
-    fixture_reset(virtio_net_device(card));
+    fixture_reset(card);
     memset(fixture_at(&memory, 0x4000, 0x6000), 0, 0x6000);
     rings[0] = driver_ring(&memory, 0x4000, RING_SIZE);
-    fixture_start(virtio_net_device(card), MERGEABLE, rings, 2);
+    fixture_start(card, MERGEABLE, rings, 2);
     run_loop();
 }
 
@@ -365,7 +365,7 @@ static unsigned send_until_blocked(void)
     uint32_t head = 0, written = 0;
     for (; sent - taken < 8; sent++) {
         guest_sends(sent % 32, 65000);
-        fixture_kick(virtio_net_device(card), SEND);
+        fixture_kick(card, SEND);
         while (driver_take(&rings[SEND], &head, &written))
             taken++;
     }
@@ -383,7 +383,7 @@ static void what_waits_for_a_peer_that_ends_is_dropped(void **state)
     run_loop();
     assert_int_equal(link_status(), 0);
     assert_true(counts.rings[SEND] > rung);
-    fixture_kick(virtio_net_device(card), SEND);
+    fixture_kick(card, SEND);
     for (; waiting > 0; waiting--)
         assert_true(driver_take(&rings[SEND], &head, &written));
 }
@@ -405,11 +405,11 @@ static void a_frame_that_is_half_sent_outlives_a_reset(void **state)
 {
     (void)state;
     send_until_blocked();
-    fixture_reset(virtio_net_device(card));
+    fixture_reset(card);
     memset(fixture_at(&memory, 0x4000, 0x6000), 0, 0x6000);
     rings[0] = driver_ring(&memory, 0x4000, RING_SIZE);
     rings[1] = driver_ring(&memory, 0x8000, RING_SIZE);
-    fixture_start(virtio_net_device(card), MERGEABLE, rings, 2);
+    fixture_start(card, MERGEABLE, rings, 2);
     assert_int_equal(drain() % 65004, 0);
 }
 
@@ -436,7 +436,7 @@ static void an_illegal_buffer_breaks_the_device(void **state)
     driver_offer(&rings[RECEIVE], 0);
     peer_sends(60);
     run_loop();
-    assert_int_equal(virtio_net_device(card)->status & VIRTIO_STATUS_NEEDS_RESET, VIRTIO_STATUS_NEEDS_RESET);
+    assert_int_equal(card->status & VIRTIO_STATUS_NEEDS_RESET, VIRTIO_STATUS_NEEDS_RESET);
 }
 
 static void a_buffer_too_small_for_the_header_breaks_the_device(void **state)
@@ -446,7 +446,7 @@ static void a_buffer_too_small_for_the_header_breaks_the_device(void **state)
         give_buffer(i, 8);
     peer_sends(60);
     run_loop();
-    assert_int_equal(virtio_net_device(card)->status & VIRTIO_STATUS_NEEDS_RESET, VIRTIO_STATUS_NEEDS_RESET);
+    assert_int_equal(card->status & VIRTIO_STATUS_NEEDS_RESET, VIRTIO_STATUS_NEEDS_RESET);
 }
 
 static void only_fitting_descriptors_are_taken_as_links(void **state)

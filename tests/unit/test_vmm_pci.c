@@ -65,8 +65,8 @@ static void note_read(struct pci_device *d, unsigned offset, unsigned width)
 static int set_up(void **state)
 {
     (void)state;
-    assert_int_equal(bus_init(&ports), 0);
-    assert_int_equal(bus_init(&memory), 0);
+    bus_init(&ports);
+    bus_init(&memory);
     assert_int_equal(pci_root_init(&root, &ports, &memory, NULL), 0);
     for (unsigned i = 0; i < 2; i++) {
         struct test_device *d = &devices[i];

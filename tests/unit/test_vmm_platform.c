@@ -38,7 +38,7 @@ static void make(uint64_t memory)
 {
     const struct platform_settings settings = {
         .memory = memory, .power_interrupt = interrupt, .request = count, .context = requests};
-    assert_int_equal(bus_init(&ports), 0);
+    bus_init(&ports);
     assert_int_equal(platform_new(&settings, &ports, &platform, NULL), 0);
 }
 
@@ -300,7 +300,7 @@ static void a_place_that_is_taken_leaves_nothing_behind(void **state)
     struct error error = {0};
     const struct bus_handler handler = {.name = "in the way"};
     const struct platform_settings settings = {.memory = 1ull << 30, .request = count, .context = requests};
-    assert_int_equal(bus_init(&other), 0);
+    bus_init(&other);
     assert_int_equal(bus_add(&other, 0x602, 1, &handler), 0);
     assert_int_equal(platform_new(&settings, &other, &p, &error), -EEXIST);
     assert_ptr_equal(p, platform);

@@ -8,7 +8,6 @@
 static struct guest_memory memory;
 static struct driver_ring ring;
 static struct counting_transport counts;
-static struct virtio_rng *rng;
 static struct virtio_device *device;
 
 static int set_up(void **state)
@@ -16,8 +15,7 @@ static int set_up(void **state)
     (void)state;
     memory = fixture_memory();
     ring = driver_ring(&memory, RING, 8);
-    assert_int_equal(virtio_rng_new(&memory, &rng, NULL), 0);
-    device = virtio_rng_device(rng);
+    assert_int_equal(virtio_rng_new(&memory, &device, NULL), 0);
     fixture_attach(device, &counts);
     fixture_start(device, 0, &ring, 1);
     return 0;
@@ -26,7 +24,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    virtio_rng_free(rng);
+    virtio_free(device);
     fixture_memory_free(&memory);
     return 0;
 }
