@@ -55,6 +55,19 @@ int bus_add(struct bus *b, uint64_t address, uint64_t size, const struct bus_han
     return r;
 }
 
+int bus_add_all(struct bus *b, const struct bus_range *ranges, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        int r = bus_add(b, ranges[i].address, ranges[i].size, &ranges[i].handler);
+        if (r < 0) {
+            while (i-- > 0)
+                bus_remove(b, ranges[i].address, ranges[i].size);
+            return r;
+        }
+    }
+    return 0;
+}
+
 void bus_remove(struct bus *b, uint64_t address, uint64_t size)
 {
     pthread_rwlock_wrlock(&b->lock);

@@ -40,6 +40,7 @@ void bus_init(struct bus *b);
 void bus_destroy(struct bus *b);
 // -EEXIST if it overlaps another range, -ENOSPC if the table is full.
 int bus_add(struct bus *b, uint64_t address, uint64_t size, const struct bus_handler *handler);
-void bus_remove(struct bus *b, uint64_t address, uint64_t size); // exactly this range, if it is there
+int bus_add_all(struct bus *b, const struct bus_range *ranges, unsigned count); // all of them, or none
+void bus_remove(struct bus *b, uint64_t address, uint64_t size);                // exactly this range, if it is there
 uint64_t bus_read(struct bus *b, uint64_t address, unsigned width);
 void bus_write(struct bus *b, uint64_t address, unsigned width, uint64_t value);

@@ -255,27 +255,16 @@ void pci_detach(struct pci_device *d)
 
 int pci_root_init(struct pci_root *r, struct bus *ports, struct bus *memory, struct error *error)
 {
-    static const struct bus_handler address = {"pci address", read_address_port, write_address_port, NULL};
-    static const struct bus_handler data = {"pci data", read_data_port, write_data_port, NULL};
-    static const struct bus_handler ecam = {"pci ecam", read_ecam, write_ecam, NULL};
-    struct {
-        struct bus *bus;
-        uint64_t address, size;
-        struct bus_handler handler;
-    } ranges[] = {{ports, LAYOUT_PORT_PCI_ADDRESS, 4, address},
-                  {ports, LAYOUT_PORT_PCI_DATA, 4, data},
-                  {memory, LAYOUT_ECAM, LAYOUT_ECAM_SIZE, ecam}};
-
+    const struct bus_range mechanism[] = {
+        {LAYOUT_PORT_PCI_ADDRESS, 4, {"pci address", read_address_port, write_address_port, r}},
+        {LAYOUT_PORT_PCI_DATA, 4, {"pci data", read_data_port, write_data_port, r}}};
+    const struct bus_range ecam = {LAYOUT_ECAM, LAYOUT_ECAM_SIZE, {"pci ecam", read_ecam, write_ecam, r}};
+    int result = bus_add_all(ports, mechanism, 2);
+    if (result == 0)
+        result = bus_add_all(memory, &ecam, 1);
+    if (result < 0)
+        return error_set(error, -result, "cannot put the PCI root onto the machine's buses: %s", strerror(-result));
     *r = (struct pci_root){.ports = ports, .memory = memory, .next_address = LAYOUT_PCI_MEMORY};
-    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
-        ranges[i].handler.context = r;
-        int result = bus_add(ranges[i].bus, ranges[i].address, ranges[i].size, &ranges[i].handler);
-        if (result < 0) {
-            while (i-- > 0)
-                bus_remove(ranges[i].bus, ranges[i].address, ranges[i].size);
-            return error_set(error, -result, "cannot put the PCI root onto the machine's buses: %s", strerror(-result));
-        }
-    }
     pthread_mutex_init(&r->bridge_lock, NULL); // a plain mutex: cannot fail on Linux
     pthread_mutex_init(&r->address_lock, NULL);
     pci_device_init(&r->bridge, &r->bridge_lock, BRIDGE_VENDOR, BRIDGE_DEVICE, BRIDGE_CLASS, 0, 0, 0);

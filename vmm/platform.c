@@ -1,16 +1,18 @@
 // The small parts of a PC: see platform.h.
 //
 // 1. `lock` guards everything here; `request` is called without it.
-// 2. The clock shows the host's time in UTC and cannot be set: a guest that sets it is not heard, as a machine that is
-//    often started anew, from an image, should not begin with a wrong time.
+// 2. The clock shows the host's time in UTC, decimal, 24 hours, and cannot be set: a guest that sets it is not heard,
+// as
+//    a machine that is often started anew, from an image, should not begin with a wrong time.
 // 3. Reading register A (or any register of the time, if that was long ago) takes a copy of the time, and the registers
 //    of the time show this copy for a while: a driver that found "no update in progress" reads one moment's time, not
 //    parts of two (MC146818 data sheet, "Update Cycle").
 //
 // The clock's alarm, periodic and update interrupts do not exist: their enable bits read 0. Its interrupt is not in the
-// DSDT either.
+// DSDT either. How much memory there is, is told by the memory map, not by the CMOS.
 #include "vmm/platform.h"
 
+#include "base/cleanup.h"
 #include "base/io.h"
 #include "vmm/layout.h"
 
@@ -34,8 +36,9 @@
 #define EVENT_BUTTON 0x01u
 #define SLEEP_ENABLE 0x20u // ACPI 6.5, 4.8.3.7.1: SLP_EN; SLP_TYP is above bit 2
 #define PANICKED 0x01u     // pvpanic: the one event that is offered
+#define NOTHING (-1)
 
-enum { // the CMOS: MC146818, and what PCs keep behind its registers
+enum { // the CMOS: MC146818, and the byte in which PCs keep the century
     SECONDS = 0x00,
     MINUTES = 0x02,
     HOURS = 0x04,
@@ -47,24 +50,30 @@ enum { // the CMOS: MC146818, and what PCs keep behind its registers
     STATUS_B = 0x0b,
     STATUS_C = 0x0c,
     STATUS_D = 0x0d,
-    BASE_MEMORY = 0x15,     // u16, KiB
-    EXTENDED_MEMORY = 0x17, // u16, KiB above 1 MiB
-    EXTENDED_AGAIN = 0x30,
     CENTURY = 0x32,
-    MEMORY_ABOVE_16M = 0x34, // u16, in 64 KiB, below the hole
-    HIGH_MEMORY = 0x5b,      // 24 bits, in 64 KiB, above 4 GiB
 };
 
 #define STATUS_A_DIVIDER 0x26u // 32768 Hz, 1024 Hz; no update in progress
-#define STATUS_B_BINARY 0x04u
 #define STATUS_B_24_HOURS 0x02u
-#define STATUS_B_WRITABLE (0x80u | STATUS_B_BINARY | STATUS_B_24_HOURS | 0x01u)
 #define STATUS_D_VALID 0x80u
-#define PM 0x80u
+
+static const struct {
+    unsigned port, count;
+} places[] = {
+    {LAYOUT_PORT_RTC, 2},          {LAYOUT_PORT_I8042_DATA, 1}, // port 0x61, between the two of the keyboard
+                                                                // controller, belongs to KVM's PIT
+    {LAYOUT_PORT_I8042_STATUS, 1}, {PORT_FAST_RESET, 1},        {LAYOUT_PORT_PVPANIC, 1}, {LAYOUT_PORT_POWER, 4},
+};
+
+struct place { // what the bus hands back: it tells offsets only
+    struct platform *platform;
+    unsigned port;
+};
 
 struct platform {
     pthread_mutex_t lock;
     struct platform_settings settings;
+    struct place places[ARRAY_SIZE(places)];
     unsigned char index;
     unsigned char cmos[CMOS_SIZE];
     struct tm time;       // the copy of rule 3
@@ -74,30 +83,6 @@ struct platform {
 
 // --- the clock ------------------------------------------------------------------------------------------------------
 
-static void put_cmos(struct platform *p, unsigned at, unsigned bytes, uint64_t value)
-{
-    uint64_t maximum = (UINT64_C(1) << (8 * bytes)) - 1;
-    if (value > maximum)
-        value = maximum;
-    for (unsigned i = 0; i < bytes; i++)
-        p->cmos[at + i] = (unsigned char)(value >> (8 * i));
-}
-
-static void fill_cmos(struct platform *p)
-{
-    uint64_t size = p->settings.memory;
-    uint64_t low = size < LAYOUT_LOW_RAM_END ? size : LAYOUT_LOW_RAM_END;
-    uint64_t extended = low > LAYOUT_EXTENDED_RAM ? low - LAYOUT_EXTENDED_RAM : 0;
-    p->cmos[STATUS_A] = STATUS_A_DIVIDER;
-    p->cmos[STATUS_B] = STATUS_B_24_HOURS;
-    p->cmos[STATUS_D] = STATUS_D_VALID;
-    put_cmos(p, BASE_MEMORY, 2, LAYOUT_BASE_RAM_END >> 10);
-    put_cmos(p, EXTENDED_MEMORY, 2, extended >> 10);
-    put_cmos(p, EXTENDED_AGAIN, 2, extended >> 10);
-    put_cmos(p, MEMORY_ABOVE_16M, 2, low > (16u << 20) ? (low - (16u << 20)) >> 16 : 0);
-    put_cmos(p, HIGH_MEMORY, 3, (size - low) >> 16);
-}
-
 static void take_time(struct platform *p)
 {
     time_t now = (time_t)io_realtime_seconds();
@@ -105,227 +90,139 @@ static void take_time(struct platform *p)
     gmtime_r(&now, &p->time);
 }
 
-static unsigned char encode(const struct platform *p, unsigned value)
+static unsigned char decimal(int value)
 {
-    return (unsigned char)(p->cmos[STATUS_B] & STATUS_B_BINARY ? value : value / 10 << 4 | value % 10);
-}
-
-static unsigned char encode_hours(const struct platform *p, unsigned hours)
-{
-    if (p->cmos[STATUS_B] & STATUS_B_24_HOURS)
-        return encode(p, hours);
-    return (unsigned char)(encode(p, hours % 12 ? hours % 12 : 12) | (hours >= 12 ? PM : 0));
+    return (unsigned char)(value / 10 << 4 | value % 10);
 }
 
 static unsigned char read_cmos(struct platform *p)
 {
     unsigned at = p->index;
-    bool time = at == SECONDS || at == MINUTES || at == HOURS || (at >= DAY_OF_WEEK && at <= YEAR) || at == CENTURY;
-    if (at == STATUS_A || (time && io_monotonic_ns() - p->time_taken > SNAPSHOT_NS))
+    if (at == STATUS_A || (at != STATUS_B && io_monotonic_ns() - p->time_taken > SNAPSHOT_NS))
         take_time(p);
-    unsigned year = (unsigned)p->time.tm_year + 1900;
     switch (at) {
     case SECONDS:
-        return encode(p, (unsigned)p->time.tm_sec);
+        return decimal(p->time.tm_sec);
     case MINUTES:
-        return encode(p, (unsigned)p->time.tm_min);
+        return decimal(p->time.tm_min);
     case HOURS:
-        return encode_hours(p, (unsigned)p->time.tm_hour);
+        return decimal(p->time.tm_hour);
     case DAY_OF_WEEK:
-        return encode(p, (unsigned)p->time.tm_wday + 1);
+        return decimal(p->time.tm_wday + 1);
     case DAY:
-        return encode(p, (unsigned)p->time.tm_mday);
+        return decimal(p->time.tm_mday);
     case MONTH:
-        return encode(p, (unsigned)p->time.tm_mon + 1);
+        return decimal(p->time.tm_mon + 1);
     case YEAR:
-        return encode(p, year % 100);
+        return decimal(p->time.tm_year % 100);
     case CENTURY:
-        return encode(p, year / 100);
+        return decimal(p->time.tm_year / 100 + 19);
+    case STATUS_A:
+        return STATUS_A_DIVIDER;
+    case STATUS_B:
+        return STATUS_B_24_HOURS;
+    case STATUS_C:
+        return 0;
+    case STATUS_D:
+        return STATUS_D_VALID;
     default:
         return p->cmos[at];
     }
 }
 
-static void write_cmos(struct platform *p, unsigned char value)
+// --- ports ----------------------------------------------------------------------------------------------------------
+
+static unsigned char read_port(struct platform *p, unsigned port)
 {
-    switch (p->index) {
-    case SECONDS:
-    case MINUTES:
-    case HOURS:
-    case DAY_OF_WEEK:
-    case DAY:
-    case MONTH:
-    case YEAR:
-    case CENTURY:
-    case STATUS_C:
-    case STATUS_D:
-        return; // rule 2; C and D are read-only
-    case STATUS_A:
-        p->cmos[STATUS_A] = value & 0x7f; // never updating
-        return;
-    case STATUS_B:
-        p->cmos[STATUS_B] = value & STATUS_B_WRITABLE;
-        return;
+    unsigned char events = p->events;
+    switch (port) {
+    case LAYOUT_PORT_RTC + 1:
+        return read_cmos(p);
+    case LAYOUT_PORT_I8042_DATA: // nothing to read, and ready for a command, so that nobody waits for it
+    case LAYOUT_PORT_I8042_STATUS:
+        return 0;
+    case PORT_FAST_RESET:
+        return FAST_A20;
+    case LAYOUT_PORT_PVPANIC:
+        return PANICKED;
+    case LAYOUT_PORT_POWER:
+    case LAYOUT_PORT_POWER + 1:
+    case LAYOUT_PORT_POWER + 2:
+        return 0;
+    case LAYOUT_PORT_POWER + 3:
+        p->events = 0;
+        return events;
     default:
-        p->cmos[p->index] = value;
+        return 0xff;
     }
 }
 
-// --- ports ----------------------------------------------------------------------------------------------------------
-
-// One byte of each; a wider access is so many accesses, as on the bus of a PC.
-typedef unsigned char read_function(struct platform *p, unsigned port);
-// -1, or what the write asks of the machine.
-typedef int write_function(struct platform *p, unsigned port, unsigned char value);
-
-static unsigned char read_clock(struct platform *p, unsigned port)
+// NOTHING, or what the write asks of the machine.
+static int write_port(struct platform *p, unsigned port, unsigned char value)
 {
-    return port == LAYOUT_PORT_RTC ? 0xff : read_cmos(p);
-}
-
-static int write_clock(struct platform *p, unsigned port, unsigned char value)
-{
-    if (port == LAYOUT_PORT_RTC)
+    switch (port) {
+    case LAYOUT_PORT_RTC:
         p->index = value & INDEX_MASK;
-    else
-        write_cmos(p, value);
-    return -1;
+        return NOTHING;
+    case LAYOUT_PORT_RTC + 1: // rule 2: what the clock shows is not read from here
+        p->cmos[p->index] = value;
+        return NOTHING;
+    case LAYOUT_PORT_I8042_STATUS: // commands 0xf0 to 0xff pulse the lines whose bits are 0; line 0 is the reset
+        return value >= 0xf0 && !(value & 1) ? PLATFORM_RESET : NOTHING;
+    case PORT_FAST_RESET:
+        return value & FAST_RESET ? PLATFORM_RESET : NOTHING;
+    case LAYOUT_PORT_PVPANIC:
+        return value & PANICKED ? PLATFORM_PANIC : NOTHING;
+    case LAYOUT_PORT_POWER:
+        return value & SLEEP_ENABLE && (value >> 2 & 7) == LAYOUT_SLEEP_TYPE_OFF ? PLATFORM_POWER_OFF : NOTHING;
+    case LAYOUT_PORT_POWER + 2:
+        return value == LAYOUT_RESET_VALUE ? PLATFORM_RESET : NOTHING;
+    default:
+        return NOTHING;
+    }
 }
 
-// The keyboard controller: nothing to read, ready for a command, so that nobody waits for it.
-static unsigned char read_keyboard(struct platform *p, unsigned port)
+// A wider access is so many of one byte, as on the bus of a PC.
+static uint64_t read_place(void *context, uint64_t offset, unsigned width)
 {
-    (void)p, (void)port;
-    return 0;
-}
-
-static int write_keyboard(struct platform *p, unsigned port, unsigned char value)
-{
-    (void)p;
-    // Commands 0xf0 to 0xff pulse the output lines whose bits are 0; line 0 is the processor's reset.
-    return port == LAYOUT_PORT_I8042_STATUS && value >= 0xf0 && !(value & 1) ? PLATFORM_RESET : -1;
-}
-
-static unsigned char read_fast_reset(struct platform *p, unsigned port)
-{
-    (void)p, (void)port;
-    return FAST_A20;
-}
-
-static int write_fast_reset(struct platform *p, unsigned port, unsigned char value)
-{
-    (void)p, (void)port;
-    return value & FAST_RESET ? PLATFORM_RESET : -1;
-}
-
-static unsigned char read_panic(struct platform *p, unsigned port)
-{
-    (void)p, (void)port;
-    return PANICKED;
-}
-
-static int write_panic(struct platform *p, unsigned port, unsigned char value)
-{
-    (void)p, (void)port;
-    return value & PANICKED ? PLATFORM_PANIC : -1;
-}
-
-static unsigned char read_power(struct platform *p, unsigned port)
-{
-    unsigned char events = p->events;
-    if (port != LAYOUT_PORT_POWER + 3)
-        return 0;
-    p->events = 0;
-    return events;
-}
-
-static int write_power(struct platform *p, unsigned port, unsigned char value)
-{
-    (void)p;
-    if (port == LAYOUT_PORT_POWER && value & SLEEP_ENABLE && (value >> 2 & 7) == LAYOUT_SLEEP_TYPE_OFF)
-        return PLATFORM_POWER_OFF;
-    if (port == LAYOUT_PORT_POWER + 2 && value == LAYOUT_RESET_VALUE)
-        return PLATFORM_RESET;
-    return -1;
-}
-
-static uint64_t read_ports(struct platform *p, read_function *read, unsigned port, unsigned width)
-{
+    const struct place *place = context;
     uint64_t value = 0;
-    pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&place->platform->lock);
     for (unsigned i = 0; i < width; i++)
-        value |= (uint64_t)read(p, port + i) << (8 * i);
-    pthread_mutex_unlock(&p->lock);
+        value |= (uint64_t)read_port(place->platform, place->port + (unsigned)offset + i) << (8 * i);
+    pthread_mutex_unlock(&place->platform->lock);
     return value;
 }
 
-static void write_ports(struct platform *p, write_function *write, unsigned port, unsigned width, uint64_t value)
+static void write_place(void *context, uint64_t offset, unsigned width, uint64_t value)
 {
-    int request = -1;
+    const struct place *place = context;
+    struct platform *p = place->platform;
+    int request = NOTHING;
     pthread_mutex_lock(&p->lock);
-    for (unsigned i = 0; i < width && request < 0; i++)
-        request = write(p, port + i, (unsigned char)(value >> (8 * i)));
+    for (unsigned i = 0; i < width && request == NOTHING; i++)
+        request = write_port(p, place->port + (unsigned)offset + i, (unsigned char)(value >> (8 * i)));
     pthread_mutex_unlock(&p->lock);
-    if (request >= 0)
+    if (request != NOTHING)
         p->settings.request(p->settings.context, (enum platform_request)request);
-}
-
-#define PORTS(name, first)                                                                                             \
-    static uint64_t name##_read(void *context, uint64_t offset, unsigned width)                                        \
-    {                                                                                                                  \
-        return read_ports(context, read_##name, (first) + (unsigned)offset, width);                                    \
-    }                                                                                                                  \
-    static void name##_write(void *context, uint64_t offset, unsigned width, uint64_t value)                           \
-    {                                                                                                                  \
-        write_ports(context, write_##name, (first) + (unsigned)offset, width, value);                                  \
-    }
-PORTS(clock, LAYOUT_PORT_RTC)
-PORTS(keyboard, LAYOUT_PORT_I8042_DATA)
-PORTS(fast_reset, PORT_FAST_RESET)
-PORTS(panic, LAYOUT_PORT_PVPANIC)
-PORTS(power, LAYOUT_PORT_POWER)
-
-// Port 0x61, between the two of the keyboard controller, belongs to KVM's PIT; so they are two ranges.
-static uint64_t keyboard_status_read(void *context, uint64_t offset, unsigned width)
-{
-    return read_ports(context, read_keyboard, LAYOUT_PORT_I8042_STATUS + (unsigned)offset, width);
-}
-
-static void keyboard_status_write(void *context, uint64_t offset, unsigned width, uint64_t value)
-{
-    write_ports(context, write_keyboard, LAYOUT_PORT_I8042_STATUS + (unsigned)offset, width, value);
 }
 
 int platform_new(const struct platform_settings *settings, struct bus *ports, struct platform **ret,
                  struct error *error)
 {
     struct platform *p = calloc(1, sizeof *p);
-    const struct {
-        unsigned port, count;
-        struct bus_handler handler;
-    } ranges[] = {
-        {LAYOUT_PORT_RTC, 2, {"clock", clock_read, clock_write, p}},
-        {LAYOUT_PORT_I8042_DATA, 1, {"keyboard data", keyboard_read, keyboard_write, p}},
-        {LAYOUT_PORT_I8042_STATUS, 1, {"keyboard", keyboard_status_read, keyboard_status_write, p}},
-        {PORT_FAST_RESET, 1, {"fast reset", fast_reset_read, fast_reset_write, p}},
-        {LAYOUT_PORT_PVPANIC, 1, {"panic", panic_read, panic_write, p}},
-        {LAYOUT_PORT_POWER, 4, {"power", power_read, power_write, p}},
-    };
-    int r = p ? -pthread_mutex_init(&p->lock, NULL) : -ENOMEM;
-    if (r < 0) {
-        free(p);
-        return error_set(error, -r, "cannot make the platform's devices: %s", strerror(-r));
-    }
+    struct bus_range ranges[ARRAY_SIZE(places)];
+    if (!p)
+        return error_set(error, ENOMEM, "no memory for the platform's devices");
+    pthread_mutex_init(&p->lock, NULL); // cannot fail with default attributes
     p->settings = *settings;
-    fill_cmos(p);
-    unsigned added = 0;
-    while (r == 0 && added < sizeof ranges / sizeof ranges[0]) {
-        r = bus_add(ports, ranges[added].port, ranges[added].count, &ranges[added].handler);
-        added += r == 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+        p->places[i] = (struct place){p, places[i].port};
+        ranges[i] =
+            (struct bus_range){places[i].port, places[i].count, {"platform", read_place, write_place, &p->places[i]}};
     }
+    int r = bus_add_all(ports, ranges, ARRAY_SIZE(ranges));
     if (r < 0) {
-        while (added-- > 0)
-            bus_remove(ports, ranges[added].port, ranges[added].count);
         platform_free(p);
         return error_set(error, -r, "cannot place the platform's devices: %s", strerror(-r));
     }

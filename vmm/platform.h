@@ -17,7 +17,6 @@ enum platform_request { PLATFORM_POWER_OFF, PLATFORM_RESET, PLATFORM_PANIC };
 struct platform;
 
 struct platform_settings {
-    uint64_t memory;                                               // bytes, for the CMOS
     int power_interrupt;                                           // eventfd of LAYOUT_IRQ_POWER; stays the caller's
     void (*request)(void *context, enum platform_request request); // any vCPU's thread
     void *context;

@@ -141,7 +141,7 @@ static int make_pc(struct vm *m, struct error *error)
     if (r < 0)
         return r;
     const struct platform_settings platform = {
-        .memory = m->options->memory, .power_interrupt = m->power_interrupt, .request = platform_asked, .context = m};
+        .power_interrupt = m->power_interrupt, .request = platform_asked, .context = m};
     return platform_new(&platform, &m->ports, &m->platform, error);
 }
 

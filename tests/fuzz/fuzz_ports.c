@@ -115,8 +115,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 
     prepare();
     collecting = false;
-    const struct platform_settings platform_settings = {
-        .memory = 1ull << 30, .power_interrupt = interrupt, .request = asked};
+    const struct platform_settings platform_settings = {.power_interrupt = interrupt, .request = asked};
     bus_init(&ports);
     check(stream_new(&loop, near_end, near_end, &stream, NULL) == 0);
     const struct serial_settings settings = {.stream = stream, .interrupt = interrupt, .collect = collect};
