@@ -52,8 +52,12 @@ int store_new(const struct store_options *options, struct store **ret, struct er
         return error_set(error, ENOMEM, "out of memory");
     init_locks(s);
     s->wait_seconds = options->wait_seconds ? options->wait_seconds : STORE_WAIT_SECONDS;
-    s->pools[0].limit = options->chunk_memory ? options->chunk_memory : STORE_CHUNK_MEMORY;
+    size_t lowest = options->chunk_memory ? options->chunk_memory : STORE_CHUNK_MEMORY;
+    store_memory_init(&s->memory, lowest,
+                      options->adaptive && !options->chunk_memory ? STORE_CHUNK_MEMORY_MAXIMUM : lowest);
+    s->pools[0].limit = lowest;
     s->pools[1].limit = STORE_PAGE_MEMORY;
+    store_prepare_helpers(s, options->adaptive);
     int r = 0;
     if (options->remember_failures && !(s->failures = calloc(1, sizeof(*s->failures))))
         r = error_set(error, ENOMEM, "out of memory");
@@ -73,6 +77,7 @@ void store_free(struct store *s)
 {
     if (!s)
         return;
+    store_end_helpers(s);
     store_free_table(s);
     if (s->transport)
         transport_free(s->transport);
@@ -98,6 +103,8 @@ void store_count(struct store *s, struct store_counts *ret)
     struct store_counts counts = {.chunks_memory = atomic_load(&s->in_memory),
                                   .chunks_cache = atomic_load(&s->in_cache),
                                   .chunks_fetched = atomic_load(&s->fetched),
+                                  .chunks_ahead = atomic_load(&s->ahead),
+                                  .chunks_ahead_wasted = atomic_load(&s->ahead_wasted),
                                   .wrong = atomic_load(&s->wrong)};
     transport_count(s->transport, &counts.network);
     *ret = counts;
@@ -206,6 +213,7 @@ void version_close(struct version *v)
 {
     if (!v)
         return;
+    store_end_ahead(v);
     pthread_mutex_lock(&v->store->mutex);
     store_forget_failures(v);
     pthread_mutex_unlock(&v->store->mutex);

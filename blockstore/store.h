@@ -18,16 +18,24 @@
 //      the cache.
 //   4. No lock is held during I/O, hashing or decoding.
 //   5. Memory: STORE_CHUNK_MEMORY of decoded chunks and STORE_PAGE_MEMORY of pages a process, whatever the images'
-//      sizes, and what is in flight.
+//      sizes, and what is in flight. An `adaptive` store lets chunks have up to STORE_CHUNK_MEMORY_MAXIMUM while that
+//      keeps some from being decoded twice (store_memory.h), and gives it back STORE_IDLE_SECONDS after the last read.
 //   6. With `remember_failures`, a chunk that no source gave within the waiting time is not waited for again by reads
 //      that begin within a second of that: they fail at once.
+//   8. An `adaptive` store reads ahead for sequential readers (store_ahead.h), from the disk and from the network, on
+//      threads of its own: after what somebody waits for, and so that no failure of it is a reader's. What was read
+//      ahead and nobody has wanted yet is at most STORE_AHEAD_PERCENT of the memory for chunks.
 #pragma once
 
 #include "blockstore/cache.h"
 #include "blockstore/manifest.h"
 #include "blockstore/mirrors.h"
+#include <sys/uio.h>
 
 #define STORE_CHUNK_MEMORY (12u << 20)
+#define STORE_CHUNK_MEMORY_MAXIMUM (80u << 20) // 64 MiB that are read again and again, and their edges
+#define STORE_IDLE_SECONDS 5u
+#define STORE_AHEAD_PERCENT 40u // a chunk that waits is overtaken by as many again, before it is evicted
 #define STORE_PAGE_MEMORY (4u << 20)
 #define STORE_GAP_MAXIMUM (32u << 10)
 #define STORE_REQUEST_MAXIMUM (4u << 20)
@@ -38,7 +46,8 @@ struct store_options {
     const char *cache_folder; // NULL: no cache on disk
     uint64_t cache_limit;     // 0: the default
     unsigned wait_seconds;    // 0: STORE_WAIT_SECONDS
-    size_t chunk_memory;      // 0: the default
+    size_t chunk_memory;      // 0: the default; otherwise fixed, be the store adaptive or not
+    bool adaptive;            // rules 5 and 8: for whoever serves many readers for long
     bool remember_failures;   // rule 6: for whoever serves a kernel, which asks for each page of a failed read again
 };
 int store_new(const struct store_options *options, struct store **ret, struct error *error);
@@ -50,6 +59,7 @@ void store_set_wait(struct store *s, unsigned seconds); // as wait_seconds, from
 struct store_counts {
     struct transport_counts network;
     uint64_t chunks_memory, chunks_cache, chunks_fetched; // where wanted chunks were found
+    uint64_t chunks_ahead, chunks_ahead_wasted;           // read before anybody wanted them; evicted before that
     uint64_t wrong;                                       // pieces that did not verify, wherever from
 };
 void store_count(struct store *s, struct store_counts *ret);
@@ -70,6 +80,24 @@ const void *version_manifest_bytes(const struct version *v, size_t *ret_size);
 // store's waiting time, -EBADMSG when all that gave any gave wrong ones, -ENOENT when all say they have none (or
 // there are no sources, and it is not in the cache).
 int version_read(struct version *v, unsigned member, uint64_t offset, void *to, size_t n, struct error *error);
+
+// The same without a copy: *ret says where the bytes stand, in order, in the store's own memory, until version_return;
+// nobody may write there. The version may be closed before that, the store not. At most VERSION_BORROW_MAXIMUM bytes
+// (-EINVAL).
+#define VERSION_BORROW_MAXIMUM (128u << 10)
+#define VERSION_PIECES_MAXIMUM 33u // blocks of so many bytes that begin within one
+struct version_pieces {
+    struct iovec list[VERSION_PIECES_MAXIMUM];
+    unsigned count;
+    // The store's.
+    struct store *store;
+    struct store_chunk *chunks[VERSION_PIECES_MAXIMUM];
+    unsigned chunk_count;
+    void *copy; // where they could not be lent as they are
+};
+int version_borrow(struct version *v, unsigned member, uint64_t offset, size_t n, struct version_pieces *ret,
+                   struct error *error);
+void version_return(struct version_pieces *pieces);
 
 // Makes reads in progress and later ones fail with -ECANCELED.
 void version_cancel(struct version *v);

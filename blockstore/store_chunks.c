@@ -15,7 +15,9 @@
 //      nobody waits for a thread that has left.
 //   2. While a pack is sent as a whole, its WANTED chunks are not asked for again: they become UNCHECKED when it has
 //      arrived (rule 3).
-//   3. The mutex is not held during I/O, hashing, decoding or waiting (rule 4): load_all and store_run_fetches run
+//   3. Who reads ahead (`ahead`) takes one chunk after the other from the disk, so that a reader who comes along does
+//      not wait for a row of them, and asks the network for nothing while requests enough are in flight.
+//   4. The mutex is not held during I/O, hashing, decoding or waiting (rule 4): load_all and store_run_fetches run
 //      without it, on chunks that are LOADING or FETCHING and so are this thread's alone.
 #include "base/io.h"
 #include "blockstore/store_private.h"
@@ -27,16 +29,18 @@
 #include "base/banned.h"
 
 #define CANDIDATES_MAXIMUM 256u // WANTED chunks that one turn looks at
+#define AHEAD_FETCHES 2u        // of a version's requests in flight, with which reading ahead begins no more
 
 struct request {
     struct version *v;
     struct store *s;
     enum chunk_kind kind;
     unsigned level;
+    bool ahead; // nobody waits for them
     const struct chunk_reference *refs;
     unsigned count;
     uint64_t begun_ns, deadline_ns;
-    struct store_chunk **chunks; // held, or NULL
+    struct store_chunk *chunks[STORE_BATCH_MAXIMUM]; // held, or NULL
     struct error *error;
 };
 
@@ -76,6 +80,8 @@ static int look_up(struct request *q)
         struct store_chunk *c = store_find_chunk(q->s, q->kind, &q->refs[i].name);
         if (c) {
             store_hold_chunk(q->s, c);
+            if (!q->ahead)
+                store_want_chunk(q->s, c);
             if (c->state == CHUNK_READY)
                 atomic_fetch_add(&q->s->in_memory, 1);
         } else {
@@ -84,6 +90,7 @@ static int look_up(struct request *q)
                 error_set(q->error, ENOMEM, "out of memory");
                 return -ENOMEM;
             }
+            c->ahead = q->ahead;
         }
         q->chunks[i] = c;
     }
@@ -101,7 +108,7 @@ static void adopt(struct request *q, unsigned i)
 static unsigned take_unchecked(struct request *q, struct store_chunk **mine)
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < q->count; i++)
+    for (unsigned i = 0; i < q->count && (n == 0 || !q->ahead); i++)
         if (q->chunks[i]->state == CHUNK_UNCHECKED) {
             adopt(q, i);
             store_set_state(q->s, q->chunks[i], CHUNK_LOADING);
@@ -136,7 +143,7 @@ static int judge(struct request *q)
             q->chunks[i] = NULL;
             continue;
         }
-        if (error_is_network(c->result))
+        if (error_is_network(c->result) && !q->ahead)
             store_note_failures(q->v, q->chunks, q->count);
         if (q->error && c->error)
             *q->error = *c->error;
@@ -301,7 +308,7 @@ static int turn(struct request *q)
             fail_offline(q);
             return 0;
         }
-        n = take_fetches(q, fetches, &r);
+        n = q->ahead && q->v->fetch_count >= AHEAD_FETCHES ? 0 : take_fetches(q, fetches, &r);
         if (n > 0) {
             pthread_mutex_unlock(&q->s->mutex);
             store_run_fetches(q->v, fetches, n, q->deadline_ns);
@@ -315,7 +322,8 @@ static int turn(struct request *q)
         for (unsigned i = 0; i < q->count; i++) {
             if (q->chunks[i]->state == CHUNK_READY)
                 continue;
-            store_note_failures(q->v, q->chunks, q->count);
+            if (!q->ahead)
+                store_note_failures(q->v, q->chunks, q->count);
             return error_set(q->error, ENETUNREACH, "chunk %s did not arrive in time from any source",
                              sha256_to_hex(&q->refs[i].name, hex));
         }
@@ -324,36 +332,47 @@ static int turn(struct request *q)
     return 0;
 }
 
+static int get_chunks(struct request *q, struct store_chunk **ret)
+{
+    int r = 0;
+    q->s = q->v->store;
+    q->begun_ns = io_monotonic_ns();
+    for (unsigned i = 0; i < q->count && r == 0; i++)
+        r = store_check_reference(q->kind, &q->refs[i], q->error);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&q->s->mutex);
+    while (r == 0)
+        r = turn(q);
+    for (unsigned i = 0; i < q->count && r < 0; i++)
+        if (q->chunks[i])
+            store_release_chunk(q->s, q->chunks[i]);
+    pthread_mutex_unlock(&q->s->mutex);
+    if (r < 0)
+        return r;
+    memcpy(ret, q->chunks, q->count * sizeof(struct store_chunk *));
+    return 0;
+}
+
 int store_get_chunks(struct version *v, enum chunk_kind kind, unsigned level, const struct chunk_reference *refs,
                      unsigned count, uint64_t deadline_ns, struct store_chunk **ret, struct error *error)
 {
-    struct store_chunk *chunks[STORE_BATCH_MAXIMUM] = {NULL};
+    struct request q = {
+        .v = v, .kind = kind, .level = level, .refs = refs, .count = count, .deadline_ns = deadline_ns, .error = error};
+    return get_chunks(&q, ret);
+}
+
+int store_get_chunks_ahead(struct version *v, enum chunk_kind kind, unsigned level, const struct chunk_reference *refs,
+                           unsigned count, struct store_chunk **ret)
+{
     struct request q = {.v = v,
-                        .s = v->store,
                         .kind = kind,
                         .level = level,
+                        .ahead = true,
                         .refs = refs,
                         .count = count,
-                        .begun_ns = io_monotonic_ns(),
-                        .deadline_ns = deadline_ns,
-                        .chunks = chunks,
-                        .error = error};
-    int r = 0;
-    for (unsigned i = 0; i < count && r == 0; i++)
-        r = store_check_reference(kind, &refs[i], error);
-    if (r < 0)
-        return r;
-    pthread_mutex_lock(&v->store->mutex);
-    while (r == 0)
-        r = turn(&q);
-    for (unsigned i = 0; i < count && r < 0; i++)
-        if (chunks[i])
-            store_release_chunk(v->store, chunks[i]);
-    pthread_mutex_unlock(&v->store->mutex);
-    if (r < 0)
-        return r;
-    memcpy(ret, chunks, count * sizeof(struct store_chunk *));
-    return 0;
+                        .deadline_ns = store_deadline(v->store)};
+    return get_chunks(&q, ret);
 }
 
 void store_put_chunks(struct store *s, struct store_chunk **chunks, unsigned count)

@@ -25,7 +25,8 @@ static int child_reference(const struct store_chunk *index, unsigned i, struct c
     return map_page_reference(&index->page, i, ret);
 }
 
-int store_get_leaf(struct version *v, unsigned member, uint64_t segment, struct store_chunk **ret, struct error *error)
+int store_get_leaf(struct version *v, unsigned member, uint64_t segment, bool ahead, struct store_chunk **ret,
+                   struct error *error)
 {
     const struct manifest_member *m = &v->manifest->members[member];
     struct chunk_reference ref = m->top;
@@ -33,7 +34,8 @@ int store_get_leaf(struct version *v, unsigned member, uint64_t segment, struct 
 
     for (unsigned level = map_levels(m->size) - 1;; level--) {
         struct store_chunk *page;
-        int r = store_get_chunks(v, CHUNK_PAGE, level, &ref, 1, store_deadline(v->store), &page, error);
+        int r = ahead ? store_get_chunks_ahead(v, CHUNK_PAGE, level, &ref, 1, &page)
+                      : store_get_chunks(v, CHUNK_PAGE, level, &ref, 1, store_deadline(v->store), &page, error);
         if (r < 0)
             return r;
         if (level == 0) {

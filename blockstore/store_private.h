@@ -1,10 +1,13 @@
 // What the store's own files share.
 //
 //   store.c         stores and versions: opening and closing
-//   store_read.c    version_read: from a range of bytes to chunks, and back
+//   store_read.c    version_read, version_borrow: from a range of bytes to chunks, and back
 //   store_map.c     the map: finding a leaf, walking all pages
 //   store_chunks.c  how a thread gets its chunks: memory, disk, or whoever fetches them (the loop)
 //   store_table.c   the table of chunks: what is in memory or on its way, and what is evicted; chunks from stored bytes
+//   store_memory.c  how much memory decoded chunks may take
+//   store_ahead.c   what to read ahead
+//   store_helpers.c the threads that read ahead, and give memory back
 //   store_fetch.c   requests to the network: several chunks of one pack each
 //   store_failures.c    chunks that failed a moment ago
 //   store_pull.c    version_pull: windows, rounds, and the threads that work on packs
@@ -17,6 +20,8 @@
 #pragma once
 
 #include "blockstore/store.h"
+#include "blockstore/store_ahead.h"
+#include "blockstore/store_memory.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -39,6 +44,7 @@ struct store_chunk {
     unsigned users;        // threads that hold it; READY without users: in the pool's list, may be evicted
     struct version *owner; // whose sources it is fetched from; only compared, after FETCHING
     bool forgotten;        // READY, but no longer in the table: freed when released
+    bool ahead;            // nobody but those who read ahead has asked for it
     const void *mark;      // the request that is just sorting it
     unsigned char *blocks; // READY: decoded
     unsigned nblocks;
@@ -71,6 +77,31 @@ struct store_failures {
     unsigned count, next; // in use; the place of the next one
 };
 
+#define STORE_HELPERS_MAXIMUM 4u
+#define STORE_AHEAD_JOBS 32u
+
+struct store_helper {
+    struct store *store;
+    pthread_t thread;
+    struct version *busy; // reads ahead in it; or NULL
+};
+
+// One range to be read ahead.
+struct ahead_job {
+    struct version *version;
+    unsigned member;
+    uint64_t offset, length;
+};
+
+struct store_helpers {
+    struct store_helper list[STORE_HELPERS_MAXIMUM];
+    unsigned count, waiting, maximum; // threads; of them without work; 0: the store is not adaptive
+    bool ending;
+    pthread_cond_t wanted; // there is work for them (monotonic clock)
+    struct ahead_job jobs[STORE_AHEAD_JOBS];
+    unsigned first, queued;
+};
+
 struct store {
     struct cache *cache; // or NULL
     struct transport *transport;
@@ -79,9 +110,13 @@ struct store {
     pthread_cond_t changed; // a chunk changed its state, or a request ended (monotonic clock)
     struct store_chunk *buckets[STORE_BUCKETS];
     struct chunk_pool pools[2]; // by store_pool()
+    struct memory_limit memory; // of decoded chunks: what pools[0].limit follows
+    size_t ahead_bytes;         // of READY chunks that are marked `ahead`
+    uint64_t read_ns;           // when a reader last asked for anything
+    struct store_helpers helpers;
     struct chunk_list wanted;
     struct store_failures *failures; // NULL: none are remembered
-    atomic_uint_fast64_t in_memory, in_cache, fetched, wrong;
+    atomic_uint_fast64_t in_memory, in_cache, fetched, wrong, ahead, ahead_wasted;
 };
 
 struct fetch;
@@ -95,6 +130,8 @@ struct version {
     atomic_bool cancelled;
     struct fetch *fetches; // in flight (store.mutex)
     unsigned fetch_count;
+    struct ahead_streams streams; // of its readers (store.mutex)
+    uint64_t ahead_pause_ns;      // until when nothing is read ahead, because that failed (store.mutex)
 };
 
 uint64_t store_deadline(const struct store *s); // from now
@@ -107,10 +144,14 @@ struct store_chunk *store_find_chunk(struct store *s, enum chunk_kind kind, cons
 struct store_chunk *store_add_chunk(struct store *s, struct version *v, enum chunk_kind kind, unsigned level,
                                     const struct chunk_reference *ref);
 void store_hold_chunk(struct store *s, struct store_chunk *c);
+void store_want_chunk(struct store *s, struct store_chunk *c); // a reader asks for it: it is not only read ahead
 void store_release_chunk(struct store *s, struct store_chunk *c);
 // Takes a READY chunk out of memory, so that the next request goes to the disk; holders keep it.
 void store_forget_chunk(struct store *s, enum chunk_kind kind, const struct sha256 *name);
 void store_set_state(struct store *s, struct store_chunk *c, enum chunk_state state); // not READY, not FAILED
+// Nobody has read for a while: the limit of memory is the lowest again. Evicts some of what is beyond it; true if that
+// is not all.
+bool store_relax_memory(struct store *s);
 void store_fail_chunk(struct store *s, struct store_chunk *c, int result, const struct error *error);
 
 // What decoding gave, until it is handed to a chunk.
@@ -137,7 +178,41 @@ void store_free_table(struct store *s);
 // Gets `count` ≤ STORE_BATCH_MAXIMUM chunks, each READY and held for the caller; on failure none is.
 int store_get_chunks(struct version *v, enum chunk_kind kind, unsigned level, const struct chunk_reference *refs,
                      unsigned count, uint64_t deadline_ns, struct store_chunk **ret, struct error *error);
+// The same for those who read ahead: they leave the first place at the network to readers, and their failures are not
+// remembered.
+int store_get_chunks_ahead(struct version *v, enum chunk_kind kind, unsigned level, const struct chunk_reference *refs,
+                           unsigned count, struct store_chunk **ret);
 void store_put_chunks(struct store *s, struct store_chunk **chunks, unsigned count);
+
+// --- store_read.c -----------------------------------------------------------------------------------------------
+
+#define STORE_WINDOW_RUNS 512u
+#define STORE_RUN_ZERO UINT8_MAX
+
+// Blocks that lie one behind the other in one chunk, or are all zero.
+struct store_run {
+    uint64_t block, blocks; // of the member
+    uint8_t chunk;          // number in the window, or STORE_RUN_ZERO
+    uint8_t block_in_chunk;
+};
+
+struct store_window {
+    struct store_run runs[STORE_WINDOW_RUNS]; // without gaps between them
+    struct chunk_reference refs[STORE_BATCH_MAXIMUM];
+    unsigned run_count, ref_count;
+};
+
+// Looks up blocks from *block on, and advances it: to `end_block`, or until the window is full.
+int store_gather_window(struct version *v, unsigned member, uint64_t *block, uint64_t end_block, bool ahead,
+                        struct store_window *ret, struct error *error);
+
+// --- store_helpers.c --------------------------------------------------------------------------------------------
+
+void store_prepare_helpers(struct store *s, bool adaptive); // threads start when they are needed
+void store_note_read(struct version *v, unsigned member, uint64_t offset, uint64_t n); // a reader's; may read ahead
+void store_want_helpers(struct store *s);                                              // with the mutex
+void store_end_ahead(struct version *v); // no helper works on it any more; its readers are gone
+void store_end_helpers(struct store *s);
 
 // --- store_failures.c: with the mutex held ----------------------------------------------------------------------
 
@@ -183,8 +258,9 @@ void store_run_fetches(struct version *v, struct fetch **fetches, unsigned count
 
 // --- store_map.c ------------------------------------------------------------------------------------------------
 
-// The leaf that covers segment `segment` of a member, held, or NULL if all of it is zero.
-int store_get_leaf(struct version *v, unsigned member, uint64_t segment, struct store_chunk **ret, struct error *error);
+// The leaf that covers segment `segment` of a member, held, or NULL if all of it is zero. `ahead`: nobody waits for it.
+int store_get_leaf(struct version *v, unsigned member, uint64_t segment, bool ahead, struct store_chunk **ret,
+                   struct error *error);
 
 // Walks all pages of a member, several at a time: `visit` sees each page after it was got, with its reference.
 struct map_visit {

@@ -5,13 +5,18 @@
 //   3. A pool counts all READY chunks of its kind; only those without users are in its list and can be evicted, so
 //      what is in use may exceed the limit, by what the threads hold (STORE_BATCH_MAXIMUM each).
 //   4. A chunk is in at most one list: WANTED in store.wanted, READY without users in its pool's.
+//   5. A whole chunk of data is a piece of blocks.h; what is smaller, and pages, are of malloc, in their own size.
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "blockstore/blocks.h"
 #include "blockstore/pack.h"
 #include "blockstore/store_private.h"
+#include <limits.h>
 #include <string.h>
 
 #include "base/banned.h"
+
+#define RELAX_BATCH 32u // chunks given back before others may have the mutex
 
 static struct store_chunk **bucket_of(struct store *s, const struct sha256 *name)
 {
@@ -61,6 +66,10 @@ struct store_chunk *store_add_chunk(struct store *s, struct version *v, enum chu
     struct store_chunk *c = calloc(1, sizeof(*c));
     if (!c)
         return NULL;
+    if (kind == CHUNK_DATA && store_memory_missed(&s->memory, &ref->name, CHUNK_BYTES_MAXIMUM)) {
+        s->pools[0].limit = s->memory.limit;
+        store_want_helpers(s); // who will give it back
+    }
     struct store_chunk **bucket = bucket_of(s, &ref->name);
     c->ref = *ref;
     c->kind = kind;
@@ -81,22 +90,59 @@ static void unlink_from_bucket(struct store *s, struct store_chunk *c)
     *at = c->next;
 }
 
+// Rule 5.
+static void free_blocks(enum chunk_kind kind, unsigned nblocks, unsigned char *blocks)
+{
+    if (kind == CHUNK_DATA && nblocks == CHUNK_BLOCKS_MAXIMUM)
+        blocks_free(blocks);
+    else
+        free(blocks);
+}
+
 static void free_chunk(struct store_chunk *c)
 {
-    free(c->blocks);
+    free_blocks(c->kind, c->nblocks, c->blocks);
     free(c->error);
     free(c);
 }
 
-static void evict(struct store *s, struct chunk_pool *pool)
+// A READY chunk leaves the table.
+static void waste_ahead(struct store *s, const struct store_chunk *c)
 {
-    while (pool->bytes > pool->limit && pool->idle.first) {
+    if (!c->ahead)
+        return;
+    s->ahead_bytes -= cost_of(c);
+    atomic_fetch_add(&s->ahead_wasted, 1);
+}
+
+// At most so many chunks. True if that was not enough.
+static bool evict_some(struct store *s, struct chunk_pool *pool, unsigned at_most)
+{
+    for (; pool->bytes > pool->limit && pool->idle.first; at_most--) {
+        if (at_most == 0)
+            return true;
         struct store_chunk *c = pool->idle.first;
         list_remove(&pool->idle, c);
         pool->bytes -= cost_of(c);
+        waste_ahead(s, c);
+        if (c->kind == CHUNK_DATA)
+            store_memory_evicted(&s->memory, &c->ref.name, cost_of(c));
         unlink_from_bucket(s, c);
         free_chunk(c);
     }
+    return false;
+}
+
+static void evict(struct store *s, struct chunk_pool *pool)
+{
+    evict_some(s, pool, UINT_MAX);
+}
+
+bool store_relax_memory(struct store *s)
+{
+    store_memory_relax(&s->memory);
+    s->pools[0].limit = s->memory.limit;
+    return evict_some(s, &s->pools[0], RELAX_BATCH);
 }
 
 void store_forget_chunk(struct store *s, enum chunk_kind kind, const struct sha256 *name)
@@ -106,6 +152,7 @@ void store_forget_chunk(struct store *s, enum chunk_kind kind, const struct sha2
         return;
     unlink_from_bucket(s, c);
     pool_of(s, kind)->bytes -= cost_of(c);
+    waste_ahead(s, c);
     c->forgotten = true;
     if (c->users > 0)
         return;
@@ -117,6 +164,13 @@ void store_hold_chunk(struct store *s, struct store_chunk *c)
 {
     if (c->users++ == 0 && c->state == CHUNK_READY)
         list_remove(&pool_of(s, c->kind)->idle, c);
+}
+
+void store_want_chunk(struct store *s, struct store_chunk *c)
+{
+    if (c->ahead && c->state == CHUNK_READY && !c->forgotten)
+        s->ahead_bytes -= cost_of(c);
+    c->ahead = false;
 }
 
 void store_release_chunk(struct store *s, struct store_chunk *c)
@@ -169,6 +223,10 @@ void store_publish_chunk(struct store *s, struct store_chunk *c, struct decoded 
     c->nblocks = d->nblocks;
     c->page = d->page;
     pool->bytes += cost_of(c);
+    if (c->ahead) {
+        s->ahead_bytes += cost_of(c);
+        atomic_fetch_add(&s->ahead, 1);
+    }
     store_set_state(s, c, CHUNK_READY);
     if (c->users == 0)
         list_append(&pool->idle, c);
@@ -209,28 +267,31 @@ int store_check_reference(enum chunk_kind kind, const struct chunk_reference *re
     return 0;
 }
 
-// What was decoded, in a piece of memory of its own size. Copied, because realloc would leave it in the mapping that
-// malloc made for the maximum, of which the last page holds 16 bytes: two pages for a map page of one, and of those we
-// keep a thousand.
-static unsigned char *fit(unsigned char *blocks, size_t n, size_t maximum)
+// What was decoded, in a piece of memory of its own size (rule 5). Copied, because realloc would leave it in the
+// mapping that malloc made for the maximum, of which the last page holds 16 bytes: two pages for a map page of one, and
+// of those we keep a thousand.
+static unsigned char *copy_of(const unsigned char *blocks, size_t n)
 {
-    unsigned char *copy = n < maximum ? io->malloc(n) : NULL;
-    if (!copy)
-        return blocks;
-    memcpy(copy, blocks, n);
-    free(blocks);
-    return copy;
+    unsigned char *copy = io->malloc(n);
+    return copy ? memcpy(copy, blocks, n) : NULL;
 }
 
 int store_decode(enum chunk_kind kind, unsigned level, const struct chunk_reference *ref, const void *stored,
                  struct decoded *ret, struct error *error)
 {
     struct decoded d = {0};
-    size_t maximum = kind == CHUNK_PAGE ? PAGE_BYTES_MAXIMUM : CHUNK_BYTES_MAXIMUM;
-    unsigned char *blocks CLEANUP_FREE = io->malloc(maximum);
+    unsigned maximum = kind == CHUNK_PAGE ? PAGE_BLOCKS_MAXIMUM : CHUNK_BLOCKS_MAXIMUM;
+    unsigned char *blocks = kind == CHUNK_PAGE ? io->malloc(PAGE_BYTES_MAXIMUM) : blocks_new();
     if (!blocks)
         return error_set(error, ENOMEM, "out of memory");
     int r = chunk_decode(kind, &ref->name, stored, ref->length, blocks, &d.nblocks, error);
+    if (r == 0 && d.nblocks == maximum) {
+        d.blocks = blocks;
+    } else {
+        if (r == 0 && !(d.blocks = copy_of(blocks, (size_t)d.nblocks * BLOCK_SIZE)))
+            r = error_set(error, ENOMEM, "out of memory");
+        free_blocks(kind, maximum, blocks);
+    }
     if (r == -ENOMEM)
         return r;
     if (r < 0) {
@@ -239,7 +300,6 @@ int store_decode(enum chunk_kind kind, unsigned level, const struct chunk_refere
         return sha256_equal(&actual, &ref->name) ? -EPROTO : -EBADMSG;
     }
     size_t n = (size_t)d.nblocks * BLOCK_SIZE;
-    d.blocks = fit(TAKE_PTR(blocks), n, maximum);
     if (kind == CHUNK_PAGE && map_page_parse(d.blocks, n, level, &d.page, error) < 0) {
         free(d.blocks);
         return -EPROTO;

@@ -65,6 +65,7 @@ int serve_open_store(struct program *p, struct error *error)
     struct store_options options = {.cache_folder = cache,
                                     .cache_limit = p->options->cache_limit,
                                     .wait_seconds = p->options->wait_seconds,
+                                    .adaptive = true,
                                     .remember_failures = true};
     return store_new(&options, &p->store, error);
 }

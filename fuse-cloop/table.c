@@ -128,15 +128,27 @@ static bool was_replaced(struct table *t, struct table_key key, const struct ope
     return replaced;
 }
 
-int table_read(struct table *t, struct table_key key, unsigned member, uint64_t offset, void *to, size_t n,
-               struct error *error)
+// What a read of n bytes really reads: less at the member's end, nothing of a member that is not there.
+static size_t cut(const struct version *v, unsigned member, uint64_t offset, size_t n)
+{
+    const struct manifest *m = version_manifest(v);
+    uint64_t size = member < m->member_count ? m->members[member].size : 0, left = offset < size ? size - offset : 0;
+    return n < left ? n : (size_t)left;
+}
+
+int table_read(struct table *t, struct table_key key, unsigned member, uint64_t offset, size_t n,
+               struct version_pieces *ret, struct error *error)
 {
     for (;;) {
         struct opened *o = NULL;
         int r = table_use(t, key, &o, error);
         if (!o)
             return r;
-        r = version_read(o->version, member, offset, to, n, error);
+        size_t length = cut(o->version, member, offset, n);
+        if (length > 0)
+            r = version_borrow(o->version, member, offset, length, ret, error);
+        else
+            *ret = (struct version_pieces){.count = 0};
         bool again = r < 0 && was_replaced(t, key, o);
         table_put(t, o);
         if (!again)

@@ -38,9 +38,10 @@ int table_use(struct table *t, struct table_key key, struct opened **ret, struct
 void table_put(struct table *t, struct opened *o);
 struct version *table_version(struct opened *o);
 
-// Reads a member of the version (as version_read), with the sources that it has at that moment.
-int table_read(struct table *t, struct table_key key, unsigned member, uint64_t offset, void *to, size_t n,
-               struct error *error);
+// Borrows at most n bytes of a member, fewer (or none) where it ends, with the sources that the version has at that
+// moment: as version_borrow, to be given back by version_return.
+int table_read(struct table *t, struct table_key key, unsigned member, uint64_t offset, size_t n,
+               struct version_pieces *ret, struct error *error);
 
 int table_find(struct table *t, const struct sha256 *manifest, struct table_key *ret); // -ENOENT
 // The name of entry `entry`, if it is open: for listing.

@@ -13,5 +13,3 @@
 #include "fuse-cloop/session.h"
 
 extern const struct fuse_lowlevel_ops tree_operations; // of a fuse_session whose userdata is a struct session
-
-void tree_free_buffer(void); // to be called by a thread that served requests before it ends

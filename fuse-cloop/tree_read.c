@@ -1,25 +1,13 @@
 // The files of the tree: opened, read, released. A reader gets either the bytes that the manifest vouches for, or an
-// error.
+// error. The kernel copies them straight from where the store has them decoded.
 #include "base/cleanup.h"
 #include "fuse-cloop/tree_private.h"
+#include <assert.h>
 #include <fcntl.h>
 
 #include "base/banned.h"
 
-// What a thread reads of a member stands here until it is written to the kernel: kept, so that no read allocates.
-static _Thread_local void *buffer;
-
-static void *thread_buffer(void)
-{
-    if (!buffer)
-        buffer = malloc(SESSION_READ_MAXIMUM);
-    return buffer;
-}
-
-void tree_free_buffer(void)
-{
-    free(TAKE_PTR(buffer));
-}
+static_assert(SESSION_READ_MAXIMUM <= VERSION_BORROW_MAXIMUM, "a read is borrowed at once");
 
 void tree_open(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *file)
 {
@@ -68,27 +56,11 @@ static void read_manifest(fuse_req_t req, const struct node *n, size_t size, uin
     table_put(s->table, o);
 }
 
-static int read_member(struct session *s, const struct node *n, void *to, size_t *size, uint64_t offset,
-                       struct error *error)
-{
-    struct opened *o;
-    int r = table_use(s->table, n->key, &o, error);
-    if (r < 0)
-        return r;
-    const struct manifest *m = version_manifest(table_version(o));
-    unsigned member = n->kind - 1;
-    uint64_t all = n->kind != KIND_FOLDER && member < m->member_count ? m->members[member].size : 0;
-    uint64_t left = offset < all ? all - offset : 0;
-    table_put(s->table, o);
-    if (*size > left)
-        *size = left;
-    return *size > 0 ? table_read(s->table, n->key, member, offset, to, *size, error) : 0;
-}
-
 void tree_read(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset, struct fuse_file_info *file)
 {
     struct session *s = tree_session(req);
     struct error error = {.text = ""};
+    struct version_pieces pieces;
     struct node n;
     (void)file;
     int r = tree_parse_number(s, number, &n);
@@ -102,14 +74,11 @@ void tree_read(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset, str
     }
     if (size > SESSION_READ_MAXIMUM)
         size = SESSION_READ_MAXIMUM; // the kernel agreed to ask for no more
-    char *to = thread_buffer();
-    if (!to) {
-        fuse_reply_err(req, ENOMEM);
+    r = table_read(s->table, n.key, n.kind - 1, (uint64_t)offset, size, &pieces, &error);
+    if (r < 0) {
+        tree_fail(req, r, &error);
         return;
     }
-    r = read_member(s, &n, to, &size, (uint64_t)offset, &error);
-    if (r < 0)
-        tree_fail(req, r, &error);
-    else
-        fuse_reply_buf(req, to, size);
+    fuse_reply_iov(req, pieces.list, (int)pieces.count);
+    version_return(&pieces);
 }

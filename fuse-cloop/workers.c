@@ -4,7 +4,6 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "fuse-cloop/tree.h"
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -115,7 +114,6 @@ static void *work(void *context)
         session_process(w->session, &buf);
         go_on = lay_down(w);
     }
-    tree_free_buffer();
     pthread_mutex_lock(&w->mutex);
     w->owned[one->slot] = false;
     w->threads--;
