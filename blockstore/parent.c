@@ -12,13 +12,18 @@
 
 struct walk {
     struct site *site;
+    parent_each_page each;
+    void *context;
+    unsigned missing; // pages whose pack is not there
+};
+
+struct pack_list {
     struct pack_reference *packs; // sorted by name
     size_t count, capacity;
-    unsigned missing;
 };
 
 // Where the pack stands, or would stand, in the sorted list.
-static size_t find_pack(const struct walk *w, const struct sha256 *name, bool *ret_found)
+static size_t find_pack(const struct pack_list *w, const struct sha256 *name, bool *ret_found)
 {
     size_t low = 0, high = w->count;
     while (low < high) {
@@ -37,7 +42,7 @@ static size_t find_pack(const struct walk *w, const struct sha256 *name, bool *r
     return low;
 }
 
-static int note_pack(struct walk *w, const struct pack_reference *pack, struct error *error)
+static int note_pack(struct pack_list *w, const struct pack_reference *pack, struct error *error)
 {
     bool found;
     size_t at = find_pack(w, &pack->name, &found);
@@ -79,25 +84,47 @@ static int read_page(struct walk *w, const struct chunk_reference *ref, void *by
     return r < 0 ? r : map_page_parse(bytes, (size_t)nblocks * BLOCK_SIZE, level, ret, error);
 }
 
-static int walk_page(struct walk *w, const struct chunk_reference *ref, unsigned level, struct error *error)
+// Calls `each` for the page and, if that returns 0, for all pages below it.
+static int walk_page(struct walk *w, const struct chunk_reference *ref, unsigned level, uint64_t first,
+                     struct error *error)
 {
     CLEANUP_FREE void *bytes = malloc(PAGE_BYTES_MAXIMUM);
     struct map_page page = {.references = 0};
     if (!bytes)
         return error_set(error, ENOMEM, "out of memory");
-    int r = note_pack(w, &ref->pack, error);
-    if (r == 0)
-        r = read_page(w, ref, bytes, level, &page, error);
+    int r = read_page(w, ref, bytes, level, &page, error);
     if (r == -ENOENT) {
         w->missing++;
         return 0;
     }
-    for (unsigned i = 0; r == 0 && i < page.references; i++) {
+    if (r == 0)
+        r = w->each(w->context, &page, first, error);
+    for (unsigned i = 0; r == 0 && level > 0 && i < page.references; i++) {
         struct chunk_reference child;
-        if (!map_page_reference(&page, i, &child))
-            continue;
-        r = level ? walk_page(w, &child, level - 1, error) : note_pack(w, &child.pack, error);
+        if (map_page_reference(&page, i, &child))
+            r = walk_page(w, &child, level - 1, first + i * map_child_blocks(level), error);
     }
+    return r;
+}
+
+int parent_walk_map(struct site *s, const struct manifest_member *member, parent_each_page each, void *context,
+                    unsigned *ret_missing, struct error *error)
+{
+    struct walk walk = {.site = s, .each = each, .context = context};
+    int r = member->zero ? 0 : walk_page(&walk, &member->top, map_levels(member->size) - 1, 0, error);
+    if (r == 0)
+        *ret_missing = walk.missing;
+    return r;
+}
+
+static int note_packs(void *context, const struct map_page *page, uint64_t first, struct error *error)
+{
+    struct chunk_reference ref;
+    int r = 0;
+    (void)first;
+    for (unsigned i = 0; r == 0 && i < page->references; i++)
+        if (map_page_reference(page, i, &ref))
+            r = note_pack(context, &ref.pack, error);
     return r;
 }
 
@@ -174,26 +201,50 @@ static int know_pack(struct writer *writer, struct site *site, const struct pack
     return writer_know_pack(writer, pack, end, table, trailer.table_length, error);
 }
 
-int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, unsigned *ret_known,
-                unsigned *ret_missing, struct error *error)
+static int know_listed(struct writer *w, struct site *s, const struct pack_reference *pack, bool foreign,
+                       struct parent_counts *counts, struct error *error)
 {
-    struct walk walk = {.site = s};
-    unsigned known = 0;
+    int r = know_pack(w, s, pack, foreign, error);
+    counts->known += r == 0;
+    counts->missing += r == -ENOENT;
+    return r == -ENOENT ? 0 : r;
+}
+
+static bool is_boot_pack(const struct manifest *m, const struct sha256 *name)
+{
+    for (unsigned i = 0; i < m->boot_count; i++)
+        if (sha256_equal(&m->boot[i].pack, name))
+            return true;
+    return false;
+}
+
+int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct parent_counts *ret,
+                struct error *error)
+{
+    struct pack_list list = {.packs = NULL};
+    struct parent_counts counts = {.known = 0};
+    unsigned missing = 0;
+    bool found;
     int r = 0;
-    for (unsigned i = 0; i < m->member_count && r == 0; i++)
+    for (unsigned i = 0; i < m->member_count && r == 0; i++) {
         if (!m->members[i].zero)
-            r = walk_page(&walk, &m->members[i].top, map_levels(m->members[i].size) - 1, error);
-    for (size_t i = 0; i < walk.count && r == 0; i++) {
-        r = know_pack(w, s, &walk.packs[i], foreign, error);
+            r = note_pack(&list, &m->members[i].top.pack, error);
         if (r == 0)
-            known++;
-        else if (r == -ENOENT)
-            r = 0, walk.missing++;
+            r = parent_walk_map(s, &m->members[i], note_packs, &list, &missing, error);
+        counts.missing += missing;
     }
-    free(walk.packs);
+    for (unsigned i = 0; i < m->boot_count && r == 0; i++) {
+        size_t at = find_pack(&list, &m->boot[i].pack, &found);
+        if (found)
+            r = know_listed(w, s, &list.packs[at], foreign, &counts, error);
+    }
+    counts.boot_chunks = writer_known_chunks(w);
+    for (size_t i = 0; i < list.count && r == 0; i++)
+        if (!is_boot_pack(m, &list.packs[i].name))
+            r = know_listed(w, s, &list.packs[i], foreign, &counts, error);
+    free(list.packs);
     if (r < 0)
         return r;
-    *ret_known = known;
-    *ret_missing = walk.missing;
+    *ret = counts;
     return 0;
 }

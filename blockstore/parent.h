@@ -7,9 +7,22 @@
 #include "blockstore/site.h"
 #include "blockstore/writer.h"
 
-// `m` is a version of this site. Packs that are missing from the site are passed over and counted in *ret_missing.
+struct parent_counts {
+    unsigned known;       // packs
+    unsigned missing;     // packs that are not in the site, and pages in such packs: their blocks are not known
+    uint64_t boot_chunks; // chunks that the writer knows once the boot packs are known
+};
+
+// `m` is a version of this site. Its boot packs become known first, in the order in which it lists them; so, if the
+// writer knew nothing before, the number of a chunk of theirs is its place in the boot's order.
 //
 // `foreign` says that somebody else signed it: what its packs' tables claim is then not believed, but every chunk is
 // read, and its blocks hashed, before they can become part of what we sign (FORMATS, "Pack").
-int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, unsigned *ret_known,
-                unsigned *ret_missing, struct error *error);
+int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct parent_counts *ret,
+                struct error *error);
+
+// Calls `each` for every page of a member's map, top first, with the number of the first block that the page covers.
+// What `each` returns ends the walk if it is not 0. Pages whose packs are not in the site are passed over and counted.
+typedef int (*parent_each_page)(void *context, const struct map_page *page, uint64_t first, struct error *error);
+int parent_walk_map(struct site *s, const struct manifest_member *member, parent_each_page each, void *context,
+                    unsigned *ret_missing, struct error *error);

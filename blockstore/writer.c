@@ -112,6 +112,11 @@ int writer_know_pack(struct writer *w, const struct pack_reference *ref, const v
     return r < 0 ? error_prefix(error, r, "pack %s", sha256_to_hex(&ref->name, hex)) : 0;
 }
 
+uint64_t writer_known_chunks(const struct writer *w)
+{
+    return writer_index_chunk_count(w->index);
+}
+
 // --- members -------------------------------------------------------------------------------------------------------
 
 static int begin_adding(struct writer *w, struct error *error)

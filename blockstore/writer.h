@@ -55,6 +55,8 @@ int writer_open(const struct writer_options *options, struct writer **ret, struc
 int writer_know_pack(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
                      size_t table_size, struct error *error);
 
+uint64_t writer_known_chunks(const struct writer *w); // of all packs that are known
+
 // Before the first member: the blocks that the profile names are stored in its order, in boot packs, as far as they are
 // in none that is known already; the members are then mapped to these. fds[i] is the file of the profile's i-th member,
 // whose size must be the one that the profile says (-EINVAL). `p` is not needed any more after the call.

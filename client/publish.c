@@ -8,13 +8,8 @@
 // new.
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "blockstore/parent.h"
-#include "blockstore/writer.h"
-#include "catalog/signed.h"
-#include "client/cli.h"
 #include "client/passphrase.h"
-#include "client/publisher.h"
-#include "client/resolve.h"
+#include "client/publish_private.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,31 +17,13 @@
 
 #include "base/banned.h"
 
-struct publication {
-    const char *name, *version, *site, *tag, *parent, *key_path, *site_key_path, *expires_text;
-    const char *files[3]; // disk, kernel, initrd
-    int file_fds[3];
-    struct option_list mirrors;
-    const char *title, *summary, *homepage, *licence, *os, *cmdline, *ready;
-    const char *codec_text;
-    uint64_t memory, level;
-    enum chunk_codec codec;
+const char *const publish_member_names[PUBLISH_MEMBERS] = {"disk", "kernel", "initrd"};
 
-    int64_t expires;
-    struct key_secret *key, *site_key; // site_key may be the same pointer
-    struct writer *writer;
-    struct catalog catalog;
-    struct manifest *manifest;
-    struct manifest *parent_description; // of --parent
-};
-
-static const char *const member_names[3] = {"disk", "kernel", "initrd"};
-
-static int report_progress(void *context, const char *member, uint64_t done, uint64_t all)
+int publish_report_progress(void *context, const char *what, uint64_t done, uint64_t all)
 {
     char done_text[32], all_text[32];
     (void)context;
-    cli_progress("%s: %s of %s", member, text_format_size(done, done_text), text_format_size(all, all_text));
+    cli_progress("%s: %s of %s", what, text_format_size(done, done_text), text_format_size(all, all_text));
     return cli_interrupted() ? -ECANCELED : 0;
 }
 
@@ -109,86 +86,6 @@ static int prepare_catalog(struct publication *p, struct error *error)
     return r < 0 ? r : publisher_set_mirrors(c, &p->mirrors, error);
 }
 
-// The manifest of a version that this site's own catalog lists.
-static int read_listed_manifest(struct publication *p, const struct sha256 *name, struct manifest *ret,
-                                struct error *error)
-{
-    char hex[SHA256_HEX_SIZE];
-    CLEANUP_FREE void *bytes = malloc(MANIFEST_SIZE_MAXIMUM);
-    if (!bytes)
-        return error_set(error, ENOMEM, "out of memory");
-    sha256_to_hex(name, hex);
-    CLEANUP_CLOSE int fd = site_open_object(writer_site(p->writer), name);
-    ssize_t n = fd < 0 ? fd : io_read_some(fd, bytes, MANIFEST_SIZE_MAXIMUM, 0);
-    if (n < 0)
-        return error_set(error, (int)-n, "cannot read manifest %.16s… of %s: %s", hex, p->site, strerror((int)-n));
-    struct sha256 hash = sha256_of(bytes, (size_t)n);
-    if (!sha256_equal(&hash, name))
-        return error_set(error, EBADMSG, "manifest %.16s… of %s is damaged", hex, p->site);
-    return manifest_parse(bytes, (size_t)n, ret, error);
-}
-
-// --parent: any version of any site; what this site holds of it is not stored again. The network may be slow, and
-// nothing was made yet: a signal ends the command at once.
-static int resolve_parent(struct publication *p, struct error *error)
-{
-    struct configuration configuration;
-    struct store *store = NULL;
-    struct resolved resolved = {.source_count = 0};
-    int r = configuration_read(&configuration, error);
-    if (r == 0)
-        r = resolve_open_store(&configuration, &store, error);
-    if (r < 0)
-        return r;
-    cli_cancel_on_signals();
-    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled")
-                          : resolve_image(store, &configuration, p->parent, &(struct resolve_options){.offline = false},
-                                          &resolved, error);
-    cli_catch_signals();
-    if (r == 0) {
-        p->parent_description = resolved.description;
-        resolved.description = NULL;
-        p->manifest->has_parent = true;
-        p->manifest->parent = resolved.manifest;
-        resolve_free(&resolved);
-    }
-    store_free(store);
-    return r;
-}
-
-static int learn_parent(struct publication *p, struct error *error)
-{
-    const struct manifest *parent = p->parent_description;
-    const struct catalog_image *newest = NULL;
-    unsigned known, missing;
-    for (unsigned i = 0; i < p->catalog.image_count; i++) {
-        const struct catalog_image *image = &p->catalog.images[i];
-        if (strcmp(image->name, p->name) == 0 && (!newest || image->serial > newest->serial))
-            newest = image;
-    }
-    p->manifest->serial = newest ? newest->serial + 1 : 1;
-    CLEANUP_FREE struct manifest *listed = NULL;
-    if (!parent && newest) {
-        p->manifest->has_parent = true;
-        p->manifest->parent = newest->manifest;
-        listed = malloc(sizeof(*listed));
-        if (!listed)
-            return error_set(error, ENOMEM, "out of memory");
-        int r = read_listed_manifest(p, &newest->manifest, listed, error);
-        if (r < 0)
-            return r;
-        parent = listed;
-    }
-    if (!parent)
-        return 0;
-    bool foreign = memcmp(parent->publisher, p->manifest->publisher, sizeof(parent->publisher)) != 0;
-    int r = parent_know(p->writer, writer_site(p->writer), parent, foreign, &known, &missing, error);
-    if (r == 0 && missing)
-        fprintf(stderr, "rondo: %u packs of the parent are not in %s: their blocks are stored anew\n", missing,
-                p->site);
-    return r;
-}
-
 static int fill_text(char *to, const char *name, const char *from, struct error *error)
 {
     if (!from)
@@ -231,7 +128,7 @@ static int fill_manifest(struct publication *p, struct error *error)
 // here.
 static int open_files(struct publication *p, struct error *error)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(member_names); i++) {
+    for (unsigned i = 0; i < PUBLISH_MEMBERS; i++) {
         if (!p->files[i])
             continue;
         // A symbolic link is the user's own choice.
@@ -245,18 +142,36 @@ static int open_files(struct publication *p, struct error *error)
     return 0;
 }
 
+static int add_boot(struct publication *p, struct error *error)
+{
+    struct profile *profile CLEANUP(cleanup_profile) = NULL;
+    int fds[PROFILE_MEMBERS_MAXIMUM];
+    int r = publish_find_profile(p, &profile, error);
+    if (r < 0 || !profile)
+        return r;
+    for (unsigned i = 0; i < profile->member_count; i++)
+        for (unsigned j = 0; j < PUBLISH_MEMBERS; j++)
+            if (strcmp(profile->members[i].name, publish_member_names[j]) == 0)
+                fds[i] = p->file_fds[j];
+    return writer_add_boot(p->writer, profile, fds, error);
+}
+
 static int add_members(struct publication *p, struct writer_counts *ret, struct error *error)
 {
     int r = 0;
-    for (unsigned i = 0; i < ARRAY_SIZE(member_names) && r == 0; i++) {
+    for (unsigned i = 0; i < PUBLISH_MEMBERS && r == 0; i++) {
         if (!p->files[i])
             continue;
-        r = writer_add_member(p->writer, member_names[i], p->file_fds[i],
+        r = writer_add_member(p->writer, publish_member_names[i], p->file_fds[i],
                               &p->manifest->members[p->manifest->member_count++], error);
         if (r < 0)
             error_prefix(error, r, "%s", p->files[i]);
     }
-    return r < 0 ? r : writer_finish(p->writer, ret, error);
+    if (r == 0)
+        r = writer_finish(p->writer, ret, error);
+    if (r == 0)
+        writer_fill_boot(p->writer, p->manifest);
+    return r;
 }
 
 static int sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error)
@@ -281,13 +196,34 @@ static int sign_and_list(struct publication *p, struct sha256 *ret_name, struct 
     return r < 0 ? r : writer_end(p->writer, error);
 }
 
-static int publish(struct publication *p, struct error *error)
+static void print_summary(const struct publication *p, const struct writer_counts *counts)
+{
+    char written[32], data[32], boot[32];
+    uint64_t boot_bytes = 0;
+    fprintf(stderr, "rondo: %s %s: %s of data, %llu blocks new and %llu known; stored %s in %llu packs\n", p->name,
+            p->version, text_format_size(counts->data_bytes, data), (unsigned long long)counts->new_blocks,
+            (unsigned long long)counts->known_blocks, text_format_size(counts->written_bytes, written),
+            (unsigned long long)counts->packs);
+    for (unsigned i = 0; i < p->manifest->boot_count; i++)
+        boot_bytes += p->manifest->boot[i].size;
+    if (p->manifest->boot_count > 0)
+        fprintf(stderr, "rondo: the boot reads %llu blocks: %s in %u packs\n", (unsigned long long)counts->boot_blocks,
+                text_format_size(boot_bytes, boot), p->manifest->boot_count);
+    if (counts->boot_cut)
+        fprintf(stderr, "rondo: that is all that a manifest can list: what the boot profile names behind it is fetched "
+                        "when it is read\n");
+}
+
+int publish(struct publication *p, struct error *error)
 {
     struct writer_counts counts = {.packs = 0};
     struct sha256 name;
-    char hex[SHA256_HEX_SIZE], written[32], data[32];
-    struct writer_options options = {
-        .site = p->site, .image = p->name, .codec = p->codec, .level = (int)p->level, .progress = report_progress};
+    char hex[SHA256_HEX_SIZE];
+    struct writer_options options = {.site = p->site,
+                                     .image = p->name,
+                                     .codec = p->codec,
+                                     .level = (int)p->level,
+                                     .progress = publish_report_progress};
     p->manifest = calloc(1, sizeof(*p->manifest));
     if (!p->manifest)
         return error_set(error, ENOMEM, "out of memory");
@@ -296,14 +232,18 @@ static int publish(struct publication *p, struct error *error)
         r = fill_manifest(p, error);
     if (r == 0)
         r = open_files(p, error);
-    if (r == 0 && p->parent)
-        r = resolve_parent(p, error);
+    if (r == 0)
+        r = publish_check_profile(p, error);
+    if (r == 0)
+        r = publish_resolve_parents(p, error);
     if (r == 0)
         r = writer_open(&options, &p->writer, error);
     if (r == 0)
         r = prepare_catalog(p, error);
     if (r == 0)
-        r = learn_parent(p, error);
+        r = publish_learn_parents(p, error);
+    if (r == 0)
+        r = add_boot(p, error);
     if (r == 0)
         r = add_members(p, &counts, error);
     if (r == 0)
@@ -311,114 +251,23 @@ static int publish(struct publication *p, struct error *error)
     cli_progress_end();
     if (r < 0)
         return r;
-    fprintf(stderr, "rondo: %s %s: %s of data, %llu blocks new and %llu known; stored %s in %llu packs\n", p->name,
-            p->version, text_format_size(counts.data_bytes, data), (unsigned long long)counts.new_blocks,
-            (unsigned long long)counts.known_blocks, text_format_size(counts.written_bytes, written),
-            (unsigned long long)counts.packs);
+    print_summary(p, &counts);
     printf("%s\n", sha256_to_hex(&name, hex));
     return 0;
 }
 
-static int check_compression(struct publication *p)
+void publish_end(struct publication *p)
 {
-    static const struct {
-        const char *name;
-        enum chunk_codec codec;
-    } codecs[] = {{"zstd", CHUNK_ZSTD}, {"lz4", CHUNK_LZ4}};
-
-    p->codec = CHUNK_CODEC_DEFAULT;
-    if (p->codec_text) {
-        size_t i = 0;
-        while (i < ARRAY_SIZE(codecs) && strcmp(p->codec_text, codecs[i].name) != 0)
-            i++;
-        if (i == ARRAY_SIZE(codecs))
-            return cli_usage("publish", "--codec takes zstd or lz4, not \"%s\"", p->codec_text);
-        p->codec = codecs[i].codec;
-    }
-    int maximum = chunk_level_maximum(p->codec);
-    if (p->level > (uint64_t)maximum)
-        return cli_usage("publish", "--level takes 1 to %d with this codec", maximum);
-    return 0;
-}
-
-static int check_options(struct publication *p)
-{
-    const struct {
-        const char *name, *value;
-    } needed[] = {
-        {"name", p->name}, {"version", p->version}, {"disk", p->files[0]}, {"key", p->key_path}, {"to", p->site}};
-    for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
-        if (!needed[i].value)
-            return cli_usage("publish", "--%s is needed", needed[i].name);
-    if (!text_is_image_name(slice_of(p->name)))
-        return cli_usage("publish", "--name \"%s\": a-z, 0-9, dot, dash, underscore; 64 at most", p->name);
-    if (!text_is_version_name(slice_of(p->version)))
-        return cli_usage("publish", "--version \"%s\": letters, digits, dot, dash, underscore, plus", p->version);
-    if (strcmp(p->version, "latest") == 0)
-        return cli_usage("publish", "--version latest: that is the tag of the newest version");
-    if (p->tag && strcmp(p->tag, p->version) == 0)
-        return cli_usage("publish", "--tag and --version are the same");
-    if (p->tag && !text_is_version_name(slice_of(p->tag)))
-        return cli_usage("publish", "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
-    if (strstr(p->site, "://"))
-        return cli_usage("publish", "--to takes a directory; serve it with rondo serve, or any web server");
-    if ((p->files[1] == NULL) != (p->cmdline == NULL) && p->cmdline)
-        return cli_usage("publish", "--cmdline is for a --kernel");
-    if (p->files[2] && !p->files[1])
-        return cli_usage("publish", "--initrd is for a --kernel");
-    return check_compression(p);
-}
-
-int verb_publish(int argc, char **argv)
-{
-    struct publication p = {.expires = CATALOG_EXPIRES_DEFAULT, .file_fds = {-1, -1, -1}};
-    const struct option options[] = {
-        {"name", OPTION_TEXT, &p.name},
-        {"version", OPTION_TEXT, &p.version},
-        {"disk", OPTION_TEXT, &p.files[0]},
-        {"kernel", OPTION_TEXT, &p.files[1]},
-        {"initrd", OPTION_TEXT, &p.files[2]},
-        {"cmdline", OPTION_TEXT, &p.cmdline},
-        {"memory", OPTION_SIZE, &p.memory},
-        {"ready", OPTION_TEXT, &p.ready},
-        {"parent", OPTION_TEXT, &p.parent},
-        {"title", OPTION_TEXT, &p.title},
-        {"summary", OPTION_TEXT, &p.summary},
-        {"homepage", OPTION_TEXT, &p.homepage},
-        {"licence", OPTION_TEXT, &p.licence},
-        {"os", OPTION_TEXT, &p.os},
-        {"key", OPTION_TEXT, &p.key_path},
-        {"site-key", OPTION_TEXT, &p.site_key_path},
-        {"to", OPTION_TEXT, &p.site},
-        {"tag", OPTION_TEXT, &p.tag},
-        {"expires", OPTION_TEXT, &p.expires_text},
-        {"codec", OPTION_TEXT, &p.codec_text},
-        {"level", OPTION_NUMBER, &p.level},
-        {"mirror", OPTION_LIST, &p.mirrors},
-        {NULL, OPTION_FLAG, NULL},
-    };
-    unsigned operands;
-    int r = cli_parse(argc, argv, options, 0, 0, &operands);
-    if (r != 0)
-        return cli_parsed(r);
-    r = check_options(&p);
-    if (r != 0)
-        return r;
-    if (p.expires_text && !publisher_parse_duration(p.expires_text, &p.expires))
-        return cli_usage("publish", "--expires takes a time like 90d or 12h, not \"%s\"", p.expires_text);
-    struct error error = {.text = ""};
-    cli_catch_signals();
-    r = publish(&p, &error);
-    if (p.writer)
-        writer_close(p.writer);
-    for (unsigned i = 0; i < ARRAY_SIZE(p.file_fds); i++)
-        if (p.file_fds[i] >= 0)
-            close(p.file_fds[i]);
-    catalog_free(&p.catalog);
-    if (p.site_key && p.site_key != p.key)
-        key_free(&p.site_key);
-    key_free(&p.key);
-    free(p.manifest);
-    free(p.parent_description);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    if (p->writer)
+        writer_close(p->writer);
+    for (unsigned i = 0; i < PUBLISH_MEMBERS; i++)
+        if (p->file_fds[i] >= 0)
+            close(p->file_fds[i]);
+    catalog_free(&p->catalog);
+    if (p->site_key && p->site_key != p->key)
+        key_free(&p->site_key);
+    key_free(&p->key);
+    free(p->manifest);
+    for (unsigned i = 0; i < p->known_count; i++)
+        free(p->known[i]);
 }

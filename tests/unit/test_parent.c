@@ -33,31 +33,31 @@ static struct publication publish_parent(const struct fixture *f, int fds[static
 static uint64_t count_new(const struct fixture *f, const struct manifest *m, int fd, bool foreign)
 {
     struct manifest_member member;
-    struct writer_counts counts;
-    unsigned known, missing;
+    struct writer_counts written;
+    struct parent_counts counts;
     struct writer *w = open_writer(f->site);
-    assert_int_equal(parent_know(w, writer_site(w), m, foreign, &known, &missing, NULL), 0);
+    assert_int_equal(parent_know(w, writer_site(w), m, foreign, &counts, NULL), 0);
     assert_int_equal(writer_add_member(w, "disk", fd, &member, NULL), 0);
-    assert_int_equal(writer_finish(w, &counts, NULL), 0);
+    assert_int_equal(writer_finish(w, &written, NULL), 0);
     writer_close(w);
     assert_member_equals(f->site, &member, fd);
-    return counts.new_blocks;
+    return written.new_blocks;
 }
 
 static void test_all_is_known(void **state)
 {
     const struct fixture *f = *state;
-    unsigned known = 99, missing = 99;
+    struct parent_counts counts = {.known = 99, .missing = 99};
     int fds[3];
     struct publication p = publish_parent(f, fds);
     struct object_list list = list_objects(f->site);
     free(list.names);
     for (int foreign = 0; foreign < 2; foreign++) {
         struct writer *w = open_writer(f->site);
-        assert_int_equal(parent_know(w, writer_site(w), &p.manifest, foreign != 0, &known, &missing, NULL), 0);
+        assert_int_equal(parent_know(w, writer_site(w), &p.manifest, foreign != 0, &counts, NULL), 0);
         writer_close(w);
-        assert_int_equal(known, list.count - 1); // all but the manifest
-        assert_int_equal(missing, 0);
+        assert_int_equal(counts.known, list.count - 1); // all but the manifest
+        assert_int_equal(counts.missing, 0);
         assert_int_equal(count_new(f, &p.manifest, fds[0], foreign != 0), 0);
     }
     image_fill(fds[0], 500, 3, 5002, 2); // three new blocks, and one of the kernel's
@@ -70,14 +70,14 @@ static void test_all_is_known(void **state)
 static void test_zero_members_have_nothing(void **state)
 {
     const struct fixture *f = *state;
-    unsigned known = 99, missing = 99;
+    struct parent_counts counts = {.known = 99, .missing = 99};
     int fds[] = {image_open(f, "zeros", 5 * SEGMENT_BLOCKS * BLOCK_SIZE), -1};
     struct publication p = {.site = f->site, .fds = fds, .threads = 1};
     publish_well(&p);
     struct writer *w = open_writer(f->site);
-    assert_int_equal(parent_know(w, writer_site(w), &p.manifest, true, &known, &missing, NULL), 0);
-    assert_int_equal(known, 0);
-    assert_int_equal(missing, 0);
+    assert_int_equal(parent_know(w, writer_site(w), &p.manifest, true, &counts, NULL), 0);
+    assert_int_equal(counts.known, 0);
+    assert_int_equal(counts.missing, 0);
     writer_close(w);
     close(fds[0]);
 }
@@ -98,16 +98,16 @@ static void test_missing_packs(void **state)
     char manifest[SHA256_HEX_SIZE];
     sha256_to_hex(&p.name, manifest);
     for (size_t i = 0; i < list.count; i++) {
-        unsigned known = 99, missing = 0;
+        struct parent_counts counts = {.known = 99, .missing = 0};
         if (strcmp(list.names[i], manifest) == 0)
             continue;
         object_path(f->site, list.names[i], path);
         snprintf(aside, sizeof(aside), "%s/aside", f->root);
         assert_int_equal(rename(path, aside), 0);
         struct writer *w = open_writer(f->site);
-        assert_int_equal(parent_know(w, writer_site(w), &p.manifest, false, &known, &missing, NULL), 0);
-        assert_true(missing > 0);
-        assert_true(known < list.count - 1);
+        assert_int_equal(parent_know(w, writer_site(w), &p.manifest, false, &counts, NULL), 0);
+        assert_true(counts.missing > 0);
+        assert_true(counts.known < list.count - 1);
         writer_close(w);
         count_new(f, &p.manifest, fds[0], false); // compares what it published with its source
         assert_int_equal(rename(aside, path), 0);
@@ -134,12 +134,12 @@ static void test_damaged_packs(void **state)
     assert_int_equal(io_read_full(fd, good, pack->size, 0), 0);
     unsigned refused = 0;
     for (uint32_t at = 0; at < pack->size; at++) {
-        unsigned known = 99, missing = 99;
+        struct parent_counts counts = {.known = 99, .missing = 99};
         struct error error = {.text = ""};
         const unsigned char bad = (unsigned char)(good[at] ^ (1u << at % 8));
         assert_int_equal(pwrite(fd, &bad, 1, at), 1);
         struct writer *w = open_writer(f->site);
-        int r = parent_know(w, writer_site(w), &p.manifest, true, &known, &missing, &error);
+        int r = parent_know(w, writer_site(w), &p.manifest, true, &counts, &error);
         assert_true(r == 0 || r == -EBADMSG);
         assert_true(r == 0 || error.text[0]);
         refused += r < 0;
@@ -152,12 +152,12 @@ static void test_damaged_packs(void **state)
     }
     assert_true(refused >= pack->size - PACK_MAGIC_SIZE); // the magic alone is read by nobody here
     for (uint32_t size = 0; size < pack->size; size += 97) {
-        unsigned known = 99, missing = 99;
+        struct parent_counts counts = {.known = 99, .missing = 99};
         assert_int_equal(ftruncate(fd, (off_t)size), 0);
         struct writer *w = open_writer(f->site);
-        assert_true(parent_know(w, writer_site(w), &p.manifest, true, &known, &missing, NULL) < 0);
-        assert_int_equal(known, 99); // untouched
-        assert_int_equal(missing, 99);
+        assert_true(parent_know(w, writer_site(w), &p.manifest, true, &counts, NULL) < 0);
+        assert_int_equal(counts.known, 99); // untouched
+        assert_int_equal(counts.missing, 99);
         writer_close(w);
     }
     close(fd);
@@ -239,11 +239,11 @@ static void test_lies_of_another_publisher(void **state)
                  {three, right, -EBADMSG},
                  {page, NULL, -EBADMSG}};
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        unsigned known, missing;
+        struct parent_counts counts;
         struct error error = {.text = ""};
         struct writer *w = open_writer(f->site);
         struct manifest m = lie(writer_site(w), table[i].header, table[i].hashes);
-        int r = parent_know(w, writer_site(w), &m, true, &known, &missing, &error);
+        int r = parent_know(w, writer_site(w), &m, true, &counts, &error);
         writer_close(w);
         if (r != table[i].result)
             fail_msg("row %zu gave %d: %s", i, r, error.text);

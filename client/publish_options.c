@@ -1,0 +1,101 @@
+// rondo publish: its options, checked before anything is read or made.
+#include "base/cleanup.h"
+#include "client/publish_private.h"
+#include <string.h>
+
+#include "base/banned.h"
+
+static int check_compression(struct publication *p)
+{
+    static const struct {
+        const char *name;
+        enum chunk_codec codec;
+    } codecs[] = {{"zstd", CHUNK_ZSTD}, {"lz4", CHUNK_LZ4}};
+
+    p->codec = CHUNK_CODEC_DEFAULT;
+    if (p->codec_text) {
+        size_t i = 0;
+        while (i < ARRAY_SIZE(codecs) && strcmp(p->codec_text, codecs[i].name) != 0)
+            i++;
+        if (i == ARRAY_SIZE(codecs))
+            return cli_usage("publish", "--codec takes zstd or lz4, not \"%s\"", p->codec_text);
+        p->codec = codecs[i].codec;
+    }
+    int maximum = chunk_level_maximum(p->codec);
+    if (p->level > (uint64_t)maximum)
+        return cli_usage("publish", "--level takes 1 to %d with this codec", maximum);
+    return 0;
+}
+
+static int check_options(struct publication *p)
+{
+    const struct {
+        const char *name, *value;
+    } needed[] = {
+        {"name", p->name}, {"version", p->version}, {"disk", p->files[0]}, {"key", p->key_path}, {"to", p->site}};
+    for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+        if (!needed[i].value)
+            return cli_usage("publish", "--%s is needed", needed[i].name);
+    if (!text_is_image_name(slice_of(p->name)))
+        return cli_usage("publish", "--name \"%s\": a-z, 0-9, dot, dash, underscore; 64 at most", p->name);
+    if (!text_is_version_name(slice_of(p->version)))
+        return cli_usage("publish", "--version \"%s\": letters, digits, dot, dash, underscore, plus", p->version);
+    if (strcmp(p->version, "latest") == 0)
+        return cli_usage("publish", "--version latest: that is the tag of the newest version");
+    if (p->tag && strcmp(p->tag, p->version) == 0)
+        return cli_usage("publish", "--tag and --version are the same");
+    if (p->tag && !text_is_version_name(slice_of(p->tag)))
+        return cli_usage("publish", "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
+    if (strstr(p->site, "://"))
+        return cli_usage("publish", "--to takes a directory; serve it with rondo serve, or any web server");
+    if ((p->files[1] == NULL) != (p->cmdline == NULL) && p->cmdline)
+        return cli_usage("publish", "--cmdline is for a --kernel");
+    if (p->files[2] && !p->files[1])
+        return cli_usage("publish", "--initrd is for a --kernel");
+    return check_compression(p);
+}
+
+int verb_publish(int argc, char **argv)
+{
+    struct publication p = {.expires = CATALOG_EXPIRES_DEFAULT, .file_fds = {-1, -1, -1}};
+    const struct option options[] = {
+        {"name", OPTION_TEXT, &p.name},
+        {"version", OPTION_TEXT, &p.version},
+        {"disk", OPTION_TEXT, &p.files[0]},
+        {"kernel", OPTION_TEXT, &p.files[1]},
+        {"initrd", OPTION_TEXT, &p.files[2]},
+        {"cmdline", OPTION_TEXT, &p.cmdline},
+        {"memory", OPTION_SIZE, &p.memory},
+        {"ready", OPTION_TEXT, &p.ready},
+        {"parent", OPTION_LIST, &p.parents},
+        {"profile", OPTION_TEXT, &p.profile},
+        {"title", OPTION_TEXT, &p.title},
+        {"summary", OPTION_TEXT, &p.summary},
+        {"homepage", OPTION_TEXT, &p.homepage},
+        {"licence", OPTION_TEXT, &p.licence},
+        {"os", OPTION_TEXT, &p.os},
+        {"key", OPTION_TEXT, &p.key_path},
+        {"site-key", OPTION_TEXT, &p.site_key_path},
+        {"to", OPTION_TEXT, &p.site},
+        {"tag", OPTION_TEXT, &p.tag},
+        {"expires", OPTION_TEXT, &p.expires_text},
+        {"codec", OPTION_TEXT, &p.codec_text},
+        {"level", OPTION_NUMBER, &p.level},
+        {"mirror", OPTION_LIST, &p.mirrors},
+        {NULL, OPTION_FLAG, NULL},
+    };
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 0, 0, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    r = check_options(&p);
+    if (r != 0)
+        return r;
+    if (p.expires_text && !publisher_parse_duration(p.expires_text, &p.expires))
+        return cli_usage("publish", "--expires takes a time like 90d or 12h, not \"%s\"", p.expires_text);
+    struct error error = {.text = ""};
+    cli_catch_signals();
+    r = publish(&p, &error);
+    publish_end(&p);
+    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+}

@@ -1,0 +1,115 @@
+// rondo publish: the versions whose blocks are known. The first of --parent, else the newest of the image, is the
+// parent: the manifest names it, and its boot is inherited. Of all of them what this site holds is not stored again.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "blockstore/parent.h"
+#include "client/publish_private.h"
+#include "client/resolve.h"
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+static int resolve_parents(struct publication *p, struct store *store, const struct configuration *configuration,
+                           struct error *error)
+{
+    const struct resolve_options options = {.offline = false};
+
+    for (unsigned i = 0; i < p->parents.count; i++) {
+        struct resolved resolved = {.source_count = 0};
+        int r = resolve_image(store, configuration, p->parents.values[i], &options, &resolved, error);
+        if (r < 0)
+            return r;
+        p->known[p->known_count++] = resolved.description;
+        resolved.description = NULL;
+        if (i == 0) {
+            p->manifest->has_parent = true;
+            p->manifest->parent = resolved.manifest;
+        }
+        resolve_free(&resolved);
+    }
+    return 0;
+}
+
+// Any versions of any sites. The network may be slow, and nothing was made yet: a signal ends the command at once.
+int publish_resolve_parents(struct publication *p, struct error *error)
+{
+    struct configuration configuration;
+    struct store *store = NULL;
+
+    if (p->parents.count == 0)
+        return 0;
+    int r = configuration_read(&configuration, error);
+    if (r == 0)
+        r = resolve_open_store(&configuration, &store, error);
+    if (r < 0)
+        return r;
+    cli_cancel_on_signals();
+    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : resolve_parents(p, store, &configuration, error);
+    cli_catch_signals();
+    store_free(store);
+    return r;
+}
+
+// The manifest of a version that this site's own catalog lists.
+static int read_listed_manifest(struct publication *p, const struct sha256 *name, struct manifest *ret,
+                                struct error *error)
+{
+    char hex[SHA256_HEX_SIZE];
+    CLEANUP_FREE void *bytes = malloc(MANIFEST_SIZE_MAXIMUM);
+    if (!bytes)
+        return error_set(error, ENOMEM, "out of memory");
+    sha256_to_hex(name, hex);
+    CLEANUP_CLOSE int fd = site_open_object(writer_site(p->writer), name);
+    ssize_t n = fd < 0 ? fd : io_read_some(fd, bytes, MANIFEST_SIZE_MAXIMUM, 0);
+    if (n < 0)
+        return error_set(error, (int)-n, "cannot read manifest %.16s… of %s: %s", hex, p->site, strerror((int)-n));
+    struct sha256 hash = sha256_of(bytes, (size_t)n);
+    if (!sha256_equal(&hash, name))
+        return error_set(error, EBADMSG, "manifest %.16s… of %s is damaged", hex, p->site);
+    return manifest_parse(bytes, (size_t)n, ret, error);
+}
+
+static int read_newest(struct publication *p, const struct catalog_image *newest, struct error *error)
+{
+    struct manifest *m = malloc(sizeof(*m));
+    int r = m ? read_listed_manifest(p, &newest->manifest, m, error) : error_set(error, ENOMEM, "out of memory");
+
+    if (r < 0) {
+        free(m);
+        return r;
+    }
+    p->known[p->known_count++] = m;
+    p->manifest->has_parent = true;
+    p->manifest->parent = newest->manifest;
+    return 0;
+}
+
+int publish_learn_parents(struct publication *p, struct error *error)
+{
+    const struct catalog_image *newest = NULL;
+    unsigned missing = 0;
+    int r = 0;
+
+    for (unsigned i = 0; i < p->catalog.image_count; i++) {
+        const struct catalog_image *image = &p->catalog.images[i];
+        if (strcmp(image->name, p->name) == 0 && (!newest || image->serial > newest->serial))
+            newest = image;
+    }
+    p->manifest->serial = newest ? newest->serial + 1 : 1;
+    if (p->known_count == 0 && newest)
+        r = read_newest(p, newest, error);
+    for (unsigned i = 0; r == 0 && i < p->known_count; i++) {
+        const struct manifest *m = p->known[i];
+        bool foreign = memcmp(m->publisher, p->manifest->publisher, sizeof(m->publisher)) != 0;
+        struct parent_counts counts = {.known = 0};
+        r = parent_know(p->writer, writer_site(p->writer), m, foreign, &counts, error);
+        missing += counts.missing;
+        if (i == 0)
+            p->boot_chunks = counts.boot_chunks;
+    }
+    if (r == 0 && missing)
+        fprintf(stderr, "rondo: %u packs of the parent are not in %s: their blocks are stored anew\n", missing,
+                p->site);
+    return r;
+}

@@ -1,0 +1,49 @@
+// What the files of `rondo publish` share: publish_options.c (the verb), publish.c (the work), publish_parent.c (what
+// is known already), publish_profile.c (the boot's order).
+#pragma once
+
+#include "blockstore/writer.h"
+#include "catalog/signed.h"
+#include "client/cli.h"
+#include "client/publisher.h"
+
+#define PUBLISH_MEMBERS 3
+extern const char *const publish_member_names[PUBLISH_MEMBERS]; // disk, kernel, initrd
+
+struct publication {
+    const char *name, *version, *site, *tag, *profile, *key_path, *site_key_path, *expires_text;
+    const char *files[PUBLISH_MEMBERS]; // in the order of publish_member_names
+    int file_fds[PUBLISH_MEMBERS];
+    struct option_list mirrors, parents;
+    const char *title, *summary, *homepage, *licence, *os, *cmdline, *ready;
+    const char *codec_text;
+    uint64_t memory, level;
+    enum chunk_codec codec;
+
+    int64_t expires;
+    struct key_secret *key, *site_key; // site_key may be the same pointer
+    struct writer *writer;
+    struct catalog catalog;
+    struct manifest *manifest;
+    // Versions whose blocks are not stored again; the first is the parent (publish_parent.c)
+    struct manifest *known[OPTION_LIST_MAXIMUM];
+    unsigned known_count;
+    uint64_t boot_chunks; // of the parent's boot packs (blockstore/inherit.h)
+};
+
+// --- publish.c
+int publish(struct publication *p, struct error *error); // all that was opened and allocated is publish_end's
+void publish_end(struct publication *p);
+// Called by the writer: a line on stderr; non-zero after a signal.
+int publish_report_progress(void *context, const char *what, uint64_t done, uint64_t all);
+
+// --- publish_parent.c
+int publish_resolve_parents(struct publication *p, struct error *error); // those of --parent; before the site is locked
+int publish_learn_parents(struct publication *p, struct error *error);   // serial, parent, and what their packs hold
+
+// --- publish_profile.c
+// Opens what --profile names, before the long work: -ENOENT, -EACCES.
+int publish_check_profile(const struct publication *p, struct error *error);
+// The boot's order: what --profile names, else what the parent's boot packs say. *ret_profile is NULL if there is none:
+// one that does not fit is no failure, and stderr says why it is ignored.
+int publish_find_profile(struct publication *p, struct profile **ret_profile, struct error *error);
