@@ -73,6 +73,19 @@ int load_file_size(int fd, const char *name, uint64_t maximum, uint64_t *ret, st
     return 0;
 }
 
+int load_refuse_truncated(const char *name, struct error *error)
+{
+    return error_set(error, EBADMSG, "the kernel %s is incomplete: the file ends too early; copy it again", name);
+}
+
+int load_refuse_memory(const struct guest_memory *m, const char *name, const char *why, uint64_t needed,
+                       struct error *error)
+{
+    char least[32], there[32];
+    return error_set(error, ENOMEM, "%s needs %s %s, and the machine has %s of memory: give it more (--memory)", name,
+                     text_format_size(needed, least), why, text_format_size(m->size, there));
+}
+
 static uint64_t low_ram_end(const struct guest_memory *m)
 {
     for (unsigned i = 0; i < m->region_count; i++)
@@ -114,7 +127,6 @@ int load_initrd(const struct guest_memory *m, const struct load_request *request
                 uint64_t *ret_address, uint64_t *ret_size, struct error *error)
 {
     uint64_t address = 0, size = 0;
-    char needed[32], there[32];
     if (request->initrd >= 0) {
         int r = load_file_size(request->initrd, request->initrd_name, LOAD_INITRD_MAXIMUM, &size, error);
         if (r < 0)
@@ -122,11 +134,7 @@ int load_initrd(const struct guest_memory *m, const struct load_request *request
         address = load_place_initrd(m, size, floor, limit);
         void *to = address ? guest_memory_slice(m, address, size) : NULL;
         if (!to)
-            return error_set(error, ENOMEM,
-                             "the kernel and the initrd %s need %s at least, and the machine has %s of memory: give it "
-                             "more (--memory)",
-                             request->initrd_name, text_format_size(floor + size, needed),
-                             text_format_size(m->size, there));
+            return load_refuse_memory(m, request->initrd_name, "behind its kernel", floor + size, error);
         r = io_read_full(request->initrd, to, size, 0);
         if (r < 0)
             return error_set(error, -r, "cannot read the initrd %s: %s", request->initrd_name, strerror(-r));

@@ -50,6 +50,11 @@ struct load_range {
 unsigned load_memory_map(const struct guest_memory *m, struct load_range ret[LOAD_RANGES_MAXIMUM]);
 // The size in bytes of an open file that is to be loaded: a regular file of 1 byte to `maximum`.
 int load_file_size(int fd, const char *name, uint64_t maximum, uint64_t *ret, struct error *error);
+// For a file that its own headers make longer than it is: always -EBADMSG.
+int load_refuse_truncated(const char *name, struct error *error);
+// What does not fit: always -ENOMEM, with the sentence that says how much memory (an end address) it takes.
+int load_refuse_memory(const struct guest_memory *m, const char *name, const char *why, uint64_t needed,
+                       struct error *error);
 // Where `size` bytes of an initrd go: as high as possible in low RAM, below `limit`, not below `floor`; page-aligned.
 // 0: no place.
 uint64_t load_place_initrd(const struct guest_memory *m, uint64_t size, uint64_t floor, uint64_t limit);

@@ -1,5 +1,5 @@
 // A bzImage, by Linux's 64-bit boot protocol (Linux Documentation/x86/boot.rst, "64-bit Boot Protocol"; the zero page:
-// zero-page.rst and arch/x86/include/uapi/asm/bootparam.h).
+// zero-page.rst; the structures of both: <asm/bootparam.h>).
 //
 //   file:   setup code, (setup_sects + 1) × 512 bytes, with the setup header at 0x1f1 │ the kernel, from here to the
 //   end memory: zero page (setup header copied into it, e820) │ … │ pref_address: the kernel; entry 0x200 bytes further
@@ -11,69 +11,33 @@
 // 2. The kernel and init_size lie in RAM between 1 MiB and the hole, the initrd above them.
 #include "vmm/load.h"
 
-#include "base/cursor.h"
 #include "base/io.h"
-#include "base/text.h"
 #include "vmm/layout.h"
 
+#include <asm/bootparam.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/banned.h"
 
 #define SECTOR 512u
-#define ZERO_PAGE_SIZE 4096u
-#define HEAD_SIZE 1024u    // what is read first: the boot sector and the setup header
 #define ENTRY_OFFSET 0x200 // startup_64
-
-// The setup header ("The Real-Mode Kernel Header"): offsets in the file and, for the kernel's copy, in the zero page.
-enum {
-    SETUP_SECTS = 0x1f1, // u8; 0 means 4
-    SYSSIZE = 0x1f4,     // u32, of the kernel, in units of 16 bytes
-    BOOT_FLAG = 0x1fe,   // u16, 0xaa55
-    JUMP_LENGTH = 0x201, // u8: the header ends 0x202 + this
-    MAGIC = 0x202,       // "HdrS"
-    VERSION = 0x206,     // u16
-    TYPE_OF_LOADER = 0x210,
-    LOADFLAGS = 0x211,
-    RAMDISK_IMAGE = 0x218,   // u32
-    RAMDISK_SIZE = 0x21c,    // u32
-    CMD_LINE_PTR = 0x228,    // u32
-    INITRD_ADDR_MAX = 0x22c, // u32, the last byte that an initrd may occupy
-    XLOADFLAGS = 0x236,      // u16
-    CMDLINE_SIZE = 0x238,    // u32, without the NUL
-    PAYLOAD_OFFSET = 0x248,  // u32, from the kernel's first byte
-    PAYLOAD_LENGTH = 0x24c,  // u32
-    SETUP_DATA = 0x250,      // u64
-    PREF_ADDRESS = 0x258,    // u64
-    INIT_SIZE = 0x260,       // u32
-    HEADER_END = 0x264,      // of what version 2.12 has; the rest is copied if it is there
-};
-
-// The rest of the zero page.
-enum {
-    ACPI_RSDP_ADDR = 0x070,    // u64
-    EXT_RAMDISK_IMAGE = 0x0c0, // u32: the upper halves
-    EXT_RAMDISK_SIZE = 0x0c4,
-    EXT_CMD_LINE_PTR = 0x0c8,
-    E820_ENTRIES = 0x1e8, // u8
-    E820_TABLE = 0x2d0,
-    E820_ENTRY_SIZE = 20,
-    HEADER_PLACE_END = 0x290, // where the setup header's room ends
-};
-
+#define BOOT_FLAG 0xaa55
+#define MAGIC 0x53726448u // "HdrS"
 #define VERSION_MINIMUM 0x020c
-#define LOADFLAGS_LOADED_HIGH 0x01
-#define XLF_KERNEL_64 0x01
 #define LOADER_UNDEFINED 0xff
 
+// The setup header ("The Real-Mode Kernel Header") lies at the same place in the file and in the zero page. It begins
+// two bytes before its magic's jump; the byte of that jump says where it ends.
+#define HEADER offsetof(struct boot_params, hdr)
+#define HEADER_AFTER_JUMP (HEADER + offsetof(struct setup_header, header)) // and as many bytes as the jump is long
+
 struct image {
-    unsigned char head[HEAD_SIZE]; // the file's first bytes
+    struct boot_params head; // the file's first bytes; what the file does not have is 0
     size_t head_size;
     uint64_t kernel_offset, kernel_size; // in the file
-    uint64_t address, needed;            // where it goes, and how many bytes from there it uses
-    uint64_t initrd_limit;
-    uint32_t cmdline_size;
+    uint64_t needed;                     // how many bytes it uses from pref_address on
 };
 
 // --- saying what a file is that cannot be started -------------------------------------------------------------------
@@ -108,7 +72,8 @@ static int refuse_unknown(const struct image *image, const char *name, struct er
 {
     for (size_t i = 0; i < sizeof known_files / sizeof known_files[0]; i++) {
         const struct known *k = &known_files[i];
-        if (image->head_size >= k->offset + k->size && memcmp(image->head + k->offset, k->magic, k->size) == 0)
+        if (image->head_size >= k->offset + k->size &&
+            memcmp((const char *)&image->head + k->offset, k->magic, k->size) == 0)
             return error_set(error, EBADMSG, "%s is %s", name, k->what);
     }
     return error_set(error, EBADMSG,
@@ -117,47 +82,38 @@ static int refuse_unknown(const struct image *image, const char *name, struct er
                      name);
 }
 
-static int refuse_truncated(const char *name, struct error *error)
-{
-    return error_set(error, EBADMSG, "the kernel %s is incomplete: the file ends too early; copy it again", name);
-}
-
 // --- the header -----------------------------------------------------------------------------------------------------
 
 static int check_protocol(const struct image *image, const char *name, struct error *error)
 {
-    const unsigned char *head = image->head;
-    if (image->head_size < MAGIC + 4 || get_le16(head + BOOT_FLAG) != 0xaa55 || memcmp(head + MAGIC, "HdrS", 4) != 0)
+    const struct setup_header *h = &image->head.hdr;
+    if (h->boot_flag != BOOT_FLAG || h->header != MAGIC)
         return refuse_unknown(image, name, error);
-    if (image->head_size < HEADER_END)
-        return refuse_truncated(name, error);
-    unsigned version = get_le16(head + VERSION);
-    if (version < VERSION_MINIMUM)
+    if (image->head_size < HEADER + offsetof(struct setup_header, handover_offset)) // what version 2.12 has
+        return load_refuse_truncated(name, error);
+    if (h->version < VERSION_MINIMUM)
         return error_set(
             error, EBADMSG,
             "the kernel %s is too old: it speaks version %u.%02u of the boot protocol, and 2.12 (Linux 3.8) "
             "is needed",
-            name, version >> 8, version & 0xff);
-    if (!(get_le16(head + XLOADFLAGS) & XLF_KERNEL_64))
+            name, h->version >> 8, h->version & 0xff);
+    if (!(h->xloadflags & XLF_KERNEL_64))
         return error_set(error, EBADMSG, "%s is a 32-bit kernel: an x86-64 one is needed", name);
-    if (!(head[LOADFLAGS] & LOADFLAGS_LOADED_HIGH))
+    if (!(h->loadflags & LOADED_HIGH))
         return error_set(error, EBADMSG, "%s is a zImage, for the first MiB of memory: a bzImage is needed", name);
     return 0;
 }
 
 static int check_sizes(struct image *image, uint64_t file_size, const char *name, struct error *error)
 {
-    const unsigned char *head = image->head;
-    unsigned sectors = head[SETUP_SECTS] ? head[SETUP_SECTS] : 4;
-    uint64_t stated = (uint64_t)get_le32(head + SYSSIZE) * 16;
-    uint64_t payload_end = (uint64_t)get_le32(head + PAYLOAD_OFFSET) + get_le32(head + PAYLOAD_LENGTH);
-
-    image->kernel_offset = (sectors + 1) * SECTOR;
+    const struct setup_header *h = &image->head.hdr;
+    uint64_t stated = (uint64_t)h->syssize * 16;
+    image->kernel_offset = ((h->setup_sects ? h->setup_sects : 4u) + 1) * SECTOR;
     if (file_size <= image->kernel_offset)
-        return refuse_truncated(name, error);
+        return load_refuse_truncated(name, error);
     image->kernel_size = file_size - image->kernel_offset; // a signature may follow the kernel; it does no harm
-    if (stated > image->kernel_size || payload_end > image->kernel_size)
-        return refuse_truncated(name, error);
+    if (stated > image->kernel_size || (uint64_t)h->payload_offset + h->payload_length > image->kernel_size)
+        return load_refuse_truncated(name, error);
     if (stated <= ENTRY_OFFSET)
         return error_set(error, EBADMSG, "the kernel %s is damaged: its header says that it is empty", name);
     return 0;
@@ -165,21 +121,13 @@ static int check_sizes(struct image *image, uint64_t file_size, const char *name
 
 static int check_place(struct image *image, const struct guest_memory *m, const char *name, struct error *error)
 {
-    char needed[32], there[32];
-    uint64_t init_size = get_le32(image->head + INIT_SIZE);
-    image->address = get_le64(image->head + PREF_ADDRESS);
-    image->needed = init_size > image->kernel_size ? init_size : image->kernel_size;
-    if (image->address < LAYOUT_EXTENDED_RAM || image->address >= LAYOUT_LOW_RAM_END)
+    const struct setup_header *h = &image->head.hdr;
+    image->needed = h->init_size > image->kernel_size ? h->init_size : image->kernel_size;
+    if (h->pref_address < LAYOUT_EXTENDED_RAM || h->pref_address >= LAYOUT_LOW_RAM_END)
         return error_set(error, EBADMSG, "the kernel %s is damaged: it wants to be loaded at 0x%llx", name,
-                         (unsigned long long)image->address);
-    if (!guest_memory_slice(m, image->address, image->needed))
-        return error_set(error, ENOMEM,
-                         "the kernel %s needs %s to unpack itself, and the machine has %s of memory: give it more "
-                         "(--memory)",
-                         name, text_format_size(image->address + image->needed, needed),
-                         text_format_size(m->size, there));
-    image->initrd_limit = (uint64_t)get_le32(image->head + INITRD_ADDR_MAX) + 1;
-    image->cmdline_size = get_le32(image->head + CMDLINE_SIZE);
+                         (unsigned long long)h->pref_address);
+    if (!guest_memory_slice(m, h->pref_address, image->needed))
+        return load_refuse_memory(m, name, "to unpack itself", h->pref_address + image->needed, error);
     return 0;
 }
 
@@ -191,7 +139,7 @@ static int examine(const struct guest_memory *m, const struct load_request *requ
     int r = load_file_size(request->kernel, name, LOAD_KERNEL_MAXIMUM, &file_size, error);
     if (r < 0)
         return r;
-    ssize_t n = io_read_some(request->kernel, ret->head, sizeof ret->head, 0);
+    ssize_t n = io_read_some(request->kernel, &ret->head, HEADER + sizeof ret->head.hdr, 0);
     if (n < 0)
         return error_set(error, (int)-n, "cannot read the kernel %s: %s", name, strerror((int)-n));
     ret->head_size = (size_t)n;
@@ -205,37 +153,27 @@ static int examine(const struct guest_memory *m, const struct load_request *requ
 
 // --- the zero page --------------------------------------------------------------------------------------------------
 
-static void fill_zero_page(unsigned char *page, const struct image *image, const struct guest_memory *m,
+// The header is the file's, as far as it goes; all else was never the file's to say.
+static void fill_zero_page(struct boot_params *page, const struct image *image, const struct guest_memory *m,
                            const struct load_request *request, uint64_t initrd, uint64_t initrd_size)
 {
     struct load_range ranges[LOAD_RANGES_MAXIMUM];
-    unsigned count = load_memory_map(m, ranges);
-    size_t end = MAGIC + (size_t)image->head[JUMP_LENGTH];
-
-    if (end < HEADER_END)
-        end = HEADER_END;
-    if (end > HEADER_PLACE_END)
-        end = HEADER_PLACE_END;
-    if (end > image->head_size)
-        end = image->head_size;
-    memset(page, 0, ZERO_PAGE_SIZE);
-    memcpy(page + SETUP_SECTS, image->head + SETUP_SECTS, end - SETUP_SECTS);
-    page[TYPE_OF_LOADER] = LOADER_UNDEFINED;
-    put_le32(page + RAMDISK_IMAGE, (uint32_t)initrd);
-    put_le32(page + EXT_RAMDISK_IMAGE, (uint32_t)(initrd >> 32));
-    put_le32(page + RAMDISK_SIZE, (uint32_t)initrd_size);
-    put_le32(page + EXT_RAMDISK_SIZE, (uint32_t)(initrd_size >> 32));
-    put_le32(page + CMD_LINE_PTR, (uint32_t)LAYOUT_CMDLINE);
-    put_le32(page + EXT_CMD_LINE_PTR, (uint32_t)(LAYOUT_CMDLINE >> 32));
-    put_le64(page + SETUP_DATA, 0);
-    put_le64(page + ACPI_RSDP_ADDR, request->rsdp);
-    page[E820_ENTRIES] = (unsigned char)count;
-    for (unsigned i = 0; i < count; i++) {
-        unsigned char *entry = page + E820_TABLE + i * E820_ENTRY_SIZE;
-        put_le64(entry, ranges[i].address);
-        put_le64(entry + 8, ranges[i].size);
-        put_le32(entry + 16, ranges[i].type);
-    }
+    size_t size = HEADER_AFTER_JUMP + (image->head.hdr.jump >> 8) - HEADER; // the jump: its code, then its length
+    size_t least = offsetof(struct setup_header, handover_offset);
+    struct setup_header *h = &page->hdr;
+    memset(page, 0, sizeof *page);
+    memcpy(h, &image->head.hdr, size < least ? least : size > sizeof *h ? sizeof *h : size);
+    h->type_of_loader = LOADER_UNDEFINED;
+    h->ramdisk_image = (uint32_t)initrd;
+    page->ext_ramdisk_image = (uint32_t)(initrd >> 32);
+    h->ramdisk_size = (uint32_t)initrd_size;
+    page->ext_ramdisk_size = (uint32_t)(initrd_size >> 32);
+    h->cmd_line_ptr = (uint32_t)LAYOUT_CMDLINE;
+    h->setup_data = 0;
+    page->acpi_rsdp_addr = request->rsdp;
+    page->e820_entries = (uint8_t)load_memory_map(m, ranges);
+    for (unsigned i = 0; i < page->e820_entries; i++)
+        page->e820_table[i] = (struct boot_e820_entry){ranges[i].address, ranges[i].size, ranges[i].type};
 }
 
 int load_bzimage(const struct guest_memory *m, const struct load_request *request, struct load_entry *ret,
@@ -243,17 +181,19 @@ int load_bzimage(const struct guest_memory *m, const struct load_request *reques
 {
     struct image image = {0};
     uint64_t initrd = 0, initrd_size = 0;
+    const struct setup_header *h = &image.head.hdr;
     int r = examine(m, request, &image, error);
     if (r == 0)
-        r = load_cmdline(m, request, image.cmdline_size, error);
+        r = load_cmdline(m, request, h->cmdline_size, error);
     if (r == 0)
         r = load_tables(m, true, error);
     if (r == 0)
-        r = load_initrd(m, request, image.address + image.needed, image.initrd_limit, &initrd, &initrd_size, error);
+        r = load_initrd(m, request, h->pref_address + image.needed, (uint64_t)h->initrd_addr_max + 1, &initrd,
+                        &initrd_size, error);
     if (r < 0)
         return r;
-    unsigned char *page = guest_memory_slice(m, LAYOUT_ZERO_PAGE, ZERO_PAGE_SIZE);
-    void *kernel = guest_memory_slice(m, image.address, image.kernel_size);
+    struct boot_params *page = guest_memory_slice(m, LAYOUT_ZERO_PAGE, sizeof *page);
+    void *kernel = guest_memory_slice(m, h->pref_address, image.kernel_size);
     if (!page || !kernel)
         return error_set(error, ENOMEM, "the machine's memory has no place for the kernel %s", request->kernel_name);
     r = io_read_full(request->kernel, kernel, image.kernel_size, image.kernel_offset);
@@ -261,6 +201,6 @@ int load_bzimage(const struct guest_memory *m, const struct load_request *reques
         return error_set(error, -r, "cannot read the kernel %s: %s", request->kernel_name, strerror(-r));
     fill_zero_page(page, &image, m, request, initrd, initrd_size);
     *ret =
-        (struct load_entry){.long_mode = true, .address = image.address + ENTRY_OFFSET, .argument = LAYOUT_ZERO_PAGE};
+        (struct load_entry){.long_mode = true, .address = h->pref_address + ENTRY_OFFSET, .argument = LAYOUT_ZERO_PAGE};
     return 0;
 }
