@@ -20,6 +20,8 @@
 //    state: data was written before its bits, and a punched block reads as the zeros it became.
 // 6. After a failed flush every request is refused (rule 4).
 // 7. Blocks behind the end of the base read as zeros in the state "base"; a discard leaves them so, and costs nothing.
+// 8. States are the top layer's, the only one that is written to. In the state "base" a block is what the layers below
+//    say (overlay_lower.c), and the base where none of them says anything; where one does, invariant 7 does not hold.
 #include "blockstore/overlay.h"
 #include "blockstore/overlay_private.h"
 
@@ -81,18 +83,35 @@ static int read_base(const struct overlay *o, uint64_t offset, struct vector *to
     return 0;
 }
 
-static int read_data(const struct overlay *o, uint64_t offset, struct vector *to, size_t n)
+static int read_data(int data, uint64_t offset, struct vector *to, size_t n)
 {
     struct iovec pieces[VECTOR_MAXIMUM];
     unsigned count = vector_take(to, n, pieces);
-    return io_readv_full(o->data, pieces, count, n, offset);
+    return io_readv_full(data, pieces, count, n, offset);
 }
 
-static int read_state(const struct overlay *o, enum overlay_state state, uint64_t offset, struct vector *to, size_t n)
+// As overlay_map_find_run, through all layers.
+static int find_place(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
+                      uint64_t *ret_count)
 {
-    switch (state) {
+    struct overlay_place place = {.data = o->data};
+    uint64_t count;
+    int r = overlay_map_find_run(o, block, maximum, &place.state, &count);
+    if (r < 0)
+        return r;
+    if (place.state == OVERLAY_BASE && o->lower.count > 0)
+        return overlay_lower_find_run(o, block, count, ret_place, ret_count);
+    *ret_place = place;
+    *ret_count = count;
+    return 0;
+}
+
+static int read_place(const struct overlay *o, const struct overlay_place *place, uint64_t offset, struct vector *to,
+                      size_t n)
+{
+    switch (place->state) {
     case OVERLAY_DATA:
-        return read_data(o, offset, to, n);
+        return read_data(place->data, offset, to, n);
     case OVERLAY_ZERO:
         vector_zero(to, n);
         return 0;
@@ -108,13 +127,13 @@ int overlay_readv(struct overlay *o, uint64_t offset, const struct iovec *to, si
     struct vector at = vector_over(to);
     while (r == 0 && n > 0) {
         uint64_t block = offset / OVERLAY_BLOCK_SIZE, within = offset % OVERLAY_BLOCK_SIZE, count;
-        enum overlay_state state;
-        r = overlay_map_find_run(o, block, (within + n + OVERLAY_BLOCK_SIZE - 1) / OVERLAY_BLOCK_SIZE, &state, &count);
+        struct overlay_place place;
+        r = find_place(o, block, (within + n + OVERLAY_BLOCK_SIZE - 1) / OVERLAY_BLOCK_SIZE, &place, &count);
         if (r < 0)
             break;
         uint64_t run = count * OVERLAY_BLOCK_SIZE - within;
         size_t piece = n < run ? n : (size_t)run;
-        r = read_state(o, state, offset, &at, piece);
+        r = read_place(o, &place, offset, &at, piece);
         offset += piece;
         n -= piece;
     }
@@ -127,7 +146,8 @@ int overlay_read(struct overlay *o, uint64_t offset, void *to, size_t n)
     return overlay_readv(o, offset, &whole, n);
 }
 
-// Space for those of the blocks that are not data yet; sets *ret_fresh if there are any. Under their lock.
+// Space in the top layer for those of the blocks that are not data there yet; sets *ret_fresh if there are any. Under
+// their lock.
 static int allocate_blocks(struct overlay *o, uint64_t block, uint64_t count, bool *ret_fresh)
 {
     bool fresh = false;
@@ -191,15 +211,15 @@ static int merge_part(struct overlay *o, uint64_t block, size_t within, struct v
     const struct iovec whole = {.iov_base = merged, .iov_len = sizeof merged};
     struct vector block_bytes = vector_over(&whole), read_bytes = block_bytes;
     uint64_t offset = block * OVERLAY_BLOCK_SIZE, run;
-    enum overlay_state state;
-    int r = overlay_map_find_run(o, block, 1, &state, &run);
+    struct overlay_place place;
+    int r = find_place(o, block, 1, &place, &run);
     if (r < 0)
         return r;
-    if (state == OVERLAY_DATA)
+    if (place.state == OVERLAY_DATA && place.data == o->data)
         return write_data(o, from ? from : &block_bytes, n, offset + within);
-    if (!from && (state == OVERLAY_ZERO || offset >= o->base.size))
+    if (!from && (place.state == OVERLAY_ZERO || (place.state == OVERLAY_BASE && offset >= o->base.size)))
         return 0; // zeros over zeros
-    r = read_state(o, state, offset, &read_bytes, sizeof merged);
+    r = read_place(o, &place, offset, &read_bytes, sizeof merged);
     if (r < 0)
         return r;
     if (from)
@@ -218,17 +238,17 @@ static int write_part(struct overlay *o, uint64_t block, size_t within, struct v
     return r;
 }
 
-// One block of a discard, or several of the same state: sets "zero", then punches (invariant 3).
+// One block of a discard, or several at the same place: sets "zero", then punches (invariant 3).
 static int drop_run(struct overlay *o, struct overlay_page *page, uint64_t block, uint64_t count,
-                    enum overlay_state state)
+                    const struct overlay_place *place)
 {
-    if (state == OVERLAY_ZERO)
+    if (place->state == OVERLAY_ZERO)
         return 0;
     int r = overlay_map_allocate(o, page);
     if (r < 0)
         return r;
     overlay_map_set(o, page, block % OVERLAY_PAGE_BLOCKS, count, OVERLAY_ZERO);
-    if (state == OVERLAY_BASE)
+    if (place->state == OVERLAY_BASE || place->data != o->data)
         return 0;
     off_t offset = (off_t)(block * OVERLAY_BLOCK_SIZE), n = (off_t)(count * OVERLAY_BLOCK_SIZE);
     while (io->fallocate(o->data, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, n) < 0) {
@@ -249,16 +269,16 @@ static int drop_blocks(struct overlay *o, uint64_t block, uint64_t count)
     if (r < 0)
         return r;
     while (r == 0 && count > 0) {
-        enum overlay_state state;
+        struct overlay_place place;
         uint64_t run;
-        r = overlay_map_find_run(o, block, count, &state, &run);
+        r = find_place(o, block, count, &place, &run);
         if (r < 0)
             break;
         uint64_t changed = run;
-        if (state == OVERLAY_BASE) // invariant 7
+        if (place.state == OVERLAY_BASE) // invariant 7
             changed = block >= base_blocks ? 0 : run < base_blocks - block ? run : base_blocks - block;
         if (changed > 0)
-            r = drop_run(o, page, block, changed, state);
+            r = drop_run(o, page, block, changed, &place);
         block += run;
         count -= run;
     }

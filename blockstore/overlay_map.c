@@ -1,4 +1,5 @@
-// The map's pages in memory (rule 7): loaded on demand, at most OVERLAY_MAP_PAGES of them, whatever the disk's size.
+// The top layer's map: its pages in memory (rule 7): loaded on demand, at most OVERLAY_MAP_PAGES of them, whatever the
+// disk's size.
 //
 //   absent ──pin──> loading ──read and checked──> clean ──set──> dirty ──begin_round──> in_round ──end_round──> clean
 //     ^                └──────damaged─────> absent   │            ^                       │ set
@@ -62,35 +63,25 @@ static void take_out(struct overlay_map *m, struct overlay_page *page)
     *at = page->next_in_bucket;
 }
 
-static uint64_t offset_of(uint64_t number)
-{
-    return OVERLAY_HEADER_SIZE + number * OVERLAY_PAGE_SIZE;
-}
-
-static unsigned bits_at(const unsigned char *bits, uint64_t index)
-{
-    return (unsigned)bits[index / 4] >> (index % 4 * 2) & 3u;
-}
-
 // Invariant 3.
-static bool is_valid(const struct overlay *o, uint64_t number, const unsigned char *bits)
+bool overlay_map_is_valid(uint64_t blocks, uint64_t number, const unsigned char bits[static OVERLAY_PAGE_SIZE])
 {
     for (unsigned i = 0; i < OVERLAY_PAGE_SIZE; i++)
         if (bits[i] & bits[i] >> 1 & 0x55)
             return false;
-    uint64_t used = o->blocks - number * OVERLAY_PAGE_BLOCKS;
+    uint64_t used = blocks - number * OVERLAY_PAGE_BLOCKS;
     for (uint64_t i = used; i < OVERLAY_PAGE_BLOCKS; i++)
-        if (bits_at(bits, i) != 0)
+        if (overlay_map_state(bits, i) != OVERLAY_BASE)
             return false;
     return true;
 }
 
 static int load(const struct overlay *o, struct overlay_page *page)
 {
-    int r = io_read_full(o->map_file, page->bits, OVERLAY_PAGE_SIZE, offset_of(page->number));
+    int r = io_read_full(o->map_file, page->bits, OVERLAY_PAGE_SIZE, overlay_map_offset(page->number));
     if (r < 0)
         return r;
-    if (!is_valid(o, page->number, page->bits)) {
+    if (!overlay_map_is_valid(o->blocks, page->number, page->bits)) {
         log_error("page %llu of the overlay's map (disk.map) is damaged; its 64 MiB of the disk cannot be used",
                   (unsigned long long)page->number);
         return -EBADMSG;
@@ -227,12 +218,12 @@ int overlay_map_find_run(struct overlay *o, uint64_t block, uint64_t maximum, en
     if (maximum > OVERLAY_PAGE_BLOCKS - first)
         maximum = OVERLAY_PAGE_BLOCKS - first;
     pthread_mutex_lock(&o->map.lock);
-    unsigned state = bits_at(page->bits, first);
-    while (count < maximum && bits_at(page->bits, first + count) == state)
+    enum overlay_state state = overlay_map_state(page->bits, first);
+    while (count < maximum && overlay_map_state(page->bits, first + count) == state)
         count++;
     pthread_mutex_unlock(&o->map.lock);
     overlay_map_unpin(o, page);
-    *ret_state = (enum overlay_state)state;
+    *ret_state = state;
     *ret_count = count;
     return 0;
 }
@@ -244,7 +235,7 @@ int overlay_map_allocate(struct overlay *o, struct overlay_page *page)
     pthread_mutex_unlock(&o->map.lock);
     if (done)
         return 0;
-    int r = overlay_file_allocate(o->map_file, offset_of(page->number), OVERLAY_PAGE_SIZE);
+    int r = overlay_file_allocate(o->map_file, overlay_map_offset(page->number), OVERLAY_PAGE_SIZE);
     if (r < 0)
         return r;
     pthread_mutex_lock(&o->map.lock);
@@ -277,7 +268,7 @@ int overlay_map_count(struct overlay *o, struct overlay_counts *ret)
             memcpy(bits, page->bits, sizeof bits);
         pthread_mutex_unlock(&o->map.lock);
         // A page that is not in memory is as the file has it; what changes from here on is counted or not.
-        int r = in_memory ? 0 : io_read_full(o->map_file, bits, sizeof bits, offset_of(number));
+        int r = in_memory ? 0 : io_read_full(o->map_file, bits, sizeof bits, overlay_map_offset(number));
         if (r < 0)
             return r;
         for (unsigned i = 0; i < sizeof bits; i++) {
@@ -312,7 +303,7 @@ int overlay_map_write_round(struct overlay *o)
 {
     for (unsigned i = 0; i < o->map.round_count; i++) {
         const struct overlay_page *page = o->map.round[i];
-        int r = io_write_full(o->map_file, page->copy, OVERLAY_PAGE_SIZE, offset_of(page->number));
+        int r = io_write_full(o->map_file, page->copy, OVERLAY_PAGE_SIZE, overlay_map_offset(page->number));
         if (r < 0)
             return r;
     }

@@ -1,17 +1,23 @@
 // What the overlay's own files share; nobody else includes this.
 //
-//   overlay.c        reads, writes, discards: who may touch which block, and when
-//   overlay_file.c   the two files: making, opening, locking, closing
-//   overlay_map.c    the map's pages in memory
-//   overlay_lock.c   locks on ranges of blocks
-//   overlay_flush.c  flushing in rounds
+//   overlay.c           reads, writes, discards: who may touch which block, and when
+//   overlay_file.c      making, opening, locking, closing
+//   overlay_pair.c      the two files of one layer
+//   overlay_layers.c    the list of the layers
+//   overlay_lower.c     what the layers below the top one hold
+//   overlay_snapshot.c  taking, rolling back and deleting snapshots, while nobody has the overlay open
+//   overlay_map.c       the top layer's map: its pages in memory
+//   overlay_lock.c      locks on ranges of blocks
+//   overlay_flush.c     flushing in rounds
 //
 // Order of locks: range lock, then a pinned map page (at most one by a thread), then map.lock or flusher.lock (never
-// both, and never during I/O). A thread may wait for a flush round while it holds a range lock, because the flusher
-// takes no range lock and needs no pinned page.
+// both, and never during I/O) or that of a slot of overlay_lower.c. A thread may wait for a flush round while it holds
+// a range lock, because the flusher takes no range lock and needs no pinned page.
 #pragma once
 
+#include "base/text.h"
 #include "blockstore/overlay.h"
+#include "blockstore/overlay_snapshot.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,6 +31,18 @@
 
 // A block's state, as the map's two bits have it; 3 is damage.
 enum overlay_state { OVERLAY_BASE = 0, OVERLAY_DATA = 1, OVERLAY_ZERO = 2 };
+
+// Where a block's bytes are: its state in the uppermost layer that has one other than "base", and that layer's file.
+struct overlay_place {
+    enum overlay_state state;
+    int data; // for OVERLAY_DATA
+};
+
+// A layer's name. The first layer's is 1, and its files bear no number.
+#define OVERLAY_ID_SIZE 16u
+struct overlay_id {
+    unsigned char bytes[OVERLAY_ID_SIZE];
+};
 
 // Blocks first..last, locked by one thread.
 struct overlay_range {
@@ -72,28 +90,114 @@ struct overlay_flusher {
     atomic_ullong requests; // calls of overlay_flush
 };
 
+// What was looked up of the layers below, a byte a block: 0 base, OVERLAY_LOWER_ZERO, or 1 + the layer's index.
+#define OVERLAY_LOWER_ZERO 255u
+#define OVERLAY_LOWER_SLOTS 256u // of 16 KiB: 4 MiB at most (rule 7)
+struct overlay_lower_slot {
+    pthread_mutex_t lock;
+    uint64_t number;      // of the map page
+    unsigned char *where; // OVERLAY_PAGE_BLOCKS bytes; NULL: nothing yet
+};
+
+struct overlay_lower {
+    unsigned count;                                              // 0: the top layer is the only one
+    int data[OVERLAY_DEPTH_MAXIMUM], map[OVERLAY_DEPTH_MAXIMUM]; // uppermost first
+    struct overlay_lower_slot slots[OVERLAY_LOWER_SLOTS];
+};
+
 struct overlay {
-    int data, map_file; // descriptors
+    int data, map_file; // of the top layer
+    int lock_file;
     uint64_t blocks;
     struct overlay_base base;
     atomic_bool write_through; // rule 6
     struct overlay_lock lock;
     struct overlay_map map;
     struct overlay_flusher flusher;
+    struct overlay_lower lower;
 };
 
-// The header page. overlay_header_parse checks all of it: -EBADMSG with a sentence, which names no file.
+// overlay_pair.c. The header page; overlay_header_parse checks all of it: -EBADMSG with a sentence, which names no
+// file.
 struct overlay_header {
     uint64_t blocks;
     struct sha256 base_manifest;
+    struct overlay_id parent; // the layer that it was made over; zeros: none
 };
 void overlay_header_format(const struct overlay_header *header, unsigned char page[static OVERLAY_HEADER_SIZE]);
 int overlay_header_parse(const unsigned char page[static OVERLAY_HEADER_SIZE], struct overlay_header *ret,
                          struct error *error);
 
+// A layer's two files, opened and checked.
+struct overlay_pair {
+    int data, map; // -1: not open
+    struct overlay_header header;
+};
+#define OVERLAY_NAME_SIZE 48u
+#define OVERLAY_DATA_SUFFIX "data"
+#define OVERLAY_MAP_SUFFIX "map"
+extern const struct overlay_id overlay_first_id;
+bool overlay_id_equal(const struct overlay_id *a, const struct overlay_id *b);
+const char *overlay_id_to_hex(const struct overlay_id *id, char hex[static 2 * OVERLAY_ID_SIZE + 1]);
+bool overlay_id_from_hex(struct slice hex, struct overlay_id *ret); // false also for zeros
+const char *overlay_pair_name(const struct overlay_id *id, const char *suffix, char name[static OVERLAY_NAME_SIZE]);
+// Makes both files, stable when this returns, but not yet their names. On failure there are none.
+int overlay_pair_make(int dir, const char *data_name, const char *map_name, const struct overlay_header *header);
+// `flags` O_RDWR or O_RDONLY.
+int overlay_pair_open(int dir, const struct overlay_id *id, int flags, struct overlay_pair *ret, struct error *error);
+void overlay_pair_close(struct overlay_pair *pair); // one that was not written to
+
+// overlay_layers.c
+enum overlay_layer_kind {
+    OVERLAY_LAYER_TOP,      // what is written to
+    OVERLAY_LAYER_SNAPSHOT, // read-only: the disk as it was
+    OVERLAY_LAYER_GONE,     // a deleted snapshot: what lies above it is being copied into it
+};
+struct overlay_layer {
+    enum overlay_layer_kind kind;
+    struct overlay_id id;
+    struct overlay_snapshot snapshot; // its label and time; not of the top
+};
+struct overlay_layers {
+    unsigned count;                                     // at least 1
+    struct overlay_layer layers[OVERLAY_DEPTH_MAXIMUM]; // top first; the last one is the first layer
+};
+// Both check everything. overlay_layers_read makes up the list of an overlay that has none, and says in *ret_listed
+// whether there is one.
+int overlay_layers_parse(const void *bytes, size_t n, struct overlay_layers *ret, struct error *error);
+int overlay_layers_read(int dir, struct overlay_layers *ret, bool *ret_listed, struct error *error);
+int overlay_layers_replace(int dir, const struct overlay_layers *layers, struct error *error);
+
+// overlay_lower.c
+int overlay_lower_start(struct overlay_lower *l);
+void overlay_lower_stop(struct overlay_lower *l); // closes the files
+// For a block that is "base" in the top layer: where it is, and for how many blocks from it (at most `maximum`, at
+// least 1, never beyond its map page) that holds.
+int overlay_lower_find_run(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
+                           uint64_t *ret_count);
+
+// overlay_file.c
+int overlay_take_lock(int dir, struct error *error); // a descriptor, to be closed; -EBUSY
+// Opens the layers from number `first` of the list on, that one for writing. Takes the lock over, also on failure.
+// `base_manifest` NULL: whichever it is.
+int overlay_open_layers(int dir, int lock, const struct overlay_layers *layers, unsigned first,
+                        const struct sha256 *base_manifest, const struct overlay_base *base, struct overlay **ret,
+                        struct error *error);
+
 static inline uint64_t overlay_map_page_count(uint64_t blocks)
 {
     return (blocks + OVERLAY_PAGE_BLOCKS - 1) / OVERLAY_PAGE_BLOCKS;
+}
+
+// Where a map page lies in its file.
+static inline uint64_t overlay_map_offset(uint64_t number)
+{
+    return OVERLAY_HEADER_SIZE + number * OVERLAY_PAGE_SIZE;
+}
+
+static inline enum overlay_state overlay_map_state(const unsigned char *bits, uint64_t index)
+{
+    return (enum overlay_state)((unsigned)bits[index / 4] >> (index % 4 * 2) & 3u);
 }
 
 int overlay_lock_start(struct overlay_lock *l);
@@ -102,6 +206,8 @@ void overlay_lock_stop(struct overlay_lock *l);
 void overlay_lock_take(struct overlay_lock *l, struct overlay_range *range, uint64_t first, uint64_t last);
 void overlay_lock_release(struct overlay_lock *l, struct overlay_range *range);
 
+// Whether the bytes can be page `number` of the map of a disk of `blocks` blocks.
+bool overlay_map_is_valid(uint64_t blocks, uint64_t number, const unsigned char bits[static OVERLAY_PAGE_SIZE]);
 int overlay_map_start(struct overlay_map *m);
 void overlay_map_stop(struct overlay_map *m);
 // The state of block `block`, and for how many blocks from it (at most `maximum`, at least 1, never beyond its map

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -70,9 +71,14 @@ static inline struct folder folder_make(void)
 
 static inline void folder_empty(const struct folder *f)
 {
-    unlinkat(f->fd, "disk.data", 0);
-    unlinkat(f->fd, "disk.map", 0);
-    unlinkat(f->fd, "disk.map.new", 0);
+    int copy = openat(f->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fdopendir(copy);
+    assert_non_null(d);
+    const struct dirent *entry;
+    while ((entry = readdir(d)))
+        if (entry->d_name[0] != '.' || entry->d_name[1] == 'r') // but "." and ".."
+            assert_int_equal(unlinkat(f->fd, entry->d_name, 0), 0);
+    closedir(d);
 }
 
 static inline void folder_remove(struct folder *f)

@@ -1,0 +1,393 @@
+// Taking, rolling back and deleting snapshots. What each step leaves for the next one if the machine dies behind it:
+//
+//   take       top flushed ─▶ new pair stable ─▶ its names stable ─▶ list replaced
+//                             └──────── swept by the next change ────────┘
+//   roll back                 new pair stable ─▶ its names stable ─▶ list replaced ─▶ what it names no more removed
+//                                                                                      └──── or swept ────┘
+//   delete     marked gone ─▶ upper layer copied down ─▶ flushed ─▶ list without the upper layer ─▶ its files removed
+//              └────────── done again, from the beginning ──────────┘
+//
+// While the upper layer is being copied down it stays above its copy and hides it, so that nothing that can be read
+// changes, wherever it is cut short. The upper layer may be the top one: then the lower becomes the top.
+//
+// The numbered rules are those of overlay_snapshot.h. All of this holds the overlay's lock (overlay_file.c).
+#include "blockstore/overlay_private.h"
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/banned.h"
+
+#define COPY_SIZE (1u << 20)
+#define LAYER_PREFIX "layer-"
+
+// --- the list ------------------------------------------------------------------------------------------------------
+
+// A snapshot's place in the list, or -1. Of the newest: label NULL.
+static int find_snapshot(const struct overlay_layers *l, const char *label)
+{
+    for (unsigned i = 0; i < l->count; i++)
+        if (l->layers[i].kind == OVERLAY_LAYER_SNAPSHOT && (!label || strcmp(l->layers[i].snapshot.label, label) == 0))
+            return (int)i;
+    return -1;
+}
+
+static void take_out(struct overlay_layers *l, unsigned i)
+{
+    memmove(&l->layers[i], &l->layers[i + 1], (l->count - i - 1) * sizeof l->layers[0]);
+    l->count--;
+}
+
+static uint64_t space_of(int dir, const struct overlay_id *id)
+{
+    char name[OVERLAY_NAME_SIZE];
+    struct stat data, map;
+    if (fstatat(dir, overlay_pair_name(id, OVERLAY_DATA_SUFFIX, name), &data, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fstatat(dir, overlay_pair_name(id, OVERLAY_MAP_SUFFIX, name), &map, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    return (uint64_t)(data.st_blocks + map.st_blocks) * 512;
+}
+
+int overlay_history_read(int dir, struct overlay_history *ret, struct error *error)
+{
+    struct overlay_layers layers;
+    struct overlay_history h = {.count = 0};
+    bool listed;
+    int r = overlay_layers_read(dir, &layers, &listed, error);
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < layers.count; i++) {
+        uint64_t bytes = space_of(dir, &layers.layers[i].id);
+        h.bytes += bytes;
+        if (layers.layers[i].kind == OVERLAY_LAYER_TOP)
+            h.top_bytes = bytes;
+        if (layers.layers[i].kind != OVERLAY_LAYER_SNAPSHOT)
+            continue;
+        h.snapshots[h.count] = layers.layers[i].snapshot;
+        h.snapshots[h.count++].bytes = bytes;
+    }
+    *ret = h;
+    return 0;
+}
+
+// --- files ---------------------------------------------------------------------------------------------------------
+
+static bool is_named(const struct overlay_layers *l, const char *file)
+{
+    for (unsigned i = 0; i < l->count; i++) {
+        char data[OVERLAY_NAME_SIZE], map[OVERLAY_NAME_SIZE];
+        if (strcmp(file, overlay_pair_name(&l->layers[i].id, OVERLAY_DATA_SUFFIX, data)) == 0 ||
+            strcmp(file, overlay_pair_name(&l->layers[i].id, OVERLAY_MAP_SUFFIX, map)) == 0)
+            return true;
+    }
+    return false;
+}
+
+// Removes layers' files that the list, which is durable, does not name: what a command left that was cut short
+// (rule 3). A failure costs space only, until the next change.
+static int sweep(int dir, const struct overlay_layers *l)
+{
+    int copy = io_open(dir, ".", O_RDONLY | O_DIRECTORY, 0);
+    if (copy < 0)
+        return copy;
+    CLEANUP_CLOSEDIR DIR *d = fdopendir(copy);
+    if (!d) {
+        int code = errno;
+        close(copy);
+        return -code;
+    }
+    const struct dirent *entry;
+    while ((errno = 0, entry = readdir(d))) {
+        bool is_layer = strncmp(entry->d_name, LAYER_PREFIX, strlen(LAYER_PREFIX)) == 0;
+        bool is_list = strncmp(entry->d_name, IO_TEMPORARY_PREFIX, strlen(IO_TEMPORARY_PREFIX)) == 0;
+        if ((is_list || (is_layer && !is_named(l, entry->d_name))) && io->unlinkat(dir, entry->d_name, 0) < 0 &&
+            errno != ENOENT)
+            return -errno;
+    }
+    return -errno;
+}
+
+// The beginning of every change: the lock, the list, made durable as it can be seen, and nothing beside it.
+static int begin(int dir, struct overlay_layers *ret_layers, struct error *error)
+{
+    bool listed;
+    CLEANUP_CLOSE int lock = overlay_take_lock(dir, error);
+    if (lock < 0)
+        return lock;
+    int r = overlay_layers_read(dir, ret_layers, &listed, error);
+    if (r < 0)
+        return r;
+    r = io_sync_folder_of(dir, OVERLAY_LAYERS_NAME);
+    if (r < 0)
+        return error_set(error, -r, "cannot sync the instance's folder: %s", strerror(-r));
+    r = sweep(dir, ret_layers);
+    if (r < 0)
+        return error_set(error, -r, "cannot remove what an interrupted command left in the instance's folder: %s",
+                         strerror(-r));
+    return TAKE_FD(lock);
+}
+
+// A list was replaced: the layers that only the one before it names go.
+static void clean(int dir, const struct overlay_layers *layers)
+{
+    int r = sweep(dir, layers);
+    if (r < 0)
+        log_warning("layers that are not needed any more could not be removed yet: %s", strerror(-r));
+}
+
+// An empty layer over `parent`, durable with its names (rule 1).
+static int make_layer(int dir, const struct overlay_layer *parent, const struct overlay_header *parent_header,
+                      struct overlay_layer *ret, struct error *error)
+{
+    struct overlay_header header = *parent_header;
+    struct overlay_layer layer = {.kind = OVERLAY_LAYER_TOP};
+    char data[OVERLAY_NAME_SIZE], map[OVERLAY_NAME_SIZE];
+    if (getrandom(layer.id.bytes, sizeof layer.id.bytes, 0) != (ssize_t)sizeof layer.id.bytes)
+        return error_set(error, EIO, "the system has no random numbers");
+    header.parent = parent->id;
+    int r = overlay_pair_make(dir, overlay_pair_name(&layer.id, OVERLAY_DATA_SUFFIX, data),
+                              overlay_pair_name(&layer.id, OVERLAY_MAP_SUFFIX, map), &header);
+    if (r == 0)
+        r = io_sync_folder_of(dir, data);
+    if (r < 0)
+        return error_set(error, -r, "cannot make a new layer of the disk: %s", strerror(-r));
+    *ret = layer;
+    return 0;
+}
+
+// --- taking --------------------------------------------------------------------------------------------------------
+
+// The FLUSH of an overlay that is closed: whoever wrote to it may have died before theirs. In the order of a round: the
+// map file has only bits whose data was stable before.
+static int flush_closed(const struct overlay_pair *pair, struct error *error)
+{
+    if (io->fdatasync(pair->data) < 0 || io->fdatasync(pair->map) < 0)
+        return error_set(error, errno, "the disk's top layer could not be written to the disk: %m");
+    return 0;
+}
+
+static int choose_label(const struct overlay_layers *l, const char *label, char ret[static OVERLAY_LABEL_SIZE],
+                        struct error *error)
+{
+    uint64_t greatest = 0, number;
+    if (label) {
+        if (!text_is_version_name(slice_of(label)))
+            return error_set(error, EINVAL,
+                             "\"%s\" cannot be a snapshot's label: use up to 64 letters, digits, dots, dashes, "
+                             "underscores",
+                             label);
+        if (find_snapshot(l, label) >= 0)
+            return error_set(error, EEXIST, "there is a snapshot %s already", label);
+        snprintf(ret, OVERLAY_LABEL_SIZE, "%s", label);
+        return 0;
+    }
+    for (unsigned i = 0; i < l->count; i++)
+        if (text_parse_u64(slice_of(l->layers[i].snapshot.label), UINT32_MAX, &number) && number > greatest)
+            greatest = number;
+    snprintf(ret, OVERLAY_LABEL_SIZE, "%llu", (unsigned long long)(greatest + 1));
+    return 0;
+}
+
+int overlay_snapshot_take(int dir, const char *label, int64_t now, char ret_label[static OVERLAY_LABEL_SIZE],
+                          struct error *error)
+{
+    struct overlay_layers layers;
+    struct overlay_layer top;
+    char chosen[OVERLAY_LABEL_SIZE];
+    struct overlay_pair pair CLEANUP(overlay_pair_close) = {.data = -1, .map = -1};
+    CLEANUP_CLOSE int lock = begin(dir, &layers, error);
+    if (lock < 0)
+        return lock;
+    int r = choose_label(&layers, label, chosen, error);
+    if (r == 0 && layers.count == OVERLAY_DEPTH_MAXIMUM)
+        r = error_set(error, EMLINK, "a disk has at most %u snapshots; delete one first", OVERLAY_DEPTH_MAXIMUM - 1);
+    if (r == 0)
+        r = overlay_pair_open(dir, &layers.layers[0].id, O_RDWR, &pair, error);
+    if (r == 0)
+        r = flush_closed(&pair, error);
+    if (r == 0)
+        r = make_layer(dir, &layers.layers[0], &pair.header, &top, error);
+    if (r < 0)
+        return r;
+    memmove(&layers.layers[1], &layers.layers[0], layers.count * sizeof layers.layers[0]);
+    layers.count++;
+    layers.layers[0] = top;
+    layers.layers[1].kind = OVERLAY_LAYER_SNAPSHOT;
+    layers.layers[1].snapshot.time = now;
+    memcpy(layers.layers[1].snapshot.label, chosen, sizeof chosen);
+    r = overlay_layers_replace(dir, &layers, error);
+    if (r == 0)
+        memcpy(ret_label, chosen, sizeof chosen);
+    return r;
+}
+
+// --- rolling back --------------------------------------------------------------------------------------------------
+
+static int refuse_missing(const char *label, struct error *error)
+{
+    return label ? error_set(error, ENOENT, "there is no snapshot %s", label)
+                 : error_set(error, ENOENT, "there is no snapshot");
+}
+
+int overlay_snapshot_roll_back(int dir, const char *label, bool drop_newer, char ret_label[static OVERLAY_LABEL_SIZE],
+                               struct error *error)
+{
+    struct overlay_layers layers;
+    struct overlay_layer top;
+    struct overlay_pair pair CLEANUP(overlay_pair_close) = {.data = -1, .map = -1};
+    CLEANUP_CLOSE int lock = begin(dir, &layers, error);
+    if (lock < 0)
+        return lock;
+    int at = find_snapshot(&layers, label), newest = find_snapshot(&layers, NULL);
+    if (at < 0)
+        return refuse_missing(label, error);
+    if (newest < at && !drop_newer)
+        return error_set(error, ENOTEMPTY, "snapshot %s is not the newest: %s and what lies between would be lost",
+                         label, layers.layers[newest].snapshot.label);
+    int r = overlay_pair_open(dir, &layers.layers[at].id, O_RDONLY, &pair, error);
+    if (r == 0)
+        r = make_layer(dir, &layers.layers[at], &pair.header, &top, error);
+    if (r < 0)
+        return r;
+    // The list has the old top at 0 at least; the new one takes the place of what lay directly above the snapshot.
+    for (int i = 0; i < at - 1; i++)
+        take_out(&layers, 0);
+    layers.layers[0] = top;
+    r = overlay_layers_replace(dir, &layers, error);
+    if (r < 0)
+        return r;
+    memcpy(ret_label, layers.layers[1].snapshot.label, OVERLAY_LABEL_SIZE);
+    clean(dir, &layers);
+    return 0;
+}
+
+// --- deleting ------------------------------------------------------------------------------------------------------
+
+static int copy_data(int from, struct overlay *to, uint64_t block, uint64_t count, void (*progress)(uint64_t bytes),
+                     uint64_t *copied)
+{
+    CLEANUP_FREE void *bytes = malloc(COPY_SIZE);
+    if (!bytes)
+        return -ENOMEM;
+    uint64_t offset = block * OVERLAY_BLOCK_SIZE, end = offset + count * OVERLAY_BLOCK_SIZE;
+    while (offset < end) {
+        size_t n = end - offset < COPY_SIZE ? (size_t)(end - offset) : COPY_SIZE;
+        int r = io_read_full(from, bytes, n, offset);
+        if (r == 0)
+            r = overlay_write(to, offset, bytes, n);
+        if (r < 0)
+            return r;
+        offset += n;
+        *copied += n;
+        if (progress)
+            progress(*copied);
+    }
+    return 0;
+}
+
+// What the upper layer says of the blocks of one map page.
+static int copy_page(const struct overlay_pair *upper, uint64_t number, struct overlay *to,
+                     void (*progress)(uint64_t bytes), uint64_t *copied)
+{
+    unsigned char bits[OVERLAY_PAGE_SIZE];
+    int r = io_read_full(upper->map, bits, sizeof bits, overlay_map_offset(number));
+    if (r == 0 && !overlay_map_is_valid(upper->header.blocks, number, bits))
+        r = -EBADMSG;
+    for (uint64_t at = 0, count; at < OVERLAY_PAGE_BLOCKS && r == 0; at += count) {
+        enum overlay_state state = overlay_map_state(bits, at);
+        for (count = 1; at + count < OVERLAY_PAGE_BLOCKS; count++)
+            if (overlay_map_state(bits, at + count) != state)
+                break;
+        uint64_t block = number * OVERLAY_PAGE_BLOCKS + at;
+        if (state == OVERLAY_DATA)
+            r = copy_data(upper->data, to, block, count, progress, copied);
+        else if (state == OVERLAY_ZERO)
+            r = overlay_discard(to, block * OVERLAY_BLOCK_SIZE, count * OVERLAY_BLOCK_SIZE);
+    }
+    return r;
+}
+
+static int refuse_read(void *context, uint64_t offset, const struct iovec *to, unsigned count, size_t n)
+{
+    (void)context, (void)offset, (void)to, (void)count, (void)n;
+    return -EIO; // whole blocks are copied: nothing below is ever merged
+}
+
+// Copies layer `at - 1` into layer `at`, which is gone, and flushes. Takes the lock over.
+static int copy_down(int dir, int lock, const struct overlay_layers *layers, unsigned at,
+                     void (*progress)(uint64_t bytes), struct error *error)
+{
+    struct overlay_pair upper CLEANUP(overlay_pair_close) = {.data = -1, .map = -1};
+    struct overlay *to;
+    uint64_t copied = 0;
+    int r = overlay_pair_open(dir, &layers->layers[at - 1].id, O_RDONLY, &upper, error);
+    if (r < 0) {
+        close(lock);
+        return r;
+    }
+    // A base of the disk's size: a block that was discarded above must be so here, wherever the base ends.
+    const struct overlay_base base = {.read = refuse_read, .size = upper.header.blocks * OVERLAY_BLOCK_SIZE};
+    r = overlay_open_layers(dir, lock, layers, at, &upper.header.base_manifest, &base, &to, error);
+    if (r < 0)
+        return r;
+    for (uint64_t page = 0; page < overlay_map_page_count(upper.header.blocks) && r == 0; page++)
+        r = copy_page(&upper, page, to, progress, &copied);
+    if (r < 0)
+        error_set(error, -r, "cannot copy the layer above the deleted snapshot: %s",
+                  r == -EBADMSG ? "its map is damaged" : strerror(-r));
+    struct error closing = {.text = ""};
+    int closed = overlay_close(to, &closing);
+    return r == 0 && closed < 0 ? error_set(error, -closed, "%s", closing.text) : r;
+}
+
+// Finishes the deletion of layer `at`.
+static int merge(int dir, int lock, struct overlay_layers *layers, unsigned at, void (*progress)(uint64_t bytes),
+                 struct error *error)
+{
+    struct overlay_id id = layers->layers[at].id;
+    int copy = fcntl(lock, F_DUPFD_CLOEXEC, 0); // the same lock
+    if (copy < 0)
+        return error_set(error, errno, "cannot keep the disk's lock: %m");
+    int r = copy_down(dir, copy, layers, at, progress, error);
+    if (r < 0)
+        return r;
+    layers->layers[at] = layers->layers[at - 1];
+    layers->layers[at].id = id;
+    take_out(layers, at - 1);
+    r = overlay_layers_replace(dir, layers, error);
+    if (r == 0)
+        clean(dir, layers);
+    return r;
+}
+
+int overlay_snapshot_delete(int dir, const char *label, void (*progress)(uint64_t bytes), struct error *error)
+{
+    struct overlay_layers layers;
+    CLEANUP_CLOSE int lock = begin(dir, &layers, error);
+    if (lock < 0)
+        return lock;
+    int at = find_snapshot(&layers, label), r = 0;
+    bool found = at >= 0;
+    if (found) {
+        layers.layers[at].kind = OVERLAY_LAYER_GONE;
+        r = overlay_layers_replace(dir, &layers, error);
+    }
+    for (unsigned i = 1; i < layers.count && r == 0;) {
+        if (layers.layers[i].kind != OVERLAY_LAYER_GONE) {
+            i++;
+            continue;
+        }
+        found = found || strcmp(layers.layers[i].snapshot.label, label) == 0; // this deletion was cut short before
+        r = merge(dir, lock, &layers, i, progress, error);
+    }
+    return r < 0 || found ? r : refuse_missing(label, error);
+}
