@@ -47,6 +47,7 @@ struct fetch *store_new_fetch(struct version *v, struct store_chunk *const *chun
     f->start = chunks[0]->ref.offset;
     f->whole = whole;
     f->count = f->left = count;
+    f->priority = SOURCE_STREAM; // unless a reader wants one of them
     store_object_path(&f->pack.name, f->path);
     for (unsigned i = 0; i < count; i++) {
         uint64_t end = (uint64_t)chunks[i]->ref.offset + chunks[i]->ref.length;
@@ -54,6 +55,8 @@ struct fetch *store_new_fetch(struct version *v, struct store_chunk *const *chun
         f->pieces[i].chunk = chunks[i];
         f->pieces[i].ref = chunks[i]->ref;
         chunks[i]->tried_until_ns = deadline_ns;
+        if (!chunks[i]->ahead)
+            f->priority = SOURCE_DEMAND;
         store_set_state(v->store, chunks[i], CHUNK_FETCHING);
     }
     f->next = v->fetches;
@@ -267,6 +270,7 @@ void store_run_fetches(struct version *v, struct fetch **fetches, unsigned count
                                          .offset = f->whole ? 0 : f->start,
                                          .length = f->whole ? 0 : f->end - f->start,
                                          .maximum = f->pack.size,
+                                         .priority = f->priority,
                                          .restart = restart,
                                          .sink = sink,
                                          .verify = verify,

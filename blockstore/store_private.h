@@ -240,9 +240,10 @@ struct fetch {
     struct version *version;
     struct pack_reference pack;
     uint64_t start, end; // the range asked for
-    bool whole;          // the pack is asked for or being sent as a whole (store.mutex)
-    bool kept;           // … and stands in the cache now
-    bool begun;          // this attempt has delivered bytes
+    enum source_priority priority;
+    bool whole; // the pack is asked for or being sent as a whole (store.mutex)
+    bool kept;  // … and stands in the cache now
+    bool begun; // this attempt has delivered bytes
     struct cache_stream *stream;
     struct fetch_piece *pieces;
     unsigned count, passed; // pieces; those that lie before what was delivered
