@@ -52,6 +52,10 @@ static int check_options(struct publication *p)
         return cli_usage("publish", "--cmdline is for a --kernel");
     if (p->files[2] && !p->files[1])
         return cli_usage("publish", "--initrd is for a --kernel");
+    if (publish_records_boot(p) && (!p->ready || !*p->ready))
+        return cli_usage("publish", "--profile auto needs --ready: the text that its console shows when it is up");
+    if (p->timeout && !publish_records_boot(p))
+        return cli_usage("publish", "--timeout is how long the boot of --profile auto may take");
     return check_compression(p);
 }
 
@@ -69,6 +73,7 @@ int verb_publish(int argc, char **argv)
         {"ready", OPTION_TEXT, &p.ready},
         {"parent", OPTION_LIST, &p.parents},
         {"profile", OPTION_TEXT, &p.profile},
+        {"timeout", OPTION_NUMBER, &p.timeout},
         {"title", OPTION_TEXT, &p.title},
         {"summary", OPTION_TEXT, &p.summary},
         {"homepage", OPTION_TEXT, &p.homepage},

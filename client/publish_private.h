@@ -17,7 +17,7 @@ struct publication {
     struct option_list mirrors, parents;
     const char *title, *summary, *homepage, *licence, *os, *cmdline, *ready;
     const char *codec_text;
-    uint64_t memory, level;
+    uint64_t memory, level, timeout; // timeout: seconds, of a boot that is recorded; 0: not given
     enum chunk_codec codec;
 
     int64_t expires;
@@ -42,8 +42,10 @@ int publish_resolve_parents(struct publication *p, struct error *error); // thos
 int publish_learn_parents(struct publication *p, struct error *error);   // serial, parent, and what their packs hold
 
 // --- publish_profile.c
+bool publish_records_boot(const struct publication *p); // --profile auto
 // Opens what --profile names, before the long work: -ENOENT, -EACCES.
 int publish_check_profile(const struct publication *p, struct error *error);
-// The boot's order: what --profile names, else what the parent's boot packs say. *ret_profile is NULL if there is none:
-// one that does not fit is no failure, and stderr says why it is ignored.
+// The boot's order: what --profile names, or a boot that is recorded now, else what the parent's boot packs say.
+// *ret_profile is NULL if there is none: one that does not fit is no failure, nor is a boot that cannot be recorded, and
+// stderr says why.
 int publish_find_profile(struct publication *p, struct profile **ret_profile, struct error *error);

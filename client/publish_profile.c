@@ -1,10 +1,12 @@
-// rondo publish: in which order the boot reads the members. --profile FILE has it, or the parent's boot packs; with
-// --profile none there is none. A profile only decides how packs are laid out, so one that cannot be used is ignored,
-// with a line that says why; only a file that is not there is an error, before the long work.
+// rondo publish: in which order the boot reads the members. --profile FILE has it, or a boot of --profile auto, or the
+// parent's boot packs; with --profile none there is none. A profile only decides how packs are laid out, so one that
+// cannot be used, or recorded, is done without, with a line that says why; only a file that is not there is an error,
+// before the long work.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/inherit.h"
 #include "client/publish_private.h"
+#include "client/record.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,9 +31,14 @@ static unsigned list_members(const struct publication *p, struct profile_member 
     return n;
 }
 
+bool publish_records_boot(const struct publication *p)
+{
+    return p->profile && strcmp(p->profile, "auto") == 0;
+}
+
 static bool is_file(const struct publication *p)
 {
-    return p->profile && strcmp(p->profile, "none") != 0;
+    return p->profile && strcmp(p->profile, "none") != 0 && !publish_records_boot(p);
 }
 
 // O_NONBLOCK: a pipe is refused, and must not be waited for. A symbolic link is the user's own choice.
@@ -93,9 +100,30 @@ static int inherit(struct publication *p, struct profile **ret, struct error *er
     return inherit_profile(p->writer, &source, ret, error);
 }
 
+static int record(const struct publication *p, struct profile **ret, struct error *error)
+{
+    const struct record_options options = {.description = p->manifest,
+                                           .disk_path = p->files[0],
+                                           .kernel_path = p->files[1],
+                                           .initrd_path = p->files[2],
+                                           .disk = p->file_fds[0],
+                                           .kernel = p->file_fds[1],
+                                           .initrd = p->file_fds[2],
+                                           .seconds = p->timeout ? (unsigned)p->timeout : RECORD_SECONDS_DEFAULT};
+    int r = record_boot(&options, ret, error);
+    if (r == 0 && !*ret)
+        fprintf(stderr, "rondo: publishing %s; rondo run shows its boot, and a new version tries again\n",
+                p->known_count > 0 ? "with what is left of the parent's boot order" : "without a boot profile");
+    return r;
+}
+
 int publish_find_profile(struct publication *p, struct profile **ret_profile, struct error *error)
 {
-    if (is_file(p)) {
+    if (publish_records_boot(p)) {
+        int r = record(p, ret_profile, error);
+        if (r < 0 || *ret_profile)
+            return r;
+    } else if (is_file(p)) {
         struct error why = {.text = ""};
         if (read_profile(p, ret_profile, &why) == 0)
             return 0;

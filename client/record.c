@@ -187,9 +187,10 @@ static void hear_machine(struct recording *rec)
     struct slice rest = slice_of(text);
     if (!slice_equal(slice_cut_word(&rest), "exit") || rec->killed)
         return;
-    slice_cut_word(&rest); // its exit code
-    snprintf(sentence, sizeof(sentence), "the machine ended before its console showed \"%.200s\": %.400s",
-             rec->description->ready, rest.at);
+    slice_cut_word(&rest);                         // its exit code
+    const int length = (int)strcspn(rest.at, ";"); // behind it is what to look at, which is gone
+    snprintf(sentence, sizeof(sentence), "the machine ended before its console showed \"%.200s\": %.*s",
+             rec->description->ready, length < 400 ? length : 400, rest.at);
     if (!rec->ready)
         fail(rec, EIO, sentence);
 }
@@ -318,11 +319,7 @@ int record_boot(const struct record_options *options, struct profile **ret, stru
         fprintf(stderr, "rondo: it was ready after %u s, with %zu reads of its disk\n",
                 (unsigned)((rec.ready - rec.began) / SECOND_NS), rec.count);
     else
-        fprintf(stderr,
-                "rondo: no boot was recorded: %s\n"
-                "rondo: publishing without a boot profile; rondo run shows its boot, and a new version with --profile "
-                "auto tries again\n",
-                why.text);
+        fprintf(stderr, "rondo: no boot was recorded: %s\n", why.text);
     *ret = profile;
     return 0;
 }
