@@ -62,6 +62,7 @@ struct cache_stream;
 int cache_stream_new(struct cache *c, const struct sha256 *pack, uint32_t pack_size, struct cache_stream **ret);
 int cache_stream_restart(struct cache_stream *s);                          // forgets what was added
 int cache_stream_add(struct cache_stream *s, const void *bytes, size_t n); // -EBADMSG beyond pack_size
+bool cache_stream_keeps(const struct cache_stream *s);                     // false: what is added can only be hashed
 // 0: right, and in objects/; 1: right, but it could not be kept (rule 5); -EBADMSG: these are not the pack's bytes.
 int cache_stream_finish(struct cache_stream *s);
 void cache_stream_free(struct cache_stream *s); // NULL is fine

@@ -113,6 +113,11 @@ int cache_stream_restart(struct cache_stream *s)
     return 0;
 }
 
+bool cache_stream_keeps(const struct cache_stream *s)
+{
+    return s->fd >= 0;
+}
+
 int cache_stream_add(struct cache_stream *s, const void *bytes, size_t n)
 {
     if (n > s->size - s->added)

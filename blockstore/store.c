@@ -42,6 +42,7 @@ static void init_locks(struct store *s)
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&s->changed, &attributes);
+    pthread_cond_init(&s->stream_changed, &attributes);
     pthread_condattr_destroy(&attributes);
 }
 
@@ -84,6 +85,7 @@ void store_free(struct store *s)
     cache_close(s->cache);
     free(s->failures);
     pthread_cond_destroy(&s->changed);
+    pthread_cond_destroy(&s->stream_changed);
     pthread_mutex_destroy(&s->mutex);
     free(s);
 }
@@ -105,6 +107,10 @@ void store_count(struct store *s, struct store_counts *ret)
                                   .chunks_fetched = atomic_load(&s->fetched),
                                   .chunks_ahead = atomic_load(&s->ahead),
                                   .chunks_ahead_wasted = atomic_load(&s->ahead_wasted),
+                                  .chunks_stream = atomic_load(&s->in_stream),
+                                  .chunks_overtaken = atomic_load(&s->overtaken),
+                                  .stream_bytes = atomic_load(&s->stream_bytes),
+                                  .stream_wasted = atomic_load(&s->stream_wasted),
                                   .wrong = atomic_load(&s->wrong)};
     transport_count(s->transport, &counts.network);
     *ret = counts;
@@ -214,6 +220,7 @@ void version_close(struct version *v)
     if (!v)
         return;
     store_end_ahead(v);
+    store_stream_end(v);
     pthread_mutex_lock(&v->store->mutex);
     store_forget_failures(v);
     pthread_mutex_unlock(&v->store->mutex);
@@ -247,5 +254,6 @@ void version_cancel(struct version *v)
         mirrors_cancel(v->mirrors);
     pthread_mutex_lock(&v->store->mutex);
     pthread_cond_broadcast(&v->store->changed);
+    pthread_cond_broadcast(&v->store->stream_changed);
     pthread_mutex_unlock(&v->store->mutex);
 }

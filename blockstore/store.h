@@ -22,6 +22,8 @@
 //      keeps some from being decoded twice (store_memory.h), and gives it back STORE_IDLE_SECONDS after the last read.
 //   6. With `remember_failures`, a chunk that no source gave within the waiting time is not waited for again by reads
 //      that begin within a second of that: they fail at once.
+//   7. What a version's boot needs comes ahead of all reads, as a stream of whole packs (version_stream): a read that
+//      the stream serves soon waits for it, one that it would serve late overtakes it.
 //   8. An `adaptive` store reads ahead for sequential readers (store_ahead.h), from the disk and from the network, on
 //      threads of its own: after what somebody waits for, and so that no failure of it is a reader's. What was read
 //      ahead and nobody has wanted yet is at most STORE_AHEAD_PERCENT of the memory for chunks.
@@ -60,6 +62,9 @@ struct store_counts {
     struct transport_counts network;
     uint64_t chunks_memory, chunks_cache, chunks_fetched; // where wanted chunks were found
     uint64_t chunks_ahead, chunks_ahead_wasted;           // read before anybody wanted them; evicted before that
+    uint64_t chunks_stream;                               // of those wanted: out of packs on their way
+    uint64_t chunks_overtaken;                            // of those fetched: the stream would have brought them late
+    uint64_t stream_bytes, stream_wasted;                 // that it received; of them, in attempts that failed
     uint64_t wrong;                                       // pieces that did not verify, wherever from
 };
 void store_count(struct store *s, struct store_counts *ret);
@@ -70,6 +75,10 @@ struct version;
 int version_open(struct store *s, const struct sha256 *manifest, const char *const *addresses, unsigned count,
                  struct version **ret, struct error *error);
 void version_close(struct version *v); // after the last read has returned
+// From now on the version's boot packs are fetched, whole and in order, by threads of its own, until it is closed or
+// cancelled (blockstore/store_stream.h); reads take what they need out of them. Nothing happens without sources or
+// without a cache, and a failure is nobody's.
+void version_stream(struct version *v);
 const struct manifest *version_manifest(const struct version *v);
 const struct sha256 *version_name(const struct version *v);
 // The manifest file's own bytes, signature included.

@@ -6,7 +6,8 @@
 //   a chunk FAILED            give up; or, if that failure was not about our sources and our time, begin anew with it
 //   all are READY             done
 //   one failed a moment ago   fail again, if the store remembers failures (store_failures.c)
-//   one is WANTED             nobody fetches it: take it, and every WANTED chunk near it in its pack (of this or
+//   one is WANTED             nobody fetches it, and the stream does not bring it soon (store_stream.h): take it, and
+//   every WANTED chunk near it in its pack (of this or
 //                             another request), as one fetch; take further such groups up to the version's limit;
 //                             without the mutex, run them side by side
 //   otherwise                 somebody else is at work on ours: wait
@@ -40,6 +41,8 @@ struct request {
     const struct chunk_reference *refs;
     unsigned count;
     uint64_t begun_ns, deadline_ns;
+    uint64_t look_again_ns; // when the stream may have turned out to be late
+    unsigned arrivals;      // of the store, when chunks were taken to look for them on the disk
     struct store_chunk *chunks[STORE_BATCH_MAXIMUM]; // held, or NULL
     struct error *error;
 };
@@ -52,9 +55,12 @@ static void load_all(struct request *q, struct store_chunk *const *mine, unsigne
     for (unsigned i = 0; i < count; i++) {
         struct decoded d;
         struct error error = {0};
-        int r = store_load_chunk(q->s, mine[i], &d, &error);
-        if (r == 0)
-            atomic_fetch_add(&q->s->in_cache, 1);
+        int r = store_stream_load(q->s, mine[i], &d, &error);
+        if (r == -ENOENT) {
+            r = store_load_chunk(q->s, mine[i], &d, &error);
+            if (r == 0)
+                atomic_fetch_add(&q->s->in_cache, 1);
+        }
         pthread_mutex_lock(&q->s->mutex);
         if (r == 0)
             store_publish_chunk(q->s, mine[i], &d);
@@ -62,11 +68,12 @@ static void load_all(struct request *q, struct store_chunk *const *mine, unsigne
             store_fail_chunk(q->s, mine[i], r == -EPROTO ? -EBADMSG : r, &error);
         pthread_mutex_unlock(&q->s->mutex);
     }
-    // Those that must be fetched become WANTED together, so that they are coalesced.
+    // Those that must be fetched become WANTED together, so that they are coalesced. But a pack may have come to stand
+    // on the disk since one was not found there.
     pthread_mutex_lock(&q->s->mutex);
     for (unsigned i = 0; i < count; i++)
         if (mine[i]->state == CHUNK_LOADING)
-            store_set_state(q->s, mine[i], CHUNK_WANTED);
+            store_set_state(q->s, mine[i], q->arrivals == q->s->arrivals ? CHUNK_WANTED : CHUNK_UNCHECKED);
     pthread_mutex_unlock(&q->s->mutex);
 }
 
@@ -108,6 +115,7 @@ static void adopt(struct request *q, unsigned i)
 static unsigned take_unchecked(struct request *q, struct store_chunk **mine)
 {
     unsigned n = 0;
+    q->arrivals = q->s->arrivals;
     for (unsigned i = 0; i < q->count && (n == 0 || !q->ahead); i++)
         if (q->chunks[i]->state == CHUNK_UNCHECKED) {
             adopt(q, i);
@@ -162,9 +170,23 @@ static bool pack_is_coming(const struct version *v, const struct sha256 *pack)
     return false;
 }
 
-static bool may_take(const struct request *q, const struct store_chunk *c)
+static bool may_take(struct request *q, const struct store_chunk *c)
 {
-    return c->state == CHUNK_WANTED && c->owner == q->v && !pack_is_coming(q->v, &c->ref.pack.name);
+    return c->state == CHUNK_WANTED && c->owner == q->v && !pack_is_coming(q->v, &c->ref.pack.name) &&
+           store_stream_find(q->v, &c->ref, q->begun_ns, &q->look_again_ns) == STREAM_NEVER;
+}
+
+// What has arrived in the stream between the look at the disk and now. True if there is any.
+static bool find_arrived(struct request *q)
+{
+    bool any = false;
+    for (unsigned i = 0; i < q->count; i++)
+        if (q->chunks[i]->state == CHUNK_WANTED &&
+            store_stream_find(q->v, &q->refs[i], q->begun_ns, &q->look_again_ns) == STREAM_HERE) {
+            store_set_state(q->s, q->chunks[i], CHUNK_UNCHECKED);
+            any = true;
+        }
+    return any;
 }
 
 static int compare_places(const void *pa, const void *pb)
@@ -233,6 +255,8 @@ static unsigned take_fetches(struct request *q, struct fetch **ret, int *ret_fai
             *ret_failure = -ENOMEM;
             break;
         }
+        for (unsigned i = at; i < at + length; i++)
+            atomic_fetch_add(&q->s->overtaken, store_stream_lists(q->v, &sorted[i]->ref.pack.name));
         fetches++;
     }
     for (unsigned i = 0; i < n; i++)
@@ -266,8 +290,8 @@ static bool any_wanted(const struct request *q)
 
 static void wait_for_change(struct request *q)
 {
-    struct timespec until = {.tv_sec = (time_t)(q->deadline_ns / 1000000000),
-                             .tv_nsec = (long)(q->deadline_ns % 1000000000)};
+    uint64_t ns = q->look_again_ns < q->deadline_ns ? q->look_again_ns : q->deadline_ns;
+    struct timespec until = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
     pthread_cond_timedwait(&q->s->changed, &q->s->mutex, &until);
 }
 
@@ -303,11 +327,14 @@ static int turn(struct request *q)
         return error_set(q->error, ENETUNREACH, "chunk %s did not arrive in time a moment ago, either",
                          sha256_to_hex(&failed->ref.name, hex));
     bool late = io_monotonic_ns() >= q->deadline_ns;
+    q->look_again_ns = UINT64_MAX;
     if (any_wanted(q) && !late) {
         if (!q->v->mirrors) {
             fail_offline(q);
             return 0;
         }
+        if (find_arrived(q))
+            return 0;
         n = q->ahead && q->v->fetch_count >= AHEAD_FETCHES ? 0 : take_fetches(q, fetches, &r);
         if (n > 0) {
             pthread_mutex_unlock(&q->s->mutex);

@@ -243,12 +243,11 @@ static void end_fetch(struct fetch *f, int result, const struct error *why)
     *at = f->next;
     v->fetch_count--;
     if (f->kept)
-        for (struct store_chunk *c = s->wanted.first, *after; c; c = after) {
-            after = c->list_after;
-            if (sha256_equal(&c->ref.pack.name, &f->pack.name))
-                store_set_state(s, c, CHUNK_UNCHECKED);
-        }
+        store_retry_wanted(s, &f->pack.name);
+    if (result == 0)
+        store_stream_wake(v);
     pthread_cond_broadcast(&s->changed);
+    pthread_cond_broadcast(&s->stream_changed); // it may wait for this pack
     pthread_mutex_unlock(&s->mutex);
     free_fetch(f);
 }

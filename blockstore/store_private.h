@@ -9,6 +9,8 @@
 //   store_ahead.c   what to read ahead
 //   store_helpers.c the threads that read ahead, and give memory back
 //   store_fetch.c   requests to the network: several chunks of one pack each
+//   store_stream.c      the stream of boot packs: their order (see store_stream.h)
+//   store_stream_pack.c     one pack of it
 //   store_failures.c    chunks that failed a moment ago
 //   store_pull.c    version_pull: windows, rounds, and the threads that work on packs
 //   store_pull_pack.c   the work on one pack
@@ -117,6 +119,11 @@ struct store {
     struct chunk_list wanted;
     struct store_failures *failures; // NULL: none are remembered
     atomic_uint_fast64_t in_memory, in_cache, fetched, wrong, ahead, ahead_wasted;
+    unsigned arrivals;               // packs that came to stand whole in the cache
+    struct stream_pack *arriving;    // of all versions' streams, asked for
+    uint64_t arriving_bytes;         // their sizes
+    pthread_cond_t stream_changed;   // for the streams' threads (monotonic clock)
+    atomic_uint_fast64_t in_memory, in_cache, fetched, wrong, in_stream, overtaken, stream_bytes, stream_wasted;
 };
 
 struct fetch;
@@ -128,6 +135,7 @@ struct version {
     struct manifest *manifest;
     struct mirrors *mirrors; // NULL: offline
     atomic_bool cancelled;
+    struct stream *stream; // NULL: there is none
     struct fetch *fetches; // in flight (store.mutex)
     unsigned fetch_count;
     struct ahead_streams streams; // of its readers (store.mutex)
@@ -152,6 +160,8 @@ void store_set_state(struct store *s, struct store_chunk *c, enum chunk_state st
 // Nobody has read for a while: the limit of memory is the lowest again. Evicts some of what is beyond it; true if that
 // is not all.
 bool store_relax_memory(struct store *s);
+// A pack came to stand whole in the cache, or will not come: what is WANTED of it is looked for anew.
+void store_retry_wanted(struct store *s, const struct sha256 *pack);
 void store_fail_chunk(struct store *s, struct store_chunk *c, int result, const struct error *error);
 
 // What decoding gave, until it is handed to a chunk.
@@ -172,6 +182,19 @@ int store_check_reference(enum chunk_kind kind, const struct chunk_reference *re
 // it is healed by what is fetched). Otherwise as store_decode.
 int store_load_chunk(struct store *s, const struct store_chunk *c, struct decoded *ret, struct error *error);
 void store_free_table(struct store *s);
+
+// --- store_stream.c and store_stream_pack.c; with the mutex held, but for the first and the last -----------------
+
+void store_stream_end(struct version *v);                                    // no more reads; its sources are cancelled
+void store_stream_wake(struct version *v);                                   // a request of a reader succeeded
+bool store_stream_lists(const struct version *v, const struct sha256 *pack); // it is coming, or will be asked for
+// How a chunk that nobody is fetching is come by, for a read that began at `begun_ns`. SOON lowers *look_again_ns to
+// when that should be asked again.
+enum stream_way { STREAM_NEVER, STREAM_HERE, STREAM_SOON };
+enum stream_way store_stream_find(const struct version *v, const struct chunk_reference *ref, uint64_t begun_ns,
+                                  uint64_t *look_again_ns);
+// As store_load_chunk, from a pack that is arriving.
+int store_stream_load(struct store *s, const struct store_chunk *c, struct decoded *ret, struct error *error);
 
 // --- store_chunks.c ---------------------------------------------------------------------------------------------
 

@@ -216,6 +216,16 @@ void store_set_state(struct store *s, struct store_chunk *c, enum chunk_state st
     pthread_cond_broadcast(&s->changed);
 }
 
+void store_retry_wanted(struct store *s, const struct sha256 *pack)
+{
+    s->arrivals++;
+    for (struct store_chunk *c = s->wanted.first, *after; c; c = after) {
+        after = c->list_after;
+        if (sha256_equal(&c->ref.pack.name, pack))
+            store_set_state(s, c, CHUNK_UNCHECKED);
+    }
+}
+
 void store_publish_chunk(struct store *s, struct store_chunk *c, struct decoded *d)
 {
     struct chunk_pool *pool = pool_of(s, c->kind);

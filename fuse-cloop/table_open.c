@@ -115,6 +115,7 @@ static int open_version(struct table *t, const struct sha256 *manifest, const st
     int r = version_open(t->store, manifest, (const char *const *)a->texts, a->count, &o->version, error);
     if (r < 0)
         return r;
+    version_stream(o->version);
     o->users = 1;
     *ret = TAKE_PTR(o);
     return 0;

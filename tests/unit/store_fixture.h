@@ -61,6 +61,9 @@ struct test_site {
     unsigned pack_count;
     struct test_chunk chunks[512];
     unsigned chunk_count;
+    unsigned top, kernel; // chunks: the members' top pages
+    struct manifest_boot boot[MANIFEST_BOOT_MAXIMUM];
+    unsigned boot_count;
 };
 
 // --- what the members hold -----------------------------------------------------------------------------------------
@@ -230,8 +233,7 @@ static inline unsigned site_add_index(struct test_site *s, unsigned leaf0, unsig
     return top;
 }
 
-static inline void site_write_manifest(struct test_site *s, const struct chunk_reference *disk,
-                                       const struct chunk_reference *kernel)
+static inline void site_write_manifest(struct test_site *s)
 {
     struct manifest *m CLEANUP_FREE = calloc(1, sizeof(*m));
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
@@ -242,15 +244,28 @@ static inline void site_write_manifest(struct test_site *s, const struct chunk_r
                            .created = 1000000000,
                            .arch = "x86_64",
                            .member_count = 3,
-                           .members = {{.name = "disk", .size = s->disk_size, .top = *disk},
-                                       {.name = "kernel", .size = KERNEL_SIZE, .top = *kernel},
+                           .members = {{.name = "disk", .size = s->disk_size, .top = s->chunks[s->top].ref},
+                                       {.name = "kernel", .size = KERNEL_SIZE, .top = s->chunks[s->kernel].ref},
                                        {.name = "initrd", .size = INITRD_SIZE, .zero = true}}};
+    m->boot_count = s->boot_count;
+    memcpy(m->boot, s->boot, sizeof(m->boot));
     if (manifest_format(m, &text, &error) != 0)
         fail_msg("%s", error.text);
     // The store does not check signatures: whoever opens a version by its name trusts that already.
     assert_int_equal(buf_append_format(&text, "---\nuntrusted comment: none\nnone\n"), 0);
     s->manifest = sha256_of(text.data, text.size);
     site_write_object(s, &s->manifest, text.data, text.size);
+}
+
+// The packs, in this order, are the version's boot packs from now on.
+static inline void site_list_boot(struct test_site *s, const unsigned *packs, unsigned count)
+{
+    assert_true(count <= MANIFEST_BOOT_MAXIMUM);
+    for (unsigned i = 0; i < count; i++)
+        s->boot[i] = (struct manifest_boot){.pack = s->packs[packs[i]].name,
+                                            .size = (uint32_t)s->packs[packs[i]].bytes.size};
+    s->boot_count = count;
+    site_write_manifest(s);
 }
 
 static inline void site_make_folders(struct test_site *s)
@@ -279,10 +294,10 @@ static inline struct test_site *site_make(uint64_t disk_size)
     unsigned leaf1 = site_add_leaf(s, extents, n);
     n = site_add_blocks(s, KERNEL, 0, (KERNEL_SIZE + BLOCK_SIZE - 1) / BLOCK_SIZE, 0, extents, 0);
     site_close_pack(s);
-    unsigned kernel = site_add_leaf(s, extents, n);
+    s->kernel = site_add_leaf(s, extents, n);
     site_close_pack(s);
-    unsigned top = site_add_index(s, leaf0, leaf1);
-    site_write_manifest(s, &s->chunks[top].ref, &s->chunks[kernel].ref);
+    s->top = site_add_index(s, leaf0, leaf1);
+    site_write_manifest(s);
     return s;
 }
 
