@@ -81,7 +81,6 @@ int source_open(struct transport *t, const char *address, struct source **ret, s
         return error_set(error, ENOMEM, "no memory for a source");
     s->transport = t;
     s->root = -1;
-    s->waiting_last = &s->waiting_first;
     char url[HTTP_ADDRESS_SIZE];
     int r;
     if (http_address_has_scheme(address)) {

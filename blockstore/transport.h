@@ -19,6 +19,7 @@
 #define TRANSPORT_REDIRECTS_MAXIMUM 5  // TRUST T09
 #define TRANSPORT_HOST_CONNECTIONS 8   // requests side by side at one source, each on a connection of its own …
 #define TRANSPORT_HOST_STREAMS 32      // … or on one that they share (HTTP/2); the others wait their turn
+#define TRANSPORT_RESERVED_SHARE 4     // one of so many of these places is for requests that somebody waits for
 #define TRANSPORT_HEADER_BYTES 65536   // of all the header lines of one request's answers
 #define TRANSPORT_RETRY_AFTER_MS 10000 // the longest Retry-After that is honoured
 

@@ -5,6 +5,7 @@
 // 2. The thread sleeps in curl_multi_poll until there is something to do: an idle process wakes for nothing.
 // 3. Who may run at one source is decided here, and curl never has to queue: its CURLMOPT_MAX_HOST_CONNECTIONS leaves
 //    waiting requests asleep until their connect time-out now and then (seen with 7.88: 5 s, in one of four runs).
+//    What somebody waits for goes first, and a share of the places is kept for it.
 // 4. All signals are blocked here: they are the main program's, and a SIGPIPE of OpenSSL's write() becomes EPIPE.
 
 #include "blockstore/transport_private.h"
@@ -58,6 +59,7 @@ static int launch(struct transport *t, struct source_transfer *tr)
     }
     tr->running = true;
     tr->source->running++;
+    tr->source->running_ahead += tr->request->priority != SOURCE_DEMAND;
     return 0;
 }
 
@@ -66,30 +68,40 @@ static void halt(struct transport *t, struct source_transfer *tr)
     curl_multi_remove_handle(t->multi, tr->easy);
     tr->running = false;
     tr->source->running--;
+    tr->source->running_ahead -= tr->request->priority != SOURCE_DEMAND;
 }
 
+// Behind those of its own priority, before the lower ones.
 static void wait_for_turn(struct source_transfer *tr)
 {
-    tr->next_waiting = NULL;
-    *tr->source->waiting_last = tr;
-    tr->source->waiting_last = &tr->next_waiting;
+    struct source_transfer **link = &tr->source->waiting_first;
+    while (*link && (*link)->request->priority <= tr->request->priority)
+        link = &(*link)->next_waiting;
+    tr->next_waiting = *link;
+    *link = tr;
 }
 
 static void stop_waiting(struct source_transfer *tr)
 {
-    struct source *s = tr->source;
-    struct source_transfer **link = &s->waiting_first;
+    struct source_transfer **link = &tr->source->waiting_first;
     while (*link != tr)
         link = &(*link)->next_waiting;
     *link = tr->next_waiting;
-    if (!*link)
-        s->waiting_last = link;
+}
+
+// (Of the waiting ones the first has the highest priority, so if it may not run none behind it may.)
+static bool may_run(const struct source *s, const struct source_transfer *tr)
+{
+    unsigned reserved = s->limit / TRANSPORT_RESERVED_SHARE;
+    if (s->running >= s->limit)
+        return false;
+    return tr->request->priority == SOURCE_DEMAND || s->running_ahead < s->limit - reserved;
 }
 
 // Starts what may be started. The source is not touched behind its last transfer.
 static void launch_waiting(struct transport *t, struct source *s)
 {
-    for (struct source_transfer *tr = s->waiting_first, *next; tr && s->running < s->limit; tr = next) {
+    for (struct source_transfer *tr = s->waiting_first, *next; tr && may_run(s, tr); tr = next) {
         next = tr->next_waiting;
         stop_waiting(tr);
         if (launch(t, tr) < 0)

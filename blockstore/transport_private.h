@@ -21,9 +21,10 @@ struct source {
     bool remote;
     atomic_bool ignores_ranges;
     // Of a remote source; the transport's thread alone:
-    struct source_transfer *waiting_first, **waiting_last; // in order, for their turn
-    unsigned running;                                      // handed to curl
-    unsigned limit;                                        // of those
+    struct source_transfer *waiting_first; // for their turn: the highest priority first
+    unsigned running;                      // handed to curl
+    unsigned running_ahead;                // of those, the ones that nobody waits for
+    unsigned limit;                        // of those running
     // Of a directory:
     int root;     // its descriptor (O_PATH), or -1
     dev_t device; // of the directory: which one it is, whatever its path
@@ -33,7 +34,7 @@ struct source {
 struct transport {
     atomic_uint_fast64_t requests, bytes, failures;
     atomic_uint_fast64_t hedges, hedges_won; // counted by mirrors
-    bool proxied; // the environment names a proxy: see transport_http.c
+    bool proxied;                            // the environment names a proxy: see transport_http.c
 
     pthread_mutex_t mutex; // guards all that follows, and `over` and `cancelled` of each transfer
     bool running;          // the thread exists
