@@ -173,7 +173,7 @@ static bool pack_is_coming(const struct version *v, const struct sha256 *pack)
 static bool may_take(struct request *q, const struct store_chunk *c)
 {
     return c->state == CHUNK_WANTED && c->owner == q->v && !pack_is_coming(q->v, &c->ref.pack.name) &&
-           store_stream_find(q->v, &c->ref, q->begun_ns, &q->look_again_ns) == STREAM_NEVER;
+           store_stream_find(q->v, &c->ref, !q->ahead, q->begun_ns, &q->look_again_ns) == STREAM_NEVER;
 }
 
 // What has arrived in the stream between the look at the disk and now. True if there is any.
@@ -182,7 +182,7 @@ static bool find_arrived(struct request *q)
     bool any = false;
     for (unsigned i = 0; i < q->count; i++)
         if (q->chunks[i]->state == CHUNK_WANTED &&
-            store_stream_find(q->v, &q->refs[i], q->begun_ns, &q->look_again_ns) == STREAM_HERE) {
+            store_stream_find(q->v, &q->refs[i], !q->ahead, q->begun_ns, &q->look_again_ns) == STREAM_HERE) {
             store_set_state(q->s, q->chunks[i], CHUNK_UNCHECKED);
             any = true;
         }

@@ -119,11 +119,11 @@ struct store {
     struct chunk_list wanted;
     struct store_failures *failures; // NULL: none are remembered
     atomic_uint_fast64_t in_memory, in_cache, fetched, wrong, ahead, ahead_wasted;
-    unsigned arrivals;               // packs that came to stand whole in the cache
-    struct stream_pack *arriving;    // of all versions' streams, asked for
-    uint64_t arriving_bytes;         // their sizes
-    pthread_cond_t stream_changed;   // for the streams' threads (monotonic clock)
-    atomic_uint_fast64_t in_memory, in_cache, fetched, wrong, in_stream, overtaken, stream_bytes, stream_wasted;
+    unsigned arrivals;             // packs that came to stand whole in the cache
+    struct stream_pack *arriving;  // of all versions' streams, asked for
+    uint64_t arriving_bytes;       // their sizes
+    pthread_cond_t stream_changed; // for the streams' threads (monotonic clock)
+    atomic_uint_fast64_t in_stream, overtaken, stream_bytes, stream_wasted;
 };
 
 struct fetch;
@@ -188,11 +188,11 @@ void store_free_table(struct store *s);
 void store_stream_end(struct version *v);                                    // no more reads; its sources are cancelled
 void store_stream_wake(struct version *v);                                   // a request of a reader succeeded
 bool store_stream_lists(const struct version *v, const struct sha256 *pack); // it is coming, or will be asked for
-// How a chunk that nobody is fetching is come by, for a read that began at `begun_ns`. SOON lowers *look_again_ns to
-// when that should be asked again.
+// How a chunk that nobody is fetching is come by, for a read that began at `begun_ns` (or for one that is in no hurry,
+// and overtakes nothing that goes on). SOON lowers *look_again_ns to when that should be asked again.
 enum stream_way { STREAM_NEVER, STREAM_HERE, STREAM_SOON };
-enum stream_way store_stream_find(const struct version *v, const struct chunk_reference *ref, uint64_t begun_ns,
-                                  uint64_t *look_again_ns);
+enum stream_way store_stream_find(const struct version *v, const struct chunk_reference *ref, bool hurry,
+                                  uint64_t begun_ns, uint64_t *look_again_ns);
 // As store_load_chunk, from a pack that is arriving.
 int store_stream_load(struct store *s, const struct store_chunk *c, struct decoded *ret, struct error *error);
 

@@ -296,8 +296,8 @@ bool store_stream_lists(const struct version *v, const struct sha256 *pack)
     return false;
 }
 
-enum stream_way store_stream_find(const struct version *v, const struct chunk_reference *ref, uint64_t begun_ns,
-                                  uint64_t *look_again_ns)
+enum stream_way store_stream_find(const struct version *v, const struct chunk_reference *ref, bool hurry,
+                                  uint64_t begun_ns, uint64_t *look_again_ns)
 {
     const struct stream_pack *p = find_arriving(v->store, &ref->pack.name);
     if (!p && !v->stream)
@@ -306,13 +306,13 @@ enum stream_way store_stream_find(const struct version *v, const struct chunk_re
         return STREAM_HERE;
     const struct stream *st;
     uint64_t ahead, now = io_monotonic_ns(), wait_ns = LOOK_AGAIN_NS;
-    if (now - begun_ns > WAIT_MAXIMUM_NS || !sum_ahead(v, ref, now, &st, &ahead))
+    if ((hurry && now - begun_ns > WAIT_MAXIMUM_NS) || !sum_ahead(v, ref, now, &st, &ahead))
         return STREAM_NEVER;
     if (st->rate > 0) {
         // Where ranges are ignored, a request brings the whole pack.
         uint64_t own = p && mirrors_ignore_ranges(v->mirrors) ? ref->pack.size : ref->length;
         wait_ns = ahead * SECOND / st->rate;
-        if (wait_ns > OVERTAKE_FACTOR * (st->latency_ns + own * SECOND / st->rate))
+        if (hurry && wait_ns > OVERTAKE_FACTOR * (st->latency_ns + own * SECOND / st->rate))
             return STREAM_NEVER;
     }
     wait_ns = wait_ns < LOOK_AGAIN_NS ? LOOK_AGAIN_NS : wait_ns > STALL_NS ? STALL_NS : wait_ns;
