@@ -21,11 +21,12 @@ struct block_backend {
     int (*write_zeroes)(struct block_backend *b, uint64_t offset, uint64_t n);
     // The guest does not flush: each change is stable before it returns (FORMATS, overlay rule 6).
     void (*set_write_through)(struct block_backend *b, bool on);
+    // The next three are NULL where there is nothing to wait for and no base.
     // Requests that wait for the network or for space fail now, and so does any that would.
     void (*let_go)(struct block_backend *b);
     // In milliseconds, when look wants to be called again; -1: never. Notices requests that wait for too long.
     int (*look)(struct block_backend *b);
-    // A new descriptor of the base, taken over. -EOPNOTSUPP where there is no base.
+    // A new descriptor of the base, taken over.
     int (*replace_base)(struct block_backend *b, int fd, struct error *error);
     // Flushes, closes and frees; nothing may be in progress. The first failure is reported.
     int (*close)(struct block_backend *b, struct error *error);

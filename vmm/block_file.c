@@ -118,23 +118,6 @@ static void file_set_write_through(struct block_backend *b, bool on)
     of(b)->write_through = on;
 }
 
-static void file_let_go(struct block_backend *b)
-{
-    (void)b; // nothing is ever held
-}
-
-static int file_look(struct block_backend *b)
-{
-    (void)b;
-    return -1;
-}
-
-static int file_replace_base(struct block_backend *b, int fd, struct error *error)
-{
-    close(fd);
-    return error_set(error, EOPNOTSUPP, "the disk %s has no base that could be replaced", of(b)->name);
-}
-
 static int file_close(struct block_backend *b, struct error *error)
 {
     struct block_file *f = of(b);
@@ -185,9 +168,6 @@ int block_file_new(int fd, const char *name, bool read_only, struct block_backen
                                         .discard = file_discard,
                                         .write_zeroes = file_write_zeroes,
                                         .set_write_through = file_set_write_through,
-                                        .let_go = file_let_go,
-                                        .look = file_look,
-                                        .replace_base = file_replace_base,
                                         .close = file_close,
                                         .size = size,
                                         .read_only = read_only};

@@ -110,3 +110,17 @@ void bus_write(struct bus *b, uint64_t address, unsigned width, uint64_t value)
     if (find(b, address, width, &range) && range.handler.write)
         range.handler.write(range.handler.context, address - range.address, width, value & bus_all_ones(width));
 }
+
+uint64_t bus_read_bytes(void *device, bus_byte_reader *read, unsigned at, unsigned width)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < width; i++)
+        value |= (uint64_t)read(device, at + i) << (8 * i);
+    return value;
+}
+
+void bus_write_bytes(void *device, bus_byte_writer *write, unsigned at, unsigned width, uint64_t value)
+{
+    for (unsigned i = 0; i < width; i++)
+        write(device, at + i, (unsigned char)(value >> (8 * i)));
+}

@@ -42,5 +42,10 @@ void bus_destroy(struct bus *b);
 int bus_add(struct bus *b, uint64_t address, uint64_t size, const struct bus_handler *handler);
 int bus_add_all(struct bus *b, const struct bus_range *ranges, unsigned count); // all of them, or none
 void bus_remove(struct bus *b, uint64_t address, uint64_t size);                // exactly this range, if it is there
+// For handlers of devices whose registers are bytes: a wider access is so many of one byte, as on the bus of a PC.
+typedef unsigned char bus_byte_reader(void *device, unsigned at);
+typedef void bus_byte_writer(void *device, unsigned at, unsigned char value);
+uint64_t bus_read_bytes(void *device, bus_byte_reader *read, unsigned at, unsigned width);
+void bus_write_bytes(void *device, bus_byte_writer *write, unsigned at, unsigned width, uint64_t value);
 uint64_t bus_read(struct bus *b, uint64_t address, unsigned width);
 void bus_write(struct bus *b, uint64_t address, unsigned width, uint64_t value);

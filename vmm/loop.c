@@ -114,6 +114,8 @@ int loop_change(struct loop *l, struct loop_source *s, uint32_t events)
 
 void loop_remove(struct loop *l, struct loop_source *s)
 {
+    if (!s)
+        return;
     epoll_ctl(l->epoll, EPOLL_CTL_DEL, s->fd, NULL); // fails only if the descriptor was closed, and then it is gone
     s->function = NULL;
 }

@@ -28,6 +28,6 @@ int loop_add(struct loop *l, int fd, uint32_t events, loop_function *function, v
 int loop_add_eventfd(struct loop *l, loop_function *function, void *context, int *ret_fd, struct loop_source **ret);
 int loop_add_timer(struct loop *l, loop_function *function, void *context, int *ret_fd, struct loop_source **ret);
 int loop_change(struct loop *l, struct loop_source *s, uint32_t events); // any thread
-void loop_remove(struct loop *l, struct loop_source *s);                 // from the loop's own thread
+void loop_remove(struct loop *l, struct loop_source *s);                 // from the loop's own thread; NULL: nothing
 int loop_run(struct loop *l);                                            // until loop_end; 0 or -errno
 void loop_end(struct loop *l);                                           // from the loop's own thread

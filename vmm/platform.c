@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -36,7 +37,6 @@
 #define EVENT_BUTTON 0x01u
 #define SLEEP_ENABLE 0x20u // ACPI 6.5, 4.8.3.7.1: SLP_EN; SLP_TYP is above bit 2
 #define PANICKED 0x01u     // pvpanic: the one event that is offered
-#define NOTHING (-1)
 
 enum { // the CMOS: MC146818, and the byte in which PCs keep the century
     SECONDS = 0x00,
@@ -60,9 +60,13 @@ enum { // the CMOS: MC146818, and the byte in which PCs keep the century
 static const struct {
     unsigned port, count;
 } places[] = {
-    {LAYOUT_PORT_RTC, 2},          {LAYOUT_PORT_I8042_DATA, 1}, // port 0x61, between the two of the keyboard
-                                                                // controller, belongs to KVM's PIT
-    {LAYOUT_PORT_I8042_STATUS, 1}, {PORT_FAST_RESET, 1},        {LAYOUT_PORT_PVPANIC, 1}, {LAYOUT_PORT_POWER, 4},
+    {LAYOUT_PORT_RTC, 2},
+    {LAYOUT_PORT_I8042_DATA, 1}, // port 0x61, between the two of the keyboard
+                                 // controller, belongs to KVM's PIT
+    {LAYOUT_PORT_I8042_STATUS, 1},
+    {PORT_FAST_RESET, 1},
+    {LAYOUT_PORT_PVPANIC, 1},
+    {LAYOUT_PORT_POWER, 4},
 };
 
 struct place { // what the bus hands back: it tells offsets only
@@ -76,9 +80,10 @@ struct platform {
     struct place places[ARRAY_SIZE(places)];
     unsigned char index;
     unsigned char cmos[CMOS_SIZE];
-    struct tm time;       // the copy of rule 3
-    uint64_t time_taken;  // monotonic; 0: none
-    unsigned char events; // power events that are pending
+    struct tm time;         // the copy of rule 3
+    uint64_t time_taken;    // monotonic; 0: none
+    unsigned char events;   // power events that are pending
+    bool off, reset, panic; // what the write at hand asks for
 };
 
 // --- the clock ------------------------------------------------------------------------------------------------------
@@ -132,8 +137,9 @@ static unsigned char read_cmos(struct platform *p)
 
 // --- ports ----------------------------------------------------------------------------------------------------------
 
-static unsigned char read_port(struct platform *p, unsigned port)
+static unsigned char read_port(void *device, unsigned port)
 {
+    struct platform *p = device;
     unsigned char events = p->events;
     switch (port) {
     case LAYOUT_PORT_RTC + 1:
@@ -157,39 +163,41 @@ static unsigned char read_port(struct platform *p, unsigned port)
     }
 }
 
-// NOTHING, or what the write asks of the machine.
-static int write_port(struct platform *p, unsigned port, unsigned char value)
+static void write_port(void *device, unsigned port, unsigned char value)
 {
+    struct platform *p = device;
     switch (port) {
     case LAYOUT_PORT_RTC:
         p->index = value & INDEX_MASK;
-        return NOTHING;
+        break;
     case LAYOUT_PORT_RTC + 1: // rule 2: what the clock shows is not read from here
         p->cmos[p->index] = value;
-        return NOTHING;
+        break;
     case LAYOUT_PORT_I8042_STATUS: // commands 0xf0 to 0xff pulse the lines whose bits are 0; line 0 is the reset
-        return value >= 0xf0 && !(value & 1) ? PLATFORM_RESET : NOTHING;
+        p->reset |= value >= 0xf0 && !(value & 1);
+        break;
     case PORT_FAST_RESET:
-        return value & FAST_RESET ? PLATFORM_RESET : NOTHING;
+        p->reset |= value & FAST_RESET;
+        break;
     case LAYOUT_PORT_PVPANIC:
-        return value & PANICKED ? PLATFORM_PANIC : NOTHING;
+        p->panic |= value & PANICKED;
+        break;
     case LAYOUT_PORT_POWER:
-        return value & SLEEP_ENABLE && (value >> 2 & 7) == LAYOUT_SLEEP_TYPE_OFF ? PLATFORM_POWER_OFF : NOTHING;
+        p->off |= value & SLEEP_ENABLE && (value >> 2 & 7) == LAYOUT_SLEEP_TYPE_OFF;
+        break;
     case LAYOUT_PORT_POWER + 2:
-        return value == LAYOUT_RESET_VALUE ? PLATFORM_RESET : NOTHING;
+        p->reset |= value == LAYOUT_RESET_VALUE;
+        break;
     default:
-        return NOTHING;
+        break;
     }
 }
 
-// A wider access is so many of one byte, as on the bus of a PC.
 static uint64_t read_place(void *context, uint64_t offset, unsigned width)
 {
     const struct place *place = context;
-    uint64_t value = 0;
     pthread_mutex_lock(&place->platform->lock);
-    for (unsigned i = 0; i < width; i++)
-        value |= (uint64_t)read_port(place->platform, place->port + (unsigned)offset + i) << (8 * i);
+    uint64_t value = bus_read_bytes(place->platform, read_port, place->port + (unsigned)offset, width);
     pthread_mutex_unlock(&place->platform->lock);
     return value;
 }
@@ -198,13 +206,13 @@ static void write_place(void *context, uint64_t offset, unsigned width, uint64_t
 {
     const struct place *place = context;
     struct platform *p = place->platform;
-    int request = NOTHING;
     pthread_mutex_lock(&p->lock);
-    for (unsigned i = 0; i < width && request == NOTHING; i++)
-        request = write_port(p, place->port + (unsigned)offset + i, (unsigned char)(value >> (8 * i)));
+    bus_write_bytes(p, write_port, place->port + (unsigned)offset, width, value);
+    bool off = p->off, reset = p->reset, panic = p->panic;
+    p->off = p->reset = p->panic = false;
     pthread_mutex_unlock(&p->lock);
-    if (request != NOTHING)
-        p->settings.request(p->settings.context, (enum platform_request)request);
+    if (off || reset || panic)
+        p->settings.request(p->settings.context, off ? PLATFORM_POWER_OFF : reset ? PLATFORM_RESET : PLATFORM_PANIC);
 }
 
 int platform_new(const struct platform_settings *settings, struct bus *ports, struct platform **ret,

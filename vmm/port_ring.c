@@ -63,8 +63,7 @@ void port_ring_free(struct port_ring *r)
 {
     if (!r)
         return;
-    if (r->source)
-        loop_remove(r->loop, r->source);
+    loop_remove(r->loop, r->source);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }

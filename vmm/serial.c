@@ -1,5 +1,5 @@
-// A 16550A: see serial.h. Names and numbers are those of the PC16550D data sheet (its table of registers, and 8.4 FCR,
-// 8.5 IIR, 8.6 IER, 8.7 MCR, 8.8 MSR).
+// A 16550A: see serial.h, and the PC16550D data sheet (its table of registers, and 8.4 FCR, 8.5 IIR, 8.6 IER, 8.7 MCR,
+// 8.8 MSR).
 //
 // Bytes that are written leave at once (to the stream, which never makes anybody wait), so the transmitter is always
 // empty: LSR says THRE and TEMT, and each write is followed by "transmitter empty" again.
@@ -8,33 +8,32 @@
 // pin, which sees only the moments at which we signal it. So:
 //
 // 1. `cause` is what IIR says: the cause of highest priority that is there and enabled, or none.
-// 2. Whenever `cause` has changed, and is not "none", the line is signalled (update). So a cause that appears, that is
-//    enabled while it is there, or that was behind another one which is now cleared, is always told. A driver that
-//    handles one cause for each interrupt goes on, and one that looks until IIR says "none" gets an interrupt too many,
-//    at which it finds "none".
+// 2. Whenever `cause` has changed, and is not "none", the line is signalled (update). So a cause that appears, is
+// enabled
+//    while it is there, or was behind another one that is now cleared, is always told. A driver that looks until IIR
+//    says "none" gets an interrupt too many, at which it finds "none".
 // 3. Characters that are left when one was read are told again. (In the chip those below the trigger level are, by the
 //    time-out cause, four character times later; a driver that takes one for each interrupt waits for that.)
 // 4. A driver may fill the transmitter without having looked at IIR: filling it clears the cause in the chip, and it
 //    comes again when all has left; here it is told again at the first byte of a series.
-// 5. A signal is never needed otherwise: more of what is told already is seen by whoever handles it.
 //
 // Input. It stays with its sender until the driver takes input: it has the receiver's interrupt on, and RTS or OUT2,
 // without which no interrupt passes to a PC's bus; or it asks LSR again and again without writing (firmware that waits
-// for a key). And turning the FIFOs on or off, which empties them in the chip, keeps here what was received; clearing
-// them clears. So nothing is lost of what was typed or pasted while a driver probes, starts or closes.
+// for a key). Turning the FIFOs on or off, which empties them in the chip, keeps here what was received. So nothing is
+// lost of what was typed or pasted while a driver probes, starts or closes.
 //
 // Collecting. While KVM collects the writes to the data port, they arrive late, but before the next other access of the
 // guest to any port or device is handled; so for every register here the order of accesses is that of the guest. What
 // is late is output, and "transmitter empty" with it, until the guest looks at IIR or LSR or writes IER, as every
 // driver does after it has filled the FIFO. Not collected: while DLAB makes the port another register, in loopback
 // (the character is to come back at once), and without FIFOs, unless the driver is polite: it has looked at LSR before
-// each of the last bytes, as Linux's early consoles do, so more will be heard of it. One byte without a look, and it is
-// not polite any more.
+// each of the last bytes, as Linux's early consoles do, so more will be heard of it.
 //
 // `lock` guards everything; it is held while the stream and `collect` are called, and both call nothing back.
 #include "vmm/serial.h"
 
 #include <errno.h>
+#include <linux/serial_reg.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,51 +46,12 @@
 #define LOOKS_OF_A_POLITE_WRITER 16u
 #define POLLS_OF_A_READER 16u // so many looks at LSR in a row, none of which a writer makes
 
-enum { // registers, by their offset; the first three are others for reading, writing, and with DLAB
-    RBR_THR_DLL = 0,
-    IER_DLM = 1,
-    IIR_FCR = 2,
-    LCR = 3,
-    MCR = 4,
-    LSR = 5,
-    MSR = 6,
-    SCR = 7,
-};
-
-#define IER_RECEIVED 0x01u
-#define IER_TRANSMITTER 0x02u
-#define IER_LINE_STATUS 0x04u
-#define IER_MODEM_STATUS 0x08u
-
-#define IIR_NONE 0x01u
-#define IIR_MODEM_STATUS 0x00u
-#define IIR_TRANSMITTER 0x02u
-#define IIR_RECEIVED 0x04u
-#define IIR_LINE_STATUS 0x06u
-#define IIR_TIME_OUT 0x0cu
+// What <linux/serial_reg.h> has no name for.
 #define IIR_FIFOS 0xc0u
-
-#define FCR_ENABLE 0x01u
-#define FCR_CLEAR_RECEIVER 0x02u
-
-#define LCR_DLAB 0x80u
-
-#define MCR_DTR 0x01u
-#define MCR_RTS 0x02u
-#define MCR_OUT1 0x04u
-#define MCR_OUT2 0x08u
-#define MCR_LOOPBACK 0x10u
 #define MCR_BITS 0x1fu
-
-#define LSR_DATA_READY 0x01u
-#define LSR_OVERRUN 0x02u
-#define LSR_TRANSMITTER_EMPTY 0x60u // THRE, TEMT
-
-#define MSR_CTS 0x10u
-#define MSR_DSR 0x20u
-#define MSR_RI 0x40u
-#define MSR_DCD 0x80u
-#define MSR_CONNECTED (MSR_CTS | MSR_DSR | MSR_DCD)
+#define LSR_EMPTY (UART_LSR_THRE | UART_LSR_TEMT)
+#define MSR_CONNECTED (UART_MSR_CTS | UART_MSR_DSR | UART_MSR_DCD)
+#define MSR_CHANGES 0x0fu
 
 struct serial {
     pthread_mutex_t lock;
@@ -116,17 +76,17 @@ struct serial {
 
 static unsigned find_cause(const struct serial *s)
 {
-    if (s->overrun && s->ier & IER_LINE_STATUS)
-        return IIR_LINE_STATUS;
-    if (s->count >= s->trigger && s->ier & IER_RECEIVED)
-        return IIR_RECEIVED;
-    if (s->count > 0 && s->ier & IER_RECEIVED)
-        return IIR_TIME_OUT;
-    if (!s->transmitter_told && s->ier & IER_TRANSMITTER)
-        return IIR_TRANSMITTER;
-    if (s->msr & 0x0f && s->ier & IER_MODEM_STATUS)
-        return IIR_MODEM_STATUS;
-    return IIR_NONE;
+    if (s->overrun && s->ier & UART_IER_RLSI)
+        return UART_IIR_RLSI;
+    if (s->count >= s->trigger && s->ier & UART_IER_RDI)
+        return UART_IIR_RDI;
+    if (s->count > 0 && s->ier & UART_IER_RDI)
+        return UART_IIR_RX_TIMEOUT;
+    if (!s->transmitter_told && s->ier & UART_IER_THRI)
+        return UART_IIR_THRI;
+    if (s->msr & MSR_CHANGES && s->ier & UART_IER_MSI)
+        return UART_IIR_MSI;
+    return UART_IIR_NO_INT;
 }
 
 // After every change. `retold`: the cause is told again though it is the same (rules 3 and 4).
@@ -134,7 +94,7 @@ static void update(struct serial *s, bool retold)
 {
     unsigned before = s->cause;
     s->cause = find_cause(s);
-    if (s->cause == IIR_NONE || (s->cause == before && !retold))
+    if (s->cause == UART_IIR_NO_INT || (s->cause == before && !retold))
         return;
     eventfd_write(s->settings.interrupt, 1); // fails only if the counter is full: then the interrupt is on its way
 }
@@ -143,8 +103,8 @@ static void update(struct serial *s, bool retold)
 
 static bool ready(const struct serial *s)
 {
-    return !(s->mcr & MCR_LOOPBACK) &&
-           ((s->ier & IER_RECEIVED && s->mcr & (MCR_RTS | MCR_OUT2)) || s->polls >= POLLS_OF_A_READER);
+    return !(s->mcr & UART_MCR_LOOP) &&
+           ((s->ier & UART_IER_RDI && s->mcr & (UART_MCR_RTS | UART_MCR_OUT2)) || s->polls >= POLLS_OF_A_READER);
 }
 
 static unsigned room(const struct serial *s)
@@ -197,12 +157,19 @@ static void input(void *context, const unsigned char *bytes, size_t n)
     pthread_mutex_unlock(&s->lock);
 }
 
+// Input goes to the console that was written to last: virtio_console.h.
+static void listen(struct serial *s)
+{
+    const struct stream_listener listener = {input_room, input, s};
+    stream_listen(s->settings.stream, &listener);
+}
+
 // --- registers ------------------------------------------------------------------------------------------------------
 
 static void decide_collecting(struct serial *s)
 {
     bool wanted =
-        (s->fifos || s->polite >= LOOKS_OF_A_POLITE_WRITER) && !(s->lcr & LCR_DLAB) && !(s->mcr & MCR_LOOPBACK);
+        (s->fifos || s->polite >= LOOKS_OF_A_POLITE_WRITER) && !(s->lcr & UART_LCR_DLAB) && !(s->mcr & UART_MCR_LOOP);
     if (wanted == s->collecting)
         return;
     s->collecting = wanted;
@@ -210,105 +177,88 @@ static void decide_collecting(struct serial *s)
         s->settings.collect(s->settings.context, wanted);
 }
 
-// Input goes to the console that was written to last: virtio_console.h.
-static void show(struct serial *s, unsigned char byte)
-{
-    const struct stream_listener listener = {input_room, input, s};
-    stream_write(s->settings.stream, &byte, 1);
-    stream_listen(s->settings.stream, &listener);
-}
-
 static void transmit(struct serial *s, unsigned char byte)
 {
     bool first = !s->fifos || !s->writing;
     s->polls = 0;
     s->writing = true;
-    s->polite = !s->looked ? 0 : s->polite < LOOKS_OF_A_POLITE_WRITER ? s->polite + 1 : s->polite;
+    s->polite = s->looked ? s->polite + (s->polite < LOOKS_OF_A_POLITE_WRITER) : 0;
     s->looked = false;
     decide_collecting(s);
-    if (!(s->mcr & MCR_LOOPBACK))
-        show(s, byte);
-    else if (room(s) > 0)
+    if (!(s->mcr & UART_MCR_LOOP)) {
+        stream_write(s->settings.stream, &byte, 1);
+        listen(s);
+    } else if (room(s) > 0) {
         put_received(s, byte);
-    else
+    } else {
         s->overrun = true;
+    }
     s->transmitter_told = false;
-    update(s, first && find_cause(s) == IIR_TRANSMITTER);
+    update(s, first && find_cause(s) == UART_IIR_THRI);
 }
 
 static void write_fcr(struct serial *s, unsigned char value)
 {
     static const unsigned char triggers[4] = {1, 4, 8, 14};
-    bool enable = value & FCR_ENABLE;
-    if (enable && value & FCR_CLEAR_RECEIVER)
+    bool enable = value & UART_FCR_ENABLE_FIFO;
+    if (enable && value & UART_FCR_CLEAR_RCVR)
         s->count = 0;
     s->fifos = enable;
     s->trigger = enable ? triggers[value >> 6] : 1;
-    decide_collecting(s);
-    update(s, false);
-    tell_room(s);
 }
 
-// What the modem's lines say, and which of them have changed.
-static void set_modem_lines(struct serial *s)
-{
-    unsigned lines = MSR_CONNECTED;
-    if (s->mcr & MCR_LOOPBACK)
-        lines = (s->mcr & MCR_DTR ? MSR_DSR : 0) | (s->mcr & MCR_RTS ? MSR_CTS : 0) | (s->mcr & MCR_OUT1 ? MSR_RI : 0) |
-                (s->mcr & MCR_OUT2 ? MSR_DCD : 0);
-    unsigned changed = (s->msr ^ lines) & 0xf0;
-    if (lines & MSR_RI)
-        changed &= ~MSR_RI;
-    s->msr = (unsigned char)(lines | (s->msr & 0x0f) | changed >> 4);
-}
-
+// It decides what the modem's lines say, and so which of them have changed.
 static void write_mcr(struct serial *s, unsigned char value)
 {
     s->mcr = value & MCR_BITS;
-    set_modem_lines(s);
-    decide_collecting(s);
-    update(s, false);
-    tell_room(s);
+    unsigned lines = MSR_CONNECTED;
+    if (s->mcr & UART_MCR_LOOP)
+        lines = (s->mcr & UART_MCR_DTR ? UART_MSR_DSR : 0) | (s->mcr & UART_MCR_RTS ? UART_MSR_CTS : 0) |
+                (s->mcr & UART_MCR_OUT1 ? UART_MSR_RI : 0) | (s->mcr & UART_MCR_OUT2 ? UART_MSR_DCD : 0);
+    unsigned changed = (s->msr ^ lines) & 0xf0;
+    if (lines & UART_MSR_RI)
+        changed &= ~(unsigned)UART_MSR_RI;
+    s->msr = (unsigned char)(lines | (s->msr & MSR_CHANGES) | changed >> 4);
 }
 
 static void write_ier(struct serial *s, unsigned char value)
 {
     // Enabling the transmitter's interrupt tells that it is empty, whether that was told before or not.
-    if (value & IER_TRANSMITTER && !(s->ier & IER_TRANSMITTER))
+    if (value & UART_IER_THRI && !(s->ier & UART_IER_THRI))
         s->transmitter_told = false;
     s->ier = value & 0x0f;
-    update(s, false);
-    tell_room(s);
 }
 
-static void write_register(struct serial *s, unsigned at, unsigned char value)
+static void write_byte(void *context, unsigned at, unsigned char value)
 {
-    bool divisor = s->lcr & LCR_DLAB && at <= IER_DLM;
-    if (!divisor && at == RBR_THR_DLL) {
+    struct serial *s = context;
+    bool divisor = s->lcr & UART_LCR_DLAB && at <= UART_IER;
+    if (!divisor && at == UART_RX) {
         transmit(s, value);
         return;
     }
     s->writing = s->looked = false;
     if (divisor)
         s->divisor[at] = value;
-    else if (at == IER_DLM)
+    else if (at == UART_IER)
         write_ier(s, value);
-    else if (at == IIR_FCR)
+    else if (at == UART_FCR)
         write_fcr(s, value);
-    else if (at == LCR)
+    else if (at == UART_LCR)
         s->lcr = value;
-    else if (at == MCR)
+    else if (at == UART_MCR)
         write_mcr(s, value);
-    else if (at == SCR)
+    else if (at == UART_SCR)
         s->scratch = value;
-    if (at == LCR)
-        decide_collecting(s);
+    decide_collecting(s);
+    update(s, false);
+    tell_room(s);
 }
 
 static unsigned char read_iir(struct serial *s)
 {
     unsigned cause = s->cause;
-    if (cause == IIR_TRANSMITTER) {
+    if (cause == UART_IIR_THRI) {
         s->transmitter_told = true;
         update(s, false);
     }
@@ -317,7 +267,7 @@ static unsigned char read_iir(struct serial *s)
 
 static unsigned char read_lsr(struct serial *s)
 {
-    unsigned value = LSR_TRANSMITTER_EMPTY | (s->count > 0 ? LSR_DATA_READY : 0) | (s->overrun ? LSR_OVERRUN : 0);
+    unsigned value = LSR_EMPTY | (s->count > 0 ? UART_LSR_DR : 0) | (s->overrun ? UART_LSR_OE : 0);
     s->overrun = false;
     update(s, false);
     if (s->polls < POLLS_OF_A_READER && ++s->polls == POLLS_OF_A_READER)
@@ -328,46 +278,43 @@ static unsigned char read_lsr(struct serial *s)
 static unsigned char read_msr(struct serial *s)
 {
     unsigned char value = s->msr;
-    s->msr &= 0xf0;
+    s->msr &= (unsigned char)~MSR_CHANGES;
     update(s, false);
     return value;
 }
 
-static unsigned char read_register(struct serial *s, unsigned at)
+static unsigned char read_byte(void *context, unsigned at)
 {
+    struct serial *s = context;
     s->writing = false;
-    s->looked = at == LSR;
-    if (s->lcr & LCR_DLAB && at <= IER_DLM)
+    s->looked = at == UART_LSR;
+    if (s->lcr & UART_LCR_DLAB && at <= UART_IER)
         return s->divisor[at];
     switch (at) {
-    case RBR_THR_DLL:
+    case UART_RX:
         return take_received(s);
-    case IER_DLM:
+    case UART_IER:
         return s->ier;
-    case IIR_FCR:
+    case UART_IIR:
         return read_iir(s);
-    case LCR:
+    case UART_LCR:
         return s->lcr;
-    case MCR:
+    case UART_MCR:
         return s->mcr;
-    case LSR:
+    case UART_LSR:
         return read_lsr(s);
-    case MSR:
+    case UART_MSR:
         return read_msr(s);
     default:
         return s->scratch;
     }
 }
 
-// --- the bus: a wider access is so many of one byte, as on the bus of a PC ------------------------------------------
-
 static uint64_t serial_read(void *context, uint64_t offset, unsigned width)
 {
     struct serial *s = context;
-    uint64_t value = 0;
     pthread_mutex_lock(&s->lock);
-    for (unsigned i = 0; i < width; i++)
-        value |= (uint64_t)read_register(s, (unsigned)offset + i) << (8 * i);
+    uint64_t value = bus_read_bytes(s, read_byte, (unsigned)offset, width);
     pthread_mutex_unlock(&s->lock);
     return value;
 }
@@ -376,8 +323,7 @@ static void serial_write(void *context, uint64_t offset, unsigned width, uint64_
 {
     struct serial *s = context;
     pthread_mutex_lock(&s->lock);
-    for (unsigned i = 0; i < width; i++)
-        write_register(s, (unsigned)offset + i, (unsigned char)(value >> (8 * i)));
+    bus_write_bytes(s, write_byte, (unsigned)offset, width, value);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -386,25 +332,22 @@ int serial_new(const struct serial_settings *settings, struct bus *ports, uint16
 {
     struct serial *s = calloc(1, sizeof *s);
     const struct bus_handler handler = {"serial", serial_read, serial_write, s};
-    const struct stream_listener listener = {input_room, input, s};
-    int r = s ? -pthread_mutex_init(&s->lock, NULL) : -ENOMEM;
-    if (r < 0) {
-        free(s);
-        return error_set(error, -r, "cannot make the serial port: %s", strerror(-r));
-    }
+    if (!s)
+        return error_set(error, ENOMEM, "no memory for the serial port");
+    pthread_mutex_init(&s->lock, NULL); // cannot fail with default attributes
     s->settings = *settings;
     s->ports = ports;
     s->port = port;
     s->trigger = 1;
-    s->cause = IIR_NONE;
+    s->cause = UART_IIR_NO_INT;
     s->msr = MSR_CONNECTED;
-    r = bus_add(ports, port, REGISTERS, &handler);
+    int r = bus_add(ports, port, REGISTERS, &handler);
     if (r < 0) {
         pthread_mutex_destroy(&s->lock);
         free(s);
         return error_set(error, -r, "cannot place the serial port: %s", strerror(-r));
     }
-    stream_listen(settings->stream, &listener);
+    listen(s);
     *ret = s;
     return 0;
 }

@@ -13,6 +13,7 @@
 // 3. A device that makes room after it was asked for it and before reading stops is not missed (`more_room`).
 #include "vmm/stream.h"
 
+#include "base/cleanup.h"
 #include "base/io.h"
 
 #include <errno.h>
@@ -43,9 +44,8 @@ struct descriptor {
 struct stream {
     struct loop *loop;
     pthread_mutex_t lock;
-    struct descriptor input, output; // one and the same: output.fd is -1
-    int output_fd;
-    struct termios terminal; // as it was
+    struct descriptor input, output; // output.fd is a duplicate, so that epoll can watch both if they are the same
+    struct termios terminal;         // as it was
     bool raw;
     int poke;
     struct loop_source *poke_source;
@@ -68,8 +68,6 @@ static void watch_both(struct stream *s)
 {
     uint32_t in = s->input_ended || s->waiting ? 0u : (uint32_t)EPOLLIN;
     uint32_t out = s->used > 0 && !s->output_ended && !s->batch ? (uint32_t)EPOLLOUT : 0u;
-    if (s->output.fd < 0)
-        in |= out;
     watch(s, &s->input, in);
     watch(s, &s->output, out);
 }
@@ -101,7 +99,7 @@ static size_t write_some(struct stream *s, const unsigned char *bytes, size_t n)
 {
     size_t done = 0;
     while (done < n && !s->output_ended) {
-        ssize_t r = write(s->output_fd, bytes + done, n - done);
+        ssize_t r = write(s->output.fd, bytes + done, n - done);
         if (r >= 0) {
             done += (size_t)r;
         } else if (errno == EAGAIN) {
@@ -240,25 +238,16 @@ static void read_input(struct stream *s)
 
 static void forget(struct stream *s, struct descriptor *d)
 {
-    if (d->source)
-        loop_remove(s->loop, d->source);
+    loop_remove(s->loop, d->source);
     d->source = NULL;
 }
 
 static void input_ready(void *context, uint32_t events)
 {
     struct stream *s = context;
-    if (events & EPOLLOUT) {
-        pthread_mutex_lock(&s->lock);
-        flush_backlog(s);
-        watch_both(s);
-        pthread_mutex_unlock(&s->lock);
-    }
     if (events & (EPOLLHUP | EPOLLERR)) {
         pthread_mutex_lock(&s->lock);
         forget(s, &s->input);
-        if (s->output.fd < 0)
-            end_output(s);
         eventfd_write(s->poke, 1);
         pthread_mutex_unlock(&s->lock);
     } else if (events & EPOLLIN) {
@@ -330,22 +319,19 @@ static void make_raw(struct stream *s)
 int stream_new(struct loop *loop, int input, int output, struct stream **ret, struct error *error)
 {
     struct stream *s = calloc(1, sizeof *s);
-    int r = s ? -pthread_mutex_init(&s->lock, NULL) : -ENOMEM;
-    if (r < 0) {
-        free(s);
-        return error_set(error, -r, "no memory for a console");
-    }
+    if (!s)
+        return error_set(error, ENOMEM, "no memory for a console");
+    pthread_mutex_init(&s->lock, NULL); // cannot fail with default attributes
     s->loop = loop;
     s->input = (struct descriptor){.fd = input, .flags = -1};
-    s->output = (struct descriptor){.fd = output == input ? -1 : output, .flags = -1};
-    s->output_fd = output;
+    s->output = (struct descriptor){.fd = fcntl(output, F_DUPFD_CLOEXEC, 0), .flags = -1};
     s->waiting = true;
     s->input_ended = input < 0;
     s->backlog = malloc(STREAM_BACKLOG_MAXIMUM);
-    r = s->backlog ? loop_add_eventfd(loop, poked, s, &s->poke, &s->poke_source) : -ENOMEM;
+    int r = s->backlog ? loop_add_eventfd(loop, poked, s, &s->poke, &s->poke_source) : -ENOMEM;
     if (r == 0 && s->input.fd >= 0)
         r = prepare(s, &s->input, input_ready);
-    if (r == 0 && s->output.fd >= 0)
+    if (r == 0)
         r = prepare(s, &s->output, output_ready);
     if (r < 0) {
         stream_free(s);
@@ -362,7 +348,7 @@ static void write_last(struct stream *s)
     uint64_t end = io_monotonic_ns() + LAST_WORDS_NS;
     flush_backlog(s);
     while (s->used > 0 && !s->output_ended && io_monotonic_ns() < end) {
-        struct pollfd output = {.fd = s->output_fd, .events = POLLOUT};
+        struct pollfd output = {.fd = s->output.fd, .events = POLLOUT};
         poll(&output, 1, LAST_WORDS_POLL_MS);
         flush_backlog(s);
     }
@@ -382,10 +368,10 @@ void stream_free(struct stream *s)
     write_last(s);
     if (s->raw)
         tcsetattr(s->input.fd, TCSANOW, &s->terminal);
-    release(s, &s->input);
     release(s, &s->output);
-    if (s->poke_source)
-        loop_remove(s->loop, s->poke_source);
+    release(s, &s->input);
+    cleanup_close(&s->output.fd);
+    loop_remove(s->loop, s->poke_source);
     pthread_mutex_destroy(&s->lock);
     free(s->backlog);
     free(s);

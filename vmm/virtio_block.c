@@ -18,12 +18,12 @@
 #include "vmm/virtio_block.h"
 
 #include "base/cleanup.h"
-#include "base/cursor.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "vmm/block_request.h"
+#include "vmm/block_counts.h"
 
 #include <errno.h>
+#include <linux/virtio_blk.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -33,21 +33,12 @@
 #define DEVICE_ID 2u
 #define QUEUE_SIZE 256u
 #define SEGMENTS 128u // of data: a chain has room for a header and a status beside
-#define CONFIG_SIZE 60u
+#define CONFIG_SIZE offsetof(struct virtio_blk_config, max_secure_erase_sectors) // what there is of it
 #define PATIENCE_NS 200000L
 #define END_SECONDS 5
 #define WORKER_STACK (128u << 10) // the deepest path holds a few vectors and a block
-#define NANOSECONDS 1000000000ull
-#define LATENCIES 32u
 
-// 5.2.3
-#define F_SEG_MAX (UINT64_C(1) << 2)
-#define F_READ_ONLY (UINT64_C(1) << 5)
-#define F_BLOCK_SIZE (UINT64_C(1) << 6)
-#define F_FLUSH (UINT64_C(1) << 9)
-#define F_TOPOLOGY (UINT64_C(1) << 10)
-#define F_DISCARD (UINT64_C(1) << 13)
-#define F_WRITE_ZEROES (UINT64_C(1) << 14)
+#define F(name) (UINT64_C(1) << VIRTIO_BLK_F_##name) // 5.2.3
 
 struct virtio_block {
     struct virtio_device device; // first: operations get it
@@ -67,8 +58,7 @@ struct virtio_block {
     bool timer_set, ending;
     bool complained;
     uint64_t taken, taken_before; // requests: so far, when the timer was set
-    uint64_t requests[BLOCK_KINDS], bytes[BLOCK_KINDS], failures;
-    uint64_t latencies[LATENCIES]; // requests that took less than 2^i microseconds, and not less than half of it
+    struct block_counts counts;
 };
 
 static struct virtio_block *of(struct virtio_device *d)
@@ -118,16 +108,6 @@ static bool take(struct virtio_block *b, struct virtqueue_chain *ret)
     return true;
 }
 
-static void count(struct virtio_block *b, const struct block_outcome *outcome, uint64_t ns)
-{
-    uint64_t us = ns / 1000;
-    unsigned bucket = us ? 64u - (unsigned)__builtin_clzll(us) : 0;
-    b->requests[outcome->kind]++;
-    b->bytes[outcome->kind] += outcome->bytes;
-    b->failures += outcome->failed;
-    b->latencies[bucket < LATENCIES ? bucket : LATENCIES - 1]++;
-}
-
 static void serve(struct virtio_block *b, const struct virtqueue_chain *chain)
 {
     struct virtio_device *d = &b->device;
@@ -144,7 +124,7 @@ static void serve(struct virtio_block *b, const struct virtqueue_chain *chain)
     if (r < 0) {
         virtio_break(d, "a request has no header or no status");
     } else {
-        count(b, &outcome, took);
+        block_counts_add(&b->counts, &outcome, took);
         if (virtio_running(d)) {
             virtqueue_push(queue_of(b), chain->head, outcome.written);
             virtio_interrupt(d, 0);
@@ -240,9 +220,10 @@ static void look(void *context, uint32_t events)
 {
     struct virtio_block *b = context;
     (void)events;
-    int ms = b->backend->look(b->backend);
-    const struct itimerspec when = {
-        .it_value = {.tv_sec = ms < 0 ? 0 : ms / 1000, .tv_nsec = ms < 0 ? 0 : ms % 1000 * 1000000L + 1}};
+    int ms = b->backend->look ? b->backend->look(b->backend) : -1;
+    struct itimerspec when = {.it_value = {0, 0}}; // never
+    if (ms >= 0)
+        when.it_value = (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L + 1};
     if (timerfd_settime(b->look_timer, 0, &when, NULL) < 0)
         log_warning("cannot set the disk's timer: %s", strerror(errno));
 }
@@ -252,28 +233,28 @@ static void look(void *context, uint32_t events)
 // 5.2.4
 static void read_config(struct virtio_device *d, unsigned offset, void *to, unsigned n)
 {
-    const struct block_backend *backend = of(d)->backend;
-    unsigned char config[CONFIG_SIZE] = {0};
-    put_le64(config, backend->size / BLOCK_SECTOR);
-    put_le32(config + 12, SEGMENTS);
-    put_le32(config + 20, BLOCK_SECTOR);
-    config[24] = 3;             // a physical block is 2^3 logical ones: 4096 bytes, as the overlay has them
-    put_le16(config + 26, 8);   // minimal I/O size, in logical blocks
-    put_le32(config + 28, 256); // optimal: a chunk, 128 KiB
-    put_le16(config + 34, 1);   // queues
-    put_le32(config + 36, BLOCK_RANGE_SECTORS_MAXIMUM);
-    put_le32(config + 40, BLOCK_RANGES_MAXIMUM);
-    put_le32(config + 44, 8); // discard alignment, in sectors
-    put_le32(config + 48, BLOCK_RANGE_SECTORS_MAXIMUM);
-    put_le32(config + 52, BLOCK_RANGES_MAXIMUM);
-    config[56] = 1; // write-zeroes may unmap
-    memcpy(to, config + offset, n);
+    const struct virtio_blk_config config = {
+        .capacity = of(d)->backend->size / BLOCK_SECTOR,
+        .seg_max = SEGMENTS,
+        .blk_size = BLOCK_SECTOR,
+        .physical_block_exp = 3, // 2^3 logical blocks: 4096 bytes, as the overlay has them
+        .min_io_size = 8,        // in logical blocks
+        .opt_io_size = 256,      // a chunk, 128 KiB
+        .num_queues = 1,
+        .max_discard_sectors = BLOCK_RANGE_SECTORS_MAXIMUM,
+        .max_discard_seg = BLOCK_RANGES_MAXIMUM,
+        .discard_sector_alignment = 8,
+        .max_write_zeroes_sectors = BLOCK_RANGE_SECTORS_MAXIMUM,
+        .max_write_zeroes_seg = BLOCK_RANGES_MAXIMUM,
+        .write_zeroes_may_unmap = 1,
+    };
+    memcpy(to, (const char *)&config + offset, n);
 }
 
 static void start(struct virtio_device *d)
 {
     struct virtio_block *b = of(d);
-    b->backend->set_write_through(b->backend, !(d->features & F_FLUSH));
+    b->backend->set_write_through(b->backend, !(d->features & F(FLUSH)));
 }
 
 static bool reset(struct virtio_device *d)
@@ -281,32 +262,11 @@ static bool reset(struct virtio_device *d)
     return of(d)->in_flight == 0;
 }
 
-// The time below which the given share of the requests stayed, in microseconds.
-static uint64_t latency(const struct virtio_block *b, unsigned percent)
-{
-    uint64_t all = 0, below = 0;
-    for (unsigned i = 0; i < LATENCIES; i++)
-        all += b->latencies[i];
-    for (unsigned i = 0; i < LATENCIES; i++) {
-        below += b->latencies[i];
-        if (all > 0 && below * 100 >= all * percent)
-            return UINT64_C(1) << i;
-    }
-    return 0;
-}
-
 static void statistics(struct virtio_device *d, struct buf *to)
 {
-    static const char *const names[BLOCK_KINDS] = {"reads", "writes", "flushes", "discards", "write_zeroes", "others"};
     const struct virtio_block *b = of(d);
-    for (unsigned i = 0; i < BLOCK_KINDS; i++)
-        buf_append_format(to, "block.%s %llu\n", names[i], (unsigned long long)b->requests[i]);
-    buf_append_format(to,
-                      "block.read_bytes %llu\nblock.written_bytes %llu\nblock.failures %llu\nblock.in_flight %u\n"
-                      "block.most_in_flight %u\nblock.latency_us_50 %llu\nblock.latency_us_99 %llu\n",
-                      (unsigned long long)b->bytes[BLOCK_READ], (unsigned long long)b->bytes[BLOCK_WRITE],
-                      (unsigned long long)b->failures, b->in_flight, b->most_in_flight,
-                      (unsigned long long)latency(b, 50), (unsigned long long)latency(b, 99));
+    buf_append_format(to, "block.in_flight %u\nblock.most_in_flight %u\n", b->in_flight, b->most_in_flight);
+    block_counts_say(&b->counts, to);
 }
 
 int virtio_block_replace_base(struct virtio_device *d, int fd, struct error *error)
@@ -317,32 +277,34 @@ int virtio_block_replace_base(struct virtio_device *d, int fd, struct error *err
 
 // --- making and ending ---------------------------------------------------------------------------------------------
 
-// True when nothing is in flight. With the lock held.
+// True when nothing is in flight.
 static bool wait_for_quiet(struct virtio_block *b)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until); // a jump of the clock makes the wait longer or shorter, no more
     until.tv_sec += END_SECONDS;
+    pthread_mutex_lock(&b->device.lock);
     while (b->in_flight > 0 && pthread_cond_timedwait(&b->quiet, &b->device.lock, &until) != ETIMEDOUT)
         ;
-    return b->in_flight == 0;
+    bool quiet = b->in_flight == 0;
+    pthread_mutex_unlock(&b->device.lock);
+    return quiet;
 }
 
 static int end(struct virtio_device *d, struct error *error)
 {
     struct virtio_block *b = of(d);
-    b->backend->let_go(b->backend);
-    pthread_mutex_lock(&b->device.lock);
+    int r = 0;
+    if (b->backend->let_go)
+        b->backend->let_go(b->backend);
+    pthread_mutex_lock(&d->lock);
     b->ending = true;
     pthread_cond_broadcast(&b->wake);
+    pthread_mutex_unlock(&d->lock);
     bool quiet = wait_for_quiet(b);
-    pthread_mutex_unlock(&b->device.lock);
-    int r = 0;
     if (!quiet) { // where the disk is only slow, what is in progress ends with this
         r = b->backend->flush(b->backend);
-        pthread_mutex_lock(&b->device.lock);
         quiet = wait_for_quiet(b);
-        pthread_mutex_unlock(&b->device.lock);
     }
     if (!quiet)
         return error_set(error, ETIMEDOUT, "the disk does not answer a request%s",
@@ -358,10 +320,8 @@ static void free_block(struct virtio_device *d)
     struct virtio_block *b = of(d);
     if (b->backend)
         (void)end(d, NULL); // the machine was not made: nothing has been written
-    if (b->timer_source)
-        loop_remove(b->loop, b->timer_source);
-    if (b->look_source)
-        loop_remove(b->loop, b->look_source);
+    loop_remove(b->loop, b->timer_source);
+    loop_remove(b->loop, b->look_source);
     pthread_cond_destroy(&b->wake);
     pthread_cond_destroy(&b->quiet);
 }
@@ -372,7 +332,7 @@ static const struct virtio_operations operations = {
     .pci_class = 0x018000, // mass storage, other
     .queue_count = 1,
     .queue_size = QUEUE_SIZE,
-    .features = F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_FLUSH | F_TOPOLOGY | F_DISCARD | F_WRITE_ZEROES,
+    .features = F(SEG_MAX) | F(RO) | F(BLK_SIZE) | F(FLUSH) | F(TOPOLOGY) | F(DISCARD) | F(WRITE_ZEROES),
     .config_size = CONFIG_SIZE,
     .read_config = read_config,
     .start = start,
@@ -388,9 +348,9 @@ int virtio_block_new(const struct virtio_block_settings *settings, const struct 
 {
     struct block_backend *backend = settings->backend;
     struct virtio_device *d;
-    uint64_t features = operations.features & ~F_READ_ONLY;
+    uint64_t features = operations.features & ~F(RO);
     if (backend->read_only)
-        features = F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_TOPOLOGY;
+        features = F(SEG_MAX) | F(RO) | F(BLK_SIZE) | F(TOPOLOGY);
     int r = virtio_new(sizeof(struct virtio_block), &operations, memory, features, &d, error);
     if (r < 0) {
         backend->close(backend, NULL);

@@ -302,8 +302,7 @@ static void statistics(struct virtio_device *d, struct buf *to)
 static void free_net(struct virtio_device *d)
 {
     struct virtio_net *n = of(d);
-    if (n->source)
-        loop_remove(n->loop, n->source);
+    loop_remove(n->loop, n->source);
     net_link_free(n->link);
 }
 

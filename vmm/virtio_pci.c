@@ -219,7 +219,7 @@ static void add_capabilities(struct virtio_transport *t)
 {
     const struct virtio_operations *operations = t->device->operations;
     add_capability(t, COMMON, VIRTIO_PCI_COMMON, VIRTIO_PCI_COMMON_SIZE, 0);
-    add_capability(t, ISR, VIRTIO_PCI_ISR, VIRTIO_PCI_ISR_SIZE, 0);
+    add_capability(t, ISR, VIRTIO_PCI_INTERRUPT, VIRTIO_PCI_INTERRUPT_SIZE, 0);
     if (operations->config_size > 0)
         add_capability(t, DEVICE, VIRTIO_PCI_DEVICE, operations->config_size, 0);
     unsigned notify = add_capability(t, NOTIFY, DOORBELLS, DOORBELL_SIZE * operations->queue_count, 4);
@@ -235,13 +235,13 @@ static void add_capabilities(struct virtio_transport *t)
 static void interrupt(struct virtio_transport *t, unsigned queue)
 {
     if (!msix_enabled(&t->msix))
-        t->registers.interrupt_status |= VIRTIO_PCI_ISR_QUEUE;
+        t->registers.interrupt_status |= VIRTIO_PCI_INTERRUPT_QUEUE;
     msix_signal(&t->msix, t->registers.queue_vectors[queue]);
 }
 
 static void config_interrupt(struct virtio_transport *t)
 {
-    t->registers.interrupt_status |= VIRTIO_PCI_ISR_CONFIG;
+    t->registers.interrupt_status |= VIRTIO_PCI_INTERRUPT_CONFIG;
     msix_signal(&t->msix, t->registers.config_vector);
 }
 
@@ -267,8 +267,7 @@ static int make_doorbells(struct virtio_transport *t, struct error *error)
 static void release(struct virtio_transport *t)
 {
     for (unsigned i = 0; i < VIRTIO_QUEUES_MAXIMUM; i++)
-        if (t->doorbells[i].source)
-            loop_remove(t->loop, t->doorbells[i].source);
+        loop_remove(t->loop, t->doorbells[i].source);
     msix_destroy(&t->msix);
     free(t);
 }

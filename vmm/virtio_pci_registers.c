@@ -5,35 +5,18 @@
 #include "base/cursor.h"
 #include "vmm/bus.h"
 
-#include <string.h>
+#include <linux/virtio_pci.h>
 
 #include "base/banned.h"
 
-// The common configuration, struct virtio_pci_common_cfg (4.1.4.3).
-enum {
-    DEVICE_FEATURE_SELECT = 0x00,
-    DEVICE_FEATURE = 0x04,
-    DRIVER_FEATURE_SELECT = 0x08,
-    DRIVER_FEATURE = 0x0c,
-    CONFIG_VECTOR = 0x10,
-    QUEUE_COUNT = 0x12,
-    DEVICE_STATUS = 0x14,
-    CONFIG_GENERATION = 0x15,
-    QUEUE_SELECT = 0x16,
-    QUEUE_SIZE = 0x18,
-    QUEUE_VECTOR = 0x1a,
-    QUEUE_ENABLE = 0x1c,
-    QUEUE_NOTIFY_OFFSET = 0x1e,
-    QUEUE_DESCRIPTORS = 0x20, // three of 64 bits
-    QUEUE_AVAILABLE = 0x28,
-    QUEUE_USED = 0x30,
-    QUEUE_NOTIFY_DATA = 0x38, // for features that are not offered (NOTIFICATION_DATA, RING_RESET): they read 0
-    QUEUE_RESET = 0x3a,
-};
+// The registers of the common configuration are those of <linux/virtio_pci.h> (4.1.4.3). The three 64-bit addresses of
+// a queue lie between these two. What comes after them belongs to features that are not offered, and reads 0.
+#define ADDRESSES VIRTIO_PCI_COMMON_Q_DESCLO
+#define ADDRESSES_END VIRTIO_PCI_COMMON_Q_NDATA
 
 static bool is_address(uint64_t offset)
 {
-    return offset >= QUEUE_DESCRIPTORS && offset < QUEUE_NOTIFY_DATA;
+    return offset >= ADDRESSES && offset < ADDRESSES_END;
 }
 
 // Whether a register begins at the offset and may be accessed in this width.
@@ -41,9 +24,9 @@ static bool is_register(uint64_t offset, unsigned width)
 {
     if (is_address(offset))
         return offset % width == 0 && width >= 4;
-    if (offset < CONFIG_VECTOR)
+    if (offset < VIRTIO_PCI_COMMON_MSIX)
         return offset % 4 == 0 && width == 4;
-    if (offset == DEVICE_STATUS || offset == CONFIG_GENERATION)
+    if (offset == VIRTIO_PCI_COMMON_STATUS || offset == VIRTIO_PCI_COMMON_CFGGENERATION)
         return width == 1;
     return offset % 2 == 0 && width == 2;
 }
@@ -56,7 +39,9 @@ static struct virtio_queue_settings *selected(struct virtio_pci_registers *r)
 
 static uint64_t *address_register(struct virtio_queue_settings *s, uint64_t offset)
 {
-    return offset < QUEUE_AVAILABLE ? &s->descriptors : offset < QUEUE_USED ? &s->available : &s->used;
+    return offset < VIRTIO_PCI_COMMON_Q_AVAILLO  ? &s->descriptors
+           : offset < VIRTIO_PCI_COMMON_Q_USEDLO ? &s->available
+                                                 : &s->used;
 }
 
 static uint32_t feature_word(uint64_t features, uint32_t select)
@@ -75,13 +60,13 @@ static uint64_t read_queue(struct virtio_pci_registers *r, uint64_t offset, unsi
     if (is_address(offset))
         return *address_register(s, offset) >> (8 * (offset % 8)) & bus_all_ones(width);
     switch (offset) {
-    case QUEUE_SIZE:
+    case VIRTIO_PCI_COMMON_Q_SIZE:
         return s->size;
-    case QUEUE_VECTOR:
+    case VIRTIO_PCI_COMMON_Q_MSIX:
         return r->queue_vectors[r->queue_select];
-    case QUEUE_ENABLE:
+    case VIRTIO_PCI_COMMON_Q_ENABLE:
         return s->enabled;
-    case QUEUE_NOTIFY_OFFSET:
+    case VIRTIO_PCI_COMMON_Q_NOFF:
         return r->queue_select; // times the multiplier: virtio_pci.c
     default:
         return 0;
@@ -94,23 +79,23 @@ static uint64_t read_common(struct virtio_pci_registers *r, uint64_t offset, uns
     if (!is_register(offset, width))
         return bus_all_ones(width);
     switch (offset) {
-    case DEVICE_FEATURE_SELECT:
+    case VIRTIO_PCI_COMMON_DFSELECT:
         return r->device_feature_select;
-    case DEVICE_FEATURE:
+    case VIRTIO_PCI_COMMON_DF:
         return feature_word(d->offered, r->device_feature_select);
-    case DRIVER_FEATURE_SELECT:
+    case VIRTIO_PCI_COMMON_GFSELECT:
         return r->driver_feature_select;
-    case DRIVER_FEATURE:
+    case VIRTIO_PCI_COMMON_GF:
         return feature_word(d->features, r->driver_feature_select);
-    case CONFIG_VECTOR:
+    case VIRTIO_PCI_COMMON_MSIX:
         return r->config_vector;
-    case QUEUE_COUNT:
+    case VIRTIO_PCI_COMMON_NUMQ:
         return d->operations->queue_count;
-    case DEVICE_STATUS:
+    case VIRTIO_PCI_COMMON_STATUS:
         return d->status;
-    case CONFIG_GENERATION:
+    case VIRTIO_PCI_COMMON_CFGGENERATION:
         return d->config_generation;
-    case QUEUE_SELECT:
+    case VIRTIO_PCI_COMMON_Q_SELECT:
         return r->queue_select;
     default:
         return read_queue(r, offset, width);
@@ -128,7 +113,7 @@ uint64_t virtio_pci_registers_read(struct virtio_pci_registers *r, uint64_t offs
     struct virtio_device *d = r->device;
     if (offset < VIRTIO_PCI_COMMON_SIZE)
         return read_common(r, offset, width);
-    if (offset == VIRTIO_PCI_ISR && width == 1) {
+    if (offset == VIRTIO_PCI_INTERRUPT && width == 1) {
         uint8_t status = r->interrupt_status;
         r->interrupt_status = 0;
         return status;
@@ -154,7 +139,7 @@ static void write_queue(struct virtio_pci_registers *r, uint64_t offset, unsigne
     struct virtio_queue_settings *s = selected(r);
     if (!s)
         return;
-    if (offset == QUEUE_VECTOR) { // may change at any time
+    if (offset == VIRTIO_PCI_COMMON_Q_MSIX) { // may change at any time
         r->queue_vectors[r->queue_select] = checked_vector(r, value);
         return;
     }
@@ -164,10 +149,10 @@ static void write_queue(struct virtio_pci_registers *r, uint64_t offset, unsigne
         unsigned shift = 8 * (offset % 8);
         uint64_t *address = address_register(s, offset);
         *address = (*address & ~(bus_all_ones(width) << shift)) | (value & bus_all_ones(width)) << shift;
-    } else if (offset == QUEUE_SIZE) {
+    } else if (offset == VIRTIO_PCI_COMMON_Q_SIZE) {
         if (value > 0 && value <= r->device->operations->queue_size && (value & (value - 1)) == 0)
             s->size = (uint16_t)value;
-    } else if (offset == QUEUE_ENABLE) {
+    } else if (offset == VIRTIO_PCI_COMMON_Q_ENABLE) {
         s->enabled = value == 1; // writing 0 is not allowed to the driver
     }
 }
@@ -177,22 +162,22 @@ static void write_common(struct virtio_pci_registers *r, uint64_t offset, unsign
     if (!is_register(offset, width))
         return;
     switch (offset) {
-    case DEVICE_FEATURE_SELECT:
+    case VIRTIO_PCI_COMMON_DFSELECT:
         r->device_feature_select = (uint32_t)value;
         break;
-    case DRIVER_FEATURE_SELECT:
+    case VIRTIO_PCI_COMMON_GFSELECT:
         r->driver_feature_select = (uint32_t)value;
         break;
-    case DRIVER_FEATURE:
+    case VIRTIO_PCI_COMMON_GF:
         virtio_write_features(r->device, r->driver_feature_select, (uint32_t)value);
         break;
-    case CONFIG_VECTOR:
+    case VIRTIO_PCI_COMMON_MSIX:
         r->config_vector = checked_vector(r, value);
         break;
-    case DEVICE_STATUS:
+    case VIRTIO_PCI_COMMON_STATUS:
         virtio_write_status(r->device, (uint8_t)value);
         break;
-    case QUEUE_SELECT:
+    case VIRTIO_PCI_COMMON_Q_SELECT:
         r->queue_select = (uint16_t)value;
         break;
     default:

@@ -11,12 +11,12 @@
 
 #define VIRTIO_PCI_COMMON 0x000u
 #define VIRTIO_PCI_COMMON_SIZE 0x3cu
-#define VIRTIO_PCI_ISR 0x100u
-#define VIRTIO_PCI_ISR_SIZE 1u
+#define VIRTIO_PCI_INTERRUPT 0x100u
+#define VIRTIO_PCI_INTERRUPT_SIZE 1u
 #define VIRTIO_PCI_DEVICE 0x200u // to 0x1000
 #define VIRTIO_PCI_NO_VECTOR 0xffffu
-#define VIRTIO_PCI_ISR_QUEUE 1u // bits of the interrupt status
-#define VIRTIO_PCI_ISR_CONFIG 2u
+#define VIRTIO_PCI_INTERRUPT_QUEUE 1u // bits of the interrupt status
+#define VIRTIO_PCI_INTERRUPT_CONFIG 2u
 
 struct virtio_pci_registers {
     struct virtio_device *device;
