@@ -7,21 +7,18 @@ import re
 import shutil
 import sys
 
-from harness import HERE, Failure
+from harness import HERE, Failure, read_conf
 
 BOOT_SECONDS = 300
-
-
-def read_conf(image):
-    return dict(line.split(" ", 1) for line in (image / "appliance.conf").read_text().splitlines())
 
 
 def read_trace(path):
     return [tuple(map(int, line.split())) for line in open(path)]
 
 
-def record_trace(bench, image):
-    """The path of the image's trace, made anew if the image is newer."""
+def record_trace(bench):
+    """The path of the Debian image's trace, made anew if the image is newer."""
+    image = bench.image()
     trace = bench.keep / "boot.trace"
     if trace.exists() and trace.stat().st_mtime > (image / "disk").stat().st_mtime:
         return trace

@@ -9,6 +9,7 @@ started, by its id, and unmounts what lies in its folders. All that stages write
 """
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import pathlib
@@ -33,6 +34,10 @@ class Failure(Exception):
 
 def median(values):
     return statistics.median(values)
+
+
+def read_conf(image):
+    return dict(line.split(" ", 1) for line in (image / "appliance.conf").read_text().splitlines())
 
 
 def tree_size(path):
@@ -86,12 +91,25 @@ class Bench:
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="work.", dir=self.keep))
         self.runtime = pathlib.Path(tempfile.mkdtemp(prefix="rondo-bench."))
         self.processes = []
+        self.made = {}  # what stages share: see shared()
+        self.numbers = itertools.count()
+        self.judged = []  # what judge() has said
         self.results = open(self.keep / "results.json", "w")
         self.environment = dict(os.environ, PATH=f"{build}:{os.environ['PATH']}:/usr/sbin:/sbin", LC_ALL="C.UTF-8",
                                 RONDO_HOME=str(self.runtime / "home"), RONDO_CACHE=str(self.work / "cache"),
                                 RONDO_RUNTIME=str(self.runtime / "run"), XDG_CONFIG_HOME=str(self.runtime / "config"),
                                 no_proxy="127.0.0.1,localhost", NO_COLOR="1")
         self.environment.pop("RONDO_SITE", None)
+
+    def fresh(self, name):
+        """A path in bench.work that nobody else has."""
+        return self.work / f"{name}.{next(self.numbers)}"
+
+    def shared(self, name, make):
+        """What make() returns, made once for all stages of this run."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
 
     # --- results
 
@@ -127,11 +145,26 @@ class Bench:
             print(f"  {note}")
         sys.stdout.flush()
 
+    def judge(self, what, value, relation, target):
+        """A figure against its target, in the output, in results.json, and in the list that ends the run."""
+        reached = value is not None and (value <= target if relation == "≤" else value >= target)
+        figure = "not measured" if value is None else f"{value:.2f}".removesuffix(".00")
+        self.judged.append([what, figure, f"{relation} {target}", "" if reached else "not reached"])
+        self.record("target", what=what, value=value, relation=relation, target=target, reached=reached)
+        print(f"  {what}: {figure} (target {relation} {target}{'' if reached else '; not reached'})", flush=True)
+
     # --- commands
 
     def command(self, arguments, **more):
         """Runs a command to its end and returns a Timing; a failure ends the stage and shows what the command said."""
-        log = self.work / "command.log"
+        return self.output_and_timing(arguments, **more)[1]
+
+    def output(self, arguments, **more):
+        """What a command prints."""
+        return self.output_and_timing(arguments, **more)[0]
+
+    def output_and_timing(self, arguments, **more):
+        log = self.fresh("command")
         with open(log, "wb") as out:
             start = time.monotonic()
             process = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
@@ -143,15 +176,11 @@ class Bench:
             memory = watch.end()
         process.returncode = os.waitstatus_to_exitcode(status)
         self.processes.remove(process)
+        said = log.read_bytes().decode(errors="replace")
+        log.unlink()
         if process.returncode != 0:
-            said = log.read_bytes().decode(errors="replace")[-2000:]
-            raise Failure(f"{' '.join(map(str, arguments))}: exit code {process.returncode}\n{said}")
-        return Timing(seconds, usage.ru_utime + usage.ru_stime, memory)
-
-    def output(self, arguments, **more):
-        """What a command prints."""
-        self.command(arguments, **more)
-        return (self.work / "command.log").read_text()
+            raise Failure(f"{' '.join(map(str, arguments))}: exit code {process.returncode}\n{said[-2000:]}")
+        return said, Timing(seconds, usage.ru_utime + usage.ru_stime, memory)
 
     def start(self, arguments, log=None, **more):
         """Starts a process in the background, its output in `log` and its complaints in `log`.err; returns it."""
@@ -184,8 +213,7 @@ class Bench:
     @contextlib.contextmanager
     def serve_site(self, site):
         """rondo serve. A log line's sixth field is the bytes sent."""
-        log, out = self.work / "site.log", self.work / "site.out"
-        log.unlink(missing_ok=True)
+        log, out = self.fresh("site.log"), self.fresh("site.out")
         process = self.start(["rondo", "serve", site, "--listen", "127.0.0.1:0", "--log", log], out)
         said = self.wait_for("rondo serve", lambda: "listening on " in out.read_text() and out.read_text())
         try:
@@ -197,8 +225,7 @@ class Bench:
     @contextlib.contextmanager
     def serve_files(self, folder):
         """nginx, for what other tools fetch: they need a server of any file, with ranges."""
-        base = self.work / "nginx"
-        shutil.rmtree(base, ignore_errors=True)
+        base = self.fresh("nginx")
         base.mkdir()
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
@@ -217,7 +244,7 @@ class Bench:
     @contextlib.contextmanager
     def slow_link(self, port, rtt_ms, mbit):
         """relay before a port; yields (its port, counts), where counts gets "connections" and "bytes" at its end."""
-        log, counts = self.work / "relay.log", {}
+        log, counts = self.fresh("relay"), {}
         process = self.start([self.build / "tests/bench/relay", 0, port, rtt_ms, mbit], log)
         self.wait_for("relay", lambda: log.read_text().endswith("\n"))
         try:
@@ -286,5 +313,34 @@ class Bench:
 
     def image(self):
         """The built Debian image's folder: disk, kernel, initrd, appliance.conf."""
-        self.say("the Debian image")
-        return pathlib.Path(self.output([ROOT / "tests/images.sh", "debian"], BUILD=str(self.build)).splitlines()[-1])
+        def make():
+            self.say("the Debian image")
+            return pathlib.Path(self.output([ROOT / "tests/images.sh", "debian"], BUILD=str(self.build)).splitlines()[-1])
+        return self.shared("image", make)
+
+    def publish_image(self, image, site, version="1", *more):
+        """All of an image, as its builder does."""
+        conf = read_conf(image)
+        return self.publish(image / "disk", site, version, "--kernel", image / "kernel", "--initrd", image / "initrd", "--cmdline",
+                            conf["cmdline"], "--memory", conf["memory"], "--ready", conf["ready"], *more)
+
+    def boot_site(self):
+        """The folder of a site with the Debian image, published with a profile of its boot."""
+        def make():
+            self.say("publishing the Debian image, with a recorded boot")
+            site = self.work / "boot-site"
+            profile = ["--profile", "auto"] if "--profile" in self.output(["rondo", "publish", "--help"]) else []
+            timing = self.publish_image(self.image(), site, "1", *profile)
+            self.record("boot-site", seconds=timing.seconds, cpu=timing.cpu, bytes=tree_size(site)[0])
+            return site
+        return self.shared("boot site", make)
+
+    def casync_store(self):
+        """A folder with disk.caibx and store.castr: the Debian disk, made by casync make."""
+        def make():
+            self.say("casync make")
+            store = self.work / "casync-store"
+            store.mkdir()
+            self.command(["casync", "make", f"--store={store}/store.castr", store / "disk.caibx", self.image() / "disk"])
+            return store
+        return self.shared("casync store", make)

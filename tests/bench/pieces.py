@@ -3,6 +3,7 @@
 Pieces of one size are named by their hash, compressed one by one with the codec and level that Rondo uses (zstd 9), and not stored if they
 are zero. casync's are its own files.
 """
+import bisect
 import concurrent.futures
 import ctypes
 import hashlib
@@ -80,23 +81,22 @@ def boot_limit(path, trace, blocks_in_chunk=32):
                             range(0, len(order), blocks_in_chunk))
 
 
-def casync_boot(index, store, trace):
-    """Bytes and number of the files that a boot through casync's index needs, the index included."""
-    data = index.read_bytes()
+def whole_files(paths, piece=32 * BLOCK):
+    """Bytes of whole files, compressed in chunks."""
+    total = 0
+    for path in paths:
+        with open(path, "rb") as file:
+            data = file.read()
+        total += compressed_total(lambda i: data[i:i + piece], range(0, len(data), piece))
+    return total
+
+
+def casync_pieces(index, trace):
+    """The names of the pieces that a boot through casync's index needs, in its order, each once."""
     # casync(5), "index": a header of 48 bytes and one of 16, then the end and the name of each piece, then a tail of 40.
-    table = data[48 + 16:-40]
-    ends, names = [], []
-    for end, name in struct.iter_unpack("<Q32s", table):
-        ends.append(end)
-        names.append(name.hex())
-    starts = [0, *ends[:-1]]
-    touched, at = set(), 0
-    for offset, length in sorted(trace):
-        while ends[at] <= offset:
-            at += 1
-        i = at
-        while i < len(starts) and starts[i] < offset + length:
-            touched.add(names[i])
-            i += 1
-    files = sum((store / name[:4] / f"{name}.cacnk").stat().st_size for name in touched)
-    return files + len(data), len(touched) + 1
+    table = list(struct.iter_unpack("<Q32s", index.read_bytes()[48 + 16:-40]))
+    ends, names = [end for end, _ in table], {}
+    for offset, length in trace:
+        for i in range(bisect.bisect_right(ends, offset), bisect.bisect_left(ends, offset + length) + 1):
+            names[table[i][1].hex()] = None
+    return list(names)

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Reads a file as a boot did: replay.py TRACE FILE. TRACE has a line "OFFSET LENGTH" for each read, in order; no thinking time.
+"""Reads what a boot read: replay.py TRACE DISK [FILE…]. No thinking time.
 
-Prints seconds and bytes read. replay.py --trace LOG turns the log of nbdkit's log filter into such a trace.
+First the files (kernel and initrd) whole, from beginning to end, as whatever loads them does; then the disk: TRACE has a line "OFFSET
+LENGTH" for each read, in order. Prints seconds and bytes read. replay.py --trace LOG turns the log of nbdkit's log filter into
+such a trace.
 """
 import os
 import re
 import sys
 import time
+
+PIECE = 1 << 17  # of what is read whole
 
 if sys.argv[1] == "--trace":
     for line in open(sys.argv[2]):
@@ -17,8 +21,13 @@ if sys.argv[1] == "--trace":
 
 trace = [tuple(map(int, line.split())) for line in open(sys.argv[1])]
 start = time.monotonic()
-fd = os.open(sys.argv[2], os.O_RDONLY)
 total = 0
+for path in sys.argv[3:]:
+    fd = os.open(path, os.O_RDONLY)
+    while data := os.read(fd, PIECE):
+        total += len(data)
+    os.close(fd)
+fd = os.open(sys.argv[2], os.O_RDONLY)
 for offset, length in trace:
     data = os.pread(fd, length, offset)
     if len(data) != length:
