@@ -7,6 +7,7 @@
 //    layer is the top; the kernel drops it with the process. The list of the layers is read under it.
 // 3. What the list says is made durable before anything is written to the top layer: whoever replaced it may have died
 //    before they could, and what a guest flushes must not be in a layer that the list after a power loss does not name.
+//    The same goes for the top layer's bytes: what an opened overlay shows is stable, or was written since.
 // 4. Of all the layers' files only those of the top are open for writing.
 #include "blockstore/overlay_private.h"
 
@@ -166,6 +167,8 @@ int overlay_open_layers(int dir, int lock, const struct overlay_layers *layers, 
         r = check_header(&top.header, base_manifest ? base_manifest : &top.header.base_manifest, base, error);
     if (r < 0)
         return r;
+    if (io->fdatasync(top.data) < 0 || io->fdatasync(top.map) < 0) // invariant 3
+        return error_set(error, errno, "the overlay's files could not be written to the disk: %m");
     struct overlay *o CLEANUP_FREE = calloc(1, sizeof *o);
     if (!o)
         return error_set(error, ENOMEM, "out of memory");

@@ -1,6 +1,7 @@
-// Random requests at arbitrary byte offsets, compared with a flat copy of the disk in memory; alone, then by many
-// threads that share blocks but no bytes. RONDO_TEST_LONG asks for ten times as many.
-#include "overlay_fixture.h"
+// Random requests at arbitrary byte offsets, compared with a flat copy of the disk in memory; with snapshots that are
+// taken, rolled back to and deleted among them; alone, then by many threads that share blocks but no bytes.
+// RONDO_TEST_LONG asks for many more: a million of the first.
+#include "snapshot_fixture.h"
 
 #include "base/vector.h"
 
@@ -144,27 +145,83 @@ static void do_one(struct overlay *o, unsigned char *model, struct random_number
     }
 }
 
-static void random_requests_equal_a_flat_disk(void **state)
+// Snapshots, newest first, each with a flat copy of its own.
+#define SNAPSHOTS 4u
+static struct {
+    char label[OVERLAY_LABEL_SIZE];
+    unsigned char *model;
+} kept[SNAPSHOTS + 1];
+static unsigned kept_count;
+
+static void forget_snapshot(unsigned i)
 {
-    (void)state;
-    struct random_numbers r = {.state = test_seed("random requests")};
+    munmap(kept[i].model, SIZE);
+    memmove(&kept[i], &kept[i + 1], (kept_count - i - 1) * sizeof kept[0]);
+    kept_count--;
+}
+
+// Of an overlay that is closed.
+static void change_layers(unsigned char *model, struct random_numbers *r)
+{
+    unsigned at = kept_count > 0 ? (unsigned)random_below(r, kept_count) : 0;
+    uint64_t what = kept_count == 0 ? 0 : random_below(r, 3);
+    if (what == 0 && kept_count < SNAPSHOTS) {
+        memmove(&kept[1], &kept[0], kept_count * sizeof kept[0]);
+        assert_int_equal(overlay_snapshot_take(folder.fd, NULL, 0, kept[0].label, NULL), 0);
+        kept[0].model = make_model();
+        memcpy(kept[0].model, model, SIZE);
+        kept_count++;
+    } else if (what == 1) {
+        assert_int_equal(roll_back(&folder, kept[at].label, true, NULL), 0);
+        while (at-- > 0)
+            forget_snapshot(0);
+        memcpy(model, kept[0].model, SIZE);
+    } else {
+        assert_int_equal(overlay_snapshot_delete(folder.fd, kept[at].label, NULL, NULL), 0);
+        forget_snapshot(at);
+    }
+    for (unsigned i = 0; i < kept_count; i++) {
+        struct overlay *o = open_snapshot(&folder, kept[i].label, BASE_SIZE);
+        compare(o, kept[i].model, 0, SIZE);
+        close_overlay(o);
+    }
+}
+
+static void compare_random_requests(unsigned long count, unsigned long looks, bool with_snapshots)
+{
+    struct random_numbers r = {.state = test_seed(with_snapshots ? "requests and snapshots" : "requests")};
     unsigned char *model = make_model();
     struct overlay *o = open_overlay(&folder, BASE_SIZE);
-    unsigned long count = times(30000);
     for (unsigned long i = 1; i <= count; i++) {
         do_one(o, model, &r);
-        if (i % (count / 8) == 0) {
+        if (i % (count / looks) == 0) {
             compare(o, model, 0, SIZE);
             close_overlay(o);
+            if (with_snapshots)
+                change_layers(model, &r);
             o = open_overlay(&folder, BASE_SIZE);
             compare(o, model, 0, SIZE);
         }
     }
     struct overlay_counts counts;
     assert_int_equal(overlay_count(o, &counts), 0);
-    assert_true(counts.data_blocks > 100 && counts.zero_blocks > 50);
+    assert_true(with_snapshots || (counts.data_blocks > 100 && counts.zero_blocks > 50));
     close_overlay(o);
     munmap(model, SIZE);
+}
+
+static void random_requests_equal_a_flat_disk(void **state)
+{
+    (void)state;
+    compare_random_requests(getenv("RONDO_TEST_LONG") ? 1000000 : 30000, 8, false);
+}
+
+static void with_snapshots_among_them_all_equal_flat_disks(void **state)
+{
+    (void)state;
+    compare_random_requests(times(20000), times(10), true);
+    while (kept_count > 0)
+        forget_snapshot(0);
 }
 
 // Each thread owns a stretch of bytes that begins and ends within blocks of its neighbours. The shared blocks are most
@@ -285,6 +342,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(random_requests_equal_a_flat_disk),
+        TEST(with_snapshots_among_them_all_equal_flat_disks),
         TEST(threads_that_share_blocks_keep_their_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
