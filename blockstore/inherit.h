@@ -11,7 +11,7 @@
 #include "blockstore/site.h"
 #include "blockstore/writer.h"
 
-#define INHERIT_GAP_BLOCKS 8u // measured: docs/decisions.md
+#define INHERIT_GAP_BLOCKS 16u // measured: docs/decisions.md
 
 struct inherit_source {
     const struct manifest *parent;        // whose packs `writer` knows, and knew first

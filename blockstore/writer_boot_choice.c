@@ -2,7 +2,7 @@
 //
 // A boot pack is fetched whole, so of what it holds, a boot should use most; but what is stored anew instead has to be
 // fetched once more by everyone who holds the version before. A known pack is taken if at most half of its bytes are
-// dead (of no use to this boot), then those with the greatest dead share are left out until at most a quarter of the
+// dead (of no use to this boot), then those with the greatest dead share are left out until at most an eighth of the
 // whole boot set is dead, then the smallest until there are few enough to ask for (docs/decisions.md has the
 // measurements). That is one rule for a parent's boot packs, which decay from version to version until what is left of
 // one is stored afresh, and for its ordinary packs, of which a kernel's, say, is all needed.
@@ -17,8 +17,8 @@
 #include "base/banned.h"
 
 #define DEAD_SHARE 2                     // of a pack: one half
-#define DEAD_SHARE_ALL 4                 // of all of them: a quarter
-#define SPARE_PACKS 8u                   // above the number that they would be if they were full
+#define DEAD_SHARE_ALL 8                 // of all of them: an eighth
+#define SPARE_PACKS 4u                   // above the number that they would be if they were full
 #define NEW_BLOCK_BYTES (BLOCK_SIZE / 2) // what a block that is not known will take, about
 
 struct use {
