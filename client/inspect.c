@@ -1,6 +1,7 @@
 // rondo inspect IMAGE|NAME: what a version consists of, or what a machine is doing. A name without a URL that is a
 // machine's is that machine; otherwise it is an image's.
 #include "base/cleanup.h"
+#include "blockstore/overlay_snapshot.h"
 #include "client/ask.h"
 #include "client/cli.h"
 #include "client/json.h"
@@ -145,7 +146,10 @@ static int inspect_machine(struct report *p, const struct instance *i, struct er
     const struct instance_settings *s = &i->settings;
     char answer[SOCKET_LINE_MAXIMUM], value[ERROR_TEXT_SIZE], hex[SHA256_HEX_SIZE];
     bool running = instance_is_running(i);
+    struct overlay_history history;
     int r = running ? ask_machine(i, "status", ANSWER_MS, answer, error) : 0;
+    if (r == 0)
+        r = overlay_history_read(i->folder_fd, &history, error);
     if (r < 0)
         return r;
     put_text(p, "machine", i->name);
@@ -161,6 +165,8 @@ static int inspect_machine(struct report *p, const struct instance *i, struct er
     put_text(p, "site", s->site);
     put_text(p, "folder", i->folder);
     put_number(p, "disk_bytes", s->disk_size);
+    put_number(p, "written", history.bytes);
+    put_number(p, "snapshots", history.count);
     put_number(p, "memory", s->memory);
     put_number(p, "cpus", s->cpus);
     if (running && ask_machine(i, "counts", ANSWER_MS, answer, error) == 0) {

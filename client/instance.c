@@ -114,6 +114,14 @@ int instance_lock(struct instance *i, struct error *error)
     return 0;
 }
 
+int instance_lock_stopped(struct instance *i, struct error *error)
+{
+    int r = instance_lock(i, error);
+    if (r == -EBUSY)
+        error_set(error, EBUSY, "machine %s is running; rondo stop %s first", i->name, i->name);
+    return r;
+}
+
 bool instance_is_running(const struct instance *i)
 {
     CLEANUP_CLOSE int fd = io_open(i->folder_fd, "lock", O_RDONLY, 0);

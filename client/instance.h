@@ -3,6 +3,7 @@
 //   <home>/instances/<name>/settings     `key value` lines, written once, durable before the instance exists
 //   <home>/instances/<name>/disk.data    the overlay (blockstore/overlay.h)
 //   <home>/instances/<name>/disk.map
+//   <home>/instances/<name>/layers       its snapshots, and their files layer-… (blockstore/overlay_snapshot.h)
 //   <home>/instances/<name>/console.log  what the console showed in the last run (bounded)
 //   <home>/instances/<name>/machine.log  what the supervisor and its programs said in the last run
 //   <home>/instances/<name>/lock         held by the supervisor and its rondo-overlay for as long as the machine runs
@@ -58,6 +59,8 @@ int instance_create(const char *name, const struct instance_settings *settings, 
 
 // Takes the lock: -EBUSY if its machine runs, -ENOENT if it has been removed since it was opened.
 int instance_lock(struct instance *i, struct error *error);
+// The same for a verb that needs the machine stopped: -EBUSY says how to stop it.
+int instance_lock_stopped(struct instance *i, struct error *error);
 bool instance_is_running(const struct instance *i);
 
 // An ephemeral one whose machine ended without its supervisor is a leftover: it is removed and closed. True if it was.

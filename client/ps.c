@@ -1,13 +1,12 @@
 // rondo ps: the machines of this user, running or not.
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "blockstore/overlay_snapshot.h"
 #include "client/ask.h"
 #include "client/cli.h"
 #include "client/json.h"
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/banned.h"
 
@@ -20,16 +19,19 @@ struct listing {
 
 struct row {
     char state[32], reason[ERROR_TEXT_SIZE], engine[16], since[32];
-    uint64_t written; // bytes that the overlay occupies
+    uint64_t written; // bytes that the overlay occupies, snapshots included
+    unsigned snapshots;
 };
 
 static void describe(const struct instance *i, const struct error *damage, struct row *row)
 {
     char answer[SOCKET_LINE_MAXIMUM];
-    struct stat data;
+    struct overlay_history history;
     *row = (struct row){.state = "stopped"};
-    if (fstatat(i->folder_fd, "disk.data", &data, AT_SYMLINK_NOFOLLOW) == 0)
-        row->written = (uint64_t)data.st_blocks * 512;
+    if (overlay_history_read(i->folder_fd, &history, NULL) == 0) {
+        row->written = history.bytes;
+        row->snapshots = history.count;
+    }
     if (damage) {
         snprintf(row->state, sizeof(row->state), "damaged");
         snprintf(row->reason, sizeof(row->reason), "%s", damage->text);
@@ -61,6 +63,8 @@ static int print_json(const struct listing *l, const struct instance *i, const s
         r = json_append_text(&b, texts[t][0], texts[t][1]);
     if (r == 0)
         r = json_append_number(&b, "written", row->written);
+    if (r == 0)
+        r = json_append_number(&b, "snapshots", row->snapshots);
     if (r == 0)
         r = buf_append(&b, "}", 1);
     if (r == 0)

@@ -15,11 +15,8 @@ int verb_rm(int argc, char **argv)
     struct error error = {.text = ""};
     struct instance i = INSTANCE_NONE;
     r = instance_open(argv[1], &i, &error);
-    if (r == 0 || (r == -EBADMSG && i.folder_fd >= 0)) {
-        r = instance_lock(&i, &error);
-        if (r == -EBUSY)
-            error_set(&error, EBUSY, "machine %s is running; rondo stop %s first", i.name, i.name);
-    }
+    if (r == 0 || (r == -EBADMSG && i.folder_fd >= 0))
+        r = instance_lock_stopped(&i, &error);
     if (r == 0)
         r = instance_remove(&i, &error);
     instance_close(&i);

@@ -39,7 +39,7 @@ for verb in $verbs; do
 	done
 done
 is "$wrong" "" "each option is in the manual"
-for verb in run pull inspect mount publish renew key serve stop rm console umount; do
+for verb in run pull inspect mount publish renew key serve stop rm snapshot rollback console umount; do
 	run_rondo "$verb"
 	[ "$status" -eq 2 ] || fail "$verb without arguments: exit code 2, not $status"
 done

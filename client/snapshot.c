@@ -1,0 +1,126 @@
+// rondo snapshot: keeps the disk of a stopped machine as it is, under a label; lists what is kept; deletes one.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/text.h"
+#include "blockstore/overlay_snapshot.h"
+#include "client/cli.h"
+#include "client/instance.h"
+#include "client/json.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+struct request {
+    const char *name, *label; // label NULL: none was given
+    bool list, delete, json;
+};
+
+static int take(const struct instance *i, const char *label, struct error *error)
+{
+    char given[OVERLAY_LABEL_SIZE];
+    int r = overlay_snapshot_take(i->folder_fd, label, io_realtime_seconds(), given, error);
+    if (r == -EEXIST)
+        error_set(error, EEXIST, "machine %s has a snapshot %s already; rondo snapshot %s --list lists them", i->name,
+                  label, i->name);
+    if (r == -EMLINK)
+        error_set(error, EMLINK, "machine %s has %u snapshots, no more are possible; rondo snapshot %s LABEL --delete",
+                  i->name, OVERLAY_DEPTH_MAXIMUM - 1, i->name);
+    if (r == 0)
+        printf("%s\n", given);
+    return r;
+}
+
+static void show_progress(uint64_t bytes)
+{
+    char size[32];
+    cli_progress("copying into the layer below: %s", text_format_size(bytes, size));
+}
+
+static int delete (const struct instance *i, const char *label, struct error *error)
+{
+    cli_cancel_on_signals(); // every step can be repeated
+    int r = overlay_snapshot_delete(i->folder_fd, label, show_progress, error);
+    cli_progress_end();
+    if (r == -ENOENT)
+        error_set(error, ENOENT, "machine %s has no snapshot %s; rondo snapshot %s --list lists them", i->name, label,
+                  i->name);
+    return r;
+}
+
+static int print_json(const struct overlay_history *h, struct error *error)
+{
+    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64u << 10);
+    char time[32];
+    int r = buf_append(&b, "[", 1);
+    for (unsigned i = 0; i < h->count && r == 0; i++) {
+        const struct overlay_snapshot *s = &h->snapshots[i];
+        r = buf_append_format(&b, "%s\n  {", i ? "," : "");
+        if (r == 0)
+            r = json_append_text(&b, "label", s->label);
+        if (r == 0)
+            r = json_append_text(&b, "time", text_format_time(s->time, time));
+        if (r == 0)
+            r = json_append_number(&b, "written", s->bytes);
+        if (r == 0)
+            r = buf_append(&b, "}", 1);
+    }
+    if (r < 0)
+        return error_set(error, -r, "the list is too long");
+    printf("%s%s]\n", buf_text(&b), h->count ? "\n" : "");
+    return 0;
+}
+
+static int list(const struct instance *i, bool json, struct error *error)
+{
+    struct overlay_history h;
+    char time[32], size[32];
+    int r = overlay_history_read(i->folder_fd, &h, error);
+    if (r < 0 || json)
+        return r < 0 ? r : print_json(&h, error);
+    if (h.count == 0)
+        fprintf(stderr, "no snapshots; rondo snapshot %s takes one\n", i->name);
+    else
+        printf("%-24s %-22s %s\n", "SNAPSHOT", "TIME", "WRITTEN");
+    for (unsigned s = 0; s < h.count; s++)
+        printf("%-24s %-22s %s\n", h.snapshots[s].label, text_format_time(h.snapshots[s].time, time),
+               text_format_size(h.snapshots[s].bytes, size));
+    return 0;
+}
+
+static int carry_out(const struct request *q, struct error *error)
+{
+    struct instance i = INSTANCE_NONE;
+    int r = instance_open(q->name, &i, error);
+    if (r == 0 && !q->list)
+        r = instance_lock_stopped(&i, error);
+    if (r == 0)
+        r = q->list ? list(&i, q->json, error) : q->delete ? delete (&i, q->label, error) : take(&i, q->label, error);
+    instance_close(&i);
+    return r;
+}
+
+int verb_snapshot(int argc, char **argv)
+{
+    struct request q = {.label = NULL};
+    const struct option options[] = {{"list", OPTION_FLAG, &q.list},
+                                     {"delete", OPTION_FLAG, &q.delete},
+                                     {"json", OPTION_FLAG, &q.json},
+                                     {NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 1, 2, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    q.name = argv[1];
+    q.label = operands == 2 ? argv[2] : NULL;
+    if (q.delete &&!q.label)
+        return cli_usage("snapshot", "--delete needs the label of a snapshot");
+    if (q.list && (q.label || q.delete))
+        return cli_usage("snapshot", "--list takes a machine's name only");
+    if (q.json && !q.list)
+        return cli_usage("snapshot", "--json goes with --list");
+    struct error error = {.text = ""};
+    r = carry_out(&q, &error);
+    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+}
