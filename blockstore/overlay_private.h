@@ -6,6 +6,7 @@
 //   overlay_layers.c    the list of the layers
 //   overlay_lower.c     what the layers below the top one hold
 //   overlay_snapshot.c  taking, rolling back and deleting snapshots, while nobody has the overlay open
+//   overlay_merge.c     copying a layer into the one below it
 //   overlay_map.c       the top layer's map: its pages in memory
 //   overlay_lock.c      locks on ranges of blocks
 //   overlay_flush.c     flushing in rounds
@@ -167,6 +168,11 @@ struct overlay_layers {
 int overlay_layers_parse(const void *bytes, size_t n, struct overlay_layers *ret, struct error *error);
 int overlay_layers_read(int dir, struct overlay_layers *ret, bool *ret_listed, struct error *error);
 int overlay_layers_replace(int dir, const struct overlay_layers *layers, struct error *error);
+
+// overlay_merge.c. Copies layer `at - 1` of the list into layer `at`, which is gone, and flushes. Takes the lock over,
+// also on failure.
+int overlay_merge_down(int dir, int lock, const struct overlay_layers *layers, unsigned at,
+                       void (*progress)(uint64_t bytes), struct error *error);
 
 // overlay_lower.c
 int overlay_lower_start(struct overlay_lower *l);
