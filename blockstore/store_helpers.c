@@ -8,6 +8,7 @@
 //   2. Reading ahead that fails is told to nobody. The version then reads nothing ahead for PAUSE_NS.
 //   3. A version that is closed takes its ranges out of the queue and cancels what is in progress; `busy` says that a
 //      helper still has it in its hands.
+//   4. What a boot reads next its profile knows better: behind a boot pack's block only boot packs are read ahead.
 //
 // The store's mutex guards the queue and the helpers; a helper has it only between two ranges.
 #include "base/io.h"
@@ -40,20 +41,54 @@ void store_prepare_helpers(struct store *s, bool adaptive)
 
 // --- reading ahead -------------------------------------------------------------------------------------------------
 
+static bool is_boot_pack(const struct version *v, const struct sha256 *pack)
+{
+    for (unsigned i = 0; i < v->manifest->boot_count; i++)
+        if (sha256_equal(&v->manifest->boot[i].pack, pack))
+            return true;
+    return false;
+}
+
+// Whether the range follows on a block of a boot pack. `w` is room for the answer.
+static int follows_boot(const struct ahead_job *job, struct store_window *w, bool *ret)
+{
+    struct version *v = job->version;
+    if (v->manifest->boot_count == 0 || job->offset < BLOCK_SIZE)
+        return 0;
+    uint64_t block = job->offset / BLOCK_SIZE - 1;
+    int r = store_gather_window(v, job->member, &block, block + 1, true, w, NULL);
+    if (r == 0 && w->ref_count > 0)
+        *ret = is_boot_pack(v, &w->refs[0].pack.name);
+    return r;
+}
+
+static void leave_out_ordinary_packs(const struct version *v, struct store_window *w)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < w->ref_count; i++)
+        if (is_boot_pack(v, &w->refs[i].pack.name))
+            w->refs[kept++] = w->refs[i];
+    w->ref_count = kept;
+}
+
 static int read_ahead(const struct ahead_job *job)
 {
     struct store_window w;
     struct store_chunk *chunks[STORE_BATCH_MAXIMUM];
     uint64_t end_block = (job->offset + job->length + BLOCK_SIZE - 1) / BLOCK_SIZE;
-    for (uint64_t block = job->offset / BLOCK_SIZE; block < end_block;) {
-        int r = store_gather_window(job->version, job->member, &block, end_block, true, &w, NULL);
-        if (r == 0 && w.ref_count > 0)
-            r = store_get_chunks_ahead(job->version, CHUNK_DATA, 0, w.refs, w.ref_count, chunks);
-        if (r < 0)
-            return r;
-        store_put_chunks(job->version->store, chunks, w.ref_count);
+    bool boot = false;
+    int r = follows_boot(job, &w, &boot);
+    for (uint64_t block = job->offset / BLOCK_SIZE; r == 0 && block < end_block;) {
+        r = store_gather_window(job->version, job->member, &block, end_block, true, &w, NULL);
+        if (r == 0 && boot)
+            leave_out_ordinary_packs(job->version, &w);
+        if (r < 0 || w.ref_count == 0)
+            continue;
+        r = store_get_chunks_ahead(job->version, CHUNK_DATA, 0, w.refs, w.ref_count, chunks);
+        if (r == 0)
+            store_put_chunks(job->version->store, chunks, w.ref_count);
     }
-    return 0;
+    return r;
 }
 
 // With the mutex, which it gives up meanwhile.
