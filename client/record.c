@@ -38,6 +38,7 @@ struct recording {
     bool until_open;
     uint64_t began, limit;  // io_monotonic_ns: since then, until then
     uint64_t ready, killed; // when; 0: not yet
+    uint64_t settled;       // when it will have, once it is ready
     size_t count;           // records there when it was settled
     int result;             // of the boot: 0, or -errno and the sentence:
     struct error why;
@@ -164,6 +165,13 @@ static void fail(struct recording *rec, int code, const char *sentence)
     end_machine(rec);
 }
 
+static void note_ready(struct recording *rec)
+{
+    const uint64_t now = io_monotonic_ns(), tenth = (now - rec->began) / 10;
+    rec->ready = now;
+    rec->settled = now + (tenth > RECORD_SETTLE_SECONDS * SECOND_NS ? tenth : RECORD_SETTLE_SECONDS * SECOND_NS);
+}
+
 static void hear_console(struct recording *rec)
 {
     unsigned char bytes[16384];
@@ -171,7 +179,7 @@ static void hear_console(struct recording *rec)
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         close(TAKE_FD(rec->launched.console)); // the end of the machine follows
     else if (n > 0 && !rec->ready && until_feed(&rec->until, bytes, (size_t)n))
-        rec->ready = io_monotonic_ns();
+        note_ready(rec);
 }
 
 static void hear_machine(struct recording *rec)
@@ -207,7 +215,7 @@ static void heed_time(struct recording *rec)
         return;
     }
     cli_progress("recording a boot: %u s, %zu reads%s", seconds, count_records(rec), rec->ready ? ", ready" : "");
-    if (rec->ready && now - rec->ready >= RECORD_SETTLE_SECONDS * SECOND_NS) {
+    if (rec->ready && now >= rec->settled) {
         rec->count = count_records(rec);
         end_machine(rec);
     } else if (!rec->ready && now >= rec->limit) {
@@ -220,9 +228,7 @@ static void heed_time(struct recording *rec)
 static int time_to_next(const struct recording *rec)
 {
     const uint64_t now = io_monotonic_ns();
-    uint64_t next = rec->killed  ? rec->killed + END_SECONDS * SECOND_NS
-                    : rec->ready ? rec->ready + RECORD_SETTLE_SECONDS * SECOND_NS
-                                 : rec->limit;
+    uint64_t next = rec->killed ? rec->killed + END_SECONDS * SECOND_NS : rec->ready ? rec->settled : rec->limit;
     uint64_t left = next > now ? (next - now) / 1000000 + 1 : 0;
     return left < PROGRESS_MS ? (int)left : PROGRESS_MS;
 }
