@@ -3,20 +3,16 @@
 // straight between the guest's memory and the file.
 #include "vmm/block_request.h"
 
-#include "base/cursor.h"
 #include "base/vector.h"
 
 #include <errno.h>
+#include <linux/virtio_blk.h>
 #include <string.h>
 
 #include "base/banned.h"
 
-#define HEADER_SIZE 16u
-#define RANGE_SIZE 16u
-
-enum { TYPE_IN = 0, TYPE_OUT = 1, TYPE_FLUSH = 4, TYPE_GET_ID = 8, TYPE_DISCARD = 11, TYPE_WRITE_ZEROES = 13 };
-enum { STATUS_OK = 0, STATUS_ERROR = 1, STATUS_UNSUPPORTED = 2 };
-#define RANGE_UNMAP 1u // the only flag of a range, and for write-zeroes alone
+#define HEADER_SIZE sizeof(struct virtio_blk_outhdr)
+#define RANGE_SIZE sizeof(struct virtio_blk_discard_write_zeroes)
 
 struct request {
     struct block_backend *backend;
@@ -54,17 +50,14 @@ static int read_or_write(struct request *q, bool writes)
     return 0;
 }
 
-static int perform_range(struct request *q, bool zeroes, const unsigned char *bytes)
+static int perform_range(struct request *q, bool zeroes, const struct virtio_blk_discard_write_zeroes *range)
 {
-    struct cursor c = cursor_over(bytes, RANGE_SIZE);
-    uint64_t sector = cursor_u64(&c);
-    uint32_t sectors = cursor_u32(&c), flags = cursor_u32(&c);
-    if (flags & ~(zeroes ? RANGE_UNMAP : 0u))
+    uint64_t sector = range->sector, n = (uint64_t)range->num_sectors * BLOCK_SECTOR;
+    if (range->flags & ~(zeroes ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0u))
         return -EOPNOTSUPP; // 5.2.6.2: unknown flags are unsupported
-    uint64_t n = (uint64_t)sectors * BLOCK_SECTOR;
-    if (sectors > BLOCK_RANGE_SECTORS_MAXIMUM || !fits(q->backend, sector, n))
+    if (n > BLOCK_RANGE_SECTORS_MAXIMUM * (uint64_t)BLOCK_SECTOR || !fits(q->backend, sector, n))
         return -EINVAL;
-    if (sectors == 0)
+    if (n == 0)
         return 0;
     int r = zeroes ? q->backend->write_zeroes(q->backend, sector * BLOCK_SECTOR, n)
                    : q->backend->discard(q->backend, sector * BLOCK_SECTOR, n);
@@ -75,14 +68,14 @@ static int perform_range(struct request *q, bool zeroes, const unsigned char *by
 
 static int discard_or_zero(struct request *q, bool zeroes)
 {
-    unsigned char ranges[BLOCK_RANGES_MAXIMUM * RANGE_SIZE];
+    struct virtio_blk_discard_write_zeroes ranges[BLOCK_RANGES_MAXIMUM];
     size_t n = q->chain->readable_bytes - HEADER_SIZE;
     if (q->backend->read_only || n > sizeof ranges || n % RANGE_SIZE != 0)
         return -EINVAL;
     virtqueue_gather(q->chain, HEADER_SIZE, ranges, n);
     int r = 0;
-    for (size_t at = 0; r == 0 && at < n; at += RANGE_SIZE)
-        r = perform_range(q, zeroes, ranges + at);
+    for (size_t i = 0; r == 0 && i < n / RANGE_SIZE; i++)
+        r = perform_range(q, zeroes, &ranges[i]);
     return r;
 }
 
@@ -99,22 +92,22 @@ static int perform(struct request *q, uint32_t type, const unsigned char *serial
 {
     q->outcome.kind = BLOCK_OTHER;
     switch (type) {
-    case TYPE_IN:
+    case VIRTIO_BLK_T_IN:
         q->outcome.kind = BLOCK_READ;
         return read_or_write(q, false);
-    case TYPE_OUT:
+    case VIRTIO_BLK_T_OUT:
         q->outcome.kind = BLOCK_WRITE;
         return read_or_write(q, true);
-    case TYPE_FLUSH:
+    case VIRTIO_BLK_T_FLUSH:
         q->outcome.kind = BLOCK_FLUSH;
         return q->backend->read_only ? 0 : q->backend->flush(q->backend);
-    case TYPE_DISCARD:
+    case VIRTIO_BLK_T_DISCARD:
         q->outcome.kind = BLOCK_DISCARD;
         return discard_or_zero(q, false);
-    case TYPE_WRITE_ZEROES:
+    case VIRTIO_BLK_T_WRITE_ZEROES:
         q->outcome.kind = BLOCK_WRITE_ZEROES;
         return discard_or_zero(q, true);
-    case TYPE_GET_ID:
+    case VIRTIO_BLK_T_GET_ID:
         return tell_serial(q, serial);
     default:
         return -EOPNOTSUPP;
@@ -124,16 +117,13 @@ static int perform(struct request *q, uint32_t type, const unsigned char *serial
 int block_request_perform(struct block_backend *backend, const unsigned char serial[static BLOCK_SERIAL_SIZE],
                           const struct virtqueue_chain *chain, struct block_outcome *ret)
 {
-    unsigned char header[HEADER_SIZE];
+    struct virtio_blk_outhdr header;
     if (chain->readable_bytes < HEADER_SIZE || chain->writable_bytes < 1)
         return -EPROTO;
-    virtqueue_gather(chain, 0, header, sizeof header);
-    struct cursor c = cursor_over(header, sizeof header);
-    uint32_t type = cursor_u32(&c);
-    cursor_u32(&c); // reserved
-    struct request q = {.backend = backend, .chain = chain, .sector = cursor_u64(&c)};
-    int r = perform(&q, type, serial);
-    unsigned char status = r == 0 ? STATUS_OK : r == -EOPNOTSUPP ? STATUS_UNSUPPORTED : STATUS_ERROR;
+    virtqueue_gather(chain, 0, &header, sizeof header);
+    struct request q = {.backend = backend, .chain = chain, .sector = header.sector};
+    int r = perform(&q, header.type, serial);
+    unsigned char status = r == 0 ? VIRTIO_BLK_S_OK : r == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
     virtqueue_scatter(chain, chain->writable_bytes - 1, &status, 1);
     q.outcome.failed = r < 0;
     // What counts as written is contiguous from the first byte (2.7.8.2), and the status is the last.

@@ -14,15 +14,6 @@
 
 #include "base/banned.h"
 
-#define CAPABILITY_ID 0x11u
-#define CAPABILITY_SIZE 12u
-#define MESSAGE_CONTROL 2u // offset in the capability
-#define ENABLE 0x8000u
-#define FUNCTION_MASK 0x4000u
-#define ENTRY_DATA 8u // offsets in an entry
-#define ENTRY_CONTROL 12u
-#define ENTRY_MASKED 1u
-
 int msix_init(struct msix *m, struct pci_device *device, const struct irq_controller *irq, unsigned count, unsigned bar,
               uint32_t table_offset, uint32_t pending_offset, struct error *error)
 {
@@ -36,14 +27,14 @@ int msix_init(struct msix *m, struct pci_device *device, const struct irq_contro
             msix_destroy(m);
             return r;
         }
-        v->entry[ENTRY_CONTROL] = ENTRY_MASKED;
+        v->entry[PCI_MSIX_ENTRY_VECTOR_CTRL] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
     }
-    m->capability = pci_add_capability(device, CAPABILITY_ID, CAPABILITY_SIZE);
+    m->capability = pci_add_capability(device, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF);
     unsigned char *at = device->config + m->capability;
-    put_le16(at + MESSAGE_CONTROL, (uint16_t)(count - 1));
-    put_le16(device->writable + m->capability + MESSAGE_CONTROL, ENABLE | FUNCTION_MASK);
-    put_le32(at + 4, table_offset | bar);
-    put_le32(at + 8, pending_offset | bar);
+    put_le16(at + PCI_MSIX_FLAGS, (uint16_t)(count - 1));
+    put_le16(device->writable + m->capability + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+    put_le32(at + PCI_MSIX_TABLE, table_offset | bar);
+    put_le32(at + PCI_MSIX_PBA, pending_offset | bar);
     return 0;
 }
 
@@ -56,25 +47,26 @@ void msix_destroy(struct msix *m)
 
 static uint16_t message_control(const struct msix *m)
 {
-    return get_le16(m->device->config + m->capability + MESSAGE_CONTROL);
+    return get_le16(m->device->config + m->capability + PCI_MSIX_FLAGS);
 }
 
 bool msix_enabled(const struct msix *m)
 {
-    return message_control(m) & ENABLE;
+    return message_control(m) & PCI_MSIX_FLAGS_ENABLE;
 }
 
 // Rule 1.
 static bool live(const struct msix *m, const struct msix_vector *v)
 {
-    return (message_control(m) & (ENABLE | FUNCTION_MASK)) == ENABLE && !(v->entry[ENTRY_CONTROL] & ENTRY_MASKED);
+    return (message_control(m) & (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)) == PCI_MSIX_FLAGS_ENABLE &&
+           !(v->entry[PCI_MSIX_ENTRY_VECTOR_CTRL] & PCI_MSIX_ENTRY_CTRL_MASKBIT);
 }
 
 // Rule 3.
 static bool route(struct msix *m, struct msix_vector *v)
 {
     uint64_t address = get_le64(v->entry);
-    uint32_t data = get_le32(v->entry + ENTRY_DATA);
+    uint32_t data = get_le32(v->entry + PCI_MSIX_ENTRY_DATA);
     if (v->routed && v->routed_address == address && v->routed_data == data)
         return true;
     int r = m->irq->operations->route_message(m->irq->context, v->route, address, data);
@@ -139,7 +131,8 @@ void msix_table_write(struct msix *m, uint64_t offset, unsigned width, uint64_t 
         put_le64(at, value);
     else
         put_le32(at, (uint32_t)value);
-    put_le32(v->entry + ENTRY_CONTROL, v->entry[ENTRY_CONTROL] & ENTRY_MASKED); // the rest is reserved
+    put_le32(v->entry + PCI_MSIX_ENTRY_VECTOR_CTRL,
+             v->entry[PCI_MSIX_ENTRY_VECTOR_CTRL] & PCI_MSIX_ENTRY_CTRL_MASKBIT); // the rest is reserved
     deliver(m, v);
 }
 

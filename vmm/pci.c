@@ -17,17 +17,8 @@
 
 #include "base/banned.h"
 
-#define VENDOR 0x00u
-#define DEVICE 0x02u
-#define STATUS 0x06u
-#define STATUS_CAPABILITIES 0x10u
-#define REVISION 0x08u
-#define CLASS 0x09u // three bytes: interface, subclass, class
-#define SUBSYSTEM_VENDOR 0x2cu
-#define SUBSYSTEM 0x2eu
-#define CAPABILITIES 0x34u
 #define FIRST_CAPABILITY 0x40u
-#define COMMAND_WRITABLE 0x0406u // INTx disable, bus master, memory
+#define COMMAND_WRITABLE (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE)
 #define ADDRESS_ENABLE 0x80000000u
 #define ADDRESS_RESERVED 0x7f000000u // bits 27–24 are the extended register of some hosts: not here
 
@@ -40,7 +31,7 @@
 
 static uint32_t bar_wanted(const struct pci_device *d, unsigned bar)
 {
-    return get_le32(d->config + PCI_BAR + 4 * bar) & ~(d->bars[bar].size - 1);
+    return get_le32(d->config + PCI_BASE_ADDRESS_0 + 4 * bar) & ~(d->bars[bar].size - 1);
 }
 
 static bool bar_may_be_mapped(const struct pci_device *d, unsigned bar)
@@ -110,7 +101,7 @@ static void write_config(struct pci_device *d, unsigned offset, unsigned width, 
         unsigned char *byte = &d->config[offset + i], may = d->writable[offset + i];
         *byte = (unsigned char)((*byte & ~may) | ((value >> (8 * i)) & may));
     }
-    if (offset < PCI_BAR + 4 * PCI_BARS && offset + width > PCI_COMMAND)
+    if (offset < PCI_BASE_ADDRESS_0 + 4 * PCI_BARS && offset + width > PCI_COMMAND)
         map_bars(d);
     if (d->config_written)
         d->config_written(d, offset, width);
@@ -186,13 +177,13 @@ void pci_device_init(struct pci_device *d, pthread_mutex_t *lock, uint16_t vendo
                      uint8_t revision, uint16_t subsystem_vendor, uint16_t subsystem)
 {
     *d = (struct pci_device){.lock = lock, .capabilities_end = FIRST_CAPABILITY};
-    put_le16(d->config + VENDOR, vendor);
-    put_le16(d->config + DEVICE, device);
-    d->config[REVISION] = revision;
-    d->config[CLASS] = (unsigned char)class_code;
-    put_le16(d->config + CLASS + 1, (uint16_t)(class_code >> 8));
-    put_le16(d->config + SUBSYSTEM_VENDOR, subsystem_vendor);
-    put_le16(d->config + SUBSYSTEM, subsystem);
+    put_le16(d->config + PCI_VENDOR_ID, vendor);
+    put_le16(d->config + PCI_DEVICE_ID, device);
+    d->config[PCI_REVISION_ID] = revision;
+    d->config[PCI_CLASS_PROG] = (unsigned char)class_code;
+    put_le16(d->config + PCI_CLASS_PROG + 1, (uint16_t)(class_code >> 8));
+    put_le16(d->config + PCI_SUBSYSTEM_VENDOR_ID, subsystem_vendor);
+    put_le16(d->config + PCI_SUBSYSTEM_ID, subsystem);
     put_le16(d->writable + PCI_COMMAND, COMMAND_WRITABLE);
 }
 
@@ -202,8 +193,8 @@ unsigned pci_add_capability(struct pci_device *d, uint8_t id, unsigned size)
     if (size < 2 || size > PCI_CONFIG_SIZE - at)
         abort();
     d->config[at] = id;
-    d->config[d->last_capability ? d->last_capability + 1 : CAPABILITIES] = (unsigned char)at;
-    d->config[STATUS] |= STATUS_CAPABILITIES;
+    d->config[d->last_capability ? d->last_capability + 1 : PCI_CAPABILITY_LIST] = (unsigned char)at;
+    d->config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
     d->last_capability = at;
     d->capabilities_end = (at + size + 3) & ~3u;
     return at;
@@ -219,8 +210,8 @@ static int place_bars(struct pci_root *r, struct pci_device *d, struct error *er
         next = (next + size - 1) / size * size;
         if (next + size > LAYOUT_PCI_MEMORY + LAYOUT_PCI_MEMORY_SIZE)
             return error_set(error, ENOSPC, "the machine's PCI memory window is full: use fewer devices");
-        put_le32(d->config + PCI_BAR + 4 * i, (uint32_t)next);
-        put_le32(d->writable + PCI_BAR + 4 * i, ~((uint32_t)size - 1));
+        put_le32(d->config + PCI_BASE_ADDRESS_0 + 4 * i, (uint32_t)next);
+        put_le32(d->writable + PCI_BASE_ADDRESS_0 + 4 * i, ~((uint32_t)size - 1));
         next += size;
     }
     r->next_address = next;

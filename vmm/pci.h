@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "vmm/bus.h"
+#include <linux/pci_regs.h> // names of the header's registers (PCI Local Bus 3.0, 6.1, 6.2)
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,11 +25,6 @@
 #define PCI_SLOTS 32u
 #define PCI_BARS 6u
 #define PCI_CONFIG_SIZE 256u
-
-// Registers of the header (PCI Local Bus 3.0, 6.1, 6.2).
-#define PCI_COMMAND 0x04u
-#define PCI_COMMAND_MEMORY 2u // memory decoding
-#define PCI_BAR 0x10u
 
 struct pci_bar {
     uint32_t size; // bytes, a power of two from 4096 on; 0: none

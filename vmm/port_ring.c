@@ -19,12 +19,11 @@ struct port_ring {
     struct kvm_coalesced_mmio_ring *_Atomic ring;
     unsigned page; // where it is in a vCPU's mapping, in pages
     struct bus *ports;
+    struct stream *stream;
     struct loop *loop;
     struct loop_source *source;
     int timer;
     atomic_bool armed;
-    void (*batch)(void *context, bool begin);
-    void *batch_context;
 };
 
 static void timer_rang(void *context, uint32_t events)
@@ -35,8 +34,8 @@ static void timer_rang(void *context, uint32_t events)
     port_ring_drain(r);
 }
 
-int port_ring_new(const struct kvm *k, struct bus *ports, struct loop *loop, struct port_ring **ret,
-                  struct error *error)
+int port_ring_new(const struct kvm *k, struct bus *ports, struct loop *loop, struct stream *stream,
+                  struct port_ring **ret, struct error *error)
 {
     int page = ioctl(k->dev, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
     if (page <= 0 || ioctl(k->dev, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_PIO) <= 0) {
@@ -49,6 +48,7 @@ int port_ring_new(const struct kvm *k, struct bus *ports, struct loop *loop, str
     r->page = (unsigned)page;
     r->ports = ports;
     r->loop = loop;
+    r->stream = stream;
     pthread_mutex_init(&r->lock, NULL); // cannot fail with default attributes
     int code = loop_add_timer(loop, timer_rang, r, &r->timer, &r->source);
     if (code < 0) {
@@ -74,14 +74,6 @@ void port_ring_map(struct port_ring *r, void *run)
         atomic_store(&r->ring, run ? (void *)((unsigned char *)run + (size_t)r->page * 4096u) : NULL);
 }
 
-void port_ring_set_batch(struct port_ring *r, void (*batch)(void *context, bool begin), void *context)
-{
-    if (!r)
-        return;
-    r->batch = batch;
-    r->batch_context = context;
-}
-
 static void deliver(struct port_ring *r, struct kvm_coalesced_mmio_ring *ring, uint32_t last)
 {
     for (uint32_t first = ring->first; first != last && first < RING_CAPACITY;) {
@@ -102,11 +94,11 @@ void port_ring_drain(struct port_ring *r)
     if (!ring || __atomic_load_n(&ring->first, __ATOMIC_ACQUIRE) == __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE))
         return;
     pthread_mutex_lock(&r->lock);
-    if (r->batch)
-        r->batch(r->batch_context, true);
+    if (r->stream)
+        stream_begin_batch(r->stream);
     deliver(r, ring, __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE));
-    if (r->batch)
-        r->batch(r->batch_context, false);
+    if (r->stream)
+        stream_end_batch(r->stream);
     pthread_mutex_unlock(&r->lock);
 }
 

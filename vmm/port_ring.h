@@ -12,19 +12,18 @@
 #include "vmm/bus.h"
 #include "vmm/kvm.h"
 #include "vmm/loop.h"
+#include "vmm/stream.h"
 
 #define PORT_RING_DELAY_MS 20
 
 struct port_ring;
 
 // *ret is NULL, and all is well, if the host's KVM has no such ring.
-int port_ring_new(const struct kvm *k, struct bus *ports, struct loop *loop, struct port_ring **ret,
-                  struct error *error);
+// What one drain delivers leaves the stream (may be NULL) in one go.
+int port_ring_new(const struct kvm *k, struct bus *ports, struct loop *loop, struct stream *stream,
+                  struct port_ring **ret, struct error *error);
 void port_ring_free(struct port_ring *r);
 // `run` is a vCPU's mapping, in which the ring is (the same in each). Until port_ring_map(r, NULL) it must stay.
 void port_ring_map(struct port_ring *r, void *run);
-// What is called before (true) and after (false) the writes of a drain are delivered, so that their effects can be put
-// together. Before the first drain.
-void port_ring_set_batch(struct port_ring *r, void (*batch)(void *context, bool begin), void *context);
 void port_ring_drain(struct port_ring *r); // any thread
 void port_ring_soon(struct port_ring *r);  // any thread

@@ -12,6 +12,7 @@
 #include "vmm/guest_memory.h"
 #include "vmm/kvm.h"
 #include "vmm/layout.h"
+#include "vmm/load.h"
 #include "vmm/vcpu.h"
 
 #include <errno.h>
@@ -137,22 +138,18 @@ static void vcpu_ended(void *context, unsigned index, enum vcpu_end end, const c
     pthread_mutex_unlock(&p->lock);
 }
 
-// Page tables for the first 2 MiB, the GDT's code and data, the IDT's entry 3, the code.
-static int write_guest(const struct guest_memory *m)
+// The tables of any kernel, the IDT's entry 3, the code.
+static int write_guest(const struct guest_memory *m, struct error *error)
 {
     const uint64_t handler = CODE + ((uintptr_t)probe_int3 - (uintptr_t)probe_guest);
-    const uint64_t tables[3] = {(LAYOUT_PAGE_TABLES + 4096) | 3, (LAYOUT_PAGE_TABLES + 8192) | 3, 0x83};
-    const uint64_t segments[2] = {0x00af9b000000ffff, 0x00cf93000000ffff};
     const uint64_t gate[2] = {(handler & 0xffff) | (uint64_t)LAYOUT_GDT_CODE << 16 | 0x8e00ull << 32 |
                                   (handler >> 16 & 0xffff) << 48,
                               handler >> 32};
-    for (unsigned i = 0; i < 3; i++)
-        if (guest_memory_write(m, LAYOUT_PAGE_TABLES + i * 4096ull, &tables[i], 8) < 0)
-            return -EFAULT;
-    if (guest_memory_write(m, LAYOUT_GDT + LAYOUT_GDT_CODE, segments, sizeof segments) < 0 ||
-        guest_memory_write(m, DATA + DATA_IDT + 3 * sizeof gate, gate, sizeof gate) < 0)
-        return -EFAULT;
-    return guest_memory_write(m, CODE, probe_guest, (uintptr_t)probe_guest_end - (uintptr_t)probe_guest);
+    int r = load_tables(m, true, error);
+    if (r == 0 && (guest_memory_write(m, DATA + DATA_IDT + 3 * sizeof gate, gate, sizeof gate) < 0 ||
+                   guest_memory_write(m, CODE, probe_guest, (uintptr_t)probe_guest_end - (uintptr_t)probe_guest) < 0))
+        r = error_set(error, EFAULT, "the memory has no room for a guest to probe KVM with");
+    return r;
 }
 
 // Until the guest is through, stopped, or out of time.
@@ -237,10 +234,10 @@ int probe_kvm(const char *path, int fd, struct error *error)
         r = guest_memory_make(LAYOUT_MEMORY_MINIMUM, &memory, error);
     if (r == 0)
         r = kvm_map_memory(&k, &memory, error);
+    if (r == 0)
+        r = write_guest(&memory, error);
     if (r < 0)
         return r;
-    if (write_guest(&memory) < 0)
-        return error_set(error, EIO, "cannot prepare a guest to probe KVM with");
     bus_init(&ports);
     bus_init(&memory_bus);
     r = run(&p, &k, &ports, &memory_bus, error);

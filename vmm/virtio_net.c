@@ -15,6 +15,7 @@
 #include "base/vector.h"
 
 #include <errno.h>
+#include <linux/virtio_net.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -25,14 +26,9 @@
 #define SEND 1u
 #define QUEUE_SIZE 256u
 #define BATCH 64u
-#define CONFIG_SIZE 12u
 #define BUFFERS_MAXIMUM 64u // for one frame: Linux's smallest are 1.5 KiB
 
-// 5.1.3
-#define F_MAC (UINT64_C(1) << 5)
-#define F_MERGEABLE (UINT64_C(1) << 15)
-#define F_STATUS (UINT64_C(1) << 16)
-#define STATUS_LINK_UP 1u
+#define F(name) (UINT64_C(1) << VIRTIO_NET_F_##name) // 5.1.3
 
 struct virtio_net {
     struct virtio_device device; // first: operations get it
@@ -84,7 +80,7 @@ static void pull_cable(struct virtio_net *n, int why)
 static int take_buffers(struct virtio_net *card, size_t n, struct virtqueue_chain *ret)
 {
     struct virtqueue *q = &card->device.queues[RECEIVE];
-    unsigned most = card->device.features & F_MERGEABLE ? BUFFERS_MAXIMUM : 1, count = 0;
+    unsigned most = card->device.features & F(MRG_RXBUF) ? BUFFERS_MAXIMUM : 1, count = 0;
     size_t room = 0;
     int r = 1;
     do {
@@ -281,11 +277,9 @@ static bool reset(struct virtio_device *d)
 static void read_config(struct virtio_device *d, unsigned offset, void *to, unsigned size)
 {
     const struct virtio_net *n = of(d);
-    unsigned char config[CONFIG_SIZE] = {0};
-    memcpy(config, n->mac, sizeof n->mac);
-    put_le16(config + 6, (uint16_t)(n->dead ? 0 : STATUS_LINK_UP));
-    put_le16(config + 8, 1); // pairs of queues
-    memcpy(to, config + offset, size);
+    struct virtio_net_config config = {.status = n->dead ? 0 : VIRTIO_NET_S_LINK_UP, .max_virtqueue_pairs = 1};
+    memcpy(config.mac, n->mac, sizeof config.mac);
+    memcpy(to, (const char *)&config + offset, size);
 }
 
 static void statistics(struct virtio_device *d, struct buf *to)
@@ -312,8 +306,8 @@ static const struct virtio_operations operations = {
     .pci_class = 0x020000, // network controller, Ethernet
     .queue_count = 2,
     .queue_size = QUEUE_SIZE,
-    .features = F_MAC | F_MERGEABLE | F_STATUS,
-    .config_size = CONFIG_SIZE,
+    .features = F(MAC) | F(MRG_RXBUF) | F(STATUS),
+    .config_size = offsetof(struct virtio_net_config, speed), // what there is of it
     .read_config = read_config,
     .start = start,
     .kicked = kicked,

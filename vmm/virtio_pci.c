@@ -12,6 +12,7 @@
 #include "vmm/virtio_pci_registers.h"
 
 #include <errno.h>
+#include <linux/virtio_pci.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -33,14 +34,12 @@
 #define VECTORS_BAR_SIZE 0x1000u
 #define VECTORS_PENDING 0x800u
 
-// struct virtio_pci_cap (4.1.4): id, next, length, type, BAR, padding, offset 4, length 4.
-#define CAPABILITY_ID 9u
-#define CAPABILITY_SIZE 16u
-enum capability_type { COMMON = 1, NOTIFY = 2, ISR = 3, DEVICE = 4, WINDOW = 5 };
-#define WINDOW_BAR 4u // offsets in the capability
-#define WINDOW_OFFSET 8u
-#define WINDOW_LENGTH 12u
-#define WINDOW_DATA 16u
+// Offsets in the capability of the window, struct virtio_pci_cfg_cap (4.1.4.9).
+#define CAPABILITY_SIZE (unsigned)sizeof(struct virtio_pci_cap)
+#define WINDOW_BAR VIRTIO_PCI_CAP_BAR
+#define WINDOW_OFFSET VIRTIO_PCI_CAP_OFFSET
+#define WINDOW_LENGTH VIRTIO_PCI_CAP_LENGTH
+#define WINDOW_DATA CAPABILITY_SIZE
 
 struct doorbell {
     struct virtio_transport *transport;
@@ -203,28 +202,29 @@ static void config_written(struct pci_device *function, unsigned offset, unsigne
     write_bar(t, window[WINDOW_BAR], at, length, value);
 }
 
-static unsigned add_capability(struct virtio_transport *t, enum capability_type type, uint32_t offset, uint32_t length,
+static unsigned add_capability(struct virtio_transport *t, unsigned char type, uint32_t offset, uint32_t length,
                                unsigned more)
 {
-    unsigned at = pci_add_capability(&t->function, CAPABILITY_ID, CAPABILITY_SIZE + more);
+    unsigned at = pci_add_capability(&t->function, PCI_CAP_ID_VNDR, CAPABILITY_SIZE + more);
     unsigned char *capability = t->function.config + at;
-    capability[2] = (unsigned char)(CAPABILITY_SIZE + more);
-    capability[3] = (unsigned char)type;
-    put_le32(capability + 8, offset); // in BAR 0
-    put_le32(capability + 12, length);
+    capability[VIRTIO_PCI_CAP_LEN] = (unsigned char)(CAPABILITY_SIZE + more);
+    capability[VIRTIO_PCI_CAP_CFG_TYPE] = type;
+    put_le32(capability + VIRTIO_PCI_CAP_OFFSET, offset); // in BAR 0
+    put_le32(capability + VIRTIO_PCI_CAP_LENGTH, length);
     return at;
 }
 
 static void add_capabilities(struct virtio_transport *t)
 {
     const struct virtio_operations *operations = t->device->operations;
-    add_capability(t, COMMON, VIRTIO_PCI_COMMON, VIRTIO_PCI_COMMON_SIZE, 0);
-    add_capability(t, ISR, VIRTIO_PCI_INTERRUPT, VIRTIO_PCI_INTERRUPT_SIZE, 0);
+    add_capability(t, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_COMMON, VIRTIO_PCI_COMMON_SIZE, 0);
+    add_capability(t, VIRTIO_PCI_CAP_ISR_CFG, VIRTIO_PCI_INTERRUPT, VIRTIO_PCI_INTERRUPT_SIZE, 0);
     if (operations->config_size > 0)
-        add_capability(t, DEVICE, VIRTIO_PCI_DEVICE, operations->config_size, 0);
-    unsigned notify = add_capability(t, NOTIFY, DOORBELLS, DOORBELL_SIZE * operations->queue_count, 4);
+        add_capability(t, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_DEVICE, operations->config_size, 0);
+    unsigned notify =
+        add_capability(t, VIRTIO_PCI_CAP_NOTIFY_CFG, DOORBELLS, DOORBELL_SIZE * operations->queue_count, 4);
     put_le32(t->function.config + notify + CAPABILITY_SIZE, DOORBELL_SIZE); // the multiplier
-    t->window = add_capability(t, WINDOW, 0, 0, 4);
+    t->window = add_capability(t, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, 4);
     unsigned char *writable = t->function.writable + t->window;
     writable[WINDOW_BAR] = 0xff;
     memset(writable + WINDOW_OFFSET, 0xff, WINDOW_DATA + 4 - WINDOW_OFFSET);

@@ -13,26 +13,16 @@
 #include "vmm/virtqueue.h"
 
 #include <errno.h>
+#include <linux/virtio_ring.h>
 #include <string.h>
 
 #include "base/banned.h"
 
-#define DESCRIPTOR_SIZE 16u
-#define DESCRIPTOR_NEXT 1u
-#define DESCRIPTOR_WRITE 2u
-#define DESCRIPTOR_INDIRECT 4u
-#define USED_NO_NOTIFY 1u         // in used.flags: the driver need not ring
-#define AVAILABLE_NO_INTERRUPT 1u // in available.flags
-#define INDEX 2u                  // offset of the index in both rings
-#define RING 4u                   // offset of the elements in both rings
+#define DESCRIPTOR_SIZE (unsigned)sizeof(struct vring_desc)
+#define INDEX 2u // offset of the index in both rings
+#define RING 4u  // offset of the elements in both rings
 #define CHAIN_BYTES_MAXIMUM (UINT64_C(1) << 32)
 #define TABLE_ENTRIES_MAXIMUM 65536u // of an indirect table: `next` has 16 bits
-
-struct descriptor {
-    uint64_t address;
-    uint32_t length;
-    uint16_t flags, next;
-};
 
 // --- single accesses to what the guest shares with us --------------------------------------------------------------
 
@@ -53,10 +43,9 @@ static void store32(unsigned char *p, uint32_t v)
 }
 
 // The barrier keeps the compiler from reading the table again where it could use the copy (rule 1).
-static struct descriptor copy_descriptor(const unsigned char *table, unsigned i)
+static struct vring_desc copy_descriptor(const unsigned char *table, unsigned i)
 {
-    struct descriptor d;
-    _Static_assert(sizeof d == DESCRIPTOR_SIZE, "as the driver lays it out");
+    struct vring_desc d;
     memcpy(&d, table + (size_t)i * DESCRIPTOR_SIZE, sizeof d);
     __asm__ volatile("" ::: "memory");
     return d;
@@ -120,37 +109,37 @@ static void set_in_flight(struct virtqueue *q, uint16_t head, bool on)
     q->in_flight_count += on ? 1u : -1u;
 }
 
-static int add_segment(const struct virtqueue *q, const struct descriptor *d, struct virtqueue_chain *chain)
+static int add_segment(const struct virtqueue *q, const struct vring_desc *d, struct virtqueue_chain *chain)
 {
-    bool writable = d->flags & DESCRIPTOR_WRITE;
-    void *bytes = guest_memory_slice(q->memory, d->address, d->length);
+    bool writable = d->flags & VRING_DESC_F_WRITE;
+    void *bytes = guest_memory_slice(q->memory, d->addr, d->len);
     if (!bytes || (!writable && chain->writable > 0))
         return -EPROTO;
-    if (d->length == 0)
+    if (d->len == 0)
         return 0;
     if (chain->readable + chain->writable == VIRTQUEUE_CHAIN_MAXIMUM ||
-        (uint64_t)chain->readable_bytes + chain->writable_bytes + d->length > CHAIN_BYTES_MAXIMUM)
+        (uint64_t)chain->readable_bytes + chain->writable_bytes + d->len > CHAIN_BYTES_MAXIMUM)
         return -EPROTO;
-    chain->segments[chain->readable + chain->writable] = (struct iovec){.iov_base = bytes, .iov_len = d->length};
+    chain->segments[chain->readable + chain->writable] = (struct iovec){.iov_base = bytes, .iov_len = d->len};
     if (writable) {
         chain->writable++;
-        chain->writable_bytes += d->length;
+        chain->writable_bytes += d->len;
     } else {
         chain->readable++;
-        chain->readable_bytes += d->length;
+        chain->readable_bytes += d->len;
     }
     return 0;
 }
 
 // The table that the descriptor stands for, and how many entries it has.
-static const unsigned char *indirect_table(const struct virtqueue *q, const struct descriptor *d, unsigned *ret_entries)
+static const unsigned char *indirect_table(const struct virtqueue *q, const struct vring_desc *d, unsigned *ret_entries)
 {
-    unsigned entries = d->length / DESCRIPTOR_SIZE;
-    if (!q->indirect || (d->flags & DESCRIPTOR_NEXT) || entries == 0 || d->length % DESCRIPTOR_SIZE != 0 ||
+    unsigned entries = d->len / DESCRIPTOR_SIZE;
+    if (!q->indirect || (d->flags & VRING_DESC_F_NEXT) || entries == 0 || d->len % DESCRIPTOR_SIZE != 0 ||
         entries > TABLE_ENTRIES_MAXIMUM)
         return NULL;
     *ret_entries = entries;
-    return guest_memory_slice(q->memory, d->address, d->length);
+    return guest_memory_slice(q->memory, d->addr, d->len);
 }
 
 // Every step reads one descriptor, and the steps are bounded, one for an indirect table included: a loop ends there.
@@ -164,8 +153,8 @@ static int walk(const struct virtqueue *q, uint16_t head, struct virtqueue_chain
     chain->readable = chain->writable = 0;
     chain->readable_bytes = chain->writable_bytes = 0;
     for (unsigned steps = 0; steps <= VIRTQUEUE_CHAIN_MAXIMUM; steps++) {
-        struct descriptor d = copy_descriptor(table, i);
-        if (d.flags & DESCRIPTOR_INDIRECT) {
+        struct vring_desc d = copy_descriptor(table, i);
+        if (d.flags & VRING_DESC_F_INDIRECT) {
             if (in_table || !(table = indirect_table(q, &d, &entries)))
                 return -EPROTO;
             in_table = true;
@@ -175,7 +164,7 @@ static int walk(const struct virtqueue *q, uint16_t head, struct virtqueue_chain
         int r = add_segment(q, &d, chain);
         if (r < 0)
             return r;
-        if (!(d.flags & DESCRIPTOR_NEXT))
+        if (!(d.flags & VRING_DESC_F_NEXT))
             return 0;
         if (d.next >= entries)
             return -EPROTO;
@@ -260,7 +249,7 @@ bool virtqueue_wants_interrupt(struct virtqueue *q)
     q->last_asked = q->next_used;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!q->event_index)
-        return !(load16(q->available, __ATOMIC_RELAXED) & AVAILABLE_NO_INTERRUPT);
+        return !(load16(q->available, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT);
     // The driver wants one when the element at used_event is used (2.7.7.2): is it among those that were pushed?
     uint16_t since_event = (uint16_t)(q->next_used - load16(used_event(q), __ATOMIC_RELAXED) - 1u);
     return since_event < pushed;
@@ -274,7 +263,7 @@ void virtqueue_silence(struct virtqueue *q)
         return;
     q->silent = true; // with event indexes it is enough not to move ours
     if (!q->event_index)
-        store16(q->used, USED_NO_NOTIFY);
+        store16(q->used, VRING_USED_F_NO_NOTIFY);
 }
 
 bool virtqueue_listen(struct virtqueue *q)

@@ -103,9 +103,7 @@ static int make_loop(struct vm *m, struct error *error)
     r = m->signals < 0 ? -errno : loop_add(&m->loop, m->signals, EPOLLIN, signalled, m, &source);
     if (r == 0)
         r = loop_add_eventfd(&m->loop, woken, m, &m->wake, &source);
-    if (r < 0)
-        return error_set(error, -r, "cannot listen for signals: %s", strerror(-r));
-    return port_ring_new(&m->kvm, &m->ports, &m->loop, &m->ring, error);
+    return r < 0 ? error_set(error, -r, "cannot listen for signals: %s", strerror(-r)) : 0;
 }
 
 static void collect(void *context, bool on)
@@ -115,16 +113,6 @@ static void collect(void *context, bool on)
         log_debug("writes to the serial port cannot be collected"); // then each is an exit
 }
 
-// What the guest writes to the serial port in one go leaves in one go.
-static void batch_output(void *context, bool begin)
-{
-    struct vm *m = context;
-    if (begin)
-        stream_begin_batch(m->stream);
-    else
-        stream_end_batch(m->stream);
-}
-
 static int make_pc(struct vm *m, struct error *error)
 {
     int r = kvm_add_line(&m->kvm, LAYOUT_IRQ_COM1, &m->serial_interrupt, error);
@@ -132,9 +120,10 @@ static int make_pc(struct vm *m, struct error *error)
         r = kvm_add_line(&m->kvm, LAYOUT_IRQ_POWER, &m->power_interrupt, error);
     if (r == 0)
         r = stream_new(&m->loop, m->options->console_input, m->options->console_output, &m->stream, error);
+    if (r == 0)
+        r = port_ring_new(&m->kvm, &m->ports, &m->loop, m->stream, &m->ring, error);
     if (r < 0)
         return r;
-    port_ring_set_batch(m->ring, batch_output, m);
     const struct serial_settings serial = {
         .stream = m->stream, .interrupt = m->serial_interrupt, .collect = collect, .context = m};
     r = serial_new(&serial, &m->ports, LAYOUT_PORT_COM1, &m->serial, error);
@@ -231,8 +220,8 @@ void vm_free(struct vm *m)
         pci_root_destroy(&m->root);
     platform_free(m->platform);
     serial_free(m->serial);
-    stream_free(m->stream);
     port_ring_free(m->ring);
+    stream_free(m->stream);
     loop_destroy(&m->loop);
     bus_destroy(&m->memory_bus);
     bus_destroy(&m->ports);

@@ -165,7 +165,7 @@ static void collected_writes_come_in_order_before_the_next_exit(void **state)
     if (!micro_make(&m, 1))
         skip();
     add_log(&m, &l);
-    assert_int_equal(port_ring_new(&m.kvm, &m.ports, &l.loop, &ring, NULL), 0);
+    assert_int_equal(port_ring_new(&m.kvm, &m.ports, &l.loop, NULL, &ring, NULL), 0);
     if (!ring)
         skip();
     assert_int_equal(kvm_collect_port(&m.kvm, 0x1230, true), 0);
@@ -207,7 +207,7 @@ static void the_last_write_is_not_forgotten(void **state)
     if (!micro_make(&m, 1))
         skip();
     add_log(&m, &l);
-    assert_int_equal(port_ring_new(&m.kvm, &m.ports, &l.loop, &ring, NULL), 0);
+    assert_int_equal(port_ring_new(&m.kvm, &m.ports, &l.loop, NULL, &ring, NULL), 0);
     if (!ring)
         skip();
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
