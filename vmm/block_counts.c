@@ -27,15 +27,14 @@ static uint64_t latency(const struct block_counts *c, unsigned percent)
     return 0;
 }
 
-void block_counts_say(const struct block_counts *c, struct buf *to)
+void block_counts_say(const struct block_counts *c, const struct virtio_device *d, struct buf *to)
 {
     static const char *const names[BLOCK_KINDS] = {"reads", "writes", "flushes", "discards", "write_zeroes", "others"};
     for (unsigned i = 0; i < BLOCK_KINDS; i++)
-        buf_append_format(to, "block.%s %llu\n", names[i], (unsigned long long)c->requests[i]);
-    buf_append_format(to,
-                      "block.read_bytes %llu\nblock.written_bytes %llu\nblock.failures %llu\n"
-                      "block.latency_us_50 %llu\nblock.latency_us_99 %llu\n",
-                      (unsigned long long)c->bytes[BLOCK_READ], (unsigned long long)c->bytes[BLOCK_WRITE],
-                      (unsigned long long)c->failures, (unsigned long long)latency(c, 50),
-                      (unsigned long long)latency(c, 99));
+        virtio_say(d, to, names[i], c->requests[i]);
+    virtio_say(d, to, "read_bytes", c->bytes[BLOCK_READ]);
+    virtio_say(d, to, "written_bytes", c->bytes[BLOCK_WRITE]);
+    virtio_say(d, to, "failures", c->failures);
+    virtio_say(d, to, "latency_us_50", latency(c, 50));
+    virtio_say(d, to, "latency_us_99", latency(c, 99));
 }

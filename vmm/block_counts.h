@@ -1,8 +1,8 @@
 // What a disk has done so far, for the statistics: requests and bytes of each kind, and how long they took.
 #pragma once
 
-#include "base/buf.h"
 #include "vmm/block_request.h"
+#include "vmm/virtio.h"
 
 #define BLOCK_LATENCIES 32u
 
@@ -12,4 +12,4 @@ struct block_counts {
 };
 
 void block_counts_add(struct block_counts *c, const struct block_outcome *outcome, uint64_t ns);
-void block_counts_say(const struct block_counts *c, struct buf *to); // lines of "block.key value"
+void block_counts_say(const struct block_counts *c, const struct virtio_device *d, struct buf *to);

@@ -95,10 +95,10 @@ void port_ring_drain(struct port_ring *r)
         return;
     pthread_mutex_lock(&r->lock);
     if (r->stream)
-        stream_begin_batch(r->stream);
+        stream_batch(r->stream, true);
     deliver(r, ring, __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE));
     if (r->stream)
-        stream_end_batch(r->stream);
+        stream_batch(r->stream, false);
     pthread_mutex_unlock(&r->lock);
 }
 

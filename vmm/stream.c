@@ -53,7 +53,7 @@ struct stream {
     bool input_ended, waiting, more_room, output_ended, batch;
     unsigned char *backlog; // a ring
     size_t first, used;
-    uint64_t lost;
+    _Atomic uint64_t lost;
 };
 
 // --- what epoll watches (with the lock held) ------------------------------------------------------------------------
@@ -165,28 +165,19 @@ void stream_write(struct stream *s, const void *bytes, size_t n)
     pthread_mutex_unlock(&s->lock);
 }
 
-void stream_begin_batch(struct stream *s)
+void stream_batch(struct stream *s, bool on)
 {
     pthread_mutex_lock(&s->lock);
-    s->batch = true;
-    pthread_mutex_unlock(&s->lock);
-}
-
-void stream_end_batch(struct stream *s)
-{
-    pthread_mutex_lock(&s->lock);
-    s->batch = false;
-    flush_backlog(s);
+    s->batch = on;
+    if (!on)
+        flush_backlog(s);
     watch_both(s);
     pthread_mutex_unlock(&s->lock);
 }
 
-uint64_t stream_lost(struct stream *s)
+uint64_t stream_lost(const struct stream *s)
 {
-    pthread_mutex_lock(&s->lock);
-    uint64_t lost = s->lost;
-    pthread_mutex_unlock(&s->lock);
-    return lost;
+    return s->lost;
 }
 
 // --- input (in the loop's thread) -----------------------------------------------------------------------------------

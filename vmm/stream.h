@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "vmm/loop.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,8 +36,7 @@ void stream_free(struct stream *s);
 // is the same again. Any thread.
 void stream_listen(struct stream *s, const struct stream_listener *listener);
 void stream_write(struct stream *s, const void *bytes, size_t n); // any thread; in the order of the calls
-// Between the two, output is only noted (as much as is kept at all); the end writes it at once. Any thread, not nested.
-void stream_begin_batch(struct stream *s);
-void stream_end_batch(struct stream *s);
-void stream_more_room(struct stream *s); // any thread
-uint64_t stream_lost(struct stream *s);  // bytes of output; any thread
+// While a batch is on, output is only noted (as much as is kept at all); its end writes it at once. Any thread.
+void stream_batch(struct stream *s, bool on);
+void stream_more_room(struct stream *s);      // any thread
+uint64_t stream_lost(const struct stream *s); // bytes of output; any thread

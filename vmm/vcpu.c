@@ -24,10 +24,6 @@
 
 #include "base/banned.h"
 
-// Far more than an exit takes; the usual 8 MiB would begin with a huge page of 2 MiB on hosts that give them to
-// everybody.
-#define STACK (256u << 10)
-
 enum wanted { WANT_RUN, WANT_PAUSE, WANT_STOP };
 enum state { STATE_NEW, STATE_PAUSED, STATE_RUNNING, STATE_ENDED };
 
@@ -269,14 +265,7 @@ int vcpu_start(struct vcpu *v, bool paused, struct error *error)
     struct sigaction action = {.sa_handler = kicked}; // no SA_RESTART: the ioctl must end
     (void)sigaction(kick_signal(), &action, NULL);    // cannot fail: the signal and the action are valid
     v->wanted = paused ? WANT_PAUSE : WANT_RUN;
-    pthread_attr_t attributes;
-    int r = pthread_attr_init(&attributes);
-    if (r == 0) {
-        r = pthread_attr_setstacksize(&attributes, STACK);
-        if (r == 0)
-            r = pthread_create(&v->thread, &attributes, thread_main, v);
-        pthread_attr_destroy(&attributes);
-    }
+    int r = pthread_create(&v->thread, NULL, thread_main, v);
     if (r != 0)
         return error_set(error, r, "cannot make a thread for vCPU %u: %s", v->settings.index, strerror(r));
     pthread_mutex_lock(&v->lock);

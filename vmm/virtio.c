@@ -8,6 +8,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/banned.h"
@@ -35,6 +36,7 @@ int virtio_new(size_t size, const struct virtio_operations *operations, const st
         return error_set(error, ENOMEM, "no memory for the virtio %s device", operations->name);
     pthread_mutex_init(&d->lock, NULL); // cannot fail with default attributes
     d->operations = operations;
+    snprintf(d->name, sizeof d->name, "%s", operations->name);
     d->memory = memory;
     d->offered = (features & operations->features) | VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_INDEX | VIRTIO_F_VERSION_1;
     set_as_new(d);
@@ -96,6 +98,11 @@ void virtio_reset_done(struct virtio_device *d)
         return;
     set_as_new(d);
     d->transport_operations->reset(d->transport);
+}
+
+void virtio_say(const struct virtio_device *d, struct buf *to, const char *key, uint64_t value)
+{
+    buf_append_format(to, "%s.%s %llu\n", d->name, key, (unsigned long long)value); // what is too much is left out
 }
 
 void virtio_ring(struct virtio_device *d, unsigned queue)

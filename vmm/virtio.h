@@ -60,7 +60,7 @@ struct virtio_operations {
     // nothing is in flight; otherwise the device calls virtio_reset_done later, when the last request is done with. Its
     // queues may be pushed to until then. NULL: nothing is ever in flight.
     bool (*reset)(struct virtio_device *d);
-    void (*statistics)(struct virtio_device *d, struct buf *to); // lines of "key value"; may be NULL
+    void (*statistics)(struct virtio_device *d, struct buf *to); // lines of virtio_say; may be NULL
     // Without the lock, after the loop and the vCPUs have ended; both may be NULL. What is in progress is done and
     // flushed: 0, or the first failure; -ETIMEDOUT if something does not end, and then nothing may be freed any more.
     int (*end)(struct virtio_device *d, struct error *error);
@@ -84,6 +84,7 @@ struct virtio_queue_settings {
 
 struct virtio_device {
     const struct virtio_operations *operations;
+    char name[32]; // "block", and of the second of a kind "block2": what its lines of statistics begin with
     const struct guest_memory *memory;
     pthread_mutex_t lock;
     uint64_t offered;  // features
@@ -122,6 +123,8 @@ void virtio_ring(struct virtio_device *d, unsigned queue); // calls `kicked` aga
 void virtio_serve(struct virtio_device *d, unsigned queue,
                   int (*serve)(struct virtio_device *d, unsigned queue, const struct virtqueue_chain *chain),
                   const char *rules);
+
+void virtio_say(const struct virtio_device *d, struct buf *to, const char *key, uint64_t value); // a line of statistics
 
 // For transports, with the lock held:
 void virtio_write_status(struct virtio_device *d, uint8_t value);

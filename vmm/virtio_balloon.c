@@ -53,7 +53,7 @@ static void read_config(struct virtio_device *d, unsigned offset, void *to, unsi
 
 static void statistics(struct virtio_device *d, struct buf *to)
 {
-    buf_append_format(to, "balloon.reported_bytes %llu\n", (unsigned long long)((struct virtio_balloon *)d)->reported);
+    virtio_say(d, to, "reported_bytes", ((struct virtio_balloon *)d)->reported);
 }
 
 static const struct virtio_operations operations = {

@@ -9,9 +9,6 @@
 // and only if it turns out to be held up do others join: all that are needed at once if it has got nowhere, one by one
 // if it is merely slow. Until all are stuck, some request is taken within twice the timer, however long others take.
 //
-// A machine begins with one worker. Whoever takes a request first sees to it that another one is ready, and makes it if
-// need be: only a worker can, since it passes its own filter on (sandbox_calls.c).
-//
 // 1. `lock` is the device's. It is never held while a request is performed.
 // 2. Whoever takes the last waiting request turns the driver's kicks on again, before it performs it: it may take long.
 // 3. A reset is over when nothing is in flight: until then the guest's buffers may still be written.
@@ -21,6 +18,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "vmm/block_counts.h"
+#include "vmm/block_workers.h"
 
 #include <errno.h>
 #include <linux/virtio_blk.h>
@@ -36,7 +34,6 @@
 #define CONFIG_SIZE offsetof(struct virtio_blk_config, max_secure_erase_sectors) // what there is of it
 #define PATIENCE_NS 200000L
 #define END_SECONDS 5
-#define WORKER_STACK (128u << 10) // the deepest path holds a few vectors and a block
 
 #define F(name) (UINT64_C(1) << VIRTIO_BLK_F_##name) // 5.2.3
 
@@ -47,16 +44,12 @@ struct virtio_block {
     struct loop *loop;
     struct loop_source *timer_source, *look_source;
     int timer, look_timer; // timerfds
-    struct sandbox *sandbox;
 
     // The rest under the device's lock.
-    pthread_t workers[VIRTIO_BLOCK_WORKERS];
-    unsigned worker_count;
-    pthread_cond_t wake, quiet; // for workers; nothing is in flight
-    unsigned idle, called;      // workers that wait; that are to begin
+    struct block_workers workers;
+    pthread_cond_t quiet; // nothing is in flight
     unsigned in_flight, most_in_flight;
-    bool timer_set, ending;
-    bool complained;
+    bool timer_set;
     uint64_t taken, taken_before; // requests: so far, when the timer was set
     struct block_counts counts;
 };
@@ -75,24 +68,17 @@ static struct virtqueue *queue_of(struct virtio_block *b)
 
 static void set_timer(struct virtio_block *b)
 {
-    if (b->timer_set || (b->idle == 0 && b->worker_count == VIRTIO_BLOCK_WORKERS))
+    if (b->timer_set || block_workers_all_busy(&b->workers))
         return;
     const struct itimerspec soon = {.it_value = {.tv_nsec = PATIENCE_NS}};
     b->taken_before = b->taken;
     b->timer_set = timerfd_settime(b->timer, 0, &soon, NULL) == 0; // cannot fail with this value
 }
 
-static void call_workers(struct virtio_block *b, unsigned count)
-{
-    if (b->called < count)
-        b->called = count;
-    pthread_cond_signal(&b->wake); // the one that hears it passes on what is more: keep_one_ready
-}
-
 static bool take(struct virtio_block *b, struct virtqueue_chain *ret)
 {
     struct virtqueue *q = queue_of(b);
-    if (b->ending || !virtio_running(&b->device))
+    if (!virtio_running(&b->device))
         return false;
     virtqueue_silence(q);
     int r;
@@ -136,59 +122,15 @@ static void serve(struct virtio_block *b, const struct virtqueue_chain *chain)
     }
 }
 
-static void *work(void *context);
-
-static int make_worker(struct virtio_block *b, void *(*function)(void *context))
-{
-    pthread_attr_t attributes;
-    int r = pthread_attr_init(&attributes);
-    if (r != 0)
-        return -r;
-    r = pthread_attr_setstacksize(&attributes, WORKER_STACK);
-    if (r == 0)
-        r = pthread_create(&b->workers[b->worker_count], &attributes, function, b);
-    pthread_attr_destroy(&attributes);
-    b->worker_count += r == 0;
-    return -r;
-}
-
-static void keep_one_ready(struct virtio_block *b)
-{
-    if (b->idle > 0 && b->called > 0) {
-        pthread_cond_signal(&b->wake);
-    } else if (b->idle == 0 && b->worker_count < VIRTIO_BLOCK_WORKERS) {
-        int r = make_worker(b, work);
-        if (r < 0 && !b->complained)
-            log_warning("a disk gets on with %u threads, as it cannot make more: %s", b->worker_count, strerror(-r));
-        b->complained |= r < 0;
-    }
-}
-
-static void *work(void *context)
+static bool work(void *context)
 {
     struct virtio_block *b = context;
     struct virtqueue_chain chain;
-    pthread_mutex_lock(&b->device.lock);
-    while (!b->ending) {
-        b->idle++;
-        while (b->called == 0 && !b->ending)
-            pthread_cond_wait(&b->wake, &b->device.lock);
-        b->idle--;
-        b->called -= b->called > 0;
-        while (take(b, &chain)) {
-            keep_one_ready(b);
-            serve(b, &chain);
-        }
-    }
-    pthread_mutex_unlock(&b->device.lock);
-    return NULL;
-}
-
-static void *work_first(void *context)
-{
-    struct virtio_block *b = context;
-    sandbox_enter(b->sandbox, SANDBOX_WORKER);
-    return work(b);
+    if (!take(b, &chain))
+        return false;
+    block_workers_keep_one_ready(&b->workers);
+    serve(b, &chain);
+    return true;
 }
 
 // --- in the main loop ----------------------------------------------------------------------------------------------
@@ -198,7 +140,7 @@ static void kicked(struct virtio_device *d, unsigned queue)
     struct virtio_block *b = of(d);
     (void)queue;
     if (b->in_flight == 0)
-        call_workers(b, 1);
+        block_workers_call(&b->workers, 1);
     else
         set_timer(b);
 }
@@ -211,7 +153,7 @@ static void timer_fired(void *context, uint32_t events)
     b->timer_set = false;
     if (virtio_running(&b->device)) {
         unsigned waiting = virtqueue_waiting(queue_of(b));
-        call_workers(b, b->taken == b->taken_before ? waiting : waiting > 0);
+        block_workers_call(&b->workers, b->taken == b->taken_before ? waiting : waiting > 0);
     }
     pthread_mutex_unlock(&b->device.lock);
 }
@@ -265,8 +207,9 @@ static bool reset(struct virtio_device *d)
 static void statistics(struct virtio_device *d, struct buf *to)
 {
     const struct virtio_block *b = of(d);
-    buf_append_format(to, "block.in_flight %u\nblock.most_in_flight %u\n", b->in_flight, b->most_in_flight);
-    block_counts_say(&b->counts, to);
+    virtio_say(d, to, "in_flight", b->in_flight);
+    virtio_say(d, to, "most_in_flight", b->most_in_flight);
+    block_counts_say(&b->counts, d, to);
 }
 
 int virtio_block_replace_base(struct virtio_device *d, int fd, struct error *error)
@@ -297,10 +240,7 @@ static int end(struct virtio_device *d, struct error *error)
     int r = 0;
     if (b->backend->let_go)
         b->backend->let_go(b->backend);
-    pthread_mutex_lock(&d->lock);
-    b->ending = true;
-    pthread_cond_broadcast(&b->wake);
-    pthread_mutex_unlock(&d->lock);
+    block_workers_end(&b->workers);
     bool quiet = wait_for_quiet(b);
     if (!quiet) { // where the disk is only slow, what is in progress ends with this
         r = b->backend->flush(b->backend);
@@ -309,8 +249,7 @@ static int end(struct virtio_device *d, struct error *error)
     if (!quiet)
         return error_set(error, ETIMEDOUT, "the disk does not answer a request%s",
                          r < 0 ? ", and what was written could not be flushed" : "");
-    for (; b->worker_count > 0; b->worker_count--)
-        pthread_join(b->workers[b->worker_count - 1], NULL);
+    block_workers_join(&b->workers);
     struct block_backend *backend = TAKE_PTR(b->backend);
     return backend->close(backend, error);
 }
@@ -322,7 +261,6 @@ static void free_block(struct virtio_device *d)
         (void)end(d, NULL); // the machine was not made: nothing has been written
     loop_remove(b->loop, b->timer_source);
     loop_remove(b->loop, b->look_source);
-    pthread_cond_destroy(&b->wake);
     pthread_cond_destroy(&b->quiet);
 }
 
@@ -359,15 +297,13 @@ int virtio_block_new(const struct virtio_block_settings *settings, const struct 
     struct virtio_block *b = of(d);
     b->backend = backend;
     b->loop = settings->loop;
-    b->sandbox = settings->sandbox;
-    pthread_cond_init(&b->quiet, NULL); // neither can fail without attributes
-    pthread_cond_init(&b->wake, NULL);
+    pthread_cond_init(&b->quiet, NULL); // cannot fail without attributes
     memcpy(b->serial, settings->serial, strnlen(settings->serial, sizeof b->serial));
     r = loop_add_timer(b->loop, timer_fired, b, &b->timer, &b->timer_source);
     if (r == 0)
         r = loop_add_timer(b->loop, look, b, &b->look_timer, &b->look_source);
     if (r == 0)
-        r = make_worker(b, work_first);
+        r = block_workers_start(&b->workers, &d->lock, work, b, settings->sandbox);
     if (r < 0) {
         virtio_free(d);
         return error_set(error, -r, "cannot start the disk's thread and timers: %s", strerror(-r));

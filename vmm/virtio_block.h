@@ -7,8 +7,6 @@
 #include "vmm/sandbox.h"
 #include "vmm/virtio.h"
 
-#define VIRTIO_BLOCK_WORKERS 64u // threads at most: requests in progress at a time
-
 struct virtio_block_settings {
     struct block_backend *backend; // taken over, also on failure
     const char *serial;            // what GET_ID tells, at most 20 characters of it

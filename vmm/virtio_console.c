@@ -121,8 +121,8 @@ static void read_config(struct virtio_device *d, unsigned offset, void *to, unsi
 
 static void statistics(struct virtio_device *d, struct buf *to)
 {
-    buf_append_format(to, "console.read_bytes %llu\nconsole.written_bytes %llu\n",
-                      (unsigned long long)of(d)->read_bytes, (unsigned long long)of(d)->written_bytes);
+    virtio_say(d, to, "read_bytes", of(d)->read_bytes);
+    virtio_say(d, to, "written_bytes", of(d)->written_bytes);
 }
 
 static const struct virtio_operations operations = {

@@ -285,12 +285,12 @@ static void read_config(struct virtio_device *d, unsigned offset, void *to, unsi
 static void statistics(struct virtio_device *d, struct buf *to)
 {
     const struct virtio_net *n = of(d);
-    buf_append_format(to,
-                      "net.received %llu\nnet.received_bytes %llu\nnet.sent %llu\nnet.sent_bytes %llu\nnet.dropped "
-                      "%llu\nnet.link %s\n",
-                      (unsigned long long)n->received, (unsigned long long)n->received_bytes,
-                      (unsigned long long)n->sent, (unsigned long long)n->sent_bytes, (unsigned long long)n->dropped,
-                      n->dead ? "down" : "up");
+    virtio_say(d, to, "received", n->received);
+    virtio_say(d, to, "received_bytes", n->received_bytes);
+    virtio_say(d, to, "sent", n->sent);
+    virtio_say(d, to, "sent_bytes", n->sent_bytes);
+    virtio_say(d, to, "dropped", n->dropped);
+    buf_append_format(to, "%s.link %s\n", d->name, n->dead ? "down" : "up");
 }
 
 static void free_net(struct virtio_device *d)

@@ -49,6 +49,11 @@ struct doorbell {
     bool registered; // KVM watches it
 };
 
+struct bar { // what the bus hands back
+    struct virtio_transport *transport;
+    unsigned number;
+};
+
 struct virtio_transport {
     struct virtio_device *device;
     struct pci_device function;
@@ -56,6 +61,7 @@ struct virtio_transport {
     struct msix msix;
     const struct irq_controller *irq;
     struct loop *loop;
+    struct bar bars[2];
     struct doorbell doorbells[VIRTIO_QUEUES_MAXIMUM];
     unsigned window; // where the capability is that accesses BARs through the configuration space
 };
@@ -122,39 +128,21 @@ static void write_bar(struct virtio_transport *t, unsigned bar, uint64_t offset,
         msix_table_write(&t->msix, offset, width, value);
 }
 
-static uint64_t read_locked(struct virtio_transport *t, unsigned bar, uint64_t offset, unsigned width)
+static uint64_t bar_read(void *context, uint64_t offset, unsigned width)
 {
-    pthread_mutex_lock(&t->device->lock);
-    uint64_t value = read_bar(t, bar, offset, width);
-    pthread_mutex_unlock(&t->device->lock);
+    const struct bar *b = context;
+    pthread_mutex_lock(&b->transport->device->lock);
+    uint64_t value = read_bar(b->transport, b->number, offset, width);
+    pthread_mutex_unlock(&b->transport->device->lock);
     return value;
 }
 
-static void write_locked(struct virtio_transport *t, unsigned bar, uint64_t offset, unsigned width, uint64_t value)
+static void bar_write(void *context, uint64_t offset, unsigned width, uint64_t value)
 {
-    pthread_mutex_lock(&t->device->lock);
-    write_bar(t, bar, offset, width, value);
-    pthread_mutex_unlock(&t->device->lock);
-}
-
-static uint64_t read_registers(void *context, uint64_t offset, unsigned width)
-{
-    return read_locked(context, REGISTERS_BAR, offset, width);
-}
-
-static void write_registers(void *context, uint64_t offset, unsigned width, uint64_t value)
-{
-    write_locked(context, REGISTERS_BAR, offset, width, value);
-}
-
-static uint64_t read_vectors(void *context, uint64_t offset, unsigned width)
-{
-    return read_locked(context, VECTORS_BAR, offset, width);
-}
-
-static void write_vectors(void *context, uint64_t offset, unsigned width, uint64_t value)
-{
-    write_locked(context, VECTORS_BAR, offset, width, value);
+    const struct bar *b = context;
+    pthread_mutex_lock(&b->transport->device->lock);
+    write_bar(b->transport, b->number, offset, width, value);
+    pthread_mutex_unlock(&b->transport->device->lock);
 }
 
 // --- the configuration space ---------------------------------------------------------------------------------------
@@ -294,10 +282,11 @@ int virtio_pci_new(struct virtio_device *device, struct pci_root *root, const st
     t->function.config_reading = config_reading;
     t->function.config_written = config_written;
     t->function.bar_changed = move_doorbells;
-    t->function.bars[REGISTERS_BAR] =
-        (struct pci_bar){.size = REGISTERS_BAR_SIZE, .handler = {what->name, read_registers, write_registers, t}};
-    t->function.bars[VECTORS_BAR] =
-        (struct pci_bar){.size = VECTORS_BAR_SIZE, .handler = {what->name, read_vectors, write_vectors, t}};
+    for (unsigned i = 0; i < 2; i++) {
+        t->bars[i] = (struct bar){t, i};
+        t->function.bars[i] = (struct pci_bar){.size = i == REGISTERS_BAR ? REGISTERS_BAR_SIZE : VECTORS_BAR_SIZE,
+                                               .handler = {what->name, bar_read, bar_write, &t->bars[i]}};
+    }
 
     int r = msix_init(&t->msix, &t->function, irq, t->registers.vectors, VECTORS_BAR, 0, VECTORS_PENDING, error);
     if (r == 0)

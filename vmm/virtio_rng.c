@@ -53,8 +53,8 @@ static void kicked(struct virtio_device *d, unsigned queue)
 static void statistics(struct virtio_device *d, struct buf *to)
 {
     const struct virtio_rng *rng = (const struct virtio_rng *)d;
-    buf_append_format(to, "rng.requests %llu\nrng.bytes %llu\n", (unsigned long long)rng->requests,
-                      (unsigned long long)rng->bytes);
+    virtio_say(d, to, "requests", rng->requests);
+    virtio_say(d, to, "bytes", rng->bytes);
 }
 
 static const struct virtio_operations operations = {

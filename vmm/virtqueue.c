@@ -26,10 +26,9 @@
 
 // --- single accesses to what the guest shares with us --------------------------------------------------------------
 
-static uint16_t load16(const unsigned char *p, int order)
+static uint16_t load16(const unsigned char *p)
 {
-    return order == __ATOMIC_ACQUIRE ? __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_ACQUIRE)
-                                     : __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED);
+    return __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_ACQUIRE); // on x86 it costs nothing
 }
 
 static void store16(unsigned char *p, uint16_t v)
@@ -185,13 +184,13 @@ int virtqueue_pop(struct virtqueue *q, struct virtqueue_chain *ret)
         return -EPROTO;
     if (q->size == 0)
         return 0;
-    uint16_t waiting = (uint16_t)(load16(q->available + INDEX, __ATOMIC_ACQUIRE) - q->next_available);
+    uint16_t waiting = (uint16_t)(load16(q->available + INDEX) - q->next_available);
     if (waiting > q->size || (waiting == 0 && q->promised))
         return break_queue(q);
     if (waiting == 0)
         return 0;
     q->promised = false;
-    uint16_t head = load16(q->available + RING + 2u * masked(q, q->next_available), __ATOMIC_RELAXED);
+    uint16_t head = load16(q->available + RING + 2u * masked(q, q->next_available));
     if (head >= q->size || in_flight(q, head) || walk(q, head, ret) < 0)
         return break_queue(q);
     set_in_flight(q, head, true);
@@ -249,9 +248,9 @@ bool virtqueue_wants_interrupt(struct virtqueue *q)
     q->last_asked = q->next_used;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!q->event_index)
-        return !(load16(q->available, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT);
+        return !(load16(q->available) & VRING_AVAIL_F_NO_INTERRUPT);
     // The driver wants one when the element at used_event is used (2.7.7.2): is it among those that were pushed?
-    uint16_t since_event = (uint16_t)(q->next_used - load16(used_event(q), __ATOMIC_RELAXED) - 1u);
+    uint16_t since_event = (uint16_t)(q->next_used - load16(used_event(q)) - 1u);
     return since_event < pushed;
 }
 
@@ -276,7 +275,7 @@ bool virtqueue_listen(struct virtqueue *q)
     else
         store16(q->used, 0);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    q->promised = load16(q->available + INDEX, __ATOMIC_RELAXED) != q->next_available;
+    q->promised = load16(q->available + INDEX) != q->next_available;
     return q->promised;
 }
 
@@ -284,7 +283,7 @@ unsigned virtqueue_waiting(const struct virtqueue *q)
 {
     if (q->size == 0 || q->broken)
         return 0;
-    uint16_t waiting = (uint16_t)(load16(q->available + INDEX, __ATOMIC_RELAXED) - q->next_available);
+    uint16_t waiting = (uint16_t)(load16(q->available + INDEX) - q->next_available);
     return waiting < q->size ? waiting : q->size;
 }
 

@@ -66,30 +66,14 @@ static void say_status(struct vm *m)
     vm_control_say(m, m->paused ? "status paused" : "status running");
 }
 
-// A device's lines begin with its name; the second of a kind gets its number: "block2.reads 7".
-static void write_device_statistics(struct vm *m, unsigned index, struct buf *to)
+static void write_device_statistics(struct virtio_device *d, struct buf *to)
 {
-    struct buf lines CLEANUP(buf_free) = BUF_WITH_MAXIMUM(to->maximum);
-    struct virtio_device *d = m->devices[index];
-    const char *name = d->operations->name;
-    unsigned number = 1;
-    for (unsigned i = 0; i < index; i++)
-        number += strcmp(m->devices[i]->operations->name, name) == 0;
     pthread_mutex_lock(&d->lock);
-    buf_append_format(&lines, "%s.kicks %llu\n%s.interrupts %llu\n", name, (unsigned long long)d->kicks, name,
-                      (unsigned long long)d->interrupts);
+    virtio_say(d, to, "kicks", d->kicks);
+    virtio_say(d, to, "interrupts", d->interrupts);
     if (d->operations->statistics)
-        d->operations->statistics(d, &lines);
+        d->operations->statistics(d, to);
     pthread_mutex_unlock(&d->lock);
-    if (number == 1) {
-        buf_append(to, lines.data, lines.size);
-        return;
-    }
-    for (const char *line = buf_text(&lines), *end; line && *line; line = end + 1) {
-        size_t n = strcspn(line, ".");
-        end = strchr(line, '\n');
-        buf_append_format(to, "%.*s%u%.*s\n", (int)n, line, number, (int)(end - line) - (int)n, line + n);
-    }
 }
 
 static void write_statistics(struct vm *m, struct buf *to)
@@ -110,7 +94,7 @@ static void write_statistics(struct vm *m, struct buf *to)
         buf_append_format(to, "exits.%s %llu\n", names[j], (unsigned long long)sums[j]);
     buf_append_format(to, "console.lost %llu\n", (unsigned long long)stream_lost(m->stream));
     for (unsigned i = 0; i < m->device_count; i++)
-        write_device_statistics(m, i, to);
+        write_device_statistics(m->devices[i], to);
 }
 
 static void say_statistics(struct vm *m)

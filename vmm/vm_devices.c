@@ -25,11 +25,17 @@ static int attach(struct vm *m, int r, struct virtio_device *d, struct error *er
     r = m->device_count < VM_DEVICES_MAXIMUM ? 0 : error_set(error, ENOSPC, "the machine has too many devices");
     if (r == 0)
         r = virtio_pci_new(d, &m->root, &m->irq, &m->loop, error);
-    if (r < 0)
+    if (r < 0) {
         virtio_free(d);
-    else
-        m->devices[m->device_count++] = d;
-    return r;
+        return r;
+    }
+    unsigned number = 1;
+    for (unsigned i = 0; i < m->device_count; i++)
+        number += m->devices[i]->operations == d->operations;
+    if (number > 1)
+        snprintf(d->name, sizeof d->name, "%s%u", d->operations->name, number);
+    m->devices[m->device_count++] = d;
+    return 0;
 }
 
 static int add_block(struct vm *m, struct block_backend *backend, const char *serial, struct error *error)

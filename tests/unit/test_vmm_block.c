@@ -3,6 +3,7 @@
 #include "base/cursor.h"
 #include "base/vector.h"
 #include "vmm/block_request.h"
+#include "vmm/block_workers.h"
 #include "vmm/virtio_block.h"
 
 #include <errno.h>
@@ -314,7 +315,7 @@ static void sixty_four_requests_may_be_in_flight(void **state)
     for (unsigned i = 0; i < 70; i++)
         publish(i, i % 2, STUCK_SECTOR);
     kick();
-    for (int i = 0; inside < VIRTIO_BLOCK_WORKERS; i++) {
+    for (int i = 0; inside < BLOCK_WORKERS_MAXIMUM; i++) {
         assert_true(i < 20000);
         usleep(500);
     }

@@ -155,12 +155,12 @@ static void a_batch_leaves_at_its_end(void **state)
     char text[20];
     make_pipe(ends);
     open_stream(-1, ends[1]);
-    stream_begin_batch(stream);
+    stream_batch(stream, true);
     stream_write(stream, "one ", 4);
     stream_write(stream, "go", 2);
     assert_true(loop_fixture_turn(50) < IDLE_MS);
     assert_int_equal(read(ends[0], text, sizeof text), -1);
-    stream_end_batch(stream);
+    stream_batch(stream, false);
     assert_int_equal(read(ends[0], text, sizeof text), 6);
     assert_memory_equal(text, "one go", 6);
     stream_free(stream);
