@@ -28,7 +28,6 @@
 #define HEADER_SIZE 36u // of every table but the RSDP (5.2.6)
 #define RSDP_SIZE 36u
 #define FADT_SIZE 276u
-#define DSDT_MAXIMUM (64u << 10)
 
 #define OEM "RONDO "
 #define OEM_TABLE "RONDOVMM"
@@ -81,19 +80,19 @@ static uint64_t place(struct tables *t, const char *signature, unsigned revision
 
 static void describe_pci(struct aml *a)
 {
-    struct aml_resources windows = {0}, reserved = {0};
     aml_open_device(a, "PCI0");
     aml_name_eisa_id(a, "_HID", "PNP0A08"); // PCI Express, and for older systems PCI
     aml_name_eisa_id(a, "_CID", "PNP0A03");
     aml_name_integer(a, "_UID", 0);
     aml_name_integer(a, "_SEG", 0);
     aml_name_integer(a, "_BBN", 0);
-    aml_resource_bus_window(&windows, 0, 0);
-    aml_resource_io(&windows, LAYOUT_PORT_PCI_ADDRESS, 8);
-    aml_resource_io_window(&windows, 0, LAYOUT_PORT_PCI_ADDRESS - 1);
-    aml_resource_io_window(&windows, LAYOUT_PORT_PCI_DATA + 4, 0xffff);
-    aml_resource_memory_window(&windows, LAYOUT_PCI_MEMORY, LAYOUT_PCI_MEMORY + LAYOUT_PCI_MEMORY_SIZE - 1);
-    aml_name_resources(a, "_CRS", &windows);
+    aml_open_resources(a, "_CRS");
+    aml_resource_bus_window(a, 0, 0);
+    aml_resource_io(a, LAYOUT_PORT_PCI_ADDRESS, 8);
+    aml_resource_io_window(a, 0, LAYOUT_PORT_PCI_ADDRESS - 1);
+    aml_resource_io_window(a, LAYOUT_PORT_PCI_DATA + 4, 0xffff);
+    aml_resource_memory_window(a, LAYOUT_PCI_MEMORY, LAYOUT_PCI_MEMORY + LAYOUT_PCI_MEMORY_SIZE - 1);
+    aml_close_resources(a);
     aml_open_package(a, "_PRT", 0); // no function has an interrupt pin
     aml_close(a);
     aml_close(a);
@@ -102,40 +101,42 @@ static void describe_pci(struct aml *a)
     aml_open_device(a, "RSVD");
     aml_name_eisa_id(a, "_HID", "PNP0C02");
     aml_name_integer(a, "_UID", 0);
-    aml_resource_memory(&reserved, LAYOUT_ECAM, LAYOUT_ECAM_SIZE);
-    aml_resource_io(&reserved, LAYOUT_PORT_POWER, 4);
-    aml_name_resources(a, "_CRS", &reserved);
+    aml_open_resources(a, "_CRS");
+    aml_resource_memory(a, LAYOUT_ECAM, LAYOUT_ECAM_SIZE);
+    aml_resource_io(a, LAYOUT_PORT_POWER, 4);
+    aml_close_resources(a);
     aml_close(a);
 }
 
 static void describe_ports(struct aml *a)
 {
-    struct aml_resources com1 = {0}, clock = {0}, panic = {0};
     aml_open_device(a, "COM1");
     aml_name_eisa_id(a, "_HID", "PNP0501");
     aml_name_integer(a, "_UID", 1);
-    aml_resource_io(&com1, LAYOUT_PORT_COM1, 8);
-    aml_resource_interrupt(&com1, LAYOUT_IRQ_COM1);
-    aml_name_resources(a, "_CRS", &com1);
+    aml_open_resources(a, "_CRS");
+    aml_resource_io(a, LAYOUT_PORT_COM1, 8);
+    aml_resource_interrupt(a, LAYOUT_IRQ_COM1);
+    aml_close_resources(a);
     aml_close(a);
 
     aml_open_device(a, "RTC_");
     aml_name_eisa_id(a, "_HID", "PNP0B00");
-    aml_resource_io(&clock, LAYOUT_PORT_RTC, 2); // without an interrupt: it has no alarm
-    aml_name_resources(a, "_CRS", &clock);
+    aml_open_resources(a, "_CRS");
+    aml_resource_io(a, LAYOUT_PORT_RTC, 2); // without an interrupt: it has no alarm
+    aml_close_resources(a);
     aml_close(a);
 
     aml_open_device(a, "PEVT");
     aml_name_string(a, "_HID", "QEMU0001");
-    aml_resource_io(&panic, LAYOUT_PORT_PVPANIC, 1);
-    aml_name_resources(a, "_CRS", &panic);
+    aml_open_resources(a, "_CRS");
+    aml_resource_io(a, LAYOUT_PORT_PVPANIC, 1);
+    aml_close_resources(a);
     aml_name_integer(a, "_STA", 0x0f);
     aml_close(a);
 }
 
 static void describe_power(struct aml *a)
 {
-    struct aml_resources interrupt = {0};
     aml_open_device(a, "PWRB");
     aml_name_eisa_id(a, "_HID", "PNP0C0C");
     aml_close(a);
@@ -143,8 +144,9 @@ static void describe_power(struct aml *a)
     aml_open_device(a, "GED_");
     aml_name_string(a, "_HID", "ACPI0013");
     aml_name_integer(a, "_UID", 0);
-    aml_resource_interrupt(&interrupt, LAYOUT_IRQ_POWER);
-    aml_name_resources(a, "_CRS", &interrupt);
+    aml_open_resources(a, "_CRS");
+    aml_resource_interrupt(a, LAYOUT_IRQ_POWER);
+    aml_close_resources(a);
     aml_port_field(a, "PWEV", "EVTS", LAYOUT_PORT_POWER + 3);
     aml_open_method(a, "_EVT", 1);
     aml_op(a, 0x70); // Store (EVTS, Local0): reading clears
@@ -175,10 +177,9 @@ static void describe_cpus(struct aml *a, unsigned cpus)
     }
 }
 
-static int assemble_dsdt(struct aml *a, unsigned cpus)
+static void assemble_dsdt(struct aml *a, unsigned cpus)
 {
-    static const unsigned char room[HEADER_SIZE] = {0};
-    a->failed = buf_append(&a->code, room, sizeof room);
+    a->size = HEADER_SIZE; // place fills it
     aml_open_scope(a, "\\_SB_");
     describe_pci(a);
     describe_ports(a);
@@ -188,7 +189,6 @@ static int assemble_dsdt(struct aml *a, unsigned cpus)
     aml_open_package(a, "\\_S5_", 1); // off: what goes into the sleep control's SLP_TYP
     aml_integer(a, LAYOUT_SLEEP_TYPE_OFF);
     aml_close(a);
-    return a->failed;
 }
 
 // --- the other tables -----------------------------------------------------------------------------------------------
@@ -292,19 +292,16 @@ static int write_rsdp(const struct tables *t, uint64_t xsdt)
 int acpi_build(const struct guest_memory *m, unsigned cpus, uint64_t *ret_rsdp, struct error *error)
 {
     struct tables t = {.memory = m, .next = LAYOUT_ACPI + ALIGNMENT};
-    struct aml dsdt = {.code = BUF_WITH_MAXIMUM(DSDT_MAXIMUM)};
+    struct aml dsdt = {.size = 0};
+    uint64_t parts[3], xsdt;
     if (cpus == 0 || cpus > LAYOUT_CPUS_MAXIMUM)
         return error_set(error, EINVAL, "a machine has 1 to %u processors, not %u", LAYOUT_CPUS_MAXIMUM, cpus);
-    int r = assemble_dsdt(&dsdt, cpus);
-    if (r == 0) {
-        uint64_t parts[3];
-        parts[0] = place_fadt(&t, place(&t, "DSDT", 2, dsdt.code.data, dsdt.code.size));
-        parts[1] = place_madt(&t, cpus);
-        parts[2] = place_mcfg(&t);
-        uint64_t xsdt = place_xsdt(&t, parts, ARRAY_SIZE(parts));
-        r = t.failed < 0 ? t.failed : write_rsdp(&t, xsdt);
-    }
-    buf_free(&dsdt.code);
+    assemble_dsdt(&dsdt, cpus);
+    parts[0] = place_fadt(&t, place(&t, "DSDT", 2, dsdt.code, dsdt.size));
+    parts[1] = place_madt(&t, cpus);
+    parts[2] = place_mcfg(&t);
+    xsdt = place_xsdt(&t, parts, ARRAY_SIZE(parts));
+    int r = t.failed < 0 ? t.failed : write_rsdp(&t, xsdt);
     if (r < 0)
         return error_set(error, -r, "cannot write the ACPI tables: %s", strerror(-r));
     *ret_rsdp = LAYOUT_ACPI;

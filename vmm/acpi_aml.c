@@ -1,12 +1,11 @@
 // The AML assembler: see acpi_aml.h. Numbers in parentheses are sections of ACPI 6.5.
 //
-// A length (PkgLength, 20.2.4) counts its own one to four bytes, so it is put in when the thing is closed and its size
-// is known: what was written meanwhile moves up.
+// A length (PkgLength, 20.2.4) may have one to four bytes, which it counts, too. Here it always has three, which are
+// left free when a thing is opened and filled when it is closed and its size is known.
 #include "vmm/acpi_aml.h"
 
 #include "base/cursor.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,14 +29,17 @@
 #define AML_DEVICE 0x82
 #define AML_IF 0xa0
 
+#define LENGTH_SIZE 3u
 #define METHOD_SERIALIZED 0x08
 #define REGION_SYSTEM_IO 0x01
 #define FIELD_BYTE_WRITE_AS_ZEROS 0x41 // byte access, no lock
 
 static void append(struct aml *a, const void *bytes, size_t n)
 {
-    if (a->failed == 0)
-        a->failed = buf_append(&a->code, bytes, n);
+    if (n > sizeof a->code - a->size)
+        abort();
+    memcpy(a->code + a->size, bytes, n);
+    a->size += n;
 }
 
 void aml_op(struct aml *a, unsigned op)
@@ -85,41 +87,20 @@ void aml_integer(struct aml *a, uint64_t value)
 
 static void open_length(struct aml *a)
 {
-    if (a->failed == 0 && a->depth == AML_DEPTH)
-        a->failed = -EOVERFLOW;
-    if (a->failed == 0)
-        a->open[a->depth++] = a->code.size;
-}
-
-static unsigned encode_length(unsigned char to[4], size_t contents)
-{
-    unsigned extra = contents + 1 <= 0x3f ? 0 : contents + 2 <= 0xfff ? 1 : contents + 3 <= 0xfffff ? 2 : 3;
-    size_t length = contents + 1 + extra;
-    if (extra == 0) {
-        to[0] = (unsigned char)length;
-        return 1;
-    }
-    to[0] = (unsigned char)(extra << 6 | (length & 0x0f));
-    for (unsigned i = 1; i <= extra; i++)
-        to[i] = (unsigned char)(length >> (8 * i - 4));
-    return 1 + extra;
+    static const unsigned char length[LENGTH_SIZE];
+    if (a->depth == AML_DEPTH)
+        abort();
+    a->open[a->depth++] = a->size;
+    append(a, length, sizeof length);
 }
 
 void aml_close(struct aml *a)
 {
-    unsigned char length[4], *end;
-    if (a->failed == 0 && a->depth == 0)
-        a->failed = -EINVAL;
-    if (a->failed < 0)
-        return;
-    size_t start = a->open[--a->depth], contents = a->code.size - start;
-    unsigned size = encode_length(length, contents);
-    a->failed = buf_reserve(&a->code, size, &end);
-    if (a->failed < 0)
-        return;
-    memmove(a->code.data + start + size, a->code.data + start, contents);
-    memcpy(a->code.data + start, length, size);
-    a->code.size += size;
+    unsigned char *at = a->code + a->open[--a->depth];
+    size_t length = (size_t)(a->code + a->size - at);
+    at[0] = (unsigned char)(2 << 6 | (length & 0x0f)); // two more bytes
+    at[1] = (unsigned char)(length >> 4);
+    at[2] = (unsigned char)(length >> 12);
 }
 
 void aml_open_scope(struct aml *a, const char *path)
@@ -204,68 +185,75 @@ void aml_port_field(struct aml *a, const char *region, const char *field, unsign
     aml_close(a);
 }
 
-void aml_name_resources(struct aml *a, const char *name, const struct aml_resources *r)
+// --- resources (6.4) ------------------------------------------------------------------------------------------------
+
+// A buffer; how many bytes it has is a word behind its length.
+void aml_open_resources(struct aml *a, const char *name)
 {
-    static const unsigned char end_tag[] = {0x79, 0}; // checksum 0: none (6.4.2.9)
+    static const unsigned char size[] = {AML_WORD, 0, 0};
     aml_op(a, AML_NAME);
     aml_path(a, name);
     aml_op(a, AML_BUFFER);
     open_length(a);
-    aml_integer(a, r->size + sizeof end_tag);
-    append(a, r->bytes, r->size);
+    append(a, size, sizeof size);
+}
+
+void aml_close_resources(struct aml *a)
+{
+    static const unsigned char end_tag[] = {0x79, 0}; // checksum 0: none (6.4.2.9)
+    size_t size_at = a->open[a->depth - 1] + LENGTH_SIZE + 1;
     append(a, end_tag, sizeof end_tag);
+    put_le16(a->code + size_at, (uint16_t)(a->size - size_at - 2));
     aml_close(a);
 }
 
-// --- resource descriptors (6.4) -------------------------------------------------------------------------------------
-
-// Values of `width` bytes, one after the other. What does not fit is a programming error that the tests would see.
-static void add(struct aml_resources *r, unsigned width, const uint32_t *values, unsigned count)
+// Values of `width` bytes, one after the other.
+static void add(struct aml *a, unsigned width, const uint32_t *values, unsigned count)
 {
-    if (count * width > sizeof r->bytes - r->size)
-        abort();
-    for (unsigned i = 0; i < count; i++)
-        for (unsigned byte = 0; byte < width; byte++)
-            r->bytes[r->size++] = (unsigned char)(values[i] >> (8 * byte));
+    for (unsigned i = 0; i < count; i++) {
+        unsigned char bytes[4];
+        put_le32(bytes, values[i]);
+        append(a, bytes, width);
+    }
 }
-#define ADD(r, width, ...)                                                                                             \
-    add(r, width, (const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
+#define ADD(a, width, ...)                                                                                             \
+    add(a, width, (const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
 
-void aml_resource_io(struct aml_resources *r, unsigned port, unsigned size)
+void aml_resource_io(struct aml *a, unsigned port, unsigned size)
 {
-    ADD(r, 1, 0x47, 1); // 6.4.2.5: I/O port, 16 bits decoded
-    ADD(r, 2, port, port);
-    ADD(r, 1, 1, size);
+    ADD(a, 1, 0x47, 1); // 6.4.2.5: I/O port, 16 bits decoded
+    ADD(a, 2, port, port);
+    ADD(a, 1, 1, size);
 }
 
-void aml_resource_memory(struct aml_resources *r, uint32_t address, uint32_t size)
+void aml_resource_memory(struct aml *a, uint32_t address, uint32_t size)
 {
-    ADD(r, 1, 0x86, 9, 0, 1); // 6.4.3.4: 32-bit fixed memory, writable
-    ADD(r, 4, address, size);
+    ADD(a, 1, 0x86, 9, 0, 1); // 6.4.3.4: 32-bit fixed memory, writable
+    ADD(a, 4, address, size);
 }
 
-void aml_resource_interrupt(struct aml_resources *r, uint32_t irq)
+void aml_resource_interrupt(struct aml *a, uint32_t irq)
 {
-    ADD(r, 1, 0x89, 6, 0, 0x03, 1); // 6.4.3.6: consumer, edge, active high, exclusive; one interrupt
-    ADD(r, 4, irq);
+    ADD(a, 1, 0x89, 6, 0, 0x03, 1); // 6.4.3.6: consumer, edge, active high, exclusive; one interrupt
+    ADD(a, 4, irq);
 }
 
 // Address spaces (6.4.3.5): type (0 memory, 1 I/O, 2 bus), both ends fixed, the type's own flags; then granularity,
 // first, last, translation, size.
-void aml_resource_bus_window(struct aml_resources *r, unsigned first, unsigned last)
+void aml_resource_bus_window(struct aml *a, unsigned first, unsigned last)
 {
-    ADD(r, 1, 0x88, 13, 0, 2, 0x0c, 0);
-    ADD(r, 2, 0, first, last, 0, last - first + 1);
+    ADD(a, 1, 0x88, 13, 0, 2, 0x0c, 0);
+    ADD(a, 2, 0, first, last, 0, last - first + 1);
 }
 
-void aml_resource_io_window(struct aml_resources *r, unsigned first, unsigned last)
+void aml_resource_io_window(struct aml *a, unsigned first, unsigned last)
 {
-    ADD(r, 1, 0x88, 13, 0, 1, 0x0c, 0x03); // the entire range
-    ADD(r, 2, 0, first, last, 0, last - first + 1);
+    ADD(a, 1, 0x88, 13, 0, 1, 0x0c, 0x03); // the entire range
+    ADD(a, 2, 0, first, last, 0, last - first + 1);
 }
 
-void aml_resource_memory_window(struct aml_resources *r, uint32_t first, uint32_t last)
+void aml_resource_memory_window(struct aml *a, uint32_t first, uint32_t last)
 {
-    ADD(r, 1, 0x87, 23, 0, 0, 0x0c, 0x01); // not cached, writable
-    ADD(r, 4, 0, first, last, 0, last - first + 1);
+    ADD(a, 1, 0x87, 23, 0, 0, 0x0c, 0x01); // not cached, writable
+    ADD(a, 4, 0, first, last, 0, last - first + 1);
 }

@@ -7,7 +7,6 @@
 #include "vmm/probe.h"
 
 #include "base/cleanup.h"
-#include "base/io.h"
 #include "vmm/bus.h"
 #include "vmm/guest_memory.h"
 #include "vmm/kvm.h"
@@ -28,10 +27,8 @@
 #define DATA_IDT 0x3000u // offsets in it: 16 bytes for cmpxchg16b at 0, the xsave area at 0x1000, the stack's end here
 #define PORT 0xf4
 
-#define LOOP_US_MAXIMUM 8000u  // for 50,000 instructions: at 2 million a second they take 25 ms, on a processor 12 us
-#define TOTAL_MS_MAXIMUM 1000u // of the vCPU's own time; only a KVM that gets stuck takes so long
-#define WAIT_MS_MAXIMUM 5000u  // of anybody's time
-#define LOOK_MS 5u
+#define LOOP_US_MAXIMUM 8000u // for 50,000 instructions: at 2 million a second they take 25 ms, on a processor 12 us
+#define WAIT_SECONDS 5        // of anybody's time; only a KVM that gets stuck takes so long
 
 enum step {
     STEP_NONE,
@@ -81,27 +78,17 @@ extern const unsigned char probe_guest[], probe_int3[], probe_guest_end[];
 struct probe {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    clockid_t clock; // of the vCPU's thread
-    bool has_clock, ended;
+    bool ended;
     enum step step;
-    uint64_t loop_began, quickest_loop; // ns of that clock; UINT64_MAX: none yet
+    uint64_t loop_began, quickest_loop; // ns of the vCPU's thread's own time; UINT64_MAX: none yet
     char why[160];
 };
 
-static uint64_t thread_ns(const struct probe *p)
+static uint64_t thread_ns(void)
 {
-    struct timespec t = {0, 0};
-    if (p->has_clock)
-        clock_gettime(p->clock, &t);
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static void thread_began(void *context)
-{
-    struct probe *p = context;
-    pthread_mutex_lock(&p->lock);
-    p->has_clock = pthread_getcpuclockid(pthread_self(), &p->clock) == 0;
-    pthread_mutex_unlock(&p->lock);
 }
 
 static bool quick_enough(const struct probe *p)
@@ -109,17 +96,18 @@ static bool quick_enough(const struct probe *p)
     return p->quickest_loop <= LOOP_US_MAXIMUM * 1000ull;
 }
 
+// In the vCPU's thread.
 static void step_written(void *context, uint64_t offset, unsigned width, uint64_t value)
 {
     struct probe *p = context;
-    (void)offset;
-    (void)width;
+    uint64_t now = thread_ns();
+    (void)offset, (void)width;
     pthread_mutex_lock(&p->lock);
     p->step = (enum step)value;
     if (p->step == STEP_LOOP_BEGAN)
-        p->loop_began = thread_ns(p);
-    if (p->step == STEP_LOOP_ENDED && thread_ns(p) - p->loop_began < p->quickest_loop)
-        p->quickest_loop = thread_ns(p) - p->loop_began;
+        p->loop_began = now;
+    if (p->step == STEP_LOOP_ENDED && now - p->loop_began < p->quickest_loop)
+        p->quickest_loop = now - p->loop_began;
     p->ended = quick_enough(p) || p->step == STEP_ALL || p->step == STEP_WRONG;
     pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->lock);
@@ -128,9 +116,7 @@ static void step_written(void *context, uint64_t offset, unsigned width, uint64_
 static void vcpu_ended(void *context, unsigned index, enum vcpu_end end, const char *what, const char *registers)
 {
     struct probe *p = context;
-    (void)index;
-    (void)end;
-    (void)registers;
+    (void)index, (void)end, (void)registers;
     pthread_mutex_lock(&p->lock);
     snprintf(p->why, sizeof p->why, "%s", what);
     p->ended = true;
@@ -155,17 +141,12 @@ static int write_guest(const struct guest_memory *m, struct error *error)
 // Until the guest is through, stopped, or out of time.
 static void wait_for_end(struct probe *p)
 {
-    uint64_t began = io_monotonic_ns();
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WAIT_SECONDS;
     pthread_mutex_lock(&p->lock);
-    while (!p->ended && io_monotonic_ns() - began < WAIT_MS_MAXIMUM * 1000000ull &&
-           thread_ns(p) < TOTAL_MS_MAXIMUM * 1000000ull) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += LOOK_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
-        pthread_cond_timedwait(&p->changed, &p->lock, &until);
-    }
+    while (!p->ended && pthread_cond_timedwait(&p->changed, &p->lock, &until) != ETIMEDOUT)
+        ;
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -198,7 +179,6 @@ static int run(struct probe *p, struct kvm *k, struct bus *ports, struct bus *me
         .memory = memory_bus,
         .count = 1,
         .ended = vcpu_ended,
-        .thread_began = thread_began,
         .context = p,
     };
     struct vcpu *v;

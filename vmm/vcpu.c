@@ -245,8 +245,7 @@ static void *thread_main(void *argument)
     char name[16];
     snprintf(name, sizeof name, "vcpu %u", v->settings.index);
     pthread_setname_np(pthread_self(), name); // for people who look at the process; nothing depends on it
-    if (v->settings.thread_began)
-        v->settings.thread_began(v->settings.context);
+    sandbox_enter(v->settings.sandbox, SANDBOX_VCPU);
     bool alive = wait_to_run(v);
     while (alive) {
         alive = run_once(v);

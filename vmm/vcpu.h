@@ -11,6 +11,7 @@
 #include "vmm/kvm.h"
 #include "vmm/load.h"
 #include "vmm/port_ring.h"
+#include "vmm/sandbox.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,8 +34,8 @@ struct vcpu_settings {
     unsigned index, count;  // APIC id = index
     // The vCPU cannot go on. Called once, from its thread; `what` says why in words. The machine ends or restarts.
     void (*ended)(void *context, unsigned index, enum vcpu_end end, const char *what, const char *registers);
-    void (*thread_began)(void *context); // first thing in its thread: the sandbox's filter
     void *context;
+    struct sandbox *sandbox; // whose filter its thread enters first; NULL: none
 };
 
 int vcpu_new(const struct vcpu_settings *settings, struct vcpu **ret, struct error *error);

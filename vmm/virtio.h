@@ -52,7 +52,7 @@ struct virtio_operations {
     uint16_t queue_size;  // the largest a driver may choose
     uint64_t features;    // of the device type; the transport adds its own
     unsigned config_size; // bytes of the device configuration
-    // All with the lock held. config may be NULL for size 0; offset + n lies within config_size.
+    // All with the lock held. read_config may be NULL: zeros; offset + n lies within config_size.
     void (*read_config)(struct virtio_device *d, unsigned offset, void *to, unsigned n);
     void (*start)(struct virtio_device *d);                  // DRIVER_OK: d->features and d->queues stand; may be NULL
     void (*kicked)(struct virtio_device *d, unsigned queue); // only while running, and only for a queue that is set up

@@ -3,8 +3,6 @@
 // left out.
 #include "vmm/virtio_balloon.h"
 
-#include <string.h>
-
 #include "base/banned.h"
 
 #define DEVICE_ID 5u
@@ -45,12 +43,6 @@ static void kicked(struct virtio_device *d, unsigned queue)
     virtio_serve(d, queue, serve, "a request has an illegal chain");
 }
 
-static void read_config(struct virtio_device *d, unsigned offset, void *to, unsigned n)
-{
-    (void)d, (void)offset;
-    memset(to, 0, n);
-}
-
 static void statistics(struct virtio_device *d, struct buf *to)
 {
     virtio_say(d, to, "reported_bytes", ((struct virtio_balloon *)d)->reported);
@@ -64,7 +56,6 @@ static const struct virtio_operations operations = {
     .queue_size = QUEUE_SIZE,
     .features = F_REPORTING,
     .config_size = CONFIG_SIZE,
-    .read_config = read_config,
     .kicked = kicked,
     .statistics = statistics,
 };

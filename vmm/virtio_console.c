@@ -113,12 +113,6 @@ static bool reset(struct virtio_device *d)
     return true;
 }
 
-static void read_config(struct virtio_device *d, unsigned offset, void *to, unsigned n)
-{
-    (void)d, (void)offset;
-    memset(to, 0, n);
-}
-
 static void statistics(struct virtio_device *d, struct buf *to)
 {
     virtio_say(d, to, "read_bytes", of(d)->read_bytes);
@@ -132,7 +126,6 @@ static const struct virtio_operations operations = {
     .queue_count = QUEUES,
     .queue_size = QUEUE_SIZE,
     .config_size = CONFIG_SIZE,
-    .read_config = read_config,
     .kicked = kicked,
     .reset = reset,
     .statistics = statistics,

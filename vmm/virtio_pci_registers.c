@@ -120,7 +120,8 @@ uint64_t virtio_pci_registers_read(struct virtio_pci_registers *r, uint64_t offs
     }
     if (in_device_config(d, offset, width)) {
         unsigned char bytes[8] = {0};
-        d->operations->read_config(d, (unsigned)(offset - VIRTIO_PCI_DEVICE), bytes, width);
+        if (d->operations->read_config)
+            d->operations->read_config(d, (unsigned)(offset - VIRTIO_PCI_DEVICE), bytes, width);
         return get_le64(bytes);
     }
     return bus_all_ones(width);

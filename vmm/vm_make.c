@@ -81,12 +81,6 @@ static int make_sandbox(struct vm *m, struct error *error)
     return r < 0 ? r : sandbox_leave_host(error);
 }
 
-static void vcpu_began(void *context)
-{
-    const struct vm *m = context;
-    sandbox_enter(m->sandbox, SANDBOX_VCPU);
-}
-
 static int make_loop(struct vm *m, struct error *error)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
@@ -151,8 +145,8 @@ static int make_vcpus(struct vm *m, struct error *error)
             .index = i,
             .count = m->options->cpus,
             .ended = vcpu_ended,
-            .thread_began = vcpu_began,
             .context = m,
+            .sandbox = m->sandbox,
         };
         int r = vcpu_new(&settings, &m->vcpus[i], error);
         if (r < 0)

@@ -99,9 +99,7 @@ static void inflating_gives_nothing_back(void **state)
     report_pages(0);
     report_pages(1);
     assert_int_equal(released(), 0);
-    unsigned char config[8];
-    device->operations->read_config(device, 0, config, sizeof config);
-    assert_int_equal(get_le64(config), 0);
+    assert_null(device->operations->read_config); // zeros: nothing is wanted of the driver
 }
 
 static void nothing_is_reported_where_not_negotiated(void **state)
