@@ -34,8 +34,8 @@ struct block_backend {
     bool read_only;
 };
 
-// A regular file or a block device; the descriptor is taken over, also on failure. A size that is no multiple of 512 is
-// rounded down.
+// A regular file or a block device; the descriptor is taken over, also on failure; the name must outlive it. A size
+// that is no multiple of 512 is rounded down.
 int block_file_new(int fd, const char *name, bool read_only, struct block_backend **ret, struct error *error);
 
 struct block_overlay_settings {

@@ -29,7 +29,7 @@
 struct block_file {
     struct block_backend backend;
     int fd;
-    char *name;
+    const char *name;
     atomic_bool write_through;
     pthread_mutex_t flushing;
     bool failed;
@@ -128,7 +128,6 @@ static int file_close(struct block_backend *b, struct error *error)
     if (r < 0)
         error_set(error, -r, "the disk %s could not be written: %s", f->name, strerror(-r));
     pthread_mutex_destroy(&f->flushing);
-    free(f->name);
     free(f);
     return r;
 }
@@ -159,8 +158,7 @@ int block_file_new(int fd, const char *name, bool read_only, struct block_backen
     if (r < 0)
         return r;
     CLEANUP_FREE struct block_file *f = calloc(1, sizeof *f);
-    CLEANUP_FREE char *copy = strdup(name);
-    if (!f || !copy)
+    if (!f)
         return error_set(error, ENOMEM, "out of memory");
     f->backend = (struct block_backend){.read = file_read,
                                         .write = file_write,
@@ -173,7 +171,7 @@ int block_file_new(int fd, const char *name, bool read_only, struct block_backen
                                         .read_only = read_only};
     pthread_mutex_init(&f->flushing, NULL); // cannot fail with default attributes
     f->fd = TAKE_FD(mine);
-    f->name = TAKE_PTR(copy);
+    f->name = name;
     *ret = &TAKE_PTR(f)->backend;
     return 0;
 }

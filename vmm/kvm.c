@@ -278,7 +278,5 @@ const struct irq_operations kvm_irq_operations = {add_message, route_message, ad
 int kvm_collect_port(struct kvm *k, uint16_t port, bool on)
 {
     struct kvm_coalesced_mmio_zone zone = {.addr = port, .size = 1, .pio = 1};
-    if (ioctl(k->dev, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_PIO) <= 0)
-        return -EOPNOTSUPP;
     return ioctl(k->vm, on ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO, &zone) < 0 ? -errno : 0;
 }

@@ -37,6 +37,6 @@ extern const struct irq_operations kvm_irq_operations;
 // An interrupt of the I/O APIC, edge-triggered: an eventfd, the caller's.
 int kvm_add_line(struct kvm *k, unsigned irq, int *ret_eventfd, struct error *error);
 
-// Writes to this port are collected in a ring that vcpu.c drains before it handles any exit (4.116). -EOPNOTSUPP if the
-// host has none. Any thread.
+// Writes to this port are collected in a ring that vcpu.c drains before it handles any exit (4.116). Only where
+// the host has such a ring (port_ring_new). Any thread.
 int kvm_collect_port(struct kvm *k, uint16_t port, bool on);

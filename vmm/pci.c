@@ -4,8 +4,7 @@
 //   0xcfc–0xcff       the register in the latch, of any width
 //   ECAM + …          bus 27–20 · slot 19–15 · function 14–12 · register 11–0
 //
-// Locks: address_lock guards the latch and is not held while a device is accessed; then the device's own lock; then, in
-// bus_add and bus_remove, the bus's. No other order occurs.
+// Locks: the device's own; then, in bus_add and bus_remove, the bus's. No other order occurs.
 #include "vmm/pci.h"
 
 #include "base/cursor.h"
@@ -112,9 +111,7 @@ static void write_config(struct pci_device *d, unsigned offset, unsigned width, 
 
 static struct pci_device *latched_device(struct pci_root *r, unsigned *ret_register)
 {
-    pthread_mutex_lock(&r->address_lock);
     uint32_t address = r->address;
-    pthread_mutex_unlock(&r->address_lock);
     if (!(address & ADDRESS_ENABLE) || (address & ADDRESS_RESERVED))
         return NULL;
     *ret_register = address & 0xfc;
@@ -123,23 +120,15 @@ static struct pci_device *latched_device(struct pci_root *r, unsigned *ret_regis
 
 static uint64_t read_address_port(void *context, uint64_t offset, unsigned width)
 {
-    struct pci_root *r = context;
-    if (offset != 0 || width != 4)
-        return bus_all_ones(width);
-    pthread_mutex_lock(&r->address_lock);
-    uint32_t address = r->address;
-    pthread_mutex_unlock(&r->address_lock);
-    return address;
+    const struct pci_root *r = context;
+    return offset == 0 && width == 4 ? r->address : bus_all_ones(width);
 }
 
 static void write_address_port(void *context, uint64_t offset, unsigned width, uint64_t value)
 {
     struct pci_root *r = context;
-    if (offset != 0 || width != 4)
-        return; // only whole: 3.2.2.3.2
-    pthread_mutex_lock(&r->address_lock);
-    r->address = (uint32_t)value;
-    pthread_mutex_unlock(&r->address_lock);
+    if (offset == 0 && width == 4) // only whole: 3.2.2.3.2
+        r->address = (uint32_t)value;
 }
 
 static uint64_t read_data_port(void *context, uint64_t offset, unsigned width)
@@ -257,7 +246,6 @@ int pci_root_init(struct pci_root *r, struct bus *ports, struct bus *memory, str
         return error_set(error, -result, "cannot put the PCI root onto the machine's buses: %s", strerror(-result));
     *r = (struct pci_root){.ports = ports, .memory = memory, .next_address = LAYOUT_PCI_MEMORY};
     pthread_mutex_init(&r->bridge_lock, NULL); // a plain mutex: cannot fail on Linux
-    pthread_mutex_init(&r->address_lock, NULL);
     pci_device_init(&r->bridge, &r->bridge_lock, BRIDGE_VENDOR, BRIDGE_DEVICE, BRIDGE_CLASS, 0, 0, 0);
     return pci_attach(r, &r->bridge, error);
 }
@@ -268,5 +256,4 @@ void pci_root_destroy(struct pci_root *r)
     bus_remove(r->ports, LAYOUT_PORT_PCI_DATA, 4);
     bus_remove(r->memory, LAYOUT_ECAM, LAYOUT_ECAM_SIZE);
     pthread_mutex_destroy(&r->bridge_lock);
-    pthread_mutex_destroy(&r->address_lock);
 }

@@ -52,9 +52,9 @@ struct pci_root {
     struct bus *ports, *memory;
     struct pci_device *slots[PCI_SLOTS]; // stands before the guest runs
     struct pci_device bridge;
-    pthread_mutex_t bridge_lock, address_lock;
-    uint32_t address;      // the latch at 0xcf8
-    uint64_t next_address; // of the next BAR to be placed
+    pthread_mutex_t bridge_lock;
+    _Atomic uint32_t address; // the latch at 0xcf8
+    uint64_t next_address;    // of the next BAR to be placed
 };
 
 int pci_root_init(struct pci_root *r, struct bus *ports, struct bus *memory, struct error *error);

@@ -71,7 +71,7 @@ void port_ring_free(struct port_ring *r)
 void port_ring_map(struct port_ring *r, void *run)
 {
     if (r)
-        atomic_store(&r->ring, run ? (void *)((unsigned char *)run + (size_t)r->page * 4096u) : NULL);
+        atomic_store(&r->ring, (void *)((unsigned char *)run + (size_t)r->page * 4096u));
 }
 
 static void deliver(struct port_ring *r, struct kvm_coalesced_mmio_ring *ring, uint32_t last)

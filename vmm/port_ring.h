@@ -23,7 +23,7 @@ struct port_ring;
 int port_ring_new(const struct kvm *k, struct bus *ports, struct loop *loop, struct stream *stream,
                   struct port_ring **ret, struct error *error);
 void port_ring_free(struct port_ring *r);
-// `run` is a vCPU's mapping, in which the ring is (the same in each). Until port_ring_map(r, NULL) it must stay.
+// `run` is a vCPU's mapping, in which the ring is (the same in each). It must stay as long as vCPUs run.
 void port_ring_map(struct port_ring *r, void *run);
 void port_ring_drain(struct port_ring *r); // any thread
 void port_ring_soon(struct port_ring *r);  // any thread

@@ -34,5 +34,3 @@ int sandbox_leave_host(struct error *error);
 void sandbox_enter(struct sandbox *s, enum sandbox_thread kind);
 // Returns when that many threads have entered; a failure of any is the result.
 int sandbox_wait_for(struct sandbox *s, unsigned threads, struct error *error);
-
-const char *sandbox_thread_name(enum sandbox_thread kind);

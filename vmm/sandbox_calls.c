@@ -52,7 +52,6 @@ const struct sandbox_call sandbox_calls[] = {
     IOCTL(M | V, KVM_IOEVENTFD, "a guest moves a BAR, and its doorbells with it; they go with the device"),
     IOCTL(M | V, KVM_REGISTER_COALESCED_MMIO, "writes to the serial port are collected"),
     IOCTL(M | V, KVM_UNREGISTER_COALESCED_MMIO, "and not while their interrupt is wanted"),
-    IOCTL(M | V, KVM_CHECK_EXTENSION, "whether they can be collected"),
     CALL(ALL, write, "eventfds: interrupts, doorbells; the console; the log"),
     CALL(ALL, timerfd_settime, "the disk's and the serial port's timers"),
     CALL(M | V, epoll_ctl, "a device wants its descriptor watched for something else"),
@@ -147,10 +146,4 @@ int sandbox_add_calls(scmp_filter_ctx filter, enum sandbox_thread kind)
     if (r == 0 && kind == SANDBOX_WORKER)
         r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     return r;
-}
-
-const char *sandbox_thread_name(enum sandbox_thread kind)
-{
-    static const char *const names[] = {[SANDBOX_MAIN] = "main", [SANDBOX_VCPU] = "vcpu", [SANDBOX_WORKER] = "worker"};
-    return names[kind];
 }

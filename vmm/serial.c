@@ -1,5 +1,4 @@
-// A 16550A: see serial.h, and the PC16550D data sheet (its table of registers, and 8.4 FCR, 8.5 IIR, 8.6 IER, 8.7 MCR,
-// 8.8 MSR).
+// A 16550A: see serial.h, and the PC16550D data sheet (the table of registers, and 8.4 to 8.8).
 //
 // Bytes that are written leave at once (to the stream, which never makes anybody wait), so the transmitter is always
 // empty: LSR says THRE and TEMT, and each write is followed by "transmitter empty" again.
@@ -45,9 +44,7 @@
 #define FIFO_SIZE 16u
 #define LOOKS_OF_A_POLITE_WRITER 16u
 #define POLLS_OF_A_READER 16u // so many looks at LSR in a row, none of which a writer makes
-
-// What <linux/serial_reg.h> has no name for.
-#define IIR_FIFOS 0xc0u
+#define IIR_FIFOS 0xc0u       // this and what follows has no name in <linux/serial_reg.h>
 #define MCR_BITS 0x1fu
 #define LSR_EMPTY (UART_LSR_THRE | UART_LSR_TEMT)
 #define MSR_CONNECTED (UART_MSR_CTS | UART_MSR_DSR | UART_MSR_DCD)
@@ -56,8 +53,6 @@
 struct serial {
     pthread_mutex_t lock;
     struct serial_settings settings;
-    struct bus *ports;
-    uint16_t port;
     unsigned char divisor[2], ier, lcr, mcr, msr, scratch;
     bool fifos, overrun;
     bool transmitter_told; // IIR has shown that the transmitter is empty
@@ -200,11 +195,10 @@ static void transmit(struct serial *s, unsigned char byte)
 static void write_fcr(struct serial *s, unsigned char value)
 {
     static const unsigned char triggers[4] = {1, 4, 8, 14};
-    bool enable = value & UART_FCR_ENABLE_FIFO;
-    if (enable && value & UART_FCR_CLEAR_RCVR)
+    s->fifos = value & UART_FCR_ENABLE_FIFO;
+    s->trigger = s->fifos ? triggers[value >> 6] : 1;
+    if (s->fifos && value & UART_FCR_CLEAR_RCVR)
         s->count = 0;
-    s->fifos = enable;
-    s->trigger = enable ? triggers[value >> 6] : 1;
 }
 
 // It decides what the modem's lines say, and so which of them have changed.
@@ -223,9 +217,7 @@ static void write_mcr(struct serial *s, unsigned char value)
 
 static void write_ier(struct serial *s, unsigned char value)
 {
-    // Enabling the transmitter's interrupt tells that it is empty, whether that was told before or not.
-    if (value & UART_IER_THRI && !(s->ier & UART_IER_THRI))
-        s->transmitter_told = false;
+    s->transmitter_told &= !(value & ~s->ier & UART_IER_THRI); // enabling its interrupt tells it, once more if need be
     s->ier = value & 0x0f;
 }
 
@@ -336,15 +328,12 @@ int serial_new(const struct serial_settings *settings, struct bus *ports, uint16
         return error_set(error, ENOMEM, "no memory for the serial port");
     pthread_mutex_init(&s->lock, NULL); // cannot fail with default attributes
     s->settings = *settings;
-    s->ports = ports;
-    s->port = port;
     s->trigger = 1;
     s->cause = UART_IIR_NO_INT;
     s->msr = MSR_CONNECTED;
     int r = bus_add(ports, port, REGISTERS, &handler);
     if (r < 0) {
-        pthread_mutex_destroy(&s->lock);
-        free(s);
+        serial_free(s);
         return error_set(error, -r, "cannot place the serial port: %s", strerror(-r));
     }
     listen(s);
@@ -356,7 +345,6 @@ void serial_free(struct serial *s)
 {
     if (!s)
         return;
-    bus_remove(s->ports, s->port, REGISTERS);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }

@@ -22,4 +22,4 @@ struct serial_settings {
 
 int serial_new(const struct serial_settings *settings, struct bus *ports, uint16_t port, struct serial **ret,
                struct error *error);
-void serial_free(struct serial *s);
+void serial_free(struct serial *s); // when nobody uses the bus any more

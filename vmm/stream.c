@@ -133,18 +133,13 @@ static void flush_backlog(struct stream *s)
 // The oldest goes, of the new bytes too.
 static void keep(struct stream *s, const unsigned char *bytes, size_t n)
 {
-    if (n > STREAM_BACKLOG_MAXIMUM) {
-        s->lost += n - STREAM_BACKLOG_MAXIMUM;
-        bytes += n - STREAM_BACKLOG_MAXIMUM;
-        n = STREAM_BACKLOG_MAXIMUM;
-    }
-    size_t room = STREAM_BACKLOG_MAXIMUM - s->used;
-    if (n > room) {
-        size_t excess = n - room;
-        s->first = (s->first + excess) % STREAM_BACKLOG_MAXIMUM;
-        s->used -= excess;
-        s->lost += excess;
-    }
+    size_t excess = n > STREAM_BACKLOG_MAXIMUM - s->used ? n - (STREAM_BACKLOG_MAXIMUM - s->used) : 0;
+    size_t old = excess < s->used ? excess : s->used;
+    s->lost += excess;
+    s->first = (s->first + old) % STREAM_BACKLOG_MAXIMUM;
+    s->used -= old;
+    bytes += excess - old;
+    n -= excess - old;
     size_t end = (s->first + s->used) % STREAM_BACKLOG_MAXIMUM;
     size_t piece = n < STREAM_BACKLOG_MAXIMUM - end ? n : STREAM_BACKLOG_MAXIMUM - end;
     memcpy(s->backlog + end, bytes, piece);
@@ -185,27 +180,19 @@ uint64_t stream_lost(const struct stream *s)
 // Asks the listener for room; 0 if nothing is to be read, and then `waiting` if that is for want of room.
 static size_t ask_room(struct stream *s, struct stream_listener *ret)
 {
-    for (;;) {
-        pthread_mutex_lock(&s->lock);
-        bool idle = s->input_ended || s->waiting;
-        *ret = s->listener;
+    size_t room = 0;
+    pthread_mutex_lock(&s->lock);
+    while (room == 0 && !s->input_ended && !s->waiting) {
+        *ret = s->listener; // there is one: without, the stream is waiting
         s->more_room = false;
         pthread_mutex_unlock(&s->lock);
-        if (idle)
-            return 0;
-        size_t room = ret->room(ret->context); // there is a listener: without one, the stream is waiting
-        if (room > 0)
-            return room;
+        room = ret->room(ret->context);
         pthread_mutex_lock(&s->lock);
-        bool again = s->more_room;
-        if (!again) {
-            s->waiting = true;
-            watch_both(s);
-        }
-        pthread_mutex_unlock(&s->lock);
-        if (!again)
-            return 0;
+        s->waiting = room == 0 && !s->more_room;
     }
+    watch_both(s);
+    pthread_mutex_unlock(&s->lock);
+    return room;
 }
 
 static void read_input(struct stream *s)
@@ -227,18 +214,12 @@ static void read_input(struct stream *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void forget(struct stream *s, struct descriptor *d)
-{
-    loop_remove(s->loop, d->source);
-    d->source = NULL;
-}
-
 static void input_ready(void *context, uint32_t events)
 {
     struct stream *s = context;
     if (events & (EPOLLHUP | EPOLLERR)) {
         pthread_mutex_lock(&s->lock);
-        forget(s, &s->input);
+        loop_remove(s->loop, TAKE_PTR(s->input.source));
         eventfd_write(s->poke, 1);
         pthread_mutex_unlock(&s->lock);
     } else if (events & EPOLLIN) {
@@ -252,7 +233,7 @@ static void output_ready(void *context, uint32_t events)
     pthread_mutex_lock(&s->lock);
     flush_backlog(s);
     if (events & (EPOLLHUP | EPOLLERR)) {
-        forget(s, &s->output);
+        loop_remove(s->loop, TAKE_PTR(s->output.source));
         end_output(s);
     }
     watch_both(s);
@@ -347,7 +328,7 @@ static void write_last(struct stream *s)
 
 static void release(struct stream *s, struct descriptor *d)
 {
-    forget(s, d);
+    loop_remove(s->loop, d->source);
     if (d->flags >= 0 && !(d->flags & O_NONBLOCK))
         fcntl(d->fd, F_SETFL, d->flags);
 }

@@ -83,8 +83,6 @@ void vcpu_free(struct vcpu *v)
 {
     if (!v)
         return;
-    if (v->settings.index == 0)
-        port_ring_map(v->settings.ring, NULL);
     if (v->run != MAP_FAILED)
         munmap(v->run, v->settings.kvm->run_size);
     if (v->fd >= 0)
@@ -110,46 +108,36 @@ void vcpu_count(const struct vcpu *v, uint64_t ret[VCPU_EXITS])
         ret[i] = atomic_load_explicit(&v->exits[i], memory_order_relaxed);
 }
 
+static void access_bus(struct bus *b, uint64_t address, unsigned width, bool writes, unsigned char *data)
+{
+    uint64_t value = 0;
+    if (writes) {
+        memcpy(&value, data, width);
+        bus_write(b, address, width, value);
+    } else {
+        value = bus_read(b, address, width);
+        memcpy(data, &value, width);
+    }
+}
+
 // One port, `count` values: more than one for a string instruction (INS, OUTS).
 static void handle_port(struct vcpu *v)
 {
     const struct kvm_run *run = v->run;
     unsigned char *data = (unsigned char *)v->run + run->io.data_offset;
-    unsigned width = run->io.size;
-    for (uint32_t i = 0; i < run->io.count; i++, data += width) {
-        uint64_t value = 0;
-        if (run->io.direction == KVM_EXIT_IO_OUT) {
-            memcpy(&value, data, width);
-            bus_write(v->settings.ports, run->io.port, width, value);
-        } else {
-            value = bus_read(v->settings.ports, run->io.port, width);
-            memcpy(data, &value, width);
-        }
-    }
+    for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size)
+        access_bus(v->settings.ports, run->io.port, run->io.size, run->io.direction == KVM_EXIT_IO_OUT, data);
     port_ring_soon(v->settings.ring);
-}
-
-static void handle_memory_part(struct vcpu *v, unsigned at, unsigned width)
-{
-    uint64_t address = v->run->mmio.phys_addr + at, value = 0;
-    unsigned char *data = v->run->mmio.data + at;
-    if (v->run->mmio.is_write) {
-        memcpy(&value, data, width);
-        bus_write(v->settings.memory, address, width, value);
-    } else {
-        value = bus_read(v->settings.memory, address, width);
-        memcpy(data, &value, width);
-    }
 }
 
 static void handle_memory(struct vcpu *v)
 {
+    uint64_t address = v->run->mmio.phys_addr;
     unsigned length = v->run->mmio.len;
-    if (length == 1 || length == 2 || length == 4 || length == 8)
-        handle_memory_part(v, 0, length);
-    else // what is left of an access that crosses a page: no bus has such widths
-        for (unsigned i = 0; i < length && i < sizeof v->run->mmio.data; i++)
-            handle_memory_part(v, i, 1);
+    bool whole = length == 1 || length == 2 || length == 4 || length == 8;
+    // What is left of an access that crosses a page has widths that no bus has: it is made of bytes.
+    for (unsigned i = 0; i < (whole ? 1 : length) && i < sizeof v->run->mmio.data; i++)
+        access_bus(v->settings.memory, address + i, whole ? length : 1, v->run->mmio.is_write, v->run->mmio.data + i);
 }
 
 // The vCPU cannot go on. Always false.
