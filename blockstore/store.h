@@ -122,6 +122,21 @@ int version_pull(struct version *v, int (*progress)(void *context, uint64_t have
 struct version_extent {
     uint64_t stored_bytes;  // of the distinct chunks it refers to, leaf by leaf
     uint64_t mapped_blocks; // that are not zero
+    uint64_t boot_blocks;   // of them, in boot packs
     uint64_t chunks, packs;
 };
 int version_measure(struct version *v, unsigned member, struct version_extent *ret, struct error *error);
+
+// What a client that holds all of version `a` must fetch to hold `b`, and how they differ; reads pages only.
+struct version_difference {
+    uint64_t data_bytes, data_chunks; // of b, that are not in a: stored bytes
+    uint64_t page_bytes, pages;
+    uint64_t packs;      // that hold them
+    uint64_t boot_bytes; // whole boot packs of b that are none of a's: fetched when b is opened
+    unsigned boot_packs;
+};
+int version_compare(struct version *a, struct version *b, struct version_difference *ret, struct error *error);
+
+// How many blocks of a member of `b` stand elsewhere than in the member of `a` with the same name: other bytes, or the
+// same in another chunk. A member that `a` does not have counts as zeros.
+int version_count_changed(struct version *a, struct version *b, unsigned member, uint64_t *ret, struct error *error);

@@ -1,5 +1,4 @@
-// What a version consists of: every pack that its map names, and, for a window of packs at a time, every chunk; and
-// version_measure, which counts them.
+// What a version consists of: every pack that its map names, and, for a window of packs at a time, every chunk.
 //
 //   1. The list of packs is in memory as a whole: it is what version_pull returns. Chunks are not (16 TiB may have
 //      134 million): the map is walked once for the packs, and once more for each window; all but the first walk find
@@ -56,8 +55,7 @@ static int grow_packs(struct version_list *list)
     return 0;
 }
 
-// The pack's number, after it was added if it is new; or a failure.
-static int64_t number_pack(struct version_list *list, const struct pack_reference *pack)
+int64_t store_number_pack(struct version_list *list, const struct pack_reference *pack)
 {
     if (list->pack_count == list->pack_capacity) {
         int r = grow_packs(list);
@@ -74,7 +72,7 @@ static int64_t number_pack(struct version_list *list, const struct pack_referenc
 
 // --- chunks --------------------------------------------------------------------------------------------------------
 
-static int compare_chunks(const void *pa, const void *pb)
+int store_compare_chunks(const void *pa, const void *pb)
 {
     const struct list_chunk *a = pa, *b = pb;
     if (a->pack != b->pack)
@@ -88,9 +86,9 @@ static void squeeze(struct list_window *w)
 {
     size_t kept = 0;
     if (w->chunk_count > 0)
-        qsort(w->chunks, w->chunk_count, sizeof(*w->chunks), compare_chunks);
+        qsort(w->chunks, w->chunk_count, sizeof(*w->chunks), store_compare_chunks);
     for (size_t i = 0; i < w->chunk_count; i++)
-        if (kept == 0 || compare_chunks(&w->chunks[kept - 1], &w->chunks[i]) != 0)
+        if (kept == 0 || store_compare_chunks(&w->chunks[kept - 1], &w->chunks[i]) != 0)
             w->chunks[kept++] = w->chunks[i];
     w->chunk_count = kept;
 }
@@ -118,7 +116,7 @@ static int add_chunk(struct list_window *w, const struct list_chunk *chunk)
 
 static int list_reference(struct listing *l, const struct chunk_reference *ref, enum chunk_kind kind, unsigned level)
 {
-    int64_t number = number_pack(l->list, &ref->pack);
+    int64_t number = store_number_pack(l->list, &ref->pack);
     if (number < 0)
         return (int)number;
     struct list_pack *pack = &l->list->packs[number];
@@ -137,7 +135,7 @@ static int list_reference(struct listing *l, const struct chunk_reference *ref, 
                                                      .level = (uint8_t)level});
 }
 
-static int explain(int r, struct error *error)
+int store_explain_list(int r, struct error *error)
 {
     if (r == -ENOMEM)
         return error_set(error, ENOMEM, "out of memory");
@@ -159,7 +157,7 @@ static int list_page(void *context, const struct chunk_reference *ref, const str
         if (r == 0)
             r = list_reference(l, &chunk, CHUNK_DATA, 0);
     }
-    return explain(r, error);
+    return store_explain_list(r, error);
 }
 
 static int walk_members(struct version *v, struct listing *l, struct error *error)
@@ -171,14 +169,18 @@ static int walk_members(struct version *v, struct listing *l, struct error *erro
     return r;
 }
 
+int store_add_packs(struct version *v, struct version_list *list, struct error *error)
+{
+    return walk_members(v, &(struct listing){.list = list}, error);
+}
+
 int store_list_packs(struct version *v, struct version_list *ret, struct error *error)
 {
     struct version_list list = {0};
-    struct listing l = {.list = &list};
     int r = sha256_make_keys(&list.keys);
     if (r < 0)
         return error_set(error, -r, "no random numbers can be had");
-    r = walk_members(v, &l, error);
+    r = store_add_packs(v, &list, error);
     if (r < 0) {
         store_free_list(&list);
         return r;
@@ -221,54 +223,4 @@ int store_list_window(struct version *v, struct version_list *list, size_t first
 void store_free_window(struct list_window *w)
 {
     free(w->chunks);
-}
-
-// --- version_measure -----------------------------------------------------------------------------------------------
-
-struct measure {
-    struct version_extent sum;
-    struct version_list list; // of packs; nothing but how many is asked of it
-    uint64_t blocks;          // of the member
-};
-
-static int measure_page(void *context, const struct chunk_reference *ref, const struct map_page *page,
-                        uint64_t first_block, struct error *error)
-{
-    struct measure *m = context;
-    struct chunk_reference chunk;
-    (void)ref;
-    if (page->level > 0)
-        return 0;
-    for (unsigned i = 0; i < page->references; i++) {
-        map_page_reference(page, i, &chunk);
-        m->sum.stored_bytes += chunk.length;
-        m->sum.chunks++;
-        int64_t number = number_pack(&m->list, &chunk.pack);
-        if (number < 0)
-            return explain((int)number, error);
-    }
-    uint64_t end = m->blocks - first_block < MAP_LEAF_BLOCKS ? m->blocks - first_block : MAP_LEAF_BLOCKS;
-    for (unsigned block = 0; block < end;) {
-        struct map_run run = map_leaf_find(page, block);
-        m->sum.mapped_blocks += run.zero ? 0 : run.blocks;
-        block += run.blocks;
-    }
-    return 0;
-}
-
-int version_measure(struct version *v, unsigned member, struct version_extent *ret, struct error *error)
-{
-    if (member >= v->manifest->member_count)
-        return error_set(error, EINVAL, "there is no member %u", member);
-    struct measure m = {.blocks = map_blocks(v->manifest->members[member].size)};
-    struct map_visit visit = {.visit = measure_page, .context = &m};
-    int r = sha256_make_keys(&m.list.keys);
-    if (r < 0)
-        return error_set(error, -r, "no random numbers can be had");
-    r = store_walk_map(v, member, &visit, error);
-    m.sum.packs = m.list.pack_count;
-    store_free_list(&m.list);
-    if (r == 0)
-        *ret = m.sum;
-    return r;
 }

@@ -320,6 +320,11 @@ struct version_list {
 // All packs of the version; memory in proportion to their number alone.
 int store_list_packs(struct version *v, struct version_list *ret, struct error *error);
 void store_free_list(struct version_list *list);
+// Adds those of another version to the list; the windows then belong to both.
+int store_add_packs(struct version *v, struct version_list *list, struct error *error);
+// The pack's number, after it was added if it is new; or -ENOMEM or -E2BIG, which store_explain_list puts into words.
+int64_t store_number_pack(struct version_list *list, const struct pack_reference *pack);
+int store_explain_list(int r, struct error *error);
 
 // A window: packs from `first` on, as many as have LIST_WINDOW references in all (at least one), and their distinct
 // chunks sorted by pack and offset.
@@ -331,3 +336,5 @@ struct list_window {
 int store_list_window(struct version *v, struct version_list *list, size_t first, struct list_window *ret,
                       struct error *error);
 void store_free_window(struct list_window *w);
+int store_compare_chunks(const void *a, const void *b); // the order of struct list_chunk in a window
+

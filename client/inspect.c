@@ -4,7 +4,7 @@
 #include "blockstore/overlay_snapshot.h"
 #include "client/ask.h"
 #include "client/cli.h"
-#include "client/json.h"
+#include "client/report.h"
 #include "client/resolve.h"
 #include <stdio.h>
 #include <string.h>
@@ -13,44 +13,16 @@
 
 #define ANSWER_MS 10000
 
-// A list of fields, printed at the end as lines or as one JSON object.
-struct report {
-    bool json;
-    struct buf object;
-    int failed; // the first failure of a buffer
-};
-
-static void put_text(struct report *p, const char *key, const char *text)
+// The packs that are fetched whole when the version is opened; each member's boot_bytes are those of its blocks that
+// lie in them.
+static void report_boot(struct report *p, const struct manifest *m)
 {
-    if (!p->json)
-        printf("%-18s %s\n", key, text);
-    else if (p->failed == 0)
-        p->failed = json_append_text(&p->object, key, text);
-}
+    uint64_t bytes = 0;
 
-static void put_number(struct report *p, const char *key, unsigned long long number)
-{
-    if (!p->json)
-        printf("%-18s %llu\n", key, number);
-    else if (p->failed == 0)
-        p->failed = json_append_number(&p->object, key, number);
-}
-
-static void put_yes_or_no(struct report *p, const char *key, bool yes)
-{
-    if (!p->json)
-        printf("%-18s %s\n", key, yes ? "yes" : "no");
-    else if (p->failed == 0)
-        p->failed = json_append_bool(&p->object, key, yes);
-}
-
-static int end_report(struct report *p, struct error *error)
-{
-    if (p->json && p->failed == 0)
-        printf("%s}\n", buf_text(&p->object));
-    int failed = p->failed;
-    buf_free(&p->object);
-    return failed < 0 ? error_set(error, -failed, "the report is too long") : 0;
+    for (unsigned i = 0; i < m->boot_count; i++)
+        bytes += m->boot[i].size;
+    report_number(p, "boot_packs", m->boot_count);
+    report_number(p, "boot_stored_bytes", bytes);
 }
 
 static int report_members(struct report *p, struct version *v, struct error *error)
@@ -68,11 +40,12 @@ static int report_members(struct report *p, struct version *v, struct error *err
         } fields[] = {{"bytes", m->members[i].size},
                       {"mapped_bytes", e.mapped_blocks * BLOCK_SIZE},
                       {"stored_bytes", e.stored_bytes},
+                      {"boot_bytes", e.boot_blocks * BLOCK_SIZE},
                       {"chunks", e.chunks},
                       {"packs", e.packs}};
         for (size_t f = 0; f < ARRAY_SIZE(fields); f++) {
             snprintf(key, sizeof(key), "%s_%s", m->members[i].name, fields[f].name);
-            put_number(p, key, fields[f].value);
+            report_number(p, key, fields[f].value);
         }
     }
     return 0;
@@ -90,25 +63,26 @@ static int inspect_image(struct report *p, struct store *store, const struct con
     const struct manifest *m = resolved.description;
     struct key_public publisher = {.id = {0}};
     memcpy(publisher.bytes, m->publisher, sizeof(publisher.bytes));
-    put_text(p, "name", m->name);
-    put_text(p, "version", m->version);
-    put_number(p, "serial", m->serial);
-    put_text(p, "manifest", sha256_to_hex(&resolved.manifest, hex));
-    put_text(p, "parent", m->has_parent ? sha256_to_hex(&m->parent, hex) : "");
-    put_text(p, "created", text_format_time(m->created, date));
-    put_text(p, "publisher", key_to_text(&publisher, key));
-    put_text(p, "site", resolved.address.site);
-    put_yes_or_no(p, "fresh", resolved.fresh);
-    put_yes_or_no(p, "pulled", cache_is_pinned(store_cache(store), &resolved.manifest));
-    put_text(p, "title", m->title);
-    put_text(p, "summary", m->summary);
-    put_text(p, "homepage", m->homepage);
-    put_text(p, "licence", m->licence);
-    put_text(p, "os", m->os);
-    put_text(p, "arch", m->arch);
-    put_text(p, "cmdline", m->cmdline);
-    put_text(p, "ready", m->ready);
-    put_number(p, "memory", m->memory);
+    report_text(p, "name", m->name);
+    report_text(p, "version", m->version);
+    report_number(p, "serial", m->serial);
+    report_text(p, "manifest", sha256_to_hex(&resolved.manifest, hex));
+    report_text(p, "parent", m->has_parent ? sha256_to_hex(&m->parent, hex) : "");
+    report_text(p, "created", text_format_time(m->created, date));
+    report_text(p, "publisher", key_to_text(&publisher, key));
+    report_text(p, "site", resolved.address.site);
+    report_bool(p, "fresh", resolved.fresh);
+    report_bool(p, "pulled", cache_is_pinned(store_cache(store), &resolved.manifest));
+    report_text(p, "title", m->title);
+    report_text(p, "summary", m->summary);
+    report_text(p, "homepage", m->homepage);
+    report_text(p, "licence", m->licence);
+    report_text(p, "os", m->os);
+    report_text(p, "arch", m->arch);
+    report_text(p, "cmdline", m->cmdline);
+    report_text(p, "ready", m->ready);
+    report_number(p, "memory", m->memory);
+    report_boot(p, m);
     r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v,
                      error);
     if (r == 0) {
@@ -134,9 +108,9 @@ static void put_statistics(struct report *p, const char *lines)
         uint64_t number;
         text_escape(word, key, sizeof(key));
         if (text_parse_u64(line, UINT64_MAX, &number))
-            put_number(p, key, number);
+            report_number(p, key, number);
         else if (line.length)
-            put_text(p, key, text_escape(line, value, sizeof(value)));
+            report_text(p, key, text_escape(line, value, sizeof(value)));
     }
 }
 
@@ -152,23 +126,23 @@ static int inspect_machine(struct report *p, const struct instance *i, struct er
         r = overlay_history_read(i->folder_fd, &history, error);
     if (r < 0)
         return r;
-    put_text(p, "machine", i->name);
+    report_text(p, "machine", i->name);
     for (size_t a = 0; running && a < ARRAY_SIZE(asked); a++) {
         ask_find(answer, asked[a], value, sizeof(value));
-        put_text(p, asked[a], value);
+        report_text(p, asked[a], value);
     }
     if (!running)
-        put_text(p, "state", "stopped");
-    put_text(p, "image", s->image);
-    put_text(p, "version", s->version);
-    put_text(p, "manifest", sha256_to_hex(&s->manifest, hex));
-    put_text(p, "site", s->site);
-    put_text(p, "folder", i->folder);
-    put_number(p, "disk_bytes", s->disk_size);
-    put_number(p, "written", history.bytes);
-    put_number(p, "snapshots", history.count);
-    put_number(p, "memory", s->memory);
-    put_number(p, "cpus", s->cpus);
+        report_text(p, "state", "stopped");
+    report_text(p, "image", s->image);
+    report_text(p, "version", s->version);
+    report_text(p, "manifest", sha256_to_hex(&s->manifest, hex));
+    report_text(p, "site", s->site);
+    report_text(p, "folder", i->folder);
+    report_number(p, "disk_bytes", s->disk_size);
+    report_number(p, "written", history.bytes);
+    report_number(p, "snapshots", history.count);
+    report_number(p, "memory", s->memory);
+    report_number(p, "cpus", s->cpus);
     if (running && ask_machine(i, "counts", ANSWER_MS, answer, error) == 0) {
         struct slice rest = slice_of(answer);
         while (rest.length) {
@@ -179,7 +153,7 @@ static int inspect_machine(struct report *p, const struct instance *i, struct er
                                           UINT64_MAX, &number))
                 continue;
             snprintf(value, sizeof(value), "%.*s", (int)(equal - word.at), word.at);
-            put_number(p, value, number);
+            report_number(p, value, number);
         }
     }
     if (running && ask_machine(i, "statistics", ANSWER_MS, answer, NULL) == 0)
@@ -211,7 +185,7 @@ static int inspect(struct report *p, const char *what, const struct resolve_opti
 
 int verb_inspect(int argc, char **argv)
 {
-    struct report report = {.object = BUF_WITH_MAXIMUM(256u << 10)};
+    struct report report = REPORT_EMPTY;
     struct resolve_options resolve = {.offline = false};
     const struct option options[] = {{"json", OPTION_FLAG, &report.json},
                                      {"offline", OPTION_FLAG, &resolve.offline},
@@ -224,12 +198,7 @@ int verb_inspect(int argc, char **argv)
         return cli_parsed(r);
     struct error error = {.text = ""};
     cli_cancel_on_signals();
-    if (report.json)
-        report.failed = buf_append(&report.object, "{", 1);
     r = inspect(&report, argv[1], &resolve, &error);
-    if (r == 0)
-        r = end_report(&report, &error);
-    else
-        buf_free(&report.object);
+    r = report_end(&report, r, &error);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

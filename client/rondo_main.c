@@ -28,6 +28,8 @@ const struct verb verbs[] = {
      "List a site's images; without a site, what was pulled."},
     {"inspect", verb_inspect, "IMAGE|NAME [--json] [--offline] [--require-fresh] [--require-pin]",
      "Show what a version or a machine consists of."},
+    {"diff", verb_diff, "IMAGE IMAGE [--json] [--offline] [--require-fresh] [--require-pin]",
+     "Say what a holder of one version must fetch for another."},
     {"mount", verb_mount, "IMAGE DIR [--offline] [--require-fresh] [--require-pin]",
      "Show a version's members as read-only files."},
     {"umount", verb_umount, "DIR", "End a mount."},

@@ -77,8 +77,8 @@ for signal in INT TERM HUP; do
 	env --default-signal "$BUILD/rondo" publish --name image --version 2 --disk "$TMPDIR/new" --key "$TMPDIR/key" --to "$site" --level 12 \
 		>"$TMPDIR/signal.out" 2>"$TMPDIR/signal.log" &
 	pid=$!
-	# From when on it takes signals.
-	wait_until 20 grep -qE '^SigCgt:.*[1-9a-f]' "/proc/$pid/status"
+	# From when on it takes signals; until it is rondo, it is a shell that does.
+	wait_until 20 awk '/^Name:\trondo$/ { named = 1 } /^SigCgt:.*[1-9a-f]/ { takes = 1 } END { exit !(named && takes) }' "/proc/$pid/status"
 	kill -"$signal" "$pid"
 	wait "$pid"
 	is "$?" 11 "SIG$signal: exit code 11"
