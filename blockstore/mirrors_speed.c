@@ -43,8 +43,10 @@ void mirrors_speed_note_bytes(struct mirror_speed *s, uint64_t bytes, uint64_t n
 
 void mirrors_speed_note_late(struct mirror_speed *s, uint64_t ns, uint64_t now)
 {
-    if (ns > s->first_byte_ns)
-        mirrors_speed_note_first_byte(s, ns, now);
+    if (ns <= s->first_byte_ns)
+        return;
+    s->first_byte_ns = ns; // no average: the next job that waits had better not find out the same
+    s->first_byte_at = now;
 }
 
 uint64_t mirrors_speed_expect(const struct mirror_speed *s, uint64_t bytes)

@@ -142,6 +142,7 @@ static int fetch_whole(struct task *t, bool *ret_slow, struct error *error)
     store_object_path(&t->pack->name, path);
     struct mirrors_job job = {.path = path,
                               .maximum = t->pack->size,
+                              .priority = SOURCE_FILL,
                               .restart = whole_restart,
                               .sink = whole_sink,
                               .verify = whole_verify,

@@ -156,17 +156,18 @@ static void serve_handover(struct connection *k, int fds[static SOCKET_FDS_MAXIM
 static void serve_counts(struct connection *k)
 {
     struct store_counts n;
-    char text[512];
+    char text[640];
     store_count(k->control->store, &n);
     snprintf(
         text, sizeof(text),
         "ok requests=%llu bytes=%llu failures=%llu chunks_memory=%llu chunks_cache=%llu chunks_fetched=%llu wrong=%llu "
-        "chunks_stream=%llu chunks_overtaken=%llu stream_bytes=%llu stream_wasted=%llu",
+        "chunks_stream=%llu chunks_overtaken=%llu stream_bytes=%llu stream_wasted=%llu hedges=%llu "
+        "hedges_won=%llu",
         (unsigned long long)n.network.requests, (unsigned long long)n.network.bytes,
         (unsigned long long)n.network.failures, (unsigned long long)n.chunks_memory, (unsigned long long)n.chunks_cache,
         (unsigned long long)n.chunks_fetched, (unsigned long long)n.wrong, (unsigned long long)n.chunks_stream,
-        (unsigned long long)n.chunks_overtaken, (unsigned long long)n.stream_bytes,
-        (unsigned long long)n.stream_wasted);
+        (unsigned long long)n.chunks_overtaken, (unsigned long long)n.stream_bytes, (unsigned long long)n.stream_wasted,
+        (unsigned long long)n.network.hedges, (unsigned long long)n.network.hedges_won);
     answer(k, text);
 }
 
