@@ -1,8 +1,8 @@
 // The stream: a version's boot packs, in order, from the moment that it is opened (store_stream.h).
 //
-// Two threads take turns: one has a pack arriving; the other asks for the next one when what is left of the first
-// arrives within about a round trip, so that the link is never idle, and hardly ever shared. The map's own boot pack is
-// so small that it and the first pack of data are asked for at once.
+// Threads take turns: one has a pack arriving; another asks for the next one when what is left of the first arrives
+// within about a round trip, so that the link is never idle, and hardly ever shared. The packs with the map's pages are
+// so small that they and the first pack of data are asked for at once.
 #include "blockstore/store_stream.h"
 #include "base/io.h"
 #include "base/log.h"

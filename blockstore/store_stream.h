@@ -27,7 +27,7 @@
 
 #define STORE_STREAM_MEMORY (12u << 20)
 #define STORE_STREAM_PACK_MAXIMUM (9u << 20) // ordinary packs fit, too; larger ones are left to whoever reads them
-#define STORE_STREAM_THREADS 2u              // one pack arrives, the next is asked for
+#define STORE_STREAM_THREADS 3u              // one pack arrives, the next is asked for; at first two small ones arrive
 
 struct stream_buffer {
     unsigned users; // the pack, as long as it is this attempt's; and readers
