@@ -8,7 +8,8 @@
 //   2. Reading ahead that fails is told to nobody. The version then reads nothing ahead for PAUSE_NS.
 //   3. A version that is closed takes its ranges out of the queue and cancels what is in progress; `busy` says that a
 //      helper still has it in its hands.
-//   4. What a boot reads next its profile knows better: behind a boot pack's block only boot packs are read ahead.
+//   4. What a boot reads next its profile knows better: behind a boot pack's block only boot packs are read ahead,
+//      and nothing while the stream brings them: that would be at its cost.
 //
 // The store's mutex guards the queue and the helpers; a helper has it only between two ranges.
 #include "base/io.h"
@@ -211,6 +212,8 @@ static uint64_t queue(struct version *v, unsigned member, uint64_t offset, uint6
     struct store_helpers *all = &v->store->helpers;
     uint64_t most = room(v->store), taken = length < most ? length : most;
     if (taken < AHEAD_FIRST && taken < length)
+        return 0;
+    if (store_stream_is_running(v))
         return 0;
     if (v->ahead_pause_ns != 0 && io_monotonic_ns() < v->ahead_pause_ns)
         return 0;

@@ -185,8 +185,9 @@ void store_free_table(struct store *s);
 
 // --- store_stream.c and store_stream_pack.c; with the mutex held, but for the first and the last -----------------
 
-void store_stream_end(struct version *v);                                    // no more reads; its sources are cancelled
-void store_stream_wake(struct version *v);                                   // a request of a reader succeeded
+void store_stream_end(struct version *v);              // no more reads; its sources are cancelled
+void store_stream_wake(struct version *v);             // a request of a reader succeeded
+bool store_stream_is_running(const struct version *v); // it has packs to come, and they are coming
 bool store_stream_lists(const struct version *v, const struct sha256 *pack); // it is coming, or will be asked for
 // How a chunk that nobody is fetching is come by, for a read that began at `begun_ns` (or for one that is in no hurry,
 // and overtakes nothing that goes on). SOON lowers *look_again_ns to when that should be asked again.
@@ -337,4 +338,3 @@ int store_list_window(struct version *v, struct version_list *list, size_t first
                       struct error *error);
 void store_free_window(struct list_window *w);
 int store_compare_chunks(const void *a, const void *b); // the order of struct list_chunk in a window
-

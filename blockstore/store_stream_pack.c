@@ -286,6 +286,17 @@ static bool sum_ahead(const struct version *v, const struct chunk_reference *ref
     return false;
 }
 
+bool store_stream_is_running(const struct version *v)
+{
+    const struct stream *st = v->stream;
+    if (!st || st->stop || st->paused > 0)
+        return false;
+    for (unsigned i = 0; i < STORE_STREAM_THREADS; i++)
+        if (st->packs[i].asked)
+            return true;
+    return st->next < v->manifest->boot_count;
+}
+
 bool store_stream_lists(const struct version *v, const struct sha256 *pack)
 {
     if (find_arriving(v->store, pack))
