@@ -22,6 +22,23 @@ static int choose_any(const struct engine **ret, char *ret_reason, size_t capaci
     return 0;
 }
 
+int engine_choose_without_kernel(const char *choice, const struct engine **engine, char *ret_reason, size_t capacity,
+                                 struct error *error)
+{
+    if (!(*engine)->needs_kernel)
+        return 0;
+    if (strcmp(choice, "auto") != 0)
+        return error_set(error, EOPNOTSUPP,
+                         "the image has no kernel of its own, which the %s engine needs; --engine qemu does without",
+                         (*engine)->name);
+    int r = engine_qemu.probe(error);
+    if (r < 0)
+        return error_prefix(error, r, "the image has no kernel of its own, so only qemu can serve");
+    snprintf(ret_reason, capacity, "engine qemu: software emulation, because the image has no kernel of its own");
+    *engine = &engine_qemu;
+    return 0;
+}
+
 int engine_choose(const char *choice, const struct engine **ret, char *ret_reason, size_t capacity, struct error *error)
 {
     static const struct engine *const engines[] = {&engine_kvm, &engine_qemu};

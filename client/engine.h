@@ -59,6 +59,7 @@ enum engine_event {
 struct engine {
     const char *name;
     bool opens_disk;    // it opens base and overlay itself: there is no rondo-overlay
+    bool needs_kernel;  // it starts kernels, no firmware: the image must have one of its own
     bool ends_at_reset; // its process ends when the guest restarts, and is to be started again
     // 0 if this host can run it; otherwise -EOPNOTSUPP (or what it is) and why.
     int (*probe)(struct error *error);
@@ -81,3 +82,7 @@ extern const struct engine engine_qemu, engine_kvm;
 // `choice` is auto, kvm or qemu. For auto, *ret_reason gets one line that says why it is not kvm (empty if it is).
 int engine_choose(const char *choice, const struct engine **ret, char *ret_reason, size_t capacity,
                   struct error *error);
+// Then, of an image that has no kernel of its own, and boots by its disk: another engine in *engine, and why, if that
+// one needs a kernel and `choice` leaves it open; -EOPNOTSUPP if it does not.
+int engine_choose_without_kernel(const char *choice, const struct engine **engine, char *ret_reason, size_t capacity,
+                                 struct error *error);

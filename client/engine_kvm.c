@@ -150,11 +150,6 @@ static int build(const struct engine_start *s, const char *program, int control,
 static int kvm_start(const struct engine_start *s, struct engine_process *ret, struct error *error)
 {
     char program[PATH_TEXT_SIZE];
-    if (!s->kernel)
-        return error_set(error, EOPNOTSUPP,
-                         "the image of %s has no kernel of its own, which the kvm engine needs; "
-                         "use --engine qemu",
-                         s->machine_name);
     int r = path_find_program(PROGRAM, program, error);
     if (r < 0)
         return r;
@@ -258,6 +253,7 @@ static enum engine_event kvm_next_event(struct engine_process *p)
 const struct engine engine_kvm = {
     .name = "kvm",
     .opens_disk = true,
+    .needs_kernel = true,
     .ends_at_reset = true,
     .probe = kvm_probe,
     .start = kvm_start,

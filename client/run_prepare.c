@@ -144,9 +144,6 @@ static int decide_settings(struct run *run, struct error *error)
     int disk = manifest_find_member(run->description, "disk");
     if (disk < 0)
         return error_set(error, EINVAL, "%s %s has no disk, so it cannot be run", s->image, s->version);
-    if (manifest_find_member(run->description, "kernel") < 0)
-        return error_set(error, EOPNOTSUPP, "%s %s has no kernel member, and this version of Rondo boots no firmware",
-                         s->image, s->version);
     uint64_t size = whole_blocks(run->description->members[disk].size);
     if (!run->exists) {
         s->disk_size = run->disk_size ? whole_blocks(run->disk_size) : size;
@@ -226,6 +223,8 @@ int run_prepare(struct run *run, struct error *error)
     store_free(store); // and its thread: nothing but this one crosses the fork of the supervisor
     if (r == 0)
         r = decide_settings(run, error);
+    if (r == 0 && manifest_find_member(run->description, "kernel") < 0)
+        r = engine_choose_without_kernel(run->engine_name, &run->engine, reason, sizeof(reason), error);
     if (r < 0)
         return r;
     if (reason[0])

@@ -55,6 +55,22 @@ run_rondo run "$fake" --ephemeral --net none --append 'print=login:' --until log
 status_is 0 "--until works as with any engine"
 ok "nothing of all that is left" wait_until 5 no_machine_left
 
+# An image without a kernel of its own boots by its disk, which takes firmware.
+rondo publish --name bare --version 1 --key "$TMPDIR/key" --to "$TMPDIR/site" --disk "$TMPDIR/fake.disk" --memory 64M >"$TMPDIR/publish.out" 2>&1 ||
+	bail_out "publish bare"
+run_rondo run "$url/bare" --net none --engine kvm
+status_is 9 "without a kernel in the image, kvm cannot serve"
+like "$err" "no kernel of its own, which the kvm engine needs; --engine qemu does without" "which is said with what to do"
+run_rondo run "$url/bare" --net none --detach
+status_is 0 "auto then takes qemu"
+is "$(grep -c 'engine qemu: software emulation, because the image has no kernel of its own$' "$TMPDIR/run.err")" 1 "and one line says why"
+run_rondo ps --json
+is "$(jq -r '.[0].engine' <<<"$out")" qemu "it runs there"
+run_rondo stop bare
+status_is 0 "and is switched off"
+run_rondo rm bare
+status_is 0 "and removed"
+
 # A machine that goes on.
 run_rondo run "$fake" --net none --detach --append 'print=up'
 status_is 0 "a machine runs detached"
