@@ -16,6 +16,9 @@
 //      healthy source, once (a hedge). What is complete and verified first is delivered, the other request is
 //      cancelled. One job in MIRRORS_HEDGE_SHARE may be hedged, a few more at a time, so that a slow time does not
 //      double the load.
+//   6. A job that nobody waits for (SOURCE_FILL) may try a source that was never asked; where another source would have
+//   it
+//      all in a third of the time that is left, it is taken back, once.
 #pragma once
 
 #include "blockstore/transport.h"

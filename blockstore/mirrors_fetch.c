@@ -24,7 +24,9 @@
 
 #include "base/banned.h"
 
-#define HEDGES_AT_ONCE 4u // what the allowance amounts to after quiet times
+#define HEDGES_AT_ONCE 4u               // what the allowance amounts to after quiet times
+#define CRAWL_NS (UINT64_C(1000000000)) // after that it can be told, and every so often
+#define CRAWL_FACTOR 3
 
 // With the mutex. The mirror is going to be asked.
 static void engage(struct attempt *a, struct job_request *q, unsigned mirror, uint64_t now)
@@ -32,6 +34,7 @@ static void engage(struct attempt *a, struct job_request *q, unsigned mirror, ui
     struct mirrors *m = a->mirrors;
     mirrors_health_note_asked(&m->mirror[mirror], now);
     m->mirror[mirror].speed.running++;
+    m->mirror[mirror].speed.asked = true;
     a->mirror = mirror;
     a->asked |= 1u << mirror;
     a->state = RUNNING;
@@ -42,6 +45,7 @@ static void engage(struct attempt *a, struct job_request *q, unsigned mirror, ui
     q->started = now;
     q->held_bytes = 0;
     atomic_store(&q->first_at, 0);
+    atomic_store(&q->arrived, 0);
 }
 
 static uint64_t job_bytes(const struct mirrors_job *job)
@@ -49,12 +53,18 @@ static uint64_t job_bytes(const struct mirrors_job *job)
     return job->length ? job->length : job->maximum;
 }
 
+static bool is_try_due(const struct mirrors *m, const struct attempt *a, const struct mirror_speed *s)
+{
+    return a->job->priority == SOURCE_FILL && !s->asked ? true
+                                                        : mirrors_speed_is_try_due(s, job_bytes(a->job), m->waited_ns);
+}
+
 // A mirror that is worth a try (mirrors_speed.h, 3), in place of the one that is thought to be the best.
 static unsigned prefer_try(const struct mirrors *m, const struct attempt *a, unsigned best, uint64_t now)
 {
-    for (unsigned i = 0; i < m->count && a->asked == 0 && a->rounds == 0; i++)
+    for (unsigned i = 0; i < m->count && a->asked == 0 && a->rounds == 0 && m->mirror[best].speed.asked; i++)
         if (i != best && !(a->refused & 1u << i) && mirrors_health_is_well(&m->mirror[i], now) &&
-            mirrors_speed_is_try_due(&m->mirror[i].speed, job_bytes(a->job), m->waited_ns))
+            is_try_due(m, a, &m->mirror[i].speed))
             return i;
     return best;
 }
@@ -126,6 +136,26 @@ static bool choose_hedge(struct mirrors *m, struct attempt *a, uint64_t now)
     return true;
 }
 
+// --- jobs that nobody waits for are taken back from who turns out to be slow ----------------------------------------
+
+// With the mutex. True if another mirror would have it all in a fraction of the time that this one still needs.
+static bool crawls(const struct mirrors *m, const struct attempt *a, uint64_t now)
+{
+    const struct job_request *q = &a->requests[0];
+    uint64_t bytes = job_bytes(a->job), arrived = atomic_load(&q->arrived), elapsed = now - q->started;
+    if (a->job->priority != SOURCE_FILL || a->taken_back || m->count == 1 || !q->running || q->cancelled ||
+        elapsed < CRAWL_NS || arrived >= bytes)
+        return false;
+    uint64_t left = arrived ? elapsed / 1000 * (bytes - arrived) / arrived * 1000 : UINT64_MAX;
+    for (unsigned i = 0; i < m->count; i++) {
+        const struct mirror_speed *s = &m->mirror[i].speed;
+        if (i != q->mirror && !(a->refused & 1u << i) && s->rate && mirrors_health_is_well(&m->mirror[i], now) &&
+            left > CRAWL_FACTOR * mirrors_speed_expect(s, bytes))
+            return true;
+    }
+    return false;
+}
+
 // --- the loop ------------------------------------------------------------------------------------------------------
 
 // Ends what is not over: with -ECANCELED, or with -ENETUNREACH for the deadline.
@@ -182,9 +212,16 @@ static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uin
             pthread_mutex_lock(&m->mutex);
         }
         later = deadline_ns;
+    } else if (a->state == RUNNING && crawls(m, a, now)) {
+        a->taken_back = true;
+        pthread_mutex_unlock(&m->mutex);
+        mirrors_request_cancel(a, &a->requests[0]);
+        pthread_mutex_lock(&m->mutex);
     } else if (deadline_ns < later) {
         later = deadline_ns;
     }
+    if (a->job->priority == SOURCE_FILL && !a->taken_back && m->count > 1 && now + CRAWL_NS < later)
+        later = now + CRAWL_NS;
     if (a->state != OVER && later < *wake)
         *wake = later;
 }

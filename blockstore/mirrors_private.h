@@ -45,6 +45,7 @@ struct job_request {
     bool cancelled;                // by us
     uint64_t started;              // when
     atomic_uint_fast64_t first_at; // when its first byte came; 0: none yet
+    atomic_uint_fast64_t arrived;  // bytes
     uint64_t received_before;      // by its mirror, when the first byte had come
     unsigned char *held;           // bytes that wait for their turn: rule 5
     uint64_t held_bytes;
@@ -64,6 +65,7 @@ struct attempt {
     struct job_request requests[2]; // the second is the hedge
     atomic_uint owner;              // which of them feeds the job's sink: the first of which a byte came; or NOBODY
     bool hedged;                    // it was, or may not be any more
+    bool taken_back;                // it crawled
     unsigned mirror;                // that was asked last
     uint64_t fed;                   // when a request last ended that had delivered bytes; at first, when the job began
     uint64_t not_before;            // the round's back-off

@@ -42,6 +42,7 @@ static struct mirror *mirror_of(const struct job_request *q)
 static void note_arrival(struct job_request *q, size_t n)
 {
     uint64_t received = atomic_fetch_add_explicit(&mirror_of(q)->received, n, memory_order_relaxed) + n;
+    atomic_fetch_add_explicit(&q->arrived, n, memory_order_relaxed);
     if (atomic_load_explicit(&q->first_at, memory_order_relaxed))
         return;
     q->received_before = received;

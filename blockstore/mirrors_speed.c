@@ -33,7 +33,7 @@ void mirrors_speed_note_first_byte(struct mirror_speed *s, uint64_t ns, uint64_t
 
 void mirrors_speed_note_bytes(struct mirror_speed *s, uint64_t bytes, uint64_t ns, uint64_t now)
 {
-    if (bytes < SAMPLE_BYTES || bytes > BYTES_MAXIMUM)
+    if ((bytes < SAMPLE_BYTES && ns < SECOND) || bytes > BYTES_MAXIMUM)
         return;
     uint64_t us = ns / 1000;
     uint64_t rate = bytes * 1000000 / (us ? us : 1);

@@ -10,7 +10,8 @@
 //    share. So several jobs at once go to several sources in proportion to what each gives.
 // 3. A source that is not asked is not measured. So it is tried with a small job now and then: one that was never
 //    measured when all jobs together have waited for SPEED_FIRST_TRY_NS, a slower one when they have waited for
-//    SPEED_TRY_SHARE times what the try is expected to cost.
+//    SPEED_TRY_SHARE times what the try is expected to cost. Jobs that nobody waits for, of whatever size, try one that
+//    was never asked at once: they are taken back when they crawl (mirrors_fetch.c).
 #pragma once
 
 #include <stdbool.h>
@@ -26,10 +27,11 @@ struct mirror_speed {
     uint64_t rate, rate_at;                // bytes a second; 0: not measured
     uint64_t waited_at_measure;            // what all jobs had waited when it was last asked
     unsigned running;                      // transfers under way
+    bool asked;                            // ever
 };
 
 void mirrors_speed_note_first_byte(struct mirror_speed *s, uint64_t ns, uint64_t now);
-// `bytes` came in `ns`; ignored when they are too few to tell anything.
+// `bytes` came in `ns`; ignored when they are too few, in too short a time, to tell anything.
 void mirrors_speed_note_bytes(struct mirror_speed *s, uint64_t bytes, uint64_t ns, uint64_t now);
 // No byte came in `ns`, and then somebody else was quicker.
 void mirrors_speed_note_late(struct mirror_speed *s, uint64_t ns, uint64_t now);

@@ -1,7 +1,9 @@
-// Mirrors: hedges (rule 5 of mirrors.h). Two servers of `file` whose answers wait for one another, so that the order of
-// what happens is the test's, whatever the machine does meanwhile.
+// Mirrors: hedges (rule 5 of mirrors.h), and jobs that are taken back (rule 6). Two servers of `file` whose answers
+// wait for one another, so that the order of what happens is the test's, whatever the machine does meanwhile.
 
 #include "tests/unit/mirrors_fixture.h"
+
+#include "blockstore/mirrors_private.h"
 
 #include "base/banned.h"
 
@@ -307,6 +309,26 @@ static void sinks_failure_ends_both(void **state)
     close_stage(&s);
 }
 
+static void job_that_crawls_is_taken_back(void **state)
+{
+    (void)state;
+    struct stage s = {.part = {{.half = false}, {.half = true, .between = &s.never}}};
+    struct got g;
+    open_stage(&s, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        struct mirrors_job job = job_of(&g, 4096, 8192);
+        job.priority = SOURCE_FILL;
+        assert_int_equal(mirrors_fetch(s.mirrors, &job, 1, io_monotonic_ns() + 60 * SECOND), 0);
+        assert_int_equal(g.n, 8192);
+        assert_memory_equal(g.bytes, file + 4096, 8192);
+        assert_requests(&s, 1 + i, i); // the second tries who was never asked, and then goes back
+        s.mirrors->mirror[0].speed.rate = 10000000;
+    }
+    assert_int_equal(g.restarts, 2);
+    assert_hedges(&s, 0, 0);
+    close_stage(&s);
+}
+
 int main(void)
 {
     set_up();
@@ -323,6 +345,7 @@ int main(void)
         cmocka_unit_test(hedges_have_a_budget),
         cmocka_unit_test(cancel_ends_both),
         cmocka_unit_test(sinks_failure_ends_both),
+        cmocka_unit_test(job_that_crawls_is_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
