@@ -102,7 +102,6 @@ struct version_pieces {
     struct store *store;
     struct store_chunk *chunks[VERSION_PIECES_MAXIMUM];
     unsigned chunk_count;
-    void *copy; // where they could not be lent as they are
 };
 int version_borrow(struct version *v, unsigned member, uint64_t offset, size_t n, struct version_pieces *ret,
                    struct error *error);

@@ -27,8 +27,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define STORE_BATCH_MAXIMUM 32u // chunks that one thread asks for together: bounds the memory in flight
-#define STORE_JOBS_MAXIMUM 8u   // requests in flight for one version; more misses gather and are coalesced
+// Chunks that one thread asks for together: bounds the memory in flight, and suffices for whatever is lent at once.
+#define STORE_BATCH_MAXIMUM VERSION_PIECES_MAXIMUM
+#define STORE_JOBS_MAXIMUM 8u // requests in flight for one version; more misses gather and are coalesced
 #define STORE_BUCKETS 4096u
 
 // The states of store.h's picture, with the two steps of "absent" told apart:

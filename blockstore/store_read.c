@@ -6,8 +6,8 @@
 //   1. A read that is longer than a window is several, each with the store's whole waiting time.
 //   2. No leaf is held while chunks are waited for.
 //   3. The last block of a member is padded with zeros in its chunk; a read ends at the member's size.
-#include "base/cleanup.h"
-#include "base/io.h"
+//   4. What is lent lies in at most VERSION_PIECES_MAXIMUM blocks, so it is one window, with as many runs and chunks at
+//      most.
 #include "blockstore/store_private.h"
 #include <errno.h>
 #include <string.h>
@@ -179,34 +179,14 @@ int version_read(struct version *v, unsigned member, uint64_t offset, void *to, 
     return r < 0 ? explain(v, member, offset, r, error) : 0;
 }
 
-// A range that needs more pieces than can be lent at once.
-static int copy_out(struct version *v, unsigned member, uint64_t offset, size_t n, struct version_pieces *ret,
-                    struct error *error)
-{
-    unsigned char *copy CLEANUP_FREE = io->malloc(n);
-    if (!copy)
-        return error_set(error, ENOMEM, "out of memory");
-    int r = read_range(v, member, offset, copy, n, error);
-    if (r < 0)
-        return r;
-    ret->list[0] = (struct iovec){.iov_base = copy, .iov_len = n};
-    ret->count = 1;
-    ret->chunk_count = 0;
-    ret->copy = TAKE_PTR(copy);
-    return 0;
-}
-
 static int lend(struct version *v, unsigned member, uint64_t offset, size_t n, struct version_pieces *ret,
                 struct error *error)
 {
     struct store_window w;
     uint64_t end = offset + n, end_block = (end + BLOCK_SIZE - 1) / BLOCK_SIZE, block = offset / BLOCK_SIZE;
-    int r = store_gather_window(v, member, &block, end_block, false, &w, error);
-    if (r < 0)
-        return r;
-    if (block < end_block || w.run_count > VERSION_PIECES_MAXIMUM)
-        return copy_out(v, member, offset, n, ret, error);
-    r = get_chunks(v, &w, ret->chunks, error);
+    int r = store_gather_window(v, member, &block, end_block, false, &w, error); // all of it: invariant 4
+    if (r == 0)
+        r = get_chunks(v, &w, ret->chunks, error);
     if (r < 0)
         return r;
     for (unsigned i = 0; i < w.run_count; i++) {
@@ -216,7 +196,6 @@ static int lend(struct version *v, unsigned member, uint64_t offset, size_t n, s
     }
     ret->count = w.run_count;
     ret->chunk_count = w.ref_count;
-    ret->copy = NULL;
     return 0;
 }
 
@@ -233,7 +212,6 @@ int version_borrow(struct version *v, unsigned member, uint64_t offset, size_t n
         ret->list[0] = (struct iovec){.iov_base = (void *)zeros, .iov_len = n};
         ret->count = 1;
         ret->chunk_count = 0;
-        ret->copy = NULL;
         return 0;
     }
     r = lend(v, member, offset, n, ret, error);
@@ -244,7 +222,5 @@ void version_return(struct version_pieces *pieces)
 {
     if (pieces->chunk_count > 0)
         store_put_chunks(pieces->store, pieces->chunks, pieces->chunk_count);
-    free(pieces->copy);
     pieces->count = pieces->chunk_count = 0;
-    pieces->copy = NULL;
 }
