@@ -1,7 +1,7 @@
 // Reads parts of a file and prints how many seconds that took: the readers of hot.py.
 //
 //   hot_reads sequential RANGES FILE          each range in its order, 1 MiB at a time, through the page cache
-//   hot_reads random     RANGES FILE COUNT    COUNT blocks of 4 KiB of the ranges, past the page cache
+//   hot_reads random     RANGES FILE COUNT SEED    COUNT blocks of 4 KiB of the ranges, past the page cache
 //
 // RANGES is a text: a line "OFFSET LENGTH" for each range, in bytes. Opening the file, and reading RANGES, do not
 // count.
@@ -61,9 +61,9 @@ static uint64_t place_of(uint64_t block)
     return ranges[low].offset + (block - ranges[low].blocks_before) * BLOCK;
 }
 
-static int read_randomly(int fd, void *to, unsigned long reads)
+static int read_randomly(int fd, void *to, unsigned long reads, uint64_t series)
 {
-    uint64_t series = 1, blocks = ranges[count - 1].blocks_before + ranges[count - 1].length / BLOCK;
+    uint64_t blocks = ranges[count - 1].blocks_before + ranges[count - 1].length / BLOCK;
     while (reads-- > 0) {
         series = series * UINT64_C(6364136223846793005) + 1; // Knuth's multiplier; its upper bits are the good ones
         if (pread(fd, to, BLOCK, (off_t)place_of((series >> 20) % blocks)) != BLOCK)
@@ -74,7 +74,7 @@ static int read_randomly(int fd, void *to, unsigned long reads)
 
 int main(int argc, char **argv)
 {
-    int random = argc == 5 && strcmp(argv[1], "random") == 0;
+    int random = argc == 6 && strcmp(argv[1], "random") == 0;
     if (!random && (argc != 4 || strcmp(argv[1], "sequential") != 0))
         return 2;
     int fd = open(argv[3], O_RDONLY | O_CLOEXEC | (random ? O_DIRECT : 0));
@@ -86,7 +86,8 @@ int main(int argc, char **argv)
     memset(to, 0, PIECE);
     struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    if ((random ? read_randomly(fd, to, strtoul(argv[4], NULL, 10)) : read_sequentially(fd, to)) < 0) {
+    if ((random ? read_randomly(fd, to, strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10))
+                : read_sequentially(fd, to)) < 0) {
         perror("a read");
         return 1;
     }
