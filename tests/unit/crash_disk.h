@@ -11,6 +11,11 @@
 // without it (the process was killed, and the system goes on) all stays as the calls have left it, and as uncertain as
 // it was.
 //
+// A sync may also fail without a death (crash.fail_at). As Linux does, the file is then clean: what was written is not
+// tried again, and a later sync that succeeds says nothing about it.
+//
+// What other threads do meanwhile, the test does within calls: crash.before_write, crash.behind_sync.
+//
 // A mutant (enum crash_mutant) is a call that is left out, though the program believes that it was made.
 #pragma once
 
@@ -56,8 +61,10 @@ static struct {
     struct folder folder, store; // the store has a link to each file, so that what was removed can come back
     enum crash_mutant mutant;
     enum crash_phase phase;
-    unsigned long calls, die_at;
-    bool dead;
+    unsigned long calls, die_at, fail_at; // the sync that fails is the first from call number fail_at on; 0: none
+    bool dead, failed;
+    void (*before_write)(void); // of data, while an overlay serves requests
+    void (*behind_sync)(void);  // of data, before the sync returns
     struct {
         ino_t inode;
         int fd; // -1: not used
@@ -68,7 +75,7 @@ static struct {
     unsigned file_count;
     int files_by_fd[CRASH_DESCRIPTORS]; // -1: none; -2: the folder
     struct {
-        bool used;
+        bool used, doomed; // doomed: a sync has failed, and nobody will write it
         int file;
         uint64_t sector;
         unsigned versions[CRASH_CONTENTS], count; // [0] is stable
@@ -149,6 +156,7 @@ static inline unsigned crash_slot(int file, uint64_t sector)
     assert_true(crash.slot_count < CRASH_SECTORS / 2);
     crash.slots[crash.slot_count++] = i;
     crash.sectors[i].used = true;
+    crash.sectors[i].doomed = false;
     crash.sectors[i].file = file;
     crash.sectors[i].sector = sector;
     crash.sectors[i].count = 0;
@@ -167,6 +175,7 @@ static inline void crash_record(int file, off_t offset, size_t n, bool before)
         memset(bytes, 0, CRASH_SECTOR);
         assert_true(pread(crash.files[file].fd, bytes, CRASH_SECTOR, (off_t)(s * CRASH_SECTOR)) >= 0);
         crash.sectors[i].versions[crash.sectors[i].count++] = crash.version_count++;
+        crash.sectors[i].doomed = false;
     }
 }
 
@@ -183,7 +192,7 @@ static inline void crash_note_size(int file)
 static inline void crash_make_stable(int file)
 {
     for (unsigned i = 0; i < crash.slot_count; i++)
-        if (crash.sectors[crash.slots[i]].file == file)
+        if (crash.sectors[crash.slots[i]].file == file && !crash.sectors[crash.slots[i]].doomed)
             crash.sectors[crash.slots[i]].count = 0;
     crash.files[file].sizes[0] = crash.files[file].sizes[crash.files[file].size_count - 1];
     crash.files[file].size_count = 1;
@@ -250,9 +259,21 @@ static inline void crash_punch_late(void)
     crash.late_punch.n = 0;
 }
 
+// Lets "another thread" do something, which does not call itself again.
+static inline void crash_meanwhile(int file, void (*function)(void))
+{
+    static bool inside;
+    if (!function || inside || crash.dead || crash.phase != CRASH_SERVING || !crash_is(file, ".data"))
+        return;
+    inside = true;
+    function();
+    inside = false;
+}
+
 static inline ssize_t crash_pwrite(int fd, const void *from, size_t n, off_t offset)
 {
     int file = crash_file_of(fd);
+    crash_meanwhile(file, crash.before_write);
     if (crash_is_dead())
         return -1;
     if (crash.mutant == CRASH_LOST_WRITE && crash_is(file, ".data") && ++crash.data_writes % 5 == 0)
@@ -305,8 +326,18 @@ static inline int crash_fdatasync(int fd)
                     (crash.mutant == CRASH_NO_OPENING_SYNC && crash.phase == CRASH_OPENING) ||
                     (crash.mutant == CRASH_NO_SNAPSHOT_SYNC && crash.phase == CRASH_TAKING) ||
                     (crash.mutant == CRASH_NO_MERGE_SYNC && crash.phase == CRASH_DELETING);
+    if (crash.fail_at > 0 && crash.calls >= crash.fail_at && !crash.failed) {
+        for (unsigned i = 0; i < crash.slot_count; i++)
+            if (crash.sectors[crash.slots[i]].file == file && crash.sectors[crash.slots[i]].count > 0)
+                crash.sectors[crash.slots[i]].doomed = crash.failed = true;
+        if (crash.failed) {
+            errno = EIO;
+            return -1;
+        }
+    }
     if (!left_out)
         crash_make_stable(file);
+    crash_meanwhile(file, crash.behind_sync);
     return 0;
 }
 
@@ -445,9 +476,11 @@ static inline struct io_table crash_table(void)
     return table;
 }
 
-// The machine is on; it dies in call number `die_at`.
-static inline void crash_begin_life(unsigned long die_at)
+// The machine is on; it dies in call number `die_at`, if no sync has failed before.
+static inline void crash_begin_life(unsigned long die_at, unsigned long fail_at)
 {
+    crash.fail_at = fail_at;
+    crash.failed = false;
     crash.calls = crash.lists = 0;
     crash.die_at = die_at;
     crash.dead = false;

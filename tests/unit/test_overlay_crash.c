@@ -38,6 +38,15 @@ static struct model {
     unsigned number;
 } model;
 
+// What another thread has written while a flush ran: it is not flushed by that one.
+static struct {
+    bool happened;
+    struct oracle before;
+    struct oracle_request request;
+} meanwhile;
+static struct overlay *served;
+static struct random_numbers *numbers;
+
 static bool quiet; // mutants are wrong on purpose
 
 static void wrong_because(const char *what)
@@ -248,8 +257,11 @@ static bool change_layers(struct random_numbers *r, bool die_in_it)
     if (die_in_it)
         crash.die_at = crash.calls + 1 + random_below(r, 24);
     int result = make_change();
-    if (result != 0)
-        return crash.dead;
+    if (result != 0) {
+        bool expected = crash.dead || crash.failed;
+        crash.dead = true; // who could not write goes no further: the next look is at what the disk has
+        return expected;
+    }
     bool rolled_back = model.pending == ROLL_BACK;
     model_change();
     if (!rolled_back)
@@ -265,6 +277,35 @@ static bool change_layers(struct random_numbers *r, bool die_in_it)
     return good;
 }
 
+static void write_meanwhile(void)
+{
+    if (!served || meanwhile.happened || random_below(numbers, 6) > 0)
+        return;
+    meanwhile.before = model.disk;
+    do
+        oracle_choose(numbers, &meanwhile.request);
+    while (meanwhile.request.kind != ORACLE_WRITE);
+    assert_true(oracle_expect(&model.disk, &meanwhile.request));
+    meanwhile.happened = true;
+    (void)oracle_perform(served, &meanwhile.request);
+}
+
+static void flush_meanwhile(void)
+{
+    if (served && random_below(numbers, 16) == 0)
+        (void)overlay_flush(served); // nothing is concluded from it
+}
+
+// What was asked for before the flush is on the disk.
+static void flushed(void)
+{
+    if (meanwhile.happened)
+        model.disk = meanwhile.before;
+    oracle_flushed(&model.disk);
+    if (meanwhile.happened)
+        assert_true(oracle_expect(&model.disk, &meanwhile.request));
+}
+
 static bool live(struct random_numbers *r, bool write_through, bool mutant_write_through)
 {
     struct overlay *o = NULL;
@@ -273,27 +314,34 @@ static bool live(struct random_numbers *r, bool write_through, bool mutant_write
     if (model.pending == NO_CHANGE && random_below(r, 3) == 0) // a snapshot of what a dead process has left
         good = change_layers(r, die_in_change);
     for (unsigned i = 0; i < 40 && !crash.dead && good; i++) {
+        meanwhile.happened = false;
         if (!o) {
             o = open_disk();
             if (!o)
-                return crash.dead;
+                return crash.dead || crash.failed;
             settle_pending(o);
             overlay_set_write_through(o, write_through && !mutant_write_through);
         }
         if (random_below(r, change_every) == 0) {
             int closed = overlay_close(o, NULL);
             o = NULL;
-            good = closed == 0 ? change_layers(r, die_in_change) : crash.dead;
+            good = closed == 0 ? change_layers(r, die_in_change) : crash.dead || crash.failed;
+            if (closed != 0)
+                break;
             continue;
         }
         struct oracle_request q;
         oracle_choose(r, &q);
         assert_true(oracle_expect(&model.disk, &q));
+        served = write_through ? NULL : o; // there, every write would wait for the other
         int result = oracle_perform(o, &q);
-        good = result == 0 || crash.dead;
+        served = NULL;
+        good = result == 0 || crash.dead || crash.failed;
+        if (result != 0)
+            break;
         // A request that needed no call when the machine was dead already was never made.
-        if (result == 0 && !crash.dead && (q.kind == ORACLE_FLUSH || write_through))
-            oracle_flushed(&model.disk);
+        if (!crash.dead && (q.kind == ORACLE_FLUSH || write_through))
+            flushed();
     }
     crash.dead = true; // it may also die at rest
     if (o)
@@ -321,11 +369,14 @@ static unsigned long run(unsigned long times, uint64_t seed, enum crash_mutant m
             lives = 0;
         }
         crash.mutant = mutant;
-        crash_begin_life(1 + random_below(&r, 160));
+        crash_begin_life(1 + random_below(&r, 160), random_below(&r, 4) == 0 ? 1 + random_below(&r, 100) : 0);
+        numbers = &r;
+        crash.before_write = flush_meanwhile;
+        crash.behind_sync = write_meanwhile;
         io = &table;
         good = live(&r, write_through, mutant_write_through);
         io = &io_table_system;
-        bool power = lives++ == 2 || random_below(&r, 2) > 0;
+        bool power = lives++ == 2 || random_below(&r, 2) > 0 || crash.failed;
         if (good && power)
             crash_lose_power(&r);
         good = good && look(power);
