@@ -10,7 +10,7 @@
 //
 // Each mutant leaves out one step of FORMATS' rules ("Overlay"), and must be caught.
 //
-// RONDO_TEST_LONG: 12,000 crashes instead of 1,500. RONDO_TEST_CRASHES: so many.
+// RONDO_TEST_LONG: 12,000 crashes instead of 1,500. RONDO_TEST_CRASHES: so many, and no mutants.
 #include "crash_disk.h"
 
 #include "base/log.h"
@@ -338,7 +338,7 @@ static bool live(struct random_numbers *r, bool write_through, bool mutant_write
         served = NULL;
         good = result == 0 || crash.dead || crash.failed;
         if (result != 0)
-            break;
+            continue; // rule 4: whatever comes now is refused, too
         // A request that needed no call when the machine was dead already was never made.
         if (!crash.dead && (q.kind == ORACLE_FLUSH || write_through))
             flushed();
@@ -466,5 +466,6 @@ int main(void)
         TEST(with_write_through_every_acknowledged_write_survives),
         TEST(every_step_that_is_left_out_is_noticed),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    size_t count = sizeof tests / sizeof tests[0] - (getenv("RONDO_TEST_CRASHES") ? 1 : 0);
+    return _cmocka_run_group_tests("tests", tests, count, NULL, NULL);
 }
