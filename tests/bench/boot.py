@@ -1,7 +1,7 @@
 """The block reads of a boot, recorded once for each image: an "OFFSET LENGTH" line for each read (see replay.py).
 
-qemu (software emulation, two processors) boots a copy of the disk through nbdkit's log filter up to the text that says that the
-machine is ready. Reads of what the guest itself wrote are in it too; they are few, since the guest keeps what it wrote in memory.
+qemu (software emulation, two processors), with the devices that Rondo gives a machine, boots a copy of the disk through nbdkit's log
+filter up to the text that says that it is ready. Reads of what the guest itself wrote are in it too; they are few, since the guest keeps what it wrote in memory.
 """
 import re
 import shutil
@@ -28,10 +28,13 @@ def record_trace(bench):
     address = bench.runtime / "nbd"
     nbdkit = bench.start(["nbdkit", "--foreground", "--unix", address, "--filter=log", "file", disk, f"logfile={log}"])
     bench.wait_for("nbdkit", address.exists)
-    qemu = bench.start(["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
-                        "-m", conf["memory"], "-display", "none", "-no-reboot", "-monitor", "none", "-serial", f"file:{console}",
-                        "-kernel", image / "kernel", "-initrd", image / "initrd", "-append", conf["cmdline"],
-                        "-drive", f"file=nbd+unix:///?socket={address},format=raw,if=virtio"], bench.work / "qemu.log")
+    qemu = bench.start(["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35,usb=off,vmport=off",
+                        "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", conf["memory"], "-display", "none",
+                        "-no-reboot", "-serial", f"file:{console}", "-kernel", image / "kernel", "-initrd", image / "initrd",
+                        "-append", conf["cmdline"] + " no_timer_check", "-device", "virtio-rng-pci",
+                        "-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile=",
+                        "-drive", f"file=nbd+unix:///?socket={address},format=raw,if=none,id=disk",
+                        "-device", "virtio-blk-pci,drive=disk,serial=rondo,physical_block_size=4096"], bench.work / "qemu.log")
 
     def is_ready():
         if qemu.poll() is not None:

@@ -2,7 +2,8 @@
 """Reads what a boot read: replay.py TRACE DISK [FILE…]. No thinking time.
 
 First the files (kernel and initrd) whole, from beginning to end, as whatever loads them does; then the disk: TRACE has a line "OFFSET
-LENGTH" for each read, in order. Prints seconds and bytes read. replay.py --trace LOG turns the log of nbdkit's log filter into
+LENGTH" for each read, in order, and the host's kernel is told to read nothing else, as Rondo tells it for a machine's disk: guests read
+ahead by themselves. Prints seconds and bytes read. replay.py --trace LOG turns the log of nbdkit's log filter into
 such a trace.
 """
 import os
@@ -28,6 +29,7 @@ for path in sys.argv[3:]:
         total += len(data)
     os.close(fd)
 fd = os.open(sys.argv[2], os.O_RDONLY)
+os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
 for offset, length in trace:
     data = os.pread(fd, length, offset)
     if len(data) != length:
