@@ -72,8 +72,8 @@ bool block_workers_all_busy(const struct block_workers *w)
 
 void block_workers_end(struct block_workers *w)
 {
-    if (w->count == 0)
-        return;
+    if (!w->lock)
+        return; // none was started
     pthread_mutex_lock(w->lock);
     w->ending = true;
     pthread_cond_broadcast(&w->wake);
