@@ -216,7 +216,7 @@ int load_elf(const struct guest_memory *m, const struct load_request *request, s
              struct error *error)
 {
     struct program p = {.name = request->kernel_name};
-    Elf64_Ehdr head;
+    Elf64_Ehdr head = {.e_phnum = 0};
     uint64_t initrd = 0, initrd_size = 0;
     int r = load_file_size(request->kernel, p.name, LOAD_KERNEL_MAXIMUM, &p.file_size, error);
     if (r == 0)

@@ -20,7 +20,7 @@
 // Puts the device on the bus and into the list; on failure it is freed. For the return of what made it.
 static int attach(struct vm *m, int r, struct virtio_device *d, struct error *error)
 {
-    if (r < 0)
+    if (r != 0)
         return r;
     r = m->device_count < VM_DEVICES_MAXIMUM ? 0 : error_set(error, ENOSPC, "the machine has too many devices");
     if (r == 0)

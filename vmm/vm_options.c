@@ -178,7 +178,7 @@ static int parse_mac(const struct rule *rule, char *value, void *to, struct erro
     for (unsigned i = 0; good && i < 6; i++) {
         int high = hex_digit(value[3 * i]), low = hex_digit(value[3 * i + 1]);
         good = high >= 0 && low >= 0 && value[3 * i + 2] == (i < 5 ? ':' : '\0');
-        mac[i] = (unsigned char)(high << 4 | low);
+        mac[i] = (unsigned char)(good ? high << 4 | low : 0);
     }
     if (!good || mac[0] & 1) // the lowest bit of the first byte: a group's address
         return error_set(error, EINVAL, "--%s wants the address of one interface, as 52:54:00:12:34:56, not \"%s\"",
