@@ -54,6 +54,14 @@ newest_date() {
 	find "$1" -type f -printf '%T@\n' | sort -n | sed -n '$s/\..*//p'
 }
 
+# list_modules ROOT VERSION MODULE: the files of a kernel module and of what it depends on, those first. A module that is
+# built into the kernel has none.
+list_modules() {
+	modprobe -d "$1" -S "$2" --show-depends "$3" >"$WORK/$3.depends" || die "the kernel package has no module $3"
+	# One line a module: "insmod FILE" or "builtin NAME".
+	sed -n 's/^insmod \([^ ]*\).*/\1/p' "$WORK/$3.depends"
+}
+
 # copy_modules ROOT VERSION DEST MODULE…: copies kernel modules and what they depend on from ROOT/lib/modules/VERSION
 # to DEST, with indexes for modprobe. A module that is built into the kernel needs no copy.
 copy_modules() {
@@ -62,12 +70,9 @@ copy_modules() {
 	[ -f "$root/lib/modules/$version/modules.dep" ] || depmod -b "$root" "$version"
 	mkdir -p "$dest/lib/modules/$version"
 	for module in "$@"; do
-		# One line a module, dependencies first: "insmod FILE" or "builtin NAME".
-		modprobe -d "$root" -S "$version" --show-depends "$module" ||
-			die "the kernel package has no module $module"
+		list_modules "$root" "$version" "$module"
 	done >"$WORK/modules"
-	sed -n 's/^insmod //p' "$WORK/modules" | sort -u | while read -r file; do
-		file=${file%% *}
+	sort -u "$WORK/modules" | while read -r file; do
 		install -D -m 644 "$file" "$dest/${file#"$root"}"
 	done
 	cp "$root/lib/modules/$version"/modules.{builtin,builtin.modinfo,order} "$dest/lib/modules/$version"

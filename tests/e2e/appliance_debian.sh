@@ -17,7 +17,7 @@ case $status in
 esac
 
 like "$(conf "$image" version)" '^12\.[0-9]+\.20[0-9]{6}$' "the version is Debian's, and a date"
-ok "the initrd is under 6 MiB" test "$(stat -c %s "$image/initrd")" -lt $((6 << 20))
+ok "the initrd is under 256 KiB" test "$(stat -c %s "$image/initrd")" -lt $((256 << 10))
 is "$(stat -c %s "$image/disk")" $((2 << 30)) "the disk has 2 GiB"
 ok "of which under 640 MiB are used" test "$(($(stat -c '%b * %B' "$image/disk")))" -lt $((640 << 20))
 ok "its file system is clean" e2fsck -fn "$image/disk"
