@@ -69,7 +69,7 @@ static int add_run(struct runs *r, const struct run *run, struct error *error)
     }
     if (r->count == PROFILE_BLOCKS_MAXIMUM)
         return 0;
-    if (r->count == r->capacity) {
+    if (!r->list || r->count == r->capacity) {
         size_t capacity = r->capacity ? 2 * r->capacity : 256;
         struct run *grown = realloc(r->list, capacity * sizeof(*grown));
         if (!grown)

@@ -12,7 +12,6 @@
 // which they are found again.
 //
 // What the profile bounds lies in memory: 32 bytes for each of its blocks, at most 8 MiB.
-#include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/writer_private.h"
 #include <errno.h>
@@ -204,16 +203,12 @@ static void list_packs(struct writer *w, const struct sha256 *hashes, size_t n)
             w->boot.cut = true;
 }
 
-static int pack_blocks(struct writer *w, const struct profile *p, const int *fds, struct error *error)
+static int pack_blocks(struct writer *w, const struct profile *p, const int *fds, struct sha256 *hashes,
+                       struct error *error)
 {
-    struct sha256 *hashes CLEANUP_FREE = calloc(p->block_count ? p->block_count : 1, sizeof(*hashes));
-    int r = hashes ? note_segments(w, p) : -ENOMEM;
-
-    if (r < 0)
-        return error_set(error, -r, "no memory for the boot profile");
     w->done = 0;
     w->all = p->block_count * BLOCK_SIZE;
-    r = walk_pieces(w, p, hashes, fds, hash_piece, error);
+    int r = walk_pieces(w, p, hashes, fds, hash_piece, error);
     if (r < 0)
         return r;
     r = writer_choose_boot_packs(w, WRITER_INDEX_BLOCK, hashes, p->block_count);
@@ -238,10 +233,17 @@ static int pack_blocks(struct writer *w, const struct profile *p, const int *fds
 
 int writer_pack_boot(struct writer *w, const struct profile *p, const int *fds, struct error *error)
 {
+    struct sha256 *hashes = calloc(p->block_count ? p->block_count : 1, sizeof(*hashes));
+    int r = hashes ? note_segments(w, p) : -ENOMEM;
+
+    if (r < 0)
+        error_set(error, -r, "no memory for the boot profile");
     w->reading = "boot";
     w->boot.wanted = true;
-    int r = pack_blocks(w, p, fds, error);
+    if (r == 0)
+        r = pack_blocks(w, p, fds, hashes, error);
     w->reading = NULL;
+    free(hashes);
     return r;
 }
 

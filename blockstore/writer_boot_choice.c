@@ -72,7 +72,7 @@ static uint64_t used_bytes(const struct writer *w, enum writer_index_kind kind, 
         return length;
     while (all < CHUNK_BLOCKS_MAXIMUM && !sha256_is_zero(&hashes[all]))
         all++;
-    return (uint64_t)length * used / all;
+    return all > 0 ? (uint64_t)length * used / all : 0;
 }
 
 // The first copy of each among chunks `from` to `to` − 1, as chunk × 32 + position, sorted, each once; only of what no

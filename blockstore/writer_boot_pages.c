@@ -114,7 +114,7 @@ static int store_kept(struct writer *w, const struct writer_boot_page *kept, str
 // The packs of this level, in front of those of the levels below.
 static void list_packs(struct writer *w, const struct writer_page_list *list, size_t from)
 {
-    uint32_t packs[WRITER_BOOT_PAGE_PACKS];
+    uint32_t packs[WRITER_BOOT_PAGE_PACKS] = {0};
     unsigned count = 0, below = w->boot.page_pack_count;
 
     for (size_t i = from; i < list->count; i++)

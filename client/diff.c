@@ -79,7 +79,7 @@ static int diff(struct report *p, const char *const *addresses, const struct res
                 struct error *error)
 {
     struct configuration configuration;
-    struct store *store;
+    struct store *store = NULL;
     struct side from = {.version = NULL}, to = {.version = NULL};
     int r = configuration_read(&configuration, error);
 

@@ -73,8 +73,10 @@ static int read_listed_manifest(struct publication *p, const struct sha256 *name
 static int read_newest(struct publication *p, const struct catalog_image *newest, struct error *error)
 {
     struct manifest *m = malloc(sizeof(*m));
-    int r = m ? read_listed_manifest(p, &newest->manifest, m, error) : error_set(error, ENOMEM, "out of memory");
 
+    if (!m)
+        return error_set(error, ENOMEM, "out of memory");
+    int r = read_listed_manifest(p, &newest->manifest, m, error);
     if (r < 0) {
         free(m);
         return r;

@@ -67,11 +67,11 @@ static int read_profile(const struct publication *p, struct profile **ret, struc
     int fds[PUBLISH_MEMBERS];
     unsigned count = list_members(p, members, fds);
     CLEANUP_CLOSE int fd = open_profile(p, error);
-    CLEANUP_FREE void *text = malloc(PROFILE_TEXT_MAXIMUM + 1);
     struct profile *profile CLEANUP(cleanup_profile) = NULL;
 
     if (fd < 0)
         return fd;
+    CLEANUP_FREE void *text = malloc(PROFILE_TEXT_MAXIMUM + 1);
     if (!text)
         return error_set(error, ENOMEM, "out of memory");
     ssize_t n = io_read_some(fd, text, PROFILE_TEXT_MAXIMUM + 1, 0); // one byte more is refused

@@ -146,7 +146,8 @@ static struct hashes *read_boot_blocks(const struct publication *p)
         struct pack_trailer parsed;
         struct pack_reference ref;
         int fd = open_object(p->site, sha256_to_hex(&p->manifest.boot[i].pack, hex));
-        assert_true(read_pack_table(fd, &ref, trailer, &table, &parsed));
+        if (!read_pack_table(fd, &ref, trailer, &table, &parsed) || !table)
+            abort();
         assert_int_equal(ref.size, p->manifest.boot[i].size);
         assert_int_equal(pack_walk_table(table, parsed.table_length, &parsed, note_hashes, h, NULL), 0);
         free(table);
@@ -426,7 +427,7 @@ static void many_updates_leave_few_packs(void **state)
 
     publish_well(&p);
     uint64_t bytes = boot_bytes(&p);
-    for (unsigned version = 0; version < 14; version++) {
+    for (unsigned version = 0; version < 10; version++) {
         image_fill(i.fds[0], 1000 + version * 13, 13, 100000 + version * 100, 2);
         p = publish_next(f, &i);
         if (p.manifest.boot_count > most)
