@@ -56,9 +56,11 @@ struct fetch *store_new_fetch(struct version *v, struct store_chunk *const *chun
         f->pieces[i].ref = chunks[i]->ref;
         chunks[i]->tried_until_ns = deadline_ns;
         if (!chunks[i]->ahead)
-            f->priority = SOURCE_DEMAND;
+            f->priority = v->at_leisure ? SOURCE_FILL : SOURCE_DEMAND;
         store_set_state(v->store, chunks[i], CHUNK_FETCHING);
     }
+    if (!v->at_leisure)
+        v->store->missed_ns = io_monotonic_ns();
     f->next = v->fetches;
     v->fetches = f;
     v->fetch_count++;

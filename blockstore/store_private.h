@@ -120,6 +120,7 @@ struct store {
     struct chunk_list wanted;
     struct store_failures *failures; // NULL: none are remembered
     atomic_uint_fast64_t in_memory, in_cache, fetched, wrong, ahead, ahead_wasted;
+    uint64_t missed_ns;  // when a reader's miss last went to the network
     unsigned arrivals;             // packs that came to stand whole in the cache
     struct stream_pack *arriving;  // of all versions' streams, asked for
     uint64_t arriving_bytes;       // their sizes
@@ -136,6 +137,7 @@ struct version {
     struct manifest *manifest;
     struct mirrors *mirrors; // NULL: offline
     atomic_bool cancelled;
+    bool at_leisure;       // version_fill's
     struct stream *stream; // NULL: there is none
     struct fetch *fetches; // in flight (store.mutex)
     unsigned fetch_count;

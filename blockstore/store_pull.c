@@ -9,6 +9,7 @@
 //      caches them.
 //   2. A whole pack that does not arrive in its time is fetched by chunks instead: each of those that arrives is kept,
 //      so a slow link gets on. But where nothing arrives at all, the store's waiting time is enough.
+//      version_fill's worker waits before each pack until nobody else needs the link.
 //   3. What was fetched but could not be kept ends the pull (-ENOSPC): going on would download for nothing.
 //   4. WORKERS threads work on a pack each, and one lists; `mutex` guards the counters, the first failure and the next
 //      pack's number. The caller's thread alone calls `progress`, and does nothing else, so that a person who cancels
@@ -25,6 +26,8 @@
 #define WORKERS 4u
 #define ROUNDS 3u
 #define PROGRESS_MS 100
+#define QUIET_NS 1000000000ull // without a reader's miss, before version_fill goes on
+#define QUIET_LOOK_NS 200000000ull
 
 // --- the workers ---------------------------------------------------------------------------------------------------
 
@@ -36,10 +39,35 @@ static void end_work(struct pull *p)
     pthread_mutex_unlock(&p->mutex);
 }
 
+static bool is_over(struct pull *p)
+{
+    pthread_mutex_lock(&p->mutex);
+    bool stop = p->stop;
+    pthread_mutex_unlock(&p->mutex);
+    return stop || atomic_load(&p->v->cancelled);
+}
+
+static void wait_for_quiet(struct pull *p)
+{
+    struct store *s = p->v->store;
+    while (p->v->at_leisure && !is_over(p)) {
+        uint64_t now = io_monotonic_ns(), until = now + QUIET_LOOK_NS;
+        struct timespec t = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
+        pthread_mutex_lock(&s->mutex);
+        bool quiet = !s->arriving && now - s->missed_ns >= QUIET_NS;
+        if (!quiet)
+            pthread_cond_timedwait(&s->stream_changed, &s->mutex, &t);
+        pthread_mutex_unlock(&s->mutex);
+        if (quiet)
+            return;
+    }
+}
+
 static void *list_packs(void *context)
 {
     struct pull *p = context;
     struct error error = {.text = ""};
+    wait_for_quiet(p);
     int r = store_list_packs(p->v, &p->list, &error);
     if (r < 0)
         store_pull_fail(p, r, &error);
@@ -68,6 +96,7 @@ static void *pull_packs(void *context)
             end++;
         p->next_chunk = end;
         pthread_mutex_unlock(&p->mutex);
+        wait_for_quiet(p);
         store_pull_pack(p, &p->list.packs[pack], p->window.chunks + first, end - first);
         pthread_mutex_lock(&p->mutex);
     }
@@ -127,7 +156,7 @@ static int pull_window(struct pull *p, struct error *error)
         p->have = before; // checking counts what is there anew
         p->next = p->next_chunk = 0;
         p->missing = 0;
-        int r = run_workers(p, WORKERS, pull_packs, error);
+        int r = run_workers(p, p->v->at_leisure ? 1 : WORKERS, pull_packs, error);
         if (r < 0 || p->missing == 0)
             return r;
     }
@@ -217,4 +246,11 @@ int version_pull(struct version *v, int (*progress)(void *context, uint64_t have
     pthread_cond_destroy(&p.ended);
     pthread_mutex_destroy(&p.mutex);
     return r;
+}
+
+int version_fill(struct version *v, int (*progress)(void *context, uint64_t have, uint64_t all), void *context,
+                 struct sha256 **ret_objects, size_t *ret_count, struct error *error)
+{
+    v->at_leisure = true;
+    return version_pull(v, progress, context, ret_objects, ret_count, error);
 }

@@ -200,17 +200,31 @@ int cloop_connect(struct cloop *c, struct error *error)
     return ask(c, "handover", (int[]){c->session_fd, c->state_fd}, 2, ANSWER_MS, answer, NULL, NULL, error);
 }
 
-int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
-                       char ret_folder[static PATH_TEXT_SIZE], struct error *error)
+static int ask_about_version(struct cloop *c, const char *verb, const struct sha256 *manifest, char *const *sources,
+                             unsigned count, char answer[static SOCKET_LINE_MAXIMUM], struct error *error)
 {
     struct buf question CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SOCKET_LINE_MAXIMUM - 1);
-    char hex[SHA256_HEX_SIZE], answer[SOCKET_LINE_MAXIMUM];
-    int r = buf_append_format(&question, "open %s", sha256_to_hex(manifest, hex));
+    char hex[SHA256_HEX_SIZE];
+    int r = buf_append_format(&question, "%s %s", verb, sha256_to_hex(manifest, hex));
     for (unsigned i = 0; i < count && r >= 0; i++)
         r = buf_append_format(&question, "\n%s", sources[i]);
     if (r < 0)
         return error_set(error, -r, "the list of sources is too long");
-    r = ask(c, buf_text(&question), NULL, 0, ANSWER_MS, answer, NULL, NULL, error);
+    return ask(c, buf_text(&question), NULL, 0, ANSWER_MS, answer, NULL, NULL, error);
+}
+
+int cloop_keep_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
+                       struct error *error)
+{
+    char answer[SOCKET_LINE_MAXIMUM];
+    return ask_about_version(c, "keep", manifest, sources, count, answer, error);
+}
+
+int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
+                       char ret_folder[static PATH_TEXT_SIZE], struct error *error)
+{
+    char answer[SOCKET_LINE_MAXIMUM];
+    int r = ask_about_version(c, "open", manifest, sources, count, answer, error);
     if (r < 0)
         return r;
     r = path_format(ret_folder, PATH_TEXT_SIZE, "%s", answer);

@@ -15,6 +15,12 @@
 #define FILE_MAXIMUM (64u << 10)
 #define LINE_MAXIMUM 2048u
 
+static int set_flag(bool *flag, const char *value, struct error *error)
+{
+    *flag = strcmp(value, "yes") == 0;
+    return *flag || strcmp(value, "no") == 0 ? 0 : error_set(error, EINVAL, "yes or no are possible");
+}
+
 // 0, or -EINVAL if the value does not suit the key, or -ENOENT if there is no such key.
 static int set(struct configuration *c, struct slice key, const char *value, struct error *error)
 {
@@ -32,10 +38,10 @@ static int set(struct configuration *c, struct slice key, const char *value, str
         c->outage_seconds = (unsigned)number;
         return 0;
     }
-    if (slice_equal(key, "require-pin")) {
-        c->require_pin = strcmp(value, "yes") == 0;
-        return c->require_pin || strcmp(value, "no") == 0 ? 0 : error_set(error, EINVAL, "yes or no are possible");
-    }
+    if (slice_equal(key, "require-pin"))
+        return set_flag(&c->require_pin, value, error);
+    if (slice_equal(key, "keep"))
+        return set_flag(&c->keep, value, error);
     return error_set(error, EINVAL, "there is no such setting");
 }
 

@@ -4,6 +4,7 @@
 //   cache-size 10G            the limit of the cache
 //   outage-seconds 30         how long a block may be missing before the machine pauses
 //   require-pin yes           refuse first contact without a key in the address
+//   keep yes                  fetch and keep all of what is run, as `rondo run --keep` does
 #pragma once
 
 #include "base/error.h"
@@ -14,7 +15,7 @@ struct configuration {
     char site[CATALOG_URL_SIZE]; // empty: none
     uint64_t cache_size;         // 0: the default
     unsigned outage_seconds;
-    bool require_pin;
+    bool require_pin, keep;
 };
 
 int configuration_read(struct configuration *ret, struct error *error); // a missing file is the defaults

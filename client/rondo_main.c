@@ -13,7 +13,7 @@ const struct verb verbs[] = {
     {"run", verb_run,
      "IMAGE [--name N] [--cpus C] [--memory M] [--ephemeral] [--detach] [--engine auto|kvm|qemu] [--net user|none]\n"
      "           [--port HOST:GUEST] [--disk-size S] [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
-     "           [--require-fresh] [--require-pin] [--on-outage pause|error]",
+     "           [--require-fresh] [--require-pin] [--keep] [--on-outage pause|error]",
      "Boot an image from its URL."},
     {"ps", verb_ps, "[--json]", "List the machines of this user."},
     {"console", verb_console, "NAME", "Attach to a running machine's console (Ctrl-] leaves)."},

@@ -32,6 +32,8 @@ static int check_options(struct run *run)
         return cli_usage("run", "--memory: a machine needs 64M at least");
     if (run->detach && (run->until || run->timeout))
         return cli_usage("run", "--detach leaves at once: --until and --timeout have no meaning with it");
+    if (run->keep && run->offline)
+        return cli_usage("run", "--keep fetches what --offline forbids to fetch");
     if (run->ports.count && strcmp(run->network, "none") == 0)
         return cli_usage("run", "--port needs a network; drop --net none");
     if (ports_check(&run->ports) != 0)
@@ -135,6 +137,7 @@ int verb_run(int argc, char **argv)
         {"offline", OPTION_FLAG, &run.offline},
         {"require-fresh", OPTION_FLAG, &run.require_fresh},
         {"require-pin", OPTION_FLAG, &run.require_pin},
+        {"keep", OPTION_FLAG, &run.keep},
         {"on-outage", OPTION_TEXT, &run.on_outage},
         {NULL, OPTION_FLAG, NULL},
     };

@@ -8,7 +8,7 @@
 struct run {
     const char *address, *name, *engine_name, *network, *until, *append, *on_outage;
     uint64_t cpus, memory, disk_size, timeout;
-    bool ephemeral, detach, offline, require_fresh, require_pin;
+    bool ephemeral, detach, offline, require_fresh, require_pin, keep;
     struct option_list ports;
 
     // Decided by run_prepare:

@@ -181,6 +181,8 @@ static int open_version_once(struct run *run, struct error *error)
         r = cloop_open_version(&o->cloop, &s->manifest, sources, run->offline ? 0 : s->source_count, o->version_folder,
                                error);
     }
+    if (r == 0 && o->keep)
+        r = cloop_keep_version(&o->cloop, &s->manifest, sources, s->source_count, error);
     return r == 0 ? cloop_hold(&o->cloop, error) : r;
 }
 
@@ -199,6 +201,7 @@ int run_prepare(struct run *run, struct error *error)
 {
     char reason[256] = "";
     int r = configuration_read(&run->configuration, error);
+    run->supervisor.keep = (run->keep || run->configuration.keep) && !run->offline;
     if (r == 0)
         r = engine_choose(run->engine_name, &run->engine, reason, sizeof(reason), error);
     if (r == 0)

@@ -44,6 +44,7 @@ static void *serve_connection(void *context)
         if (n < 0)
             break;
     }
+    keep_stop(k->keep);
     for (unsigned i = 0; i < k->version_count; i++)
         table_close(c->session->table, k->versions[i]);
     close(k->fd);

@@ -39,7 +39,7 @@ static int parse_open(char *text, struct sha256 *ret_manifest, const char *ret_a
     char *rest = text;
     char *word = strsep(&rest, "\n");
     if (!sha256_from_hex(word, strlen(word), ret_manifest))
-        return error_set(error, EINVAL, "open wants a manifest's SHA-256");
+        return error_set(error, EINVAL, "a manifest's SHA-256 is wanted");
     while (rest) {
         char *address = strsep(&rest, "\n");
         if (!*address && !rest)
@@ -62,6 +62,15 @@ static bool has_open(const struct connection *k, struct table_key key)
     return false;
 }
 
+static int parse_checked(struct session *s, char *text, struct sha256 *ret_manifest,
+                         const char *ret_addresses[static MIRRORS_MAXIMUM], unsigned *ret_count, struct error *error)
+{
+    int r = parse_open(text, ret_manifest, ret_addresses, ret_count, error);
+    for (unsigned i = 0; r == 0 && i < *ret_count; i++)
+        r = control_check_source(s, ret_addresses[i], error);
+    return r;
+}
+
 static int open_version(struct connection *k, char *text, char ret_folder[static PATH_TEXT_SIZE], struct error *error)
 {
     struct session *s = k->control->session;
@@ -70,9 +79,7 @@ static int open_version(struct connection *k, char *text, char ret_folder[static
     struct table_key key;
     char hex[SHA256_HEX_SIZE];
     unsigned count = 0;
-    int r = parse_open(text, &manifest, addresses, &count, error);
-    for (unsigned i = 0; i < count && r == 0; i++)
-        r = control_check_source(s, addresses[i], error);
+    int r = parse_checked(s, text, &manifest, addresses, &count, error);
     if (r < 0)
         return r;
     r = path_format(ret_folder, PATH_TEXT_SIZE, "%s/%s", s->mount_point, sha256_to_hex(&manifest, hex));
@@ -104,6 +111,25 @@ static void serve_open(struct connection *k, char *text)
     }
     snprintf(reply, sizeof(reply), "ok %s", folder);
     answer(k, reply);
+}
+
+// It lasts as long as the connection; another one takes its place.
+static void serve_keep(struct connection *k, char *text)
+{
+    struct error error = {.text = ""};
+    const char *addresses[MIRRORS_MAXIMUM];
+    struct sha256 manifest;
+    unsigned count = 0;
+    int r = parse_checked(k->control->session, text, &manifest, addresses, &count, &error);
+    if (r == 0 && count == 0)
+        r = error_set(&error, EINVAL, "keep wants a source");
+    if (r < 0) {
+        control_answer_error(k, r, error.text);
+        return;
+    }
+    keep_stop(k->keep);
+    k->keep = keep_start(k->control->store, &manifest, addresses, count);
+    answer(k, "ok");
 }
 
 static void serve_hold(struct connection *k)
@@ -156,18 +182,22 @@ static void serve_handover(struct connection *k, int fds[static SOCKET_FDS_MAXIM
 static void serve_counts(struct connection *k)
 {
     struct store_counts n;
-    char text[640];
+    struct keep_progress kept = {.have = 0};
+    char text[768];
+    if (k->keep)
+        keep_look(k->keep, &kept);
     store_count(k->control->store, &n);
     snprintf(
         text, sizeof(text),
         "ok requests=%llu bytes=%llu failures=%llu chunks_memory=%llu chunks_cache=%llu chunks_fetched=%llu wrong=%llu "
         "chunks_stream=%llu chunks_overtaken=%llu stream_bytes=%llu stream_wasted=%llu hedges=%llu "
-        "hedges_won=%llu",
+        "hedges_won=%llu keep_have=%llu keep_all=%llu kept=%d",
         (unsigned long long)n.network.requests, (unsigned long long)n.network.bytes,
         (unsigned long long)n.network.failures, (unsigned long long)n.chunks_memory, (unsigned long long)n.chunks_cache,
         (unsigned long long)n.chunks_fetched, (unsigned long long)n.wrong, (unsigned long long)n.chunks_stream,
         (unsigned long long)n.chunks_overtaken, (unsigned long long)n.stream_bytes, (unsigned long long)n.stream_wasted,
-        (unsigned long long)n.network.hedges, (unsigned long long)n.network.hedges_won);
+        (unsigned long long)n.network.hedges, (unsigned long long)n.network.hedges_won, (unsigned long long)kept.have,
+        (unsigned long long)kept.all, kept.kept);
     answer(k, text);
 }
 
@@ -189,6 +219,8 @@ void control_serve(struct connection *k, char *text, int fds[static SOCKET_FDS_M
     wait_until_ready(k->control);
     if (strncmp(text, "open ", 5) == 0)
         serve_open(k, text + 5);
+    else if (strncmp(text, "keep ", 5) == 0)
+        serve_keep(k, text + 5);
     else if (strcmp(text, "hold") == 0)
         serve_hold(k);
     else if (strcmp(text, "counts") == 0)

@@ -4,6 +4,7 @@
 
 #include "base/socket.h"
 #include "fuse-cloop/control.h"
+#include "fuse-cloop/keep.h"
 #include <pthread.h>
 
 struct control {
@@ -25,6 +26,7 @@ struct connection {
     bool holds;
     struct table_key versions[CONTROL_VERSIONS];
     unsigned version_count;
+    struct keep *keep; // the version that it wants kept; or NULL
 };
 
 void control_wake(struct control *c); // the main loop

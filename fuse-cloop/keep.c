@@ -1,0 +1,142 @@
+// Keeping a version (see keep.h). `mutex` guards all that changes, of every keep in the process.
+#include "fuse-cloop/keep.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/banned.h"
+
+#define RETRY_SECONDS 30
+#define KEEP_STACK (256u << 10)
+
+struct keep {
+    struct store *store;
+    struct sha256 manifest;
+    char *addresses[MIRRORS_MAXIMUM];
+    unsigned count;
+    pthread_t thread;
+    bool stop;
+    struct keep_progress progress;
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static bool at_work; // one of them
+
+static int report(void *context, uint64_t have, uint64_t all)
+{
+    struct keep *k = context;
+    pthread_mutex_lock(&mutex);
+    k->progress.have = have;
+    k->progress.all = all;
+    int stop = k->stop;
+    pthread_mutex_unlock(&mutex);
+    return stop;
+}
+
+static int fill(struct keep *k, struct error *error)
+{
+    CLEANUP_FREE struct sha256 *objects = NULL;
+    struct version *v;
+    size_t count;
+    int r = version_open(k->store, &k->manifest, (const char *const *)k->addresses, k->count, &v, error);
+    if (r < 0)
+        return r;
+    r = version_fill(v, report, k, &objects, &count, error);
+    if (r == 0)
+        r = cache_pin(store_cache(k->store), &k->manifest, objects, count, error);
+    if (r == 0)
+        log_info("%s %s is kept: it runs offline now", version_manifest(v)->name, version_manifest(v)->version);
+    version_close(v);
+    return r;
+}
+
+// With the mutex. False when it is to end.
+static bool take_turn(struct keep *k)
+{
+    while (at_work && !k->stop)
+        pthread_cond_wait(&changed, &mutex);
+    at_work |= !k->stop;
+    return !k->stop;
+}
+
+static void *work(void *context)
+{
+    struct keep *k = context;
+    struct error error = {.text = ""};
+    int r = -ENETUNREACH;
+    pthread_mutex_lock(&mutex);
+    while (error_is_network(r) && take_turn(k)) {
+        pthread_mutex_unlock(&mutex);
+        r = fill(k, &error);
+        pthread_mutex_lock(&mutex);
+        at_work = false;
+        k->progress.kept = r == 0;
+        pthread_cond_broadcast(&changed);
+        struct timespec until = {.tv_sec = io_realtime_seconds() + RETRY_SECONDS};
+        while (error_is_network(r) && !k->stop && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
+            ;
+    }
+    if (r < 0 && !k->stop)
+        log_warning("the version is not kept: %s", error.text);
+    pthread_mutex_unlock(&mutex);
+    return NULL;
+}
+
+static void free_keep(struct keep *k)
+{
+    for (unsigned i = 0; i < k->count; i++)
+        free(k->addresses[i]);
+    free(k);
+}
+
+struct keep *keep_start(struct store *store, const struct sha256 *manifest, const char *const *addresses,
+                        unsigned count)
+{
+    struct keep *k = calloc(1, sizeof(*k));
+    pthread_attr_t attributes;
+    int r = k ? 0 : ENOMEM;
+    if (r == 0) {
+        k->store = store;
+        k->manifest = *manifest;
+    }
+    for (; r == 0 && k->count < count; k->count++)
+        if (!(k->addresses[k->count] = strdup(addresses[k->count])))
+            r = ENOMEM;
+    if (r == 0) {
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, KEEP_STACK);
+        r = pthread_create(&k->thread, &attributes, work, k);
+        pthread_attr_destroy(&attributes);
+    }
+    if (r == 0)
+        return k;
+    log_warning("the version is not kept: %s", strerror(r));
+    if (k)
+        free_keep(k);
+    return NULL;
+}
+
+void keep_stop(struct keep *k)
+{
+    if (!k)
+        return;
+    pthread_mutex_lock(&mutex);
+    k->stop = true;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&mutex);
+    pthread_join(k->thread, NULL);
+    free_keep(k);
+}
+
+void keep_look(struct keep *k, struct keep_progress *ret)
+{
+    pthread_mutex_lock(&mutex);
+    *ret = k->progress;
+    pthread_mutex_unlock(&mutex);
+}
