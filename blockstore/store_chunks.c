@@ -17,7 +17,9 @@
 //   2. While a pack is sent as a whole, its WANTED chunks are not asked for again: they become UNCHECKED when it has
 //      arrived (rule 3).
 //   3. Who reads ahead (`ahead`) takes one chunk after the other from the disk, so that a reader who comes along does
-//      not wait for a row of them, and asks the network for nothing while requests enough are in flight.
+//      not wait for a row of them, and asks the network for nothing while requests enough are in flight, nor (-EAGAIN)
+//      unless a reader of this version had to wait for it of late: where the cache has all that is read, as in a
+//      second boot, more than that is not worth a request.
 //   4. The mutex is not held during I/O, hashing, decoding or waiting (rule 4): load_all and store_run_fetches run
 //      without it, on chunks that are LOADING or FETCHING and so are this thread's alone.
 #include "base/io.h"
@@ -29,8 +31,9 @@
 
 #include "base/banned.h"
 
-#define CANDIDATES_MAXIMUM 256u // WANTED chunks that one turn looks at
-#define AHEAD_FETCHES 2u        // of a version's requests in flight, with which reading ahead begins no more
+#define CANDIDATES_MAXIMUM 256u            // WANTED chunks that one turn looks at
+#define AHEAD_FETCHES 2u                   // of a version's requests in flight, with which reading ahead begins no more
+#define AHEAD_AFTER_NS (5ull * 1000000000) // a miss, for so long
 
 struct request {
     struct version *v;
@@ -280,6 +283,11 @@ static void fail_offline(struct request *q)
     }
 }
 
+static bool missed_of_late(const struct version *v)
+{
+    return v->missed_ns != 0 && io_monotonic_ns() - v->missed_ns < AHEAD_AFTER_NS;
+}
+
 static bool any_wanted(const struct request *q)
 {
     for (unsigned i = 0; i < q->count; i++)
@@ -335,8 +343,12 @@ static int turn(struct request *q)
         }
         if (find_arrived(q))
             return 0;
+        if (q->ahead && !missed_of_late(q->v))
+            return -EAGAIN;
         n = q->ahead && q->v->fetch_count >= AHEAD_FETCHES ? 0 : take_fetches(q, fetches, &r);
         if (n > 0) {
+            if (!q->ahead)
+                q->v->missed_ns = io_monotonic_ns();
             pthread_mutex_unlock(&q->s->mutex);
             store_run_fetches(q->v, fetches, n, q->deadline_ns);
             pthread_mutex_lock(&q->s->mutex);

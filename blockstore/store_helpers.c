@@ -5,7 +5,9 @@
 //
 //   1. A range is queued if there is room in the queue and in the memory for what nobody has wanted yet; else the
 //      stream's next read asks again.
-//   2. Reading ahead that fails is told to nobody. The version then reads nothing ahead for PAUSE_NS.
+//   2. Reading ahead that fails is told to nobody. The version then reads nothing ahead for PAUSE_NS, unless it was
+//   only
+//      not worth a request (-EAGAIN, store_chunks.c, 3).
 //   3. A version that is closed takes its ranges out of the queue and cancels what is in progress; `busy` says that a
 //      helper still has it in its hands.
 //   4. What a boot reads next its profile knows better: behind a boot pack's block only boot packs are read ahead,
@@ -16,6 +18,7 @@
 #include "base/log.h"
 #include "blockstore/blocks.h"
 #include "blockstore/store_private.h"
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -104,7 +107,7 @@ static void do_job(struct store_helper *h)
     pthread_mutex_unlock(&s->mutex);
     int r = read_ahead(&job);
     pthread_mutex_lock(&s->mutex);
-    if (r < 0)
+    if (r < 0 && r != -EAGAIN)
         job.version->ahead_pause_ns = io_monotonic_ns() + PAUSE_NS;
     h->busy = NULL;
     pthread_cond_broadcast(&s->changed);

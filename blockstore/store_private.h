@@ -143,6 +143,7 @@ struct version {
     unsigned fetch_count;
     struct ahead_streams streams; // of its readers (store.mutex)
     uint64_t ahead_pause_ns;      // until when nothing is read ahead, because that failed (store.mutex)
+    uint64_t missed_ns;           // when a reader had to wait for the network last; 0: never (store.mutex)
 };
 
 uint64_t store_deadline(const struct store *s); // from now

@@ -1,13 +1,13 @@
 """What a codec would make of the Debian disk's chunks: stored bytes, and the rates of one processor.
 
-The blocks of the disk, each once and in its order, in chunks of 32; every eighth chunk is taken. Chunks that do not shrink are counted raw.
+The blocks of the disk, each once and in its order, in chunks of 32; every sixteenth chunk is taken. Chunks that do not shrink are counted raw.
 """
 import ctypes
 import time
 
 import pieces
 
-EVERY = 8
+EVERY = 16
 BLOCKS_IN_CHUNK = 32
 
 

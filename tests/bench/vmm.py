@@ -1,7 +1,8 @@
 """What a boot costs a VMM: exits, memory beside the guest's own, in the lab (tests/lab/run_svm), the same for all.
 
 Exits are counted by the lab kernel's trace points: all exits out of the guest, and those that went on to the VMM. The guest is Debian's
-kernel with an initramfs of BusyBox, quiet and verbose on its serial console, until a line of its init; and Debian, quiet, to its login prompt.
+kernel with an initramfs of BusyBox, quiet and verbose on its serial console, until a line of its init; and Debian, quiet, to its login prompt,
+on rondo-vmm alone, since that takes long.
 Memory is the anonymous memory of the VMM's process, guest memory excluded. Counts differ a little from boot to boot; the
 seconds, those of an emulated machine, say nothing about a real one.
 
@@ -14,6 +15,7 @@ import subprocess
 from harness import ROOT, Failure
 
 LAB = ROOT / "tests/lab"
+LONG = "Debian, quiet"
 MARKER = "userspace is reached"
 SECONDS = 600  # of the lab's clock, for a boot
 QEMU_FILES = ["/usr/share/qemu/" + name for name in ("kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin", "bios-microvm.bin")]
@@ -81,23 +83,23 @@ def run(bench):
     guests = [
         ("initramfs, quiet", kernel, initrd, MARKER, 256, "console=ttyS0 quiet panic=-1", None),
         ("initramfs, verbose", kernel, initrd, MARKER, 256, "console=ttyS0 panic=-1", None),
-        ("Debian, quiet", image / "kernel", image / "initrd", "login:", 512,
+        (LONG, image / "kernel", image / "initrd", "login:", 512,
          "console=ttyS0 root=/dev/vda rw quiet systemd.default_device_timeout_sec=600", image / "disk"),
     ]
     rows = []
-    for guest, *what in guests:
-        for name, command, lab in machines(bench):
-            try:
-                figures = boot(bench, name, command, lab, *what)
-            except Failure as failure:
-                bench.say(str(failure))
-                rows.append([guest, name, "-", "-", "-", "-", "-"])
-                continue
-            by_reason = {key: int(value) for key, value in figures.items() if key.startswith("user-exit ")}
-            bench.record("vmm", guest=guest, vmm=name, **figures)
-            rows.append([guest, name, figures["exits"], figures["user"], by_reason.get("user-exit 2", 0), by_reason.get("user-exit 6", 0),
-                         f"{int(figures['own']) / 1024:.1f}"])
+    asked = [(guest, machine) for guest in guests for machine in machines(bench) if guest[0] != LONG or machine[0] == "rondo-vmm"]
+    for (guest, *what), (name, command, lab) in asked:
+        try:
+            figures = boot(bench, name, command, lab, *what)
+        except Failure as failure:
+            bench.say(str(failure))
+            rows.append([guest, name, "-", "-", "-", "-", "-"])
+            continue
+        by_reason = {key: int(value) for key, value in figures.items() if key.startswith("user-exit ")}
+        bench.record("vmm", guest=guest, vmm=name, **figures)
+        rows.append([guest, name, figures["exits"], figures["user"], by_reason.get("user-exit 2", 0), by_reason.get("user-exit 6", 0),
+                     f"{int(figures['own']) / 1024:.1f}"])
     notes = [] if kvmtool_program() else ["kvmtool is not among them: set KVMTOOL to its lkvm"]
     bench.print_table("A boot, in the lab on SVM", ["guest", "VMM", "exits", "to the VMM", "ports", "memory accesses", "own MiB"], rows, notes)
-    if len(rows) != len(guests) * len(machines(bench)) or any("-" in row for row in rows):
+    if any("-" in row for row in rows):
         raise Failure("some VMM has not booted a guest")

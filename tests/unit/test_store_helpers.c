@@ -101,6 +101,31 @@ static void scattered_reads_read_nothing_ahead(void **state)
     store_free(store);
 }
 
+static void where_the_cache_has_all_nothing_is_asked_for(void **state)
+{
+    (void)state;
+    struct site_server *server = server_start(site);
+    struct store *store = site_open_store(site, true, 0);
+    struct version *v = site_open_version(site, store, site->folder);
+    struct store_counts n;
+    site_must_read(site, v, DISK, 0, 8 * PIECE);
+    version_close(v);
+    store_free(store);
+    store = open_adaptive(2);
+    v = site_open_version(site, store, server->http->address);
+    unsigned before = server_requests(server);
+    for (uint64_t at = 0; at < 8 * PIECE; at += PIECE)
+        site_must_read(site, v, DISK, at, PIECE);
+    wait_for_ahead(store, 1); // it did read ahead, from the disk
+    server_sleep(200);
+    assert_int_equal(server_requests(server), before);
+    store_count(store, &n);
+    assert_int_equal(n.chunks_fetched, 0);
+    version_close(v);
+    store_free(store);
+    server_stop(server);
+}
+
 // The cache has the first two pieces of the disk, and the reader reads them, one behind the other, while the server is
 // in trouble: so what is read ahead, and only that, is stuck.
 static struct version *begin_reading_ahead(struct store **ret_store, struct site_server *server, atomic_bool *trouble,
@@ -113,6 +138,7 @@ static struct version *begin_reading_ahead(struct store **ret_store, struct site
     store_free(store);
     store = open_adaptive(wait_seconds);
     v = site_open_version(site, store, server->http->address);
+    site_must_read(site, v, DISK, DATA_SIZE / 4 * 3, BLOCK_SIZE); // not in the cache: the network is worth asking
     atomic_store(trouble, true);
     unsigned before = server_requests(server);
     site_must_read(site, v, DISK, 0, PIECE);
@@ -310,6 +336,7 @@ int main(void)
         TEST(a_sequential_reader_needs_few_requests),
         TEST(what_lies_on_the_disk_is_decoded_ahead),
         TEST(scattered_reads_read_nothing_ahead),
+        TEST(where_the_cache_has_all_nothing_is_asked_for),
         TEST(a_failure_ahead_is_no_readers),
         TEST(closing_does_not_wait_for_what_is_read_ahead),
         TEST(cancelling_ends_reading_ahead_and_its_readers),
