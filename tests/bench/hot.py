@@ -7,6 +7,8 @@
                                          was new before it served as many reads as the window has blocks
 
 Ways are read in turns, and what is compared is of one turn: ratios are medians of the turns. Processor seconds are rondo-cloop's alone.
+Where it may (as root), all of it runs before other work, in the real-time class: else what a decoder and a reader get of busy processors
+is what is measured.
 """
 import contextlib
 import os
@@ -133,6 +135,21 @@ class Hot:
                     for seed in range(2, TURNS + 2)]
 
 
+@contextlib.contextmanager
+def before_others(bench):
+    """Who is started here goes before whoever else wants the processors."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        bench.say("hot: not as root, so other work on this machine counts")
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def run(bench):
     disk, site = bench.image() / "disk", bench.work / "site"
     compile_tools(bench)
@@ -146,11 +163,12 @@ def run(bench):
         speed, plain, local = (median([f(t) for t in turns]) for f in
                                (lambda t: amount / t[0] / 1e9, lambda t: t[1] / t[0], lambda t: t[2] / t[0]))
         cpu = median([t[3] / amount * 1e9 for t in turns]) if len(turns[0]) > 3 else None
-        bench.record("hot", reads=name, bytes=amount, gb_per_second=speed, of_plain_fuse=plain, of_local_file=local, cpu_seconds_per_gb=cpu)
+        bench.record("hot", reads=name, bytes=amount, gb_per_second=speed, of_plain_fuse=plain, of_local_file=local, cpu_seconds_per_gb=cpu,
+                     real_time=alone)
         speeds[name] = speed, plain, local
         rows.append([name, f"{speed:.2f}", f"{plain:.2f}", f"{local:.2f}", "" if cpu is None else f"{cpu:.2f}"])
 
-    with bench.serve_site(site) as (port, _):
+    with before_others(bench) as alone, bench.serve_site(site) as (port, _):
         image = f"http://127.0.0.1:{port}/debian"
         with bench.rondo_mount(image) as folder:
             bench.command(["cat", folder / "disk", disk])
