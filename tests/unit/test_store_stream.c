@@ -65,7 +65,7 @@ static bool await_permission(struct slow_server *s, const struct tiny_request *q
 {
     for (;;) {
         unsigned hang = atomic_load(&s->hang_line);
-        if (line < hang || (line == hang && end <= atomic_load(&s->hang_bytes)))
+        if (hang == NOWHERE || line < hang || (line == hang && end <= atomic_load(&s->hang_bytes)))
             return true;
         if (atomic_load(&q->server->stopping))
             return false;
@@ -581,6 +581,47 @@ static void a_full_disk_ends_the_stream_and_no_read(void **state)
     io = &io_table_system;
 }
 
+// --- the rest, at leisure ------------------------------------------------------------------------------------------
+
+static void *fill(void *context)
+{
+    struct reading *r = context;
+    struct sha256 *objects = NULL;
+    struct error error = {0};
+    size_t count;
+    r->result = version_fill(r->v, NULL, NULL, &objects, &count, &error);
+    if (r->result < 0)
+        print_message("%s\n", error.text);
+    free(objects);
+    atomic_store(&r->over, true);
+    return NULL;
+}
+
+static void what_is_kept_comes_behind_the_stream(void **state)
+{
+    (void)state;
+    struct slow_server *server = slow_start();
+    hang(server, 3, 5000);
+    site_list_boot(site, (const unsigned[]){7, 6, 5, 4}, 4); // what remains: the disk's beginning
+    struct client c = client_start(server);
+    struct reading r = {.v = site_open_version(site, c.store, server->http->address)};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, fill, &r), 0);
+    await_at_least(&server->wholes, 4);
+    server_sleep(300);
+    assert_int_equal(atomic_load(&server->wholes), 4);
+    assert_int_equal(atomic_load(&server->ranges), 0);
+    hang(server, NOWHERE, 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(r.result, 0);
+    unsigned requests = atomic_load(&server->wholes) + atomic_load(&server->ranges);
+    site_must_read_all(site, c.v);
+    assert_int_equal(atomic_load(&server->wholes) + atomic_load(&server->ranges), requests);
+    version_close(r.v);
+    client_stop(&c);
+    slow_stop(server);
+}
+
 // --- all at once ---------------------------------------------------------------------------------------------------
 
 static void *read_all(void *context)
@@ -644,6 +685,7 @@ int main(void)
         TEST(a_folder_is_streamed_too),
         TEST(a_pack_of_hostile_size_is_passed_over),
         TEST(a_full_disk_ends_the_stream_and_no_read),
+        TEST(what_is_kept_comes_behind_the_stream),
         TEST(many_readers_get_right_bytes_from_a_bad_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

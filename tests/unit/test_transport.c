@@ -132,6 +132,58 @@ static bool wait_for_stop(struct tiny_request *q, void *context)
     return false;
 }
 
+struct queue {
+    atomic_uint asked, let_go; // requests so far; the first byte of the one that is answered
+    unsigned long long order[32];
+};
+
+static bool answer_who_is_let_go(struct tiny_request *q, void *context)
+{
+    struct queue *queue = context;
+    queue->order[atomic_fetch_add(&queue->asked, 1) % 32] = q->first;
+    while (atomic_load(&queue->let_go) != q->first && !atomic_load(&q->server->stopping))
+        usleep(1000);
+    return tiny_serve(q, file, FILE_SIZE);
+}
+
+static void await_asked(struct queue *queue, unsigned n)
+{
+    for (unsigned ms = 0; atomic_load(&queue->asked) < n && ms < 10000; ms++)
+        usleep(1000);
+    usleep(20000); // should there be more
+    assert_int_equal(atomic_load(&queue->asked), n);
+}
+
+static void what_somebody_waits_for_goes_first(void **state)
+{
+    (void)state;
+    enum { FILL = TRANSPORT_HOST_CONNECTIONS + 2, ALL = FILL + 3 };
+    const unsigned ahead = TRANSPORT_HOST_CONNECTIONS - TRANSPORT_HOST_CONNECTIONS / TRANSPORT_RESERVED_SHARE;
+    struct queue queue = {.let_go = 1000};
+    struct site s = open_site(answer_who_is_let_go, &queue);
+    struct got g[ALL];
+    struct source_request r[ALL];
+    for (unsigned i = 0; i < ALL; i++) {
+        r[i] = request_of(&g[i], i, 1);
+        r[i].priority = i < FILL ? SOURCE_FILL : i == FILL ? SOURCE_STREAM : SOURCE_DEMAND;
+    }
+    for (unsigned i = 0; i < FILL; i++)
+        source_start(s.source, &r[i]);
+    await_asked(&queue, ahead); // some places stay free
+    for (unsigned i = FILL; i < ALL; i++)
+        source_start(s.source, &r[i]);
+    await_asked(&queue, ahead + 2);
+    assert_true(queue.order[ahead] > FILL && queue.order[ahead + 1] > FILL); // for these two
+    atomic_store(&queue.let_go, (unsigned)queue.order[0]);
+    await_asked(&queue, ahead + 3);
+    assert_int_equal(queue.order[ahead + 2], FILL); // overtakes what was there before it
+    for (unsigned i = 0; i < ALL; i++)
+        source_cancel(s.source, &r[i]);
+    for (unsigned i = 0; i < ALL; i++)
+        source_wait(s.source, &r[i]);
+    close_site(&s);
+}
+
 static void request_can_be_cancelled(void **state)
 {
     (void)state;
@@ -256,6 +308,7 @@ int main(void)
         cmocka_unit_test(requests_share_a_connection),
         cmocka_unit_test(connections_to_a_source_are_bounded_and_nobody_is_forgotten),
         cmocka_unit_test(request_says_what_it_should_and_no_more),
+        cmocka_unit_test(what_somebody_waits_for_goes_first),
         cmocka_unit_test(request_can_be_cancelled),
         cmocka_unit_test(requests_can_be_cancelled_before_they_are_sent),
         cmocka_unit_test(sink_can_end_a_request),
