@@ -24,7 +24,7 @@ END
 cat >>"$TMPDIR/login" <<END
 rondo key new /tmp/key </dev/null
 check "a boot of Tiny is recorded" eval 'rondo publish --name tiny --version 1 --disk /tiny/disk --kernel /tiny/kernel --initrd /tiny/initrd \
-	--cmdline "$(appliance_field "$tiny" cmdline)" --memory 128M --ready login: --profile auto --key /tmp/key --to /tmp/site 2>/tmp/record.said'
+	--cmdline "$(appliance_field "$tiny" cmdline)" --memory 128M --ready login: --profile auto --timeout 400 --key /tmp/key --to /tmp/site 2>/tmp/record.said'
 cat /tmp/record.said
 check "by rondo-vmm, with what it reads" eval '! grep -q "engine qemu" /tmp/record.said && grep "with [0-9][0-9]* reads of its disk" /tmp/record.said'
 check "nothing is left of that machine" eval '[ -z "\$(process_of rondo-vmm)" ] && [ "\$(rondo ps --json)" = "[]" ]'
