@@ -189,7 +189,7 @@ static int choose_label(const struct overlay_layers *l, const char *label, char 
     for (unsigned i = 0; i < l->count; i++)
         if (text_parse_u64(slice_of(l->layers[i].snapshot.label), UINT32_MAX, &number) && number > greatest)
             greatest = number;
-    snprintf(ret, OVERLAY_LABEL_SIZE, "%llu", (unsigned long long)(greatest + 1));
+    snprintf(ret, OVERLAY_LABEL_SIZE, "%llu", 1ull + greatest);
     return 0;
 }
 

@@ -193,17 +193,9 @@ static void labels_are_checked_and_numbers_given(void **state)
     (void)state;
     struct error error = {.text = ""};
     char label[OVERLAY_LABEL_SIZE] = "";
-    const char *const bad[] = {"",
-                               ".",
-                               "..",
-                               "-x",
-                               "a b",
-                               "a/b",
-                               "a\nb",
-                               "\x1b[2J",
-                               "ä",
-                               "x123456789012345678901234567890"
-                               "12345678901234567890123456789012345"};
+    char too_long[66] = "";
+    memset(too_long, 'x', 65);
+    const char *const bad[] = {"", ".", "..", "-x", "a b", "a/b", "a\nb", "\x1b[2J", "ä", too_long};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(take_snapshot(&folder, bad[i], &error), -EINVAL);
     assert_int_equal(overlay_snapshot_roll_back(folder.fd, NULL, false, label, &error), -ENOENT);
@@ -314,17 +306,15 @@ static void a_damaged_list_is_refused_and_nothing_removed(void **state)
         assert_int_equal(overlay_snapshot_delete(folder.fd, "x", NULL, &error), -EBADMSG);
         assert_non_null(strstr(error.text, "layers"));
     }
-    char *large = calloc(1, 100000);
-    assert_non_null(large);
-    strcpy(large, "rondo-layers 1\ntop " OTHER "\n");
-    for (unsigned i = 0; i < 64; i++)
-        sprintf(large + strlen(large), "snapshot %030x%02x " TIME " s%u\n", i < 63, i < 63 ? i : 1, i);
+    static char large[100000];
+    int n = snprintf(large, sizeof large, "rondo-layers 1\ntop " OTHER "\n");
+    for (unsigned i = 64; i > 0; i--)
+        n += snprintf(large + n, sizeof large - (size_t)n, "snapshot %032x " TIME " s%u\n", i, i);
     write_file("layers", large); // one layer too many
     assert_int_equal(open_result(&error), -EBADMSG);
-    memset(large, 'x', 99999);
+    memset(large, 'x', sizeof large - 1);
     write_file("layers", large);
     assert_int_equal(open_result(&error), -EBADMSG);
-    free(large);
     assert_int_equal(unlinkat(folder.fd, "layers", 0), 0);
     assert_int_equal(mkdirat(folder.fd, "layers", 0700), 0);
     assert_int_equal(open_result(&error), -EBADMSG);
