@@ -55,8 +55,8 @@ static uint64_t job_bytes(const struct mirrors_job *job)
 
 static bool is_try_due(const struct mirrors *m, const struct attempt *a, const struct mirror_speed *s)
 {
-    return a->job->priority == SOURCE_FILL && !s->asked ? true
-                                                        : mirrors_speed_is_try_due(s, job_bytes(a->job), m->waited_ns);
+    return (a->job->priority == SOURCE_FILL && !s->asked) ||
+           mirrors_speed_is_try_due(s, job_bytes(a->job), m->waited_ns);
 }
 
 // A mirror that is worth a try (mirrors_speed.h, 3), in place of the one that is thought to be the best.
