@@ -256,15 +256,28 @@ def reckless():
         m.finish()
 
 
-def create_overlay(folder, size, manifest):
+def create_layer(folder, name, size, manifest, below):
     """The two files, by the format's description alone."""
-    os.mkdir(folder)
-    head = b"RONDOOV1" + struct.pack("<IIQ", 1, 0, size // 4096) + manifest + bytes(16)
-    with open(folder + "/disk.map", "wb") as f:
+    head = b"RONDOOV1" + struct.pack("<IIQ", 1, 0, size // 4096) + manifest + below.to_bytes(16, "big")
+    with open(f"{folder}/{name}.map", "wb") as f:
         f.write(head + hashlib.sha256(head).digest())
         f.truncate(4096 + -(-size // 4096 // 16384) * 4096)
-    with open(folder + "/disk.data", "wb") as f:
+    with open(f"{folder}/{name}.data", "wb") as f:
         f.truncate(size)
+
+
+def create_overlay(folder, size, manifest):
+    os.mkdir(folder)
+    create_layer(folder, "disk", size, manifest, 0)
+
+
+def add_layers(folder, size, manifest, count):
+    """So many over the first, each a snapshot but the top."""
+    for n in range(2, count + 2):
+        create_layer(folder, f"layer-{n:032x}", size, manifest, n - 1)
+    with open(folder + "/layers", "w") as f:
+        f.write(f"rondo-layers 1\ntop {count + 1:032x}\n")
+        f.writelines(f"snapshot {n:032x} 2026-11-23T10:00:00Z s{n}\n" for n in range(count, 0, -1))
 
 
 def overlays():
@@ -289,9 +302,14 @@ def overlays():
     ok(heard.startswith("error "), "but not another one", heard)
     ok(m.ask("quit") == "event stopped" and m.wait() == 0, "it ends with its overlay closed")
     m.finish()
+    add_layers(folder, size, manifest, 63)
+    m = Machine("s", "--overlay", option)
+    ok(m.hear() == "ready", "a machine with as many layers as there may be is ready, too")
+    ok(m.ask("quit") == "event stopped" and m.wait() == 0, "and ends")
+    m.finish()
     got, out, err = run("--kernel", KERNEL, "--overlay", option.replace(manifest.hex(), "0" * 64))
     ok(got == 7 and folder in err, "an overlay of another version is refused: 7", (got, err))
-    with open(folder + "/disk.map", "r+b") as f:
+    with open(f"{folder}/layer-{64:032x}.map", "r+b") as f:
         f.write(b"nonsense")
     got, out, err = run("--kernel", KERNEL, "--overlay", option)
     ok(got == 5 and folder in err, "a damaged one: 5", (got, err))
