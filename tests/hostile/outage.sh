@@ -6,13 +6,13 @@
 need qemu-system-x86_64 jq python3
 need_fuse
 appliance_disk=$TMPDIR/disk
-large_disk tiny "$appliance_disk" 6
+large_disk tiny "$appliance_disk" 14
 publish_appliance tiny "$TMPDIR/site"
 serve_site "$TMPDIR/site"
 mkdir -p "$XDG_CONFIG_HOME/rondo"
 echo "outage-seconds 2" >"$XDG_CONFIG_HOME/rondo/config"
 
-# One MiB behind the file system, and the hash that it should have.
+# One MiB behind the file system, and the hash that it should have. Those that are read are farther apart than is read ahead.
 piece() {
 	dd if="$appliance_disk" bs=1M skip="$1" count=1 status=none | sha256sum | cut -d ' ' -f 1
 }
@@ -20,8 +20,8 @@ piece() {
 script='piece() { dd if=/dev/vda iflag=direct bs=64k skip=$(($1 * 16)) count=16 2>/run/dd | sha256sum; grep error /run/dd; }
 echo first $(piece 32); read line
 echo again $(piece 32); echo missing $(piece '
-start_guest patient "$url/tiny" "$script 33); read line; piece 37" --net none
-start_guest hasty "$url/tiny" "$script 34); echo known \$(piece 32); read line; echo back \$(piece 34); poweroff -f" --net none --on-outage error
+start_guest patient "$url/tiny" "$script 36); read line; piece 44" --net none
+start_guest hasty "$url/tiny" "$script 40); echo known \$(piece 32); read line; echo back \$(piece 40); poweroff -f" --net none --on-outage error
 ok "a machine has read a piece of its disk" guest_shows patient "first $(piece 32)"
 ok "and so has one with --on-outage error" guest_shows hasty "first $(piece 32)"
 
@@ -48,15 +48,15 @@ start_process server rondo-server --listen "127.0.0.1:$port" --log "$access" "$T
 server=$process
 wait_for_port "$port"
 ok "the server is back: the paused machine goes on by itself" rondo_says patient "patient goes on" 10
-ok "and reads what was missing, right" guest_shows patient "missing $(piece 33)"
+ok "and reads what was missing, right" guest_shows patient "missing $(piece 36)"
 tell_guest hasty
-ok "the other one, too, reads it now" guest_shows hasty "back $(piece 34)"
+ok "the other one, too, reads it now" guest_shows hasty "back $(piece 40)"
 end_guest hasty
 is "$status" 0 "the machine that saw errors ends well"
 
 stop_process "$server"
 tell_guest patient
-ok "another outage pauses it again" rondo_says patient "paused: .*offset 38[0-9]{6}"
+ok "another outage pauses it again" rondo_says patient "paused: .*offset 4[67][0-9]{6}"
 started=$SECONDS
 run_rondo stop patient --timeout 1
 status_is 0 "a paused machine can be stopped"
