@@ -1,11 +1,11 @@
 // Which packs that are there already serve as boot packs.
 //
 // A boot pack is fetched whole, so of what it holds, a boot should use most; but what is stored anew instead has to be
-// fetched once more by everyone who holds the version before. A known pack is taken if at most half of its bytes are
-// dead (of no use to this boot), then those with the greatest dead share are left out until at most an eighth of the
-// whole boot set is dead, then the smallest until there are few enough to ask for (docs/decisions.md has the
-// measurements). That is one rule for a parent's boot packs, which decay from version to version until what is left of
-// one is stored afresh, and for its ordinary packs, of which a kernel's, say, is all needed.
+// fetched once more by everyone who holds the version before. Of the known packs that hold something of it, those with
+// the greatest share of dead bytes (of no use to this boot) are left out until at most an eighth of the whole boot set
+// is dead, then the smallest until there are few enough to ask for (docs/decisions.md has the measurements). That is
+// one rule for a parent's boot packs, which decay from version to version until what is left of one is stored afresh,
+// and for its ordinary packs, of which a kernel's, say, is all needed.
 //
 // Packs that an interrupted publication left are not weighed: the choice must not depend on the interruption. Of these
 // one is taken that holds nothing but what the boot set still lacks, as a boot pack of the same publication does.
@@ -16,8 +16,7 @@
 
 #include "base/banned.h"
 
-#define DEAD_SHARE 2                     // of a pack: one half
-#define DEAD_SHARE_ALL 8                 // of all of them: an eighth
+#define DEAD_SHARE 8                     // of a boot set: an eighth
 #define SPARE_PACKS 4u                   // above the number that they would be if they were full
 #define NEW_BLOCK_BYTES (BLOCK_SIZE / 2) // what a block that is not known will take, about
 
@@ -143,18 +142,14 @@ static void mark(struct writer *w, const struct uses *uses)
 static void weigh(struct uses *u, uint64_t new_bytes)
 {
     uint64_t bytes = 0, waste = 0;
-    size_t kept = 0;
+    size_t kept = u->count;
 
-    for (size_t i = 0; i < u->count; i++)
-        if (dead(&u->list[i]) * DEAD_SHARE <= u->list[i].bytes) {
-            bytes += u->list[i].bytes;
-            waste += dead(&u->list[i]);
-            u->list[kept++] = u->list[i];
-        } else {
-            new_bytes += u->list[i].used;
-        }
+    for (size_t i = 0; i < u->count; i++) {
+        bytes += u->list[i].bytes;
+        waste += dead(&u->list[i]);
+    }
     qsort(u->list, kept, sizeof(*u->list), compare_shares);
-    for (; kept > 0 && waste * DEAD_SHARE_ALL > bytes + new_bytes; kept--) {
+    for (; kept > 0 && waste * DEAD_SHARE > bytes + new_bytes; kept--) {
         bytes -= u->list[kept - 1].bytes;
         waste -= dead(&u->list[kept - 1]);
         new_bytes += u->list[kept - 1].used;
