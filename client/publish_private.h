@@ -46,6 +46,6 @@ bool publish_records_boot(const struct publication *p); // --profile auto
 // Opens what --profile names, before the long work: -ENOENT, -EACCES.
 int publish_check_profile(const struct publication *p, struct error *error);
 // The boot's order: what --profile names, or a boot that is recorded now, else what the parent's boot packs say.
-// *ret_profile is NULL if there is none: one that does not fit is no failure, nor is a boot that cannot be recorded, and
-// stderr says why.
+// *ret_profile is NULL if there is none: one that does not fit is no failure, nor is a boot that cannot be recorded,
+// and stderr says why.
 int publish_find_profile(struct publication *p, struct profile **ret_profile, struct error *error);

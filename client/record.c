@@ -68,9 +68,6 @@ static int describe(struct recording *rec, struct error *error)
     char pattern[2 * MANIFEST_TEXT_MAXIMUM], why[128];
     if (!o->kernel_path)
         return error_set(error, EOPNOTSUPP, "without a kernel it cannot be booted here; add --kernel");
-    rec->description = malloc(sizeof(*rec->description));
-    if (!rec->description)
-        return error_set(error, ENOMEM, "out of memory");
     *rec->description = *o->description;
     rec->description->member_count = 0;
     int r = add_member(rec, "disk", o->disk_path, o->disk, error);
@@ -101,13 +98,13 @@ static int make_instance(struct recording *rec, struct error *error)
 {
     const struct record_options *o = rec->options;
     const struct manifest *d = rec->description;
-    struct instance_settings *s CLEANUP_FREE = calloc(1, sizeof(*s));
     char name[CATALOG_NAME_SIZE];
     unsigned char random[3];
-    if (!s)
-        return error_set(error, ENOMEM, "out of memory");
     if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
         return error_set(error, EIO, "no random numbers");
+    CLEANUP_FREE struct instance_settings *s = calloc(1, sizeof(*s));
+    if (!s)
+        return error_set(error, ENOMEM, "out of memory");
     snprintf(name, sizeof(name), "%.46s-recording-%02x%02x%02x", d->name, random[0], random[1], random[2]);
     snprintf(s->image, sizeof(s->image), "%s", d->name);
     snprintf(s->version, sizeof(s->version), "%s", d->version);
@@ -314,7 +311,8 @@ int record_boot(const struct record_options *options, struct profile **ret, stru
                             .launched = {.connection = -1, .console = -1}};
     struct profile *profile = NULL;
     struct error why = {.text = ""};
-    int r = boot(&rec, &why);
+    rec.description = malloc(sizeof(*rec.description));
+    int r = rec.description ? boot(&rec, &why) : error_set(&why, ENOMEM, "out of memory");
     cli_progress_end();
     if (r == 0)
         r = record_make_profile(rec.description, rec.files.reads, rec.count, &profile, &why);

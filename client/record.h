@@ -10,8 +10,8 @@
 #include "blockstore/profile.h"
 
 #define RECORD_SECONDS_DEFAULT 180u // Debian needs 15 to 30 in software emulation
-// What a boot still reads when its ready text is there (the login shell, late units): this long, but a tenth of the boot
-// where that is more, for a host that is slow.
+// What a boot still reads when its ready text is there (the login shell, late units): this long, but a tenth of the
+// boot where that is more, for a host that is slow.
 #define RECORD_SETTLE_SECONDS 2u
 
 struct record_options {
