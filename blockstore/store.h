@@ -117,8 +117,8 @@ void version_cancel(struct version *v);
 int version_pull(struct version *v, int (*progress)(void *context, uint64_t have, uint64_t all), void *context,
                  struct sha256 **ret_objects, size_t *ret_count, struct error *error);
 
-// The same at leisure, one pack at a time, each only when no stream of boot packs runs in the store and no reader's miss
-// went to the network in the second before. For a version that nobody reads from: whoever does opens another one.
+// The same at leisure, one pack at a time, each only when no stream of boot packs runs in the store and no reader's
+// miss went to the network in the second before. For a version that nobody reads from: whoever does opens another one.
 int version_fill(struct version *v, int (*progress)(void *context, uint64_t have, uint64_t all), void *context,
                  struct sha256 **ret_objects, size_t *ret_count, struct error *error);
 
