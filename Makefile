@@ -151,8 +151,9 @@ test-long:
 	tests/prerequisites lab
 	RONDO_TEST_LONG=1 $(MAKE) test
 
-bench: all $(RELAY)
-	tests/prerequisites bench
+bench:
+	tests/prerequisites build run bench
+	$(MAKE) all $(RELAY)
 	BUILD=$(BUILD) tests/bench/run
 
 FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/fuzz tests/lab tests/bench,$(wildcard $(f)/*.c $(f)/*.h))
