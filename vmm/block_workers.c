@@ -11,6 +11,7 @@ static int make(struct block_workers *w, void *(*function)(void *context))
 {
     int r = pthread_create(&w->threads[w->count], NULL, function, w);
     w->count += r == 0;
+    w->idle += r == 0; // from now on: nobody need make another one before this one runs
     return -r;
 }
 
@@ -19,13 +20,15 @@ static void *run(void *context)
     struct block_workers *w = context;
     pthread_mutex_lock(w->lock);
     while (!w->ending) {
-        w->idle++;
-        while (w->called == 0 && !w->ending)
+        if (w->called == 0) {
             pthread_cond_wait(&w->wake, w->lock);
+            continue;
+        }
         w->idle--;
-        w->called -= w->called > 0;
+        w->called--;
         while (!w->ending && w->work(w->context))
             ;
+        w->idle++;
     }
     pthread_mutex_unlock(w->lock);
     return NULL;
@@ -43,7 +46,10 @@ int block_workers_start(struct block_workers *w, pthread_mutex_t *lock, bool (*w
 {
     *w = (struct block_workers){.lock = lock, .work = work, .context = context, .sandbox = sandbox};
     pthread_cond_init(&w->wake, NULL); // cannot fail without attributes
-    return make(w, run_first);
+    pthread_mutex_lock(lock);
+    int r = make(w, run_first);
+    pthread_mutex_unlock(lock);
+    return r;
 }
 
 void block_workers_call(struct block_workers *w, unsigned count)

@@ -19,7 +19,7 @@ struct block_workers {
     pthread_t threads[BLOCK_WORKERS_MAXIMUM];
     unsigned count;
     pthread_cond_t wake;
-    unsigned idle, called; // workers that wait; that are to begin
+    unsigned idle, called; // workers that wait, or will as soon as they run; that are to begin
     bool ending, complained;
 };
 

@@ -182,7 +182,7 @@ int kvm_map_memory(struct kvm *k, const struct guest_memory *m, struct error *er
     return 0;
 }
 
-static int connect_irqfd(struct kvm *k, unsigned gsi, int *ret_eventfd, struct error *error)
+int kvm_add_line(struct kvm *k, unsigned gsi, int *ret_eventfd, struct error *error)
 {
     int fd CLEANUP_CLOSE = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0)
@@ -200,7 +200,7 @@ static int add_message(void *context, int *ret_eventfd, unsigned *ret_gsi, struc
     pthread_mutex_lock(&k->lock);
     unsigned gsi = LAYOUT_IRQ_COUNT + k->messages;
     int r = k->messages < KVM_MESSAGES_MAXIMUM
-                ? connect_irqfd(k, gsi, ret_eventfd, error)
+                ? kvm_add_line(k, gsi, ret_eventfd, error)
                 : error_set(error, ENOSPC, "the machine has too many message interrupts");
     if (r == 0) {
         k->messages++;
@@ -250,11 +250,6 @@ static int route_message(void *context, unsigned gsi, uint64_t address, uint32_t
         r = route(k, gsi, address, data);
     pthread_mutex_unlock(&k->lock);
     return r;
-}
-
-int kvm_add_line(struct kvm *k, unsigned irq, int *ret_eventfd, struct error *error)
-{
-    return connect_irqfd(k, irq, ret_eventfd, error);
 }
 
 static int set_doorbell(const struct kvm *k, uint64_t address, int eventfd, uint32_t flags)

@@ -35,7 +35,7 @@ int kvm_map_memory(struct kvm *k, const struct guest_memory *m, struct error *er
 // Interrupts by message (MSI-X) and doorbells, with a struct kvm as context. Any thread may route and move them.
 extern const struct irq_operations kvm_irq_operations;
 // An interrupt of the I/O APIC, edge-triggered: an eventfd, the caller's.
-int kvm_add_line(struct kvm *k, unsigned irq, int *ret_eventfd, struct error *error);
+int kvm_add_line(struct kvm *k, unsigned gsi, int *ret_eventfd, struct error *error);
 
 // Writes to this port are collected in a ring that vcpu.c drains before it handles any exit (4.116). Only where
 // the host has such a ring (port_ring_new). Any thread.
