@@ -17,16 +17,19 @@ def read_trace(path):
 
 
 def record_trace(bench):
-    """The path of the Debian image's trace, made anew if the image is newer."""
+    """The path of the Debian image's trace, made anew if the image is another one."""
     image = bench.image()
-    trace = bench.keep / "boot.trace"
-    if trace.exists() and trace.stat().st_mtime > (image / "disk").stat().st_mtime:
+    trace, stamp = bench.keep / "boot.trace", bench.keep / "boot.trace.stamp"
+    disk = (image / "disk").stat()
+    wanted = f"{disk.st_ino} {disk.st_mtime_ns} {disk.st_ctime_ns}\n"
+    if trace.exists() and stamp.exists() and stamp.read_text() == wanted:
         return trace
+    stamp.unlink(missing_ok=True)
     bench.say("recording a boot")
-    conf, disk, log, console = read_conf(image), bench.work / "disk", bench.work / "reads", bench.work / "console"
-    bench.command(["cp", "--sparse=always", image / "disk", disk])
+    conf, copy, log, console = read_conf(image), bench.work / "disk", bench.work / "reads", bench.work / "console"
+    bench.command(["cp", "--sparse=always", image / "disk", copy])
     address = bench.runtime / "nbd"
-    nbdkit = bench.start(["nbdkit", "--foreground", "--unix", address, "--filter=log", "file", disk, f"logfile={log}"])
+    nbdkit = bench.start(["nbdkit", "--foreground", "--unix", address, "--filter=log", "file", copy, f"logfile={log}"])
     bench.wait_for("nbdkit", address.exists)
     qemu = bench.start(["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35,usb=off,vmport=off",
                         "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", conf["memory"], "-display", "none",
@@ -46,6 +49,7 @@ def record_trace(bench):
     bench.stop(nbdkit)
     new = bench.work / "trace"
     new.write_text(bench.output([sys.executable, HERE / "replay.py", "--trace", log]))
-    disk.unlink()
+    copy.unlink()
     shutil.move(new, trace)
+    stamp.write_text(wanted)
     return trace
