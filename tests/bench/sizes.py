@@ -81,6 +81,14 @@ def rondo_fetches(bench, site, client):
     return sum(int(line.split()[5]) for line in lines), len(lines)
 
 
+def said_by_diff(bench, site):
+    """The bytes that `rondo diff` says a holder of version 1 fetches for version 2."""
+    home = bench.fresh("client")
+    text = bench.output(["rondo", "diff", f"{site}/debian:1", f"{site}/debian:2", "--json"], RONDO_CACHE=str(home / "cache"),
+                        RONDO_HOME=str(home / "home"))
+    return int(re.search(r'"fetch_bytes": *(\d+)', text)[1])
+
+
 def casync_fetches(bench, store, seed):
     with bench.serve_files(store) as (port, requests):
         bench.command(["casync", "extract", f"--store=http://127.0.0.1:{port}/store.castr", f"--seed={seed}", "--seed-output=no",
@@ -91,9 +99,10 @@ def casync_fetches(bench, store, seed):
 
 
 def measure_update(bench, old, disks):
-    """{scheme: [bytes added to a store that has the old disk, for each disk]}, and the same of (bytes, requests) that are fetched."""
+    """{scheme: [bytes added to a store that has the old disk, for each disk]}, the same of (bytes, requests) that are fetched, and what
+    `rondo diff` says of that."""
     added = {"Rondo": [], "casync": [], **{name: [] for name in SIZES}}
-    fetched = {"Rondo": [], "casync": []}
+    fetched, said = {"Rondo": [], "casync": []}, []
     site, store, client = bench.fresh("site"), bench.fresh("casync"), bench.fresh("client")
     folders = [site, store]
 
@@ -113,6 +122,7 @@ def measure_update(bench, old, disks):
         bench.publish(disk, site, "2")
         casync(disk, "new.caibx")
         fetched["Rondo"].append(rondo_fetches(bench, site, client))
+        said.append(said_by_diff(bench, site))
         fetched["casync"].append(casync_fetches(bench, store, old))
         for name, folder, size in zip(("Rondo", "casync"), folders, before):
             added[name].append(tree_size(folder)[0] - size)
@@ -125,7 +135,7 @@ def measure_update(bench, old, disks):
         for disk in disks:
             now = pieces.Pieces(disk, size)
             added[name].append(now.stored(now.new_since(parts)) + now.index_bytes())
-    return added, fetched
+    return added, fetched, said
 
 
 def run(bench):
@@ -138,8 +148,10 @@ def run(bench):
             bench.say(f"no package is newer than in {name}")
             continue
         bench.say(f"what an update stores: {what}")
-        added, fetched = measure_update(bench, old, [update_in_place(bench, old, disk), disk])
+        added, fetched, said = measure_update(bench, old, [update_in_place(bench, old, disk), disk])
         (bench.work / "in-place").unlink()
+        for how, size in zip(HOW, said):
+            bench.record("update", update=name, scheme="rondo diff", how=how, fetched=size)
         rows = []
         for scheme, sizes in added.items():
             fetches = fetched.get(scheme, [])
@@ -150,7 +162,8 @@ def run(bench):
             rows.append([scheme, *[f"{size / MIB:.1f}" for size in sizes],
                          *([f"{size / MIB:.1f} in {requests}" for size, requests in fetches] or ["", ""])])
         bench.print_table(f"An update of {newer} packages, {what}, MiB", ["", *[f"stored, {how}" for how in HOW],
-                                                                      *[f"fetched, {how}" for how in HOW]], rows)
+                                                                      *[f"fetched, {how}" for how in HOW]], rows,
+                          ["rondo diff says: " + ", ".join(f"{how} {size / MIB:.1f}" for how, size in zip(HOW, said))])
         for i, how in enumerate(HOW):
             bench.judge(f"bytes that an update stores ({what}; {how}), of casync's", added["Rondo"][i] / added["casync"][i], "≤", TARGETS[how])
         for i, how in enumerate(HOW):
