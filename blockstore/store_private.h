@@ -120,7 +120,7 @@ struct store {
     struct chunk_list wanted;
     struct store_failures *failures; // NULL: none are remembered
     atomic_uint_fast64_t in_memory, in_cache, fetched, wrong, ahead, ahead_wasted;
-    uint64_t missed_ns;  // when a reader's miss last went to the network
+    uint64_t missed_ns;            // when a reader's miss last went to the network
     unsigned arrivals;             // packs that came to stand whole in the cache
     struct stream_pack *arriving;  // of all versions' streams, asked for
     uint64_t arriving_bytes;       // their sizes
