@@ -50,8 +50,12 @@ shown() { # REGEX: waits until the console has shown it
 	wait_until 60 grep -aqE "$1" "$TMPDIR/console.out"
 }
 : >"$TMPDIR/console.out"
-(shown 'login: $'; printf 'root\n'; shown '# $'; printf 'echo mark-$((40 + 2))\n'; shown mark-42) |
-	timeout 200 rondo console tiny >"$TMPDIR/console.out" 2>&1
+(shown 'login: $'; printf 'root\n'; shown '# $'; printf 'echo mark-$((40 + 2))\n'; shown mark-42; : >"$TMPDIR/typed") |
+	rondo console tiny >"$TMPDIR/console.out" 2>&1 &
+console=$!
+wait_until 200 test -e "$TMPDIR/typed"
+kill -INT "$console"
+wait "$console"
 like "$(tr -d '\r\0' <"$TMPDIR/console.out")" "mark-42" "the console can be typed into"
 is "$(machine_state tiny)" running "leaving the console leaves the machine running"
 run_rondo stop tiny
