@@ -16,6 +16,9 @@ static int read_object(struct site *s, const struct sha256 *name, size_t size, v
 {
     char hex[SHA256_HEX_SIZE];
     CLEANUP_CLOSE int fd = site_open_object(s, name);
+    if (fd == -ENOENT) // not what is returned: that would be a site without a catalog
+        return error_set(error, EBADMSG, "%s lacks object %.16s…, which its catalog needs; restore it from a mirror",
+                         site_path(s), sha256_to_hex(name, hex));
     if (fd < 0)
         return error_set(error, -fd, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex),
                          strerror(-fd));

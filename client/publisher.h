@@ -5,7 +5,8 @@
 #include "catalog/catalog.h"
 #include "client/cli.h"
 
-// Reads and verifies the catalog of an opened site, shards included. -ENOENT if the site is new.
+// Reads and verifies the catalog of an opened site, shards included. -ENOENT only if the site is new; -EBADMSG if
+// anything of a catalog that is there is damaged or missing.
 int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error);
 
 // A new catalog for a site at `path`, named after its last folder.

@@ -62,6 +62,10 @@ done
 rm "$object"
 run_rondo ls "$url"
 status_is 3 "a shard that is missing: exit code 3"
+before=$(cat "$site/catalog.rondo")
+run_rondo publish --name more --version 1 --disk "$TMPDIR/disk" --key "$TMPDIR/key" --to "$site"
+status_is 5 "and nothing published on top of it"
+is "$(cat "$site/catalog.rondo")" "$before" "the catalog stays as it was: its site is not a new one"
 cp "$TMPDIR/good" "$object"
 
 # A later version is added to its shard alone.
