@@ -54,7 +54,8 @@ struct inheritance {
     size_t at;           // in now->list: the first run that does not end before the block
     uint64_t last, rank; // block of the boot that was met last, and its rank; valid with has_last
     bool has_last;
-    unsigned pending; // new blocks right behind it
+    uint64_t gap[INHERIT_GAP_BLOCKS]; // new blocks behind it
+    unsigned pending;                 // how many
 };
 
 // --- where the older boot's blocks stood -----------------------------------------------------------------------------
@@ -124,8 +125,7 @@ static int find_older_boot(struct inheritance *h, struct error *error)
     return r;
 }
 
-// --- which blocks of the new version belong to the boot
-// ---------------------------------------------------------------
+// --- which blocks of the new version belong to the boot --------------------------------------------------------------
 
 static int add_place(struct inheritance *h, uint64_t rank, uint64_t block, struct error *error)
 {
@@ -143,13 +143,14 @@ static int add_place(struct inheritance *h, uint64_t rank, uint64_t block, struc
     return 0;
 }
 
-// A block of the boot, behind `pending` new ones that follow the last block of it.
+// A block of the boot, and the new ones between the last block of it and this one. (What else lies there is zeros.)
 static int add_boot_block(struct inheritance *h, uint64_t rank, uint64_t block, struct error *error)
 {
     int r = 0;
 
-    for (uint64_t gap = block - h->pending; r == 0 && gap < block; gap++)
-        r = add_place(h, h->rank, gap, error);
+    if (h->pending > 0 && block - h->last <= INHERIT_GAP_BLOCKS + 1)
+        for (unsigned i = 0; r == 0 && i < h->pending; i++)
+            r = add_place(h, h->rank, h->gap[i], error);
     h->pending = 0;
     h->has_last = true;
     h->last = block;
@@ -191,8 +192,8 @@ static int look_at_block(struct inheritance *h, uint64_t block, const unsigned c
         return add_boot_block(h, rank, block, error);
     if (h->whole)
         return add_boot_block(h, h->rank, block, error);
-    if (!known && h->has_last && block == h->last + h->pending + 1 && h->pending < INHERIT_GAP_BLOCKS)
-        h->pending++;
+    if (!known && h->has_last && block - h->last <= INHERIT_GAP_BLOCKS)
+        h->gap[h->pending++] = block;
     else
         h->has_last = false, h->pending = 0;
     return 0;
@@ -258,8 +259,8 @@ static int look_at_members(struct inheritance *h, struct error *error)
 
     for (unsigned i = 0; i < h->source->member_count; i++) {
         uint64_t start, end = 0;
-        while ((r = file_extents_find_data(h->source->fds[i], end, h->source->members[i].size, &start, &end)) > 0)
-            h->all += end - start;
+        while (file_extents_find_data(h->source->fds[i], end, h->source->members[i].size, &start, &end) > 0)
+            h->all += end - start; // a failure is met again when they are read
     }
     for (unsigned i = 0; r == 0 && i < h->source->member_count; i++)
         r = look_at_member(h, i, error);

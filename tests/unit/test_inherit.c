@@ -138,6 +138,28 @@ static void short_gaps_are_filled(void **state)
     close_older(&o);
 }
 
+static void zeros_in_a_gap_are_passed_over(void **state)
+{
+    struct fixture *f = *state;
+    struct older o = publish_older(f);
+
+    image_put(o.fds[0], 2000, 2 + 2 * 100); // zeros before the boot goes on
+    image_fill(o.fds[0], 2001, 3, 90000, 2);
+    image_put(o.fds[0], 2005, 2 + 2 * 101);
+    image_put(o.fds[0], 3000, 2 + 2 * 102); // zeros between new blocks
+    image_put(o.fds[0], 3001, 91000);
+    image_put(o.fds[0], 3003, 91002);
+    image_put(o.fds[0], 3004, 2 + 2 * 103);
+    image_put(o.fds[0], 4000, 2 + 2 * 104); // so many that the gap is too long
+    image_fill(o.fds[0], 4001, 2, 92000, 2);
+    image_put(o.fds[0], 4002 + GAP, 2 + 2 * 105);
+    image_fill(o.fds[0], 100, 20, 0, 0);
+    assert_inherits(f, &o, 409600,
+                    "read kernel 0 100\nread disk 500 20\nread disk 2000 4\nread disk 2005 1\nread disk 3000 2\n"
+                    "read disk 3003 2\nread disk 4000 1\nread disk 4018 1\nread disk 530 20\n");
+    close_older(&o);
+}
+
 static void a_member_that_was_read_whole_is_inherited_whole(void **state)
 {
     struct fixture *f = *state;
@@ -184,13 +206,10 @@ static void a_block_that_is_everywhere_is_inherited_in_some_places(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(what_did_not_change_is_inherited),
-        TEST(blocks_are_found_where_they_moved),
-        TEST(what_changed_in_place_is_inherited),
-        TEST(short_gaps_are_filled),
-        TEST(a_member_that_was_read_whole_is_inherited_whole),
-        TEST(without_boot_packs_nothing_is_inherited),
-        TEST(a_block_that_is_everywhere_is_inherited_in_some_places),
+        TEST(what_did_not_change_is_inherited),        TEST(blocks_are_found_where_they_moved),
+        TEST(what_changed_in_place_is_inherited),      TEST(short_gaps_are_filled),
+        TEST(zeros_in_a_gap_are_passed_over),          TEST(a_member_that_was_read_whole_is_inherited_whole),
+        TEST(without_boot_packs_nothing_is_inherited), TEST(a_block_that_is_everywhere_is_inherited_in_some_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
