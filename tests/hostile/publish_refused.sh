@@ -100,6 +100,19 @@ for damage in 's/good 1 1/good 1 2/' 's/^number .*/number 99/' '/^---/,$d' 's/^r
 	status_is 5 "neither by renew"
 	cp "$TMPDIR/catalog" "$site/catalog.rondo"
 done
+
+# The newest version is the parent, and what its packs claim is believed if its publisher is the same: that it is must be proven.
+"$BUILD/rondo" key new "$TMPDIR/other" >/dev/null 2>&1
+for damage in 'signed by another key' 'of another serial'; do
+	rm -rf "$TMPDIR/forged"
+	cp -r "$site" "$TMPDIR/forged"
+	key=$TMPDIR/key serial=2
+	[ "$damage" != 'signed by another key' ] || key=$TMPDIR/other serial=1
+	python3 "$ROOT/tests/hostile/forge.py" "$TMPDIR/forged" "$TMPDIR/key" --manifest-key "$key" --manifest good:1 '^serial 1$' "serial $serial"
+	run_rondo publish --name good --version 2 --disk "$disk" --key "$TMPDIR/key" --to "$TMPDIR/forged"
+	status_is 5 "a newest version $damage, in the name of ours"
+	like "$err" "good 1 of $TMPDIR/forged, the parent unless --parent" "which is named"
+done
 is "$(print_site)" "$before" "nothing has changed"
 ok "the site is whole" check_site "$site"
 done_testing
