@@ -83,6 +83,7 @@ static void leave_list(struct store *s, struct stream_pack *p)
     *at = p->next;
     s->arriving_bytes -= p->size;
     p->asked = false;
+    p->stream->idle_ns = io_monotonic_ns();
     stream_pack_forget(p);
     store_retry_wanted(s, &p->name);
     pthread_cond_broadcast(&s->changed); // whoever waits for it goes another way
@@ -161,6 +162,7 @@ void version_stream(struct version *v)
     if (!st)
         return; // whoever reads fetches for itself
     st->version = v;
+    st->idle_ns = io_monotonic_ns();
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STREAM_STACK);

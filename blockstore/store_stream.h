@@ -57,6 +57,7 @@ struct stream {
     unsigned started; // threads
     unsigned next;    // boot line that nobody has looked at
     bool stop;
+    uint64_t idle_ns;    // when it last came to have no pack asked for
     unsigned paused;     // threads that wait for the end of an outage
     unsigned recoveries; // requests of readers that succeeded: an outage may be over
     // Measured: bytes a second while any arrive, and from a request to its first byte. 0: not yet.

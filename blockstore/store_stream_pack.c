@@ -3,8 +3,8 @@
 //
 // A reader that lacks a chunk of the pack takes it from the buffer (rule 1), waits for it, or overtakes: it asks for
 // the chunk itself. It overtakes if the stream would take more than OVERTAKE_FACTOR times as long as a request of its
-// own, by what the stream has measured; if the stream has stalled; and if it has waited for WAIT_MAXIMUM_NS, so that a
-// source that trickles costs a reader no more than that.
+// own, by what the stream has measured; if the stream has stalled, or is held up by another version's; and if it has
+// waited for WAIT_MAXIMUM_NS, so that a source that trickles costs a reader no more than that.
 #include "base/io.h"
 #include "blockstore/store_stream.h"
 #include <errno.h>
@@ -258,6 +258,15 @@ static bool sum_asked(const struct stream *st, const struct stream_pack *before,
     return true;
 }
 
+// It asks for nothing: what comes next is on its way to another version, or there is no memory for it, or no thread.
+static bool is_held_up(const struct stream *st, uint64_t now)
+{
+    for (unsigned i = 0; i < STORE_STREAM_THREADS; i++)
+        if (st->packs[i].asked)
+            return false;
+    return now > st->idle_ns && now - st->idle_ns > STALL_NS;
+}
+
 // How many bytes arrive before the chunk's last one. False if it is none of the stream's, or must not be waited for.
 static bool sum_ahead(const struct version *v, const struct chunk_reference *ref, uint64_t now,
                       const struct stream **ret_stream, uint64_t *ret_bytes)
@@ -272,7 +281,7 @@ static bool sum_ahead(const struct version *v, const struct chunk_reference *ref
         *ret_bytes = before + (end > p->arrived ? end - p->arrived : 0);
         return true;
     }
-    if (!st || st->stop || st->paused > 0 || !sum_asked(st, NULL, now, &before))
+    if (!st || st->stop || st->paused > 0 || is_held_up(st, now) || !sum_asked(st, NULL, now, &before))
         return false;
     for (unsigned i = st->next; i < v->manifest->boot_count; i++) {
         const struct manifest_boot *line = &v->manifest->boot[i];

@@ -436,6 +436,24 @@ static void a_stalled_stream_keeps_no_reader(void **state)
     slow_stop(server);
 }
 
+static void a_stream_that_waits_for_anothers_pack_keeps_no_reader(void **state)
+{
+    (void)state;
+    struct slow_server *silent = slow_start(), *server = slow_start();
+    hang(silent, 0, 0);
+    struct client c = client_start(silent), other = {.store = c.store};
+    await_at_least(&silent->wholes, 1);
+    store_set_wait(c.store, 2); // less than a read waits for a stream that might go on
+    other.v = site_open_version(site, c.store, server->http->address);
+    version_stream(other.v);
+    site_must_read(site, other.v, DISK, 63ull * CHUNK_BYTES_MAXIMUM, CHUNK_BYTES_MAXIMUM);
+    assert_int_equal(atomic_load(&server->wholes), 0);
+    version_close(other.v);
+    client_stop(&c);
+    slow_stop(silent);
+    slow_stop(server);
+}
+
 static void closing_or_cancelling_ends_a_stream_at_once(void **state)
 {
     (void)state;
@@ -700,6 +718,7 @@ int main(void)
         TEST(a_read_waits_for_what_comes_soon),
         TEST(a_read_overtakes_what_comes_late),
         TEST(a_stalled_stream_keeps_no_reader),
+        TEST(a_stream_that_waits_for_anothers_pack_keeps_no_reader),
         TEST(closing_or_cancelling_ends_a_stream_at_once),
         TEST(wrong_bytes_are_never_kept_and_the_other_source_is_asked),
         TEST(wrong_bytes_of_the_only_source_reach_nobody),
