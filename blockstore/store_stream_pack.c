@@ -185,6 +185,8 @@ int stream_pack_fetch(struct stream_pack *p)
                                   .patience_ns = PATIENCE_NS};
         store_object_path(&p->name, path);
         r = mirrors_fetch(v->mirrors, &job, 1, io_monotonic_ns() + DEADLINE_NS);
+        if (r < 0)
+            atomic_fetch_add(&v->store->stream_wasted, p->arrived); // by the last attempt
     } else {
         r = -ENOSPC; // it would be fetched for nothing
     }

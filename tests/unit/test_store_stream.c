@@ -501,7 +501,10 @@ static void wrong_bytes_of_the_only_source_reach_nobody(void **state)
     site_must_read_all(site, c.v); // by requests of its own, which are answered rightly
     await_at_least(&liar->wholes, site->boot_count);
     assert_true(counts_of(&c).wrong > 0);
-    client_stop(&c);
+    version_close(c.v);
+    assert_true(counts_of(&c).stream_bytes > 0);
+    assert_int_equal(counts_of(&c).stream_wasted, counts_of(&c).stream_bytes);
+    store_free(c.store);
     slow_stop(liar);
 }
 
