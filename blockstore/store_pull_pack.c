@@ -180,8 +180,11 @@ static int fetch_batch(struct task *t, const struct chunk_reference *refs, unsig
     if (r < 0)
         return r;
     store_put_chunks(v->store, chunks, count);
-    if (cache_read(v->store->cache, &t->pack->name, refs[0].offset, t->stored, refs[0].length) < 0)
-        return store_pull_not_kept(t->p, error);
+    if (cache_read(v->store->cache, &t->pack->name, refs[0].offset, t->stored, refs[0].length) < 0) {
+        // At leisure others are at work: it may be out of a pack that is on its way to the disk. The next round tells.
+        bool may_come = v->at_leisure && cache_write_failure(v->store->cache) == 0;
+        return may_come ? 0 : store_pull_not_kept(t->p, error);
+    }
     add_have(t->p, bytes);
     return 0;
 }

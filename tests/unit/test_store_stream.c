@@ -66,7 +66,7 @@ static bool await_permission(struct slow_server *s, const struct tiny_request *q
 {
     for (;;) {
         unsigned hang = atomic_load(&s->hang_line);
-        if (hang == NOWHERE || line < hang || (line == hang && end <= atomic_load(&s->hang_bytes)))
+        if (hang == NOWHERE || line == NOWHERE || line < hang || (line == hang && end <= atomic_load(&s->hang_bytes)))
             return true;
         if (atomic_load(&q->server->stopping))
             return false;
@@ -668,6 +668,49 @@ static void what_is_kept_comes_behind_the_stream(void **state)
     slow_stop(server);
 }
 
+// While what is kept is looked for on the disk, the stream begins.
+static struct client *late_stream;
+static atomic_bool looked;
+
+static ssize_t pread_before_the_stream(int fd, void *to, size_t n, off_t offset)
+{
+    const struct chunk_reference *first = &site->chunks[0].ref;
+    if (n == first->length && offset == (off_t)first->offset && !atomic_exchange(&looked, true)) {
+        version_stream(late_stream->v);
+        while (counts_of(late_stream).stream_bytes + 8192 < first->pack.size)
+            server_sleep(1);
+    }
+    return io_table_system.pread(fd, to, n, offset);
+}
+
+static void what_is_kept_may_arrive_in_the_stream_meanwhile(void **state)
+{
+    (void)state;
+    struct slow_server *server = slow_start();
+    site_list_boot(site, (const unsigned[]){0}, 1);
+    hang(server, 0, site->boot[0].size - 4096);
+    struct client c = {.store = site_open_store(site, true, 0)};
+    c.v = site_open_version(site, c.store, server->http->address);
+    site_must_read(site, c.v, DISK, 0, 8ull * CHUNK_BYTES_MAXIMUM); // so that single chunks are missing
+    late_stream = &c;
+    table = io_table_system;
+    table.pread = pread_before_the_stream;
+    atomic_store(&looked, false);
+    io = &table;
+    struct reading r = {.v = site_open_version(site, c.store, server->http->address)};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, fill, &r), 0);
+    while (counts_of(&c).chunks_stream == 0 && !atomic_load(&r.over))
+        server_sleep(1);
+    hang(server, NOWHERE, 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(r.result, 0);
+    assert_true(counts_of(&c).chunks_stream > 0);
+    version_close(r.v);
+    client_stop(&c);
+    slow_stop(server);
+}
+
 // --- all at once ---------------------------------------------------------------------------------------------------
 
 static void *read_all(void *context)
@@ -733,6 +776,7 @@ int main(void)
         TEST(a_pack_of_hostile_size_is_passed_over),
         TEST(a_full_disk_ends_the_stream_and_no_read),
         TEST(what_is_kept_comes_behind_the_stream),
+        TEST(what_is_kept_may_arrive_in_the_stream_meanwhile),
         TEST(many_readers_get_right_bytes_from_a_bad_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
