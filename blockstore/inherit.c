@@ -58,6 +58,29 @@ struct inheritance {
     unsigned pending;                 // how many
 };
 
+// --- progress --------------------------------------------------------------------------------------------------------
+
+static void measure_members(struct inheritance *h)
+{
+    for (unsigned i = 0; i < h->source->member_count; i++) {
+        uint64_t start, end = 0;
+        while (file_extents_find_data(h->source->fds[i], end, h->source->members[i].size, &start, &end) > 0)
+            h->all += end - start; // a failure is met again when they are read
+    }
+}
+
+static int report(struct inheritance *h, struct error *error)
+{
+    uint64_t time = io_monotonic_ns();
+
+    if (!h->source->progress || time < h->progress_due)
+        return 0;
+    h->progress_due = time + PROGRESS_INTERVAL_NS;
+    return h->source->progress(h->source->context, "comparing", h->done, h->all) != 0
+               ? error_set(error, ECANCELED, "cancelled")
+               : 0;
+}
+
 // --- where the older boot's blocks stood -----------------------------------------------------------------------------
 
 static int add_run(struct runs *r, const struct run *run, struct error *error)
@@ -107,7 +130,7 @@ static int note_page(void *context, const struct map_page *page, uint64_t first,
                         .first = first + block, .rank = chunk * CHUNK_BLOCKS_MAXIMUM + run.block_in_chunk, .blocks = n},
                     error);
     }
-    return r;
+    return r < 0 ? r : report(h, error);
 }
 
 static int find_older_boot(struct inheritance *h, struct error *error)
@@ -199,18 +222,6 @@ static int look_at_block(struct inheritance *h, uint64_t block, const unsigned c
     return 0;
 }
 
-static int report(struct inheritance *h, struct error *error)
-{
-    uint64_t time = io_monotonic_ns();
-
-    if (!h->source->progress || time < h->progress_due)
-        return 0;
-    h->progress_due = time + PROGRESS_INTERVAL_NS;
-    return h->source->progress(h->source->context, "comparing", h->done, h->all) != 0
-               ? error_set(error, ECANCELED, "cancelled")
-               : 0;
-}
-
 static int look_at_range(struct inheritance *h, int fd, uint64_t from, uint64_t to, struct error *error)
 {
     int r = 0;
@@ -257,11 +268,6 @@ static int look_at_members(struct inheritance *h, struct error *error)
 {
     int r = 0;
 
-    for (unsigned i = 0; i < h->source->member_count; i++) {
-        uint64_t start, end = 0;
-        while (file_extents_find_data(h->source->fds[i], end, h->source->members[i].size, &start, &end) > 0)
-            h->all += end - start; // a failure is met again when they are read
-    }
     for (unsigned i = 0; r == 0 && i < h->source->member_count; i++)
         r = look_at_member(h, i, error);
     return r;
@@ -311,6 +317,7 @@ int inherit_profile(struct writer *w, const struct inherit_source *source, struc
     h.piece = malloc(PIECE_SIZE);
     if (!h.seen || !h.piece)
         r = error_set(error, ENOMEM, "no memory for the boot order");
+    measure_members(&h);
     if (r == 0)
         r = find_older_boot(&h, error);
     if (r == 0)

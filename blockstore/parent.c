@@ -1,9 +1,12 @@
 // See parent.h. The pages are walked depth first; what is remembered is the set of pack names, which is small (one for
-// 8 MiB of stored bytes), and one page a level.
+// 8 MiB of stored bytes), and one page a level. All of it can be long where the parent is large, or is somebody else's:
+// after each page and each pack the writer's progress is called, which may cancel.
 #include "blockstore/parent.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/pack.h"
+#include "blockstore/writer_private.h"
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -14,53 +17,67 @@ struct walk {
     struct site *site;
     parent_each_page each;
     void *context;
+    uint64_t blocks;  // of the member
     unsigned missing; // pages whose pack is not there
 };
 
 struct pack_list {
-    struct pack_reference *packs; // sorted by name
-    size_t count, capacity;
+    struct writer *writer;
+    struct pack_reference *packs; // the first `sorted` by name, each once; then what came since
+    size_t sorted, count, capacity;
 };
 
-// Where the pack stands, or would stand, in the sorted list.
-static size_t find_pack(const struct pack_list *w, const struct sha256 *name, bool *ret_found)
+static int compare_packs(const void *a, const void *b)
 {
-    size_t low = 0, high = w->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = memcmp(w->packs[middle].name.bytes, name->bytes, SHA256_SIZE);
-        if (order == 0) {
-            *ret_found = true;
-            return middle;
-        }
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *ret_found = false;
-    return low;
+    const struct pack_reference *x = a, *y = b;
+
+    return memcmp(x->name.bytes, y->name.bytes, SHA256_SIZE);
 }
 
-static int note_pack(struct pack_list *w, const struct pack_reference *pack, struct error *error)
+static const struct pack_reference *find_pack(const struct pack_list *l, const struct sha256 *name)
 {
-    bool found;
-    size_t at = find_pack(w, &pack->name, &found);
-    if (found)
-        return 0;
-    if (w->count == PACKS_MAXIMUM)
+    const struct pack_reference key = {.name = *name};
+
+    return l->sorted ? bsearch(&key, l->packs, l->sorted, sizeof(key), compare_packs) : NULL;
+}
+
+static void sort_packs(struct pack_list *l)
+{
+    size_t different = 0;
+
+    if (l->count > 0)
+        qsort(l->packs, l->count, sizeof(*l->packs), compare_packs);
+    for (size_t i = 0; i < l->count; i++)
+        if (different == 0 || compare_packs(&l->packs[i], &l->packs[different - 1]) != 0)
+            l->packs[different++] = l->packs[i];
+    l->count = l->sorted = different;
+}
+
+// A list that is full is sorted, and grows unless that made it half empty: so the work is n log n.
+static int make_room(struct pack_list *l, struct error *error)
+{
+    sort_packs(l);
+    if (l->count >= PACKS_MAXIMUM)
         return error_set(error, E2BIG, "the parent version refers to more than %u packs", PACKS_MAXIMUM);
-    if (w->count == w->capacity) {
-        size_t capacity = w->capacity ? 2 * w->capacity : 64;
-        struct pack_reference *grown = realloc(w->packs, capacity * sizeof(*grown));
-        if (!grown)
-            return error_set(error, ENOMEM, "out of memory");
-        w->packs = grown;
-        w->capacity = capacity;
-    }
-    memmove(w->packs + at + 1, w->packs + at, (w->count - at) * sizeof(*w->packs));
-    w->packs[at] = *pack;
-    w->count++;
+    if (l->count * 2 < l->capacity)
+        return 0;
+    size_t capacity = l->capacity ? 2 * l->capacity : 64;
+    struct pack_reference *grown = realloc(l->packs, capacity * sizeof(*grown));
+    if (!grown)
+        return error_set(error, ENOMEM, "out of memory");
+    l->packs = grown;
+    l->capacity = capacity;
+    return 0;
+}
+
+static int note_pack(struct pack_list *l, const struct pack_reference *pack, struct error *error)
+{
+    if ((l->count > 0 && sha256_equal(&l->packs[l->count - 1].name, &pack->name)) || find_pack(l, &pack->name))
+        return 0;
+    int r = l->count < l->capacity ? 0 : make_room(l, error);
+    if (r < 0)
+        return r;
+    l->packs[l->count++] = *pack;
     return 0;
 }
 
@@ -101,8 +118,11 @@ static int walk_page(struct walk *w, const struct chunk_reference *ref, unsigned
         r = w->each(w->context, &page, first, error);
     for (unsigned i = 0; r == 0 && level > 0 && i < page.references; i++) {
         struct chunk_reference child;
+        uint64_t block = first + i * map_child_blocks(level);
+        if (block >= w->blocks) // whatever is there, no reader looks at it
+            break;
         if (map_page_reference(&page, i, &child))
-            r = walk_page(w, &child, level - 1, first + i * map_child_blocks(level), error);
+            r = walk_page(w, &child, level - 1, block, error);
     }
     return r;
 }
@@ -110,7 +130,7 @@ static int walk_page(struct walk *w, const struct chunk_reference *ref, unsigned
 int parent_walk_map(struct site *s, const struct manifest_member *member, parent_each_page each, void *context,
                     unsigned *ret_missing, struct error *error)
 {
-    struct walk walk = {.site = s, .each = each, .context = context};
+    struct walk walk = {.site = s, .each = each, .context = context, .blocks = map_blocks(member->size)};
     int r = member->zero ? 0 : walk_page(&walk, &member->top, map_levels(member->size) - 1, 0, error);
     if (r == 0)
         *ret_missing = walk.missing;
@@ -119,13 +139,14 @@ int parent_walk_map(struct site *s, const struct manifest_member *member, parent
 
 static int note_packs(void *context, const struct map_page *page, uint64_t first, struct error *error)
 {
+    struct pack_list *list = context;
     struct chunk_reference ref;
     int r = 0;
     (void)first;
     for (unsigned i = 0; r == 0 && i < page->references; i++)
         if (map_page_reference(page, i, &ref))
-            r = note_pack(context, &ref.pack, error);
-    return r;
+            r = note_pack(list, &ref.pack, error);
+    return r < 0 ? r : writer_report_progress(list->writer, false, error);
 }
 
 struct check {
@@ -207,7 +228,8 @@ static int know_listed(struct writer *w, struct site *s, const struct pack_refer
     int r = know_pack(w, s, pack, foreign, error);
     counts->known += r == 0;
     counts->missing += r == -ENOENT;
-    return r == -ENOENT ? 0 : r;
+    w->done += pack->size;
+    return r < 0 && r != -ENOENT ? r : writer_report_progress(w, false, error);
 }
 
 static bool is_boot_pack(const struct manifest *m, const struct sha256 *name)
@@ -218,30 +240,43 @@ static bool is_boot_pack(const struct manifest *m, const struct sha256 *name)
     return false;
 }
 
-int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct parent_counts *ret,
-                struct error *error)
+static int know_all(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct pack_list *list,
+                    struct parent_counts *counts, struct error *error)
 {
-    struct pack_list list = {.packs = NULL};
-    struct parent_counts counts = {.known = 0};
     unsigned missing = 0;
-    bool found;
     int r = 0;
     for (unsigned i = 0; i < m->member_count && r == 0; i++) {
         if (!m->members[i].zero)
-            r = note_pack(&list, &m->members[i].top.pack, error);
+            r = note_pack(list, &m->members[i].top.pack, error);
         if (r == 0)
-            r = parent_walk_map(s, &m->members[i], note_packs, &list, &missing, error);
-        counts.missing += missing;
+            r = parent_walk_map(s, &m->members[i], note_packs, list, &missing, error);
+        counts->missing += missing;
     }
+    sort_packs(list);
+    for (size_t i = 0; i < list->count; i++)
+        w->all += list->packs[i].size;
     for (unsigned i = 0; i < m->boot_count && r == 0; i++) {
-        size_t at = find_pack(&list, &m->boot[i].pack, &found);
-        if (found)
-            r = know_listed(w, s, &list.packs[at], foreign, &counts, error);
+        const struct pack_reference *pack = find_pack(list, &m->boot[i].pack);
+        if (pack)
+            r = know_listed(w, s, pack, foreign, counts, error);
     }
-    counts.boot_chunks = writer_known_chunks(w);
-    for (size_t i = 0; i < list.count && r == 0; i++)
-        if (!is_boot_pack(m, &list.packs[i].name))
-            r = know_listed(w, s, &list.packs[i], foreign, &counts, error);
+    counts->boot_chunks = writer_known_chunks(w);
+    for (size_t i = 0; i < list->count && r == 0; i++)
+        if (!is_boot_pack(m, &list->packs[i].name))
+            r = know_listed(w, s, &list->packs[i], foreign, counts, error);
+    return r;
+}
+
+int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct parent_counts *ret,
+                struct error *error)
+{
+    struct pack_list list = {.writer = w};
+    struct parent_counts counts = {.known = 0};
+
+    w->reading = "parent";
+    w->done = w->all = 0;
+    int r = know_all(w, s, m, foreign, &list, &counts, error);
+    w->reading = NULL;
     free(list.packs);
     if (r < 0)
         return r;

@@ -32,8 +32,9 @@ struct writer_options {
     int level;              // of the codec, 1 to chunk_level_maximum; 0: CHUNK_LEVEL_DEFAULT
     unsigned threads;       // that compress; 0: one for each processor
     // Called about ten times a second by the thread that publishes: bytes of the member read so far, and in all (data
-    // only, holes left out); its non-zero return cancels. May be NULL.
-    int (*progress)(void *context, const char *member, uint64_t done, uint64_t all);
+    // only, holes left out); before the first member, of the packs of "parent" and of "unfinished packs", and of the
+    // "boot" set. Its non-zero return cancels. May be NULL.
+    int (*progress)(void *context, const char *what, uint64_t done, uint64_t all);
     void *context;
 };
 struct writer_counts {

@@ -97,12 +97,16 @@ static int know_unfinished(void *context, const struct pack_reference *ref)
         io_read_full(fd, bytes, sizeof(bytes), ref->size - PACK_TRAILER_SIZE) < 0 ||
         pack_parse_trailer(bytes, sizeof(bytes), ref->size, &trailer, NULL) < 0)
         return 0;
+    w->done += ref->size;
+    int r = writer_report_progress(w, false, resuming->error);
+    if (r < 0)
+        return r;
     void *table CLEANUP_FREE = malloc(trailer.table_length ? trailer.table_length : 1);
     if (!table)
         return error_set(resuming->error, ENOMEM, "no memory for the table of an unfinished pack");
     if (io_read_full(fd, table, trailer.table_length, trailer.table_offset) < 0)
         return 0;
-    int r = site_sync_object(w->site, &ref->name);
+    r = site_sync_object(w->site, &ref->name);
     if (r < 0)
         return site_write_failed(w->site, resuming->error, r, "an unfinished pack");
     struct error why = {.text = ""};
@@ -110,9 +114,24 @@ static int know_unfinished(void *context, const struct pack_reference *ref)
     return r == 0 || r == -EBADMSG ? 0 : error_set(resuming->error, -r, "%s", why.text);
 }
 
+static int add_size(void *context, const struct pack_reference *ref)
+{
+    struct writer *w = context;
+
+    w->all += ref->size;
+    return 0;
+}
+
+// All of the packs are read, which may be long: the progress is called, and may cancel.
 int writer_know_unfinished(struct writer *w, struct error *error)
 {
     struct resuming resuming = {.w = w, .error = error};
 
-    return site_walk_list(w->site, w->image, know_unfinished, &resuming, error);
+    w->reading = "unfinished packs";
+    w->done = w->all = 0;
+    int r = site_walk_list(w->site, w->image, add_size, w, error);
+    if (r == 0)
+        r = site_walk_list(w->site, w->image, know_unfinished, &resuming, error);
+    w->reading = NULL;
+    return r;
 }

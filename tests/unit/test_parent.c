@@ -187,6 +187,35 @@ static struct chunk_reference put_pack(struct site *s, const void *stored, size_
     return ref;
 }
 
+static int cancel(void *context, const char *what, uint64_t done, uint64_t all)
+{
+    (void)done, (void)all;
+    assert_string_equal(what, "parent");
+    *(unsigned *)context += 1;
+    return 1;
+}
+
+// It may take long, of another publisher's version above all.
+static void test_it_can_be_cancelled(void **state)
+{
+    const struct fixture *f = *state;
+    int fds[3];
+    struct publication p = publish_parent(f, fds);
+    for (int foreign = 0; foreign < 2; foreign++) {
+        struct parent_counts counts;
+        unsigned calls = 0;
+        struct writer *w;
+        struct writer_options options = {
+            .site = f->site, .image = "next", .level = 1, .threads = 1, .progress = cancel, .context = &calls};
+        assert_int_equal(writer_open(&options, &w, NULL), 0);
+        assert_int_equal(parent_know(w, writer_site(w), &p.manifest, foreign != 0, &counts, NULL), -ECANCELED);
+        assert_int_equal(calls, 1);
+        writer_close(w);
+    }
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static int find_chunk(void *context, uint64_t chunk, struct chunk_reference *ret)
 {
     assert_int_equal(chunk, 0);
@@ -258,12 +287,64 @@ static void test_lies_of_another_publisher(void **state)
     close(fd);
 }
 
+// --- a version of many packs ---------------------------------------------------------------------------------------
+
+#define LEAVES 6u
+#define PACKS_OF_LEAF 4000u // of which each leaf shares half with the one before
+
+static int find_absent_chunk(void *context, uint64_t chunk, struct chunk_reference *ret)
+{
+    (void)context;
+    *ret = (struct chunk_reference){.name = sha256_of(&chunk, sizeof(chunk)), .offset = PACK_MAGIC_SIZE, .length = 100};
+    ret->pack = (struct pack_reference){.name = ret->name, .size = 1000, .table = ret->name};
+    return 0;
+}
+
+static struct chunk_reference put_page(struct site *s, struct chunk_encoder *e, const void *page, size_t size)
+{
+    static unsigned char stored[PAGE_STORED_MAXIMUM];
+    int length = chunk_encode(e, CHUNK_PAGE, page, (unsigned)(size / BLOCK_SIZE), stored);
+    assert_true(length > 0);
+    return put_pack(s, stored, (size_t)length, stored, NULL);
+}
+
+// Each pack is noted once, however many there are and pages that name it; pages beyond the member's end are not
+// looked at.
+static void test_many_packs(void **state)
+{
+    const struct fixture *f = *state;
+    static unsigned char page[PAGE_BYTES_MAXIMUM];
+    static struct map_extent extents[PACKS_OF_LEAF];
+    struct chunk_reference leaves[LEAVES + 1] = {{.length = 0}};
+    struct manifest m = {.member_count = 1,
+                         .members = {{.name = "disk", .size = LEAVES * SEGMENT_BLOCKS * BLOCK_SIZE}}};
+    struct parent_counts counts;
+    struct chunk_encoder *e;
+    struct writer *w = open_writer(f->site);
+    size_t size;
+    assert_int_equal(chunk_encoder_new(CHUNK_ZSTD, 1, &e), 0);
+    for (unsigned leaf = 0; leaf <= LEAVES; leaf++) {
+        for (unsigned i = 0; i < PACKS_OF_LEAF; i++)
+            extents[i] = (struct map_extent){.first = i, .blocks = 1, .chunk = leaf * (PACKS_OF_LEAF / 2) + i};
+        assert_int_equal(map_leaf_build(extents, PACKS_OF_LEAF, find_absent_chunk, NULL, page, &size), 0);
+        leaves[leaf] = put_page(writer_site(w), e, page, size);
+    }
+    assert_int_equal(map_index_build(1, leaves, LEAVES + 1, page, &size), 0);
+    m.members[0].top = put_page(writer_site(w), e, page, size);
+    assert_int_equal(parent_know(w, writer_site(w), &m, false, &counts, NULL), 0);
+    assert_int_equal(counts.known, 1 + LEAVES + 1); // the index page names all of its children's
+    assert_int_equal(counts.missing, (LEAVES + 1) * (PACKS_OF_LEAF / 2));
+    chunk_encoder_free(e);
+    writer_close(w);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_all_is_known),  TEST(test_zero_members_have_nothing), TEST(test_missing_packs),
-        TEST(test_damaged_packs), TEST(test_lies_of_another_publisher),
+        TEST(test_damaged_packs), TEST(test_lies_of_another_publisher), TEST(test_it_can_be_cancelled),
+        TEST(test_many_packs),
     };
     return cmocka_run_group_tests_name("parent", tests, NULL, NULL);
 }

@@ -309,6 +309,33 @@ static void finished_packs_are_taken_up_again(void **state)
     close(fds[0]);
 }
 
+static int cancel_unfinished(void *context, const char *what, uint64_t done, uint64_t all)
+{
+    if (strcmp(what, "unfinished packs") != 0)
+        return 0;
+    assert_true(done > 0 && done <= all);
+    *(unsigned *)context += 1;
+    return 1;
+}
+
+// To read them may take long.
+static void taking_up_packs_again_can_be_cancelled(void **state)
+{
+    struct fixture *f = *state;
+    unsigned calls = 0;
+    int fds[] = {make_image(f, false), -1};
+    struct publication reference = undisturbed(f, fds, NULL, 0);
+    struct publication p = {.site = f->site, .fds = fds, .progress = cancel_unfinished, .context = &calls};
+
+    publish_unfinished(f, fds[0]);
+    assert_int_equal(publish(&p), -ECANCELED);
+    assert_int_equal(calls, 1);
+    p.progress = NULL;
+    assert_recovers(f, &reference, &p, 0);
+    assert_int_equal(p.counts.packs, 0);
+    close(fds[0]);
+}
+
 static ino_t synced[1000];
 static atomic_uint synced_count;
 
@@ -476,6 +503,7 @@ int main(void)
         TEST(being_killed_among_many_boot_packs_is_survived),
         TEST(being_killed_after_packs_were_closed_early_is_survived),
         TEST(finished_packs_are_taken_up_again),
+        TEST(taking_up_packs_again_can_be_cancelled),
         TEST(names_that_an_interrupted_writer_gave_are_synced),
         TEST(failing_calls_while_packs_are_taken_up_again_are_survived),
         TEST(a_list_that_was_cut_short_is_used_as_far_as_it_goes),
