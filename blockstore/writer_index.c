@@ -14,6 +14,9 @@
 //   2. At most two thirds of the slots are used.
 //   3. The position in the table depends on random keys, so nobody who chooses hashes (in the table of a pack that is
 //      not ours) can make them collide. No answer depends on the keys.
+//   4. Of equal hashes the first WRITER_INDEX_COPIES stand in the table: nor can anybody make it slow with one block
+//   that
+//      their packs hold a million times.
 #include "blockstore/writer_index.h"
 #include "blockstore/pack.h"
 #include "blockstore/spool.h"
@@ -74,14 +77,19 @@ static uint64_t fingerprint(uint64_t mixed)
     return mixed >> 8 << NUMBER_BITS;
 }
 
-static void put_in_slot(uint64_t *slots, unsigned slot_bits, uint64_t mixed, uint64_t number)
+// False if it has WRITER_INDEX_COPIES already. (By their fingerprints: others that have the same one are too few there
+// to count.)
+static bool put_in_slot(uint64_t *slots, unsigned slot_bits, uint64_t mixed, uint64_t number)
 {
     uint64_t mask = (UINT64_C(1) << slot_bits) - 1;
-    uint64_t i = mixed >> (64 - slot_bits);
+    unsigned copies = 0;
+    uint64_t i;
 
-    while (slots[i] != 0)
-        i = (i + 1) & mask;
+    for (i = mixed >> (64 - slot_bits); slots[i] != 0; i = (i + 1) & mask)
+        if ((slots[i] & ~NUMBER_MASK) == fingerprint(mixed) && ++copies == WRITER_INDEX_COPIES)
+            return false;
     slots[i] = fingerprint(mixed) | (number + 1);
+    return true;
 }
 
 static int open_spool(struct writer_index *x, struct spool *s)
@@ -109,7 +117,7 @@ static int grow_table(struct writer_index *x)
     }
     for (uint64_t i = 0; i < x->chunk_count * HASHES; i++)
         if (!sha256_is_zero(hash_at(x, i)))
-            put_in_slot(slots_of(&s), bits, sha256_mix(hash_at(x, i), &x->keys), i);
+            (void)put_in_slot(slots_of(&s), bits, sha256_mix(hash_at(x, i), &x->keys), i);
     spool_close(&x->slots);
     x->slots = s;
     x->slot_bits = bits;
@@ -210,8 +218,7 @@ static int add_hash(struct writer_index *x, uint64_t number, const struct sha256
             return r;
     }
     chunk_at(x, number / HASHES)->hashes[number % HASHES] = *hash;
-    put_in_slot(slots_of(&x->slots), x->slot_bits, sha256_mix(hash, &x->keys), number);
-    x->used++;
+    x->used += put_in_slot(slots_of(&x->slots), x->slot_bits, sha256_mix(hash, &x->keys), number);
     return 0;
 }
 

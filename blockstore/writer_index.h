@@ -27,7 +27,9 @@ uint32_t writer_index_chunk_bytes(const struct writer_index *x, uint32_t pack); 
 void writer_index_mark_boot(struct writer_index *x, uint32_t pack);
 bool writer_index_is_boot(const struct writer_index *x, uint32_t pack);
 
-// Chunks. Blocks must be added in the order of their numbers; each hash is found from then on.
+// Chunks. Blocks must be added in the order of their numbers; each hash is found from then on, but of equal ones only
+// the first WRITER_INDEX_COPIES: no honest site comes near, and one more is stored again at worst.
+#define WRITER_INDEX_COPIES 1024u
 uint64_t writer_index_chunk_count(const struct writer_index *x);
 int writer_index_begin_chunk(struct writer_index *x, uint64_t *ret_chunk);
 int writer_index_add_block(struct writer_index *x, uint64_t chunk, unsigned block, const struct sha256 *hash);

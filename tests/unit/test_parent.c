@@ -338,13 +338,45 @@ static void test_many_packs(void **state)
     writer_close(w);
 }
 
+// A block that another publisher's packs hold any number of times neither fills the table nor hides others.
+static void test_one_block_many_times(void **state)
+{
+    const struct fixture *f = *state;
+    const struct sha256 same = hash_of_block(2), other = hash_of_block(4);
+    struct writer *w = open_writer(f->site);
+    struct writer_index *x;
+    uint64_t chunk = 0, at = 0;
+    unsigned found = 0, position;
+    assert_int_equal(writer_index_open(writer_site(w), &x), 0);
+    for (unsigned i = 0; i < 2000; i++) { // enough for the table to grow
+        assert_int_equal(writer_index_begin_chunk(x, &chunk), 0);
+        for (unsigned block = 0; block < CHUNK_BLOCKS_MAXIMUM; block++) {
+            struct sha256 hash = same;
+            if (block % 2 == 1)
+                memcpy(hash.bytes, &(uint64_t){chunk * CHUNK_BLOCKS_MAXIMUM + block}, sizeof(uint64_t));
+            assert_int_equal(writer_index_add_block(x, chunk, block, &hash), 0);
+        }
+    }
+    assert_int_equal(writer_index_begin_chunk(x, &chunk), 0);
+    assert_int_equal(writer_index_add_block(x, chunk, 0, &other), 0);
+    while (writer_index_next(x, WRITER_INDEX_BLOCK, &same, &at, &chunk, &position)) {
+        assert_int_equal(chunk, found / (CHUNK_BLOCKS_MAXIMUM / 2)); // the first ones, in their order
+        found++;
+    }
+    assert_int_equal(found, WRITER_INDEX_COPIES);
+    assert_true(writer_index_find(x, WRITER_INDEX_BLOCK, &other, 0, &chunk, &position));
+    assert_int_equal(chunk, 2000);
+    writer_index_close(x);
+    writer_close(w);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_all_is_known),  TEST(test_zero_members_have_nothing), TEST(test_missing_packs),
         TEST(test_damaged_packs), TEST(test_lies_of_another_publisher), TEST(test_it_can_be_cancelled),
-        TEST(test_many_packs),
+        TEST(test_many_packs),    TEST(test_one_block_many_times),
     };
     return cmocka_run_group_tests_name("parent", tests, NULL, NULL);
 }
