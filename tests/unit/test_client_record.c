@@ -13,9 +13,9 @@
 
 #define DISK_SIZE (UINT64_C(1000) * BLOCK_SIZE + 512) // its last block is a part of one
 
-// Of a disk of `size` bytes, a kernel of three blocks and an initrd of one, with these records; `count` is what is
-// asked for.
-static struct profile *make(uint64_t size, const void *reads, size_t bytes, size_t count)
+// Of a disk of `size` bytes, a kernel of three blocks and an initrd of `initrd` bytes, with these records; `count` is
+// what is asked for.
+static struct profile *make_with(uint64_t size, uint64_t initrd, const void *reads, size_t bytes, size_t count)
 {
     struct manifest *d CLEANUP_FREE = calloc(1, sizeof(*d));
     struct profile *p = NULL;
@@ -24,13 +24,18 @@ static struct profile *make(uint64_t size, const void *reads, size_t bytes, size
     d->member_count = 3;
     d->members[0] = (struct manifest_member){.name = "disk", .size = size};
     d->members[1] = (struct manifest_member){.name = "kernel", .size = 2 * BLOCK_SIZE + 1};
-    d->members[2] = (struct manifest_member){.name = "initrd", .size = 1};
+    d->members[2] = (struct manifest_member){.name = "initrd", .size = initrd};
     int fd = memfd_create("reads", MFD_CLOEXEC);
     assert_int_equal(pwrite(fd, reads, bytes, 0), bytes);
     if (record_make_profile(d, fd, count, &p, &error) < 0)
         fail_msg("%s", error.text);
     close(fd);
     return p;
+}
+
+static struct profile *make(uint64_t size, const void *reads, size_t bytes, size_t count)
+{
+    return make_with(size, 1, reads, bytes, count);
 }
 
 static void assert_read(const struct profile *p, size_t i, const char *member, uint64_t first, uint32_t blocks)
@@ -101,6 +106,15 @@ static void a_boot_that_reads_too_much_is_recorded_up_to_there(void **state)
     assert_int_equal(profile_format(p, &text), 0);
 }
 
+static void an_initrd_larger_than_a_profile_is_recorded_up_to_there(void **state)
+{
+    (void)state;
+    const struct overlay_read reads[] = {{4096, 4096}};
+    struct profile *p CLEANUP(cleanup_profile) = make_with(DISK_SIZE, UINT64_C(2) << 30, reads, sizeof(reads), 1);
+    assert_read(p, 0, "kernel", 0, 3);
+    assert_read(p, 1, "initrd", 0, PROFILE_BLOCKS_MAXIMUM - 64); // 64 aligned blocks at a time
+}
+
 static bool finds(const char *ready, const char *shown)
 {
     char pattern[256], why[128];
@@ -144,6 +158,7 @@ int main(void)
         cmocka_unit_test(what_no_disk_can_have_read_is_passed_over),
         cmocka_unit_test(only_whole_records_are_read_and_only_those_asked_for),
         cmocka_unit_test(a_boot_that_reads_too_much_is_recorded_up_to_there),
+        cmocka_unit_test(an_initrd_larger_than_a_profile_is_recorded_up_to_there),
         cmocka_unit_test(a_ready_text_is_no_pattern),
         cmocka_unit_test(a_text_that_does_not_fit_is_no_shorter_pattern),
     };
