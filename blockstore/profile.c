@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/banned.h"
 
@@ -27,7 +28,13 @@ struct profile_word {
 
 struct profile *profile_new(void)
 {
-    return calloc(1, sizeof(struct profile));
+    struct profile *p = calloc(1, sizeof(*p));
+
+    if (p && getrandom(&p->odd, sizeof(p->odd), 0) != (ssize_t)sizeof(p->odd))
+        p->odd = 0x9e3779b97f4a7c15ull; // nothing but a hostile text's speed depends on it
+    if (p)
+        p->odd |= 1;
+    return p;
 }
 
 void profile_free(struct profile *p)
@@ -62,10 +69,10 @@ int profile_add_member(struct profile *p, const char *name, uint64_t size, unsig
 
 // --- the set of recorded blocks -------------------------------------------------------------------------------------
 
-static struct profile_word *find_slot(struct profile_word *words, unsigned bits, uint64_t key)
+static struct profile_word *find_slot(struct profile_word *words, unsigned bits, uint64_t odd, uint64_t key)
 {
     uint64_t mask = (UINT64_C(1) << bits) - 1;
-    uint64_t i = (key * 0x9e3779b97f4a7c15ull) >> (64 - bits); // Fibonacci hashing
+    uint64_t i = (key * odd) >> (64 - bits);
 
     while (words[i].key != 0 && words[i].key != key)
         i = (i + 1) & mask;
@@ -81,7 +88,7 @@ static int grow_words(struct profile *p)
         return -ENOMEM;
     for (size_t i = 0; p->words && i < (size_t)1 << p->word_bits; i++)
         if (p->words[i].key != 0)
-            *find_slot(words, bits, p->words[i].key) = p->words[i];
+            *find_slot(words, bits, p->odd, p->words[i].key) = p->words[i];
     free(p->words);
     p->words = words;
     p->word_bits = bits;
@@ -96,7 +103,7 @@ static int find_word(struct profile *p, uint64_t key, struct profile_word **ret)
         if (r < 0)
             return r;
     }
-    *ret = find_slot(p->words, p->word_bits, key);
+    *ret = find_slot(p->words, p->word_bits, p->odd, key);
     return 0;
 }
 

@@ -44,6 +44,7 @@ struct profile { // to be read; changed only through the functions below
     uint64_t block_count;       // in all reads
     size_t read_capacity;       // private, as is what follows: the set of recorded blocks
     struct profile_word *words; // hash table, 2^word_bits slots
+    uint64_t odd;               // its key: random, so that nobody can write a text whose blocks collide in it
     unsigned word_bits;
     size_t word_count;
 };
