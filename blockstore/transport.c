@@ -61,6 +61,7 @@ void transport_free(struct transport *t)
     if (!t)
         return;
     transport_loop_stop(t);
+    transport_close_ahead(&t->ahead);
     pthread_mutex_destroy(&t->mutex);
     free(t);
 }
@@ -176,6 +177,7 @@ static int start_http(struct source *s, struct source_request *r)
     tr->source = s;
     tr->request = r;
     tr->declared = UINT64_MAX;
+    tr->ahead_fd = -1;
     int n = snprintf(tr->url, sizeof(tr->url), "%s%s", s->address, r->path);
     if (n < 0 || (size_t)n >= sizeof(tr->url)) {
         free(tr);

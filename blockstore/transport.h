@@ -27,6 +27,24 @@ struct transport;
 int transport_new(struct transport **ret, struct error *error); // starts no thread before the first HTTP request
 void transport_free(struct transport *t);                       // after all of its sources were closed
 
+// Connections that one process makes for another, which will soon ask the same source: they save it the round trip of
+// connecting. No request is sent for them, and whatever goes wrong with them is not told.
+#define TRANSPORT_AHEAD_MAXIMUM 3 // what a boot's stream begins with; with https one
+struct transport_ahead {
+    int fds[TRANSPORT_AHEAD_MAXIMUM]; // owned
+    unsigned count;
+};
+// With the next request that is sent over HTTP, connections to where it goes are begun; it does not wait for them. If
+// none is sent, none are made; nor are they through a proxy.
+void transport_connect_ahead(struct transport *t);
+// What was begun so far, and it is the caller's; nothing is begun any more. The caller ends with transport_give_ahead
+// (in whichever process) or transport_close_ahead.
+void transport_take_ahead(struct transport *t, struct transport_ahead *ret);
+// *a is empty afterwards. Whatever the descriptors are: they serve requests only if they are connected to where these
+// go; what was not used within five seconds is closed.
+void transport_give_ahead(struct transport *t, struct transport_ahead *a);
+void transport_close_ahead(struct transport_ahead *a);
+
 // What a process did on the network; counted by the transport.
 struct transport_counts {
     uint64_t requests; // HTTP requests that were sent

@@ -51,7 +51,16 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
         tr->address_refused = true;
         return CURL_SOCKET_BAD;
     }
-    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+    tr->ahead_fd = a->socktype == SOCK_STREAM ? transport_ahead_find(tr->source->transport, a) : -1;
+    return tr->ahead_fd >= 0 ? tr->ahead_fd : socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
+// Called by curl for the socket that it was given just now.
+static int look_at_socket(void *context, curl_socket_t fd, curlsocktype purpose)
+{
+    const struct source_transfer *tr = context;
+    (void)purpose;
+    return fd == tr->ahead_fd ? CURL_SOCKOPT_ALREADY_CONNECTED : CURL_SOCKOPT_OK;
 }
 
 // Called by curl when a connection stands and nothing was sent on it.
@@ -59,7 +68,6 @@ static int before_request(void *context, char *remote_ip, char *local_ip, int re
 {
     struct source_transfer *tr = context;
     (void)local_ip;
-    (void)remote_port;
     (void)local_port;
     bool is_private = http_address_text_is_private(remote_ip);
     if (is_forbidden_hop(tr, is_private)) {
@@ -68,6 +76,7 @@ static int before_request(void *context, char *remote_ip, char *local_ip, int re
     }
     if (!is_private)
         tr->public_seen = true;
+    transport_ahead_connect(tr, remote_ip, remote_port);
     atomic_fetch_add_explicit(&tr->source->transport->requests, 1, memory_order_relaxed);
     return CURL_PREREQFUNC_OK;
 }
@@ -257,6 +266,8 @@ int transport_http_begin(struct source_transfer *tr)
     SET(CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_OPENSOCKETDATA, tr);
+    SET(CURLOPT_SOCKOPTFUNCTION, look_at_socket);
+    SET(CURLOPT_SOCKOPTDATA, tr);
     SET(CURLOPT_PREREQFUNCTION, before_request);
     SET(CURLOPT_PREREQDATA, tr);
     SET(CURLOPT_HEADERFUNCTION, transport_http_take_header);

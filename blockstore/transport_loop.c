@@ -198,7 +198,7 @@ static void *run(void *context)
                 curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &tr) == CURLE_OK)
                 end(t, tr, message->data.result);
         }
-        curl_multi_poll(t->multi, NULL, 0, POLL_MS, NULL);
+        curl_multi_poll(t->multi, NULL, 0, transport_ahead_tidy(t, POLL_MS), NULL);
     }
     return NULL;
 }
@@ -226,16 +226,23 @@ static int start(struct transport *t)
     return 0;
 }
 
+int transport_loop_wake(struct transport *t)
+{
+    int r = t->running ? 0 : start(t);
+    if (r == 0)
+        curl_multi_wakeup(t->multi);
+    return r;
+}
+
 int transport_loop_submit(struct source_transfer *tr)
 {
     struct transport *t = tr->source->transport;
     pthread_mutex_lock(&t->mutex);
-    int r = t->running ? 0 : start(t);
+    int r = transport_loop_wake(t);
     if (r == 0) {
         tr->next = NULL;
         *t->incoming_last = tr;
         t->incoming_last = &tr->next;
-        curl_multi_wakeup(t->multi);
     }
     pthread_mutex_unlock(&t->mutex);
     return r;

@@ -4,6 +4,7 @@
 //   transport_loop.c       the one thread: starts, moves and ends transfers through curl's multi interface
 //   transport_http.c       one transfer: its options, its answer's body, its redirects, its verdict
 //   transport_http_head.c  the head of its answer
+//   transport_ahead.c      connections made ahead
 //   transport_directory.c  the same request, answered from a folder
 #pragma once
 
@@ -41,6 +42,9 @@ struct transport {
     bool stopping;
     bool cancels; // some transfer's `cancelled` is new
     struct source_transfer *incoming_first, **incoming_last;
+    bool ahead_wanted; // the next request that is sent begins connections
+    struct transport_ahead ahead;
+    uint64_t ahead_end_ns; // when they are closed
     pthread_t thread;
     CURLM *multi;                   // made before the thread; used by it alone, but for curl_multi_wakeup
     struct source_transfer *active; // the thread's alone
@@ -65,6 +69,7 @@ struct source_transfer {
     unsigned redirects;   // followed so far
     bool public_seen;     // some hop was at a public address: no private one from there on
     bool address_refused; // a connection was not made for that reason
+    int ahead_fd;         // the socket that curl was given last, if it was connected already; or -1
     size_t header_bytes;
 
     // The head of the answer that is being read, anew for every hop.
@@ -87,6 +92,7 @@ struct source_transfer {
 // transport_loop.c
 int transport_loop_submit(struct source_transfer *tr); // starts the thread if there is none
 void transport_loop_stop(struct transport *t);
+int transport_loop_wake(struct transport *t); // likewise; the caller has the mutex
 
 // transport_http.c; all on the transport's thread.
 int transport_http_begin(struct source_transfer *tr); // makes the easy handle; 0 or -errno with its message
@@ -105,6 +111,12 @@ long transport_http_status(struct source_transfer *tr); // of the answer that is
 void transport_http_forget_head(struct source_transfer *tr);
 // For CURLOPT_HEADERFUNCTION.
 size_t transport_http_take_header(char *bytes, size_t size, size_t count, void *context);
+
+// transport_ahead.c; on the transport's thread, without the mutex.
+// A request is about to be sent to this address.
+void transport_ahead_connect(struct source_transfer *tr, const char *ip, int port);
+int transport_ahead_find(struct transport *t, const struct curl_sockaddr *a); // the caller's now; -1: none
+int transport_ahead_tidy(struct transport *t, int wait_ms); // how long the thread may sleep, at most `wait_ms`
 
 // transport_directory.c
 int transport_directory_open(struct source *s, const char *path, struct error *error);

@@ -87,8 +87,9 @@ static int hear_ready(int reader, const char *log, struct error *error)
 #define ARGUMENTS_MAXIMUM 64u
 
 // Starts rondo-cloop as a daemon with these arguments (the first two and those of every start are added here) and waits
-// for its first word.
-static int start_daemon(const struct cloop *c, char *const *more, unsigned more_count, struct error *error)
+// for its first word. It inherits `ahead` (or NULL).
+static int start_daemon(const struct cloop *c, char *const *more, unsigned more_count,
+                        const struct transport_ahead *ahead, struct error *error)
 {
     static char ready_option[] = "--ready-fd", limit_option[] = "--cache-limit", wait_option[] = "--wait";
     char program[PATH_TEXT_SIZE], runtime[PATH_TEXT_SIZE], log[PATH_TEXT_SIZE], ready_text[16], limit_text[32],
@@ -133,6 +134,8 @@ static int start_daemon(const struct cloop *c, char *const *more, unsigned more_
                       .kept = {writer, c->session_fd, c->state_fd},
                       .kept_count = 3,
                       .new_session = true};
+    for (unsigned i = 0; ahead && i < ahead->count; i++)
+        s.kept[s.kept_count++] = ahead->fds[i];
     pid_t pid = spawn_program(&s, error);
     if (pid < 0)
         return pid;
@@ -148,14 +151,15 @@ static int start_shared(const struct cloop *c, struct error *error)
     char *arguments[] = {session_option, session_text, state_option, state_text};
     snprintf(session_text, sizeof(session_text), "%d", c->session_fd);
     snprintf(state_text, sizeof(state_text), "%d", c->state_fd);
-    return start_daemon(c, arguments, c->session_fd >= 0 ? 4 : 0, error);
+    return start_daemon(c, arguments, c->session_fd >= 0 ? 4 : 0, NULL, error);
 }
 
 int cloop_mount(const struct cloop *settings, const char *folder, const struct sha256 *manifest, char *const *sources,
-                unsigned count, struct error *error)
+                unsigned count, const struct transport_ahead *ahead, struct error *error)
 {
-    static char mount_option[] = "--mount", manifest_option[] = "--manifest", source_option[] = "--source";
-    char hex[SHA256_HEX_SIZE];
+    static char mount_option[] = "--mount", manifest_option[] = "--manifest", source_option[] = "--source",
+                connection_option[] = "--connection";
+    char hex[SHA256_HEX_SIZE], numbers[TRANSPORT_AHEAD_MAXIMUM][16];
     char *arguments[ARGUMENTS_MAXIMUM] = {mount_option, (char *)folder, manifest_option, hex};
     unsigned n = 4;
     sha256_to_hex(manifest, hex);
@@ -163,7 +167,12 @@ int cloop_mount(const struct cloop *settings, const char *folder, const struct s
         arguments[n++] = source_option;
         arguments[n++] = sources[i];
     }
-    return start_daemon(settings, arguments, n, error);
+    for (unsigned i = 0; i < ahead->count && n + 2 <= ARGUMENTS_MAXIMUM; i++) {
+        snprintf(numbers[i], sizeof(numbers[i]), "%d", ahead->fds[i]);
+        arguments[n++] = connection_option;
+        arguments[n++] = numbers[i];
+    }
+    return start_daemon(settings, arguments, n, ahead, error);
 }
 
 int cloop_connect(struct cloop *c, struct error *error)
@@ -201,7 +210,8 @@ int cloop_connect(struct cloop *c, struct error *error)
 }
 
 static int ask_about_version(struct cloop *c, const char *verb, const struct sha256 *manifest, char *const *sources,
-                             unsigned count, char answer[static SOCKET_LINE_MAXIMUM], struct error *error)
+                             unsigned count, const struct transport_ahead *ahead,
+                             char answer[static SOCKET_LINE_MAXIMUM], struct error *error)
 {
     struct buf question CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SOCKET_LINE_MAXIMUM - 1);
     char hex[SHA256_HEX_SIZE];
@@ -210,21 +220,24 @@ static int ask_about_version(struct cloop *c, const char *verb, const struct sha
         r = buf_append_format(&question, "\n%s", sources[i]);
     if (r < 0)
         return error_set(error, -r, "the list of sources is too long");
-    return ask(c, buf_text(&question), NULL, 0, ANSWER_MS, answer, NULL, NULL, error);
+    return ask(c, buf_text(&question), ahead ? ahead->fds : NULL, ahead ? ahead->count : 0, ANSWER_MS, answer, NULL,
+               NULL, error);
 }
 
 int cloop_keep_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
                        struct error *error)
 {
     char answer[SOCKET_LINE_MAXIMUM];
-    return ask_about_version(c, "keep", manifest, sources, count, answer, error);
+    return ask_about_version(c, "keep", manifest, sources, count, NULL, answer, error);
 }
 
 int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
-                       char ret_folder[static PATH_TEXT_SIZE], struct error *error)
+                       struct transport_ahead *ahead, char ret_folder[static PATH_TEXT_SIZE], struct error *error)
 {
     char answer[SOCKET_LINE_MAXIMUM];
-    int r = ask_about_version(c, "open", manifest, sources, count, answer, error);
+    int r = ask_about_version(c, "open", manifest, sources, count, ahead, answer, error);
+    if (ahead)
+        transport_close_ahead(ahead);
     if (r < 0)
         return r;
     r = path_format(ret_folder, PATH_TEXT_SIZE, "%s", answer);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/path.h"
+#include "blockstore/transport.h"
 #include <stdint.h>
 
 struct cloop {
@@ -25,9 +26,10 @@ struct cloop {
 // somebody else has started. On success *c keeps what it held.
 int cloop_connect(struct cloop *c, struct error *error);
 
-// The folder of the version below the mount. Sources none: only from the cache.
+// The folder of the version below the mount. Sources none: only from the cache. `ahead` (or NULL) is handed over, and
+// is empty once the question was sent.
 int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
-                       char ret_folder[static PATH_TEXT_SIZE], struct error *error);
+                       struct transport_ahead *ahead, char ret_folder[static PATH_TEXT_SIZE], struct error *error);
 
 // Has all of the version fetched in the background and pinned, for as long as this connection lasts.
 int cloop_keep_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
@@ -40,8 +42,9 @@ int cloop_hold(struct cloop *c, struct error *error);
 // answer fails to come.)
 int cloop_counts(struct cloop *c, char *ret_text, size_t capacity, struct error *error);
 
-// A rondo-cloop of its own that shows one version in `folder` and ends with that mount (rondo mount).
+// A rondo-cloop of its own that shows one version in `folder` and ends with that mount (rondo mount). It inherits
+// `ahead`.
 int cloop_mount(const struct cloop *settings, const char *folder, const struct sha256 *manifest, char *const *sources,
-                unsigned count, struct error *error);
+                unsigned count, const struct transport_ahead *ahead, struct error *error);
 
 void cloop_close(struct cloop *c);

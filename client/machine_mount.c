@@ -48,7 +48,7 @@ static int connect_again(struct machine *m, int answer, struct error *error)
     if (r == 0)
         r = cloop_hold(&o->cloop, error); // before anything else, so that the successor may die at once, too
     if (r == 0)
-        r = cloop_open_version(&o->cloop, &s->manifest, sources, o->offline ? 0 : s->source_count, folder, error);
+        r = cloop_open_version(&o->cloop, &s->manifest, sources, o->offline ? 0 : s->source_count, NULL, folder, error);
     if (r == 0 && o->keep)
         r = cloop_keep_version(&o->cloop, &s->manifest, sources, s->source_count, error);
     if (r < 0)

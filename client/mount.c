@@ -66,7 +66,8 @@ static int mount_image(const char *image, const char *folder, const struct resol
     struct cloop settings = CLOOP_NONE;
     settings.cache_limit = configuration.cache_size;
     settings.wait_seconds = configuration.outage_seconds;
-    r = cloop_mount(&settings, path, &resolved.manifest, resolved.sources, resolved.source_count, error);
+    r = cloop_mount(&settings, path, &resolved.manifest, resolved.sources, resolved.source_count, &resolved.ahead,
+                    error);
     if (r == 0)
         fprintf(stderr, "rondo: %s %s is mounted on %s\n", resolved.description->name, resolved.description->version,
                 path);
@@ -76,7 +77,7 @@ static int mount_image(const char *image, const char *folder, const struct resol
 
 int verb_mount(int argc, char **argv)
 {
-    struct resolve_options resolve = {.offline = false};
+    struct resolve_options resolve = {.connect_ahead = true};
     const struct option options[] = {{"offline", OPTION_FLAG, &resolve.offline},
                                      {"require-pin", OPTION_FLAG, &resolve.require_pin},
                                      {"require-fresh", OPTION_FLAG, &resolve.require_fresh},

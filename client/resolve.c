@@ -59,10 +59,13 @@ int resolve_explain_offline(int result, unsigned source_count, const char *site,
 }
 
 static int open_manifest(struct store *store, struct resolved *r, const struct catalog *c,
-                         const struct catalog_image *image, struct error *error)
+                         const struct catalog_image *image, bool connect_ahead, struct error *error)
 {
     struct version *v;
+    if (connect_ahead)
+        transport_connect_ahead(store_transport(store));
     int code = version_open(store, &r->manifest, (const char *const *)r->sources, r->source_count, &v, error);
+    transport_take_ahead(store_transport(store), &r->ahead);
     if (code < 0) {
         error_prefix(error, code, "%s %s", image->name, image->version);
         return resolve_explain_offline(code, r->source_count, r->address.site, image->name, image->version, error);
@@ -135,7 +138,7 @@ static int resolve_once(struct store *store, struct resolve_decision *d, const s
         if (code < 0)
             error_set(error, -code, "out of memory");
         else
-            code = open_manifest(store, r, &c, image, error);
+            code = open_manifest(store, r, &c, image, options->connect_ahead, error);
     }
     catalog_free(&c);
     return code;
@@ -179,6 +182,7 @@ void resolve_free(struct resolved *r)
         free(r->sources[i]);
     free(r->sources);
     free(r->description);
+    transport_close_ahead(&r->ahead);
     *r = (struct resolved){.source_count = 0};
 }
 

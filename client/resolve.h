@@ -19,6 +19,7 @@ struct resolve_options {
     bool offline;       // no connection attempt at all
     bool require_fresh; // exit 6 unless the catalog has not expired
     bool require_pin;   // exit 5 at an unpinned first contact; so does the configuration's line
+    bool connect_ahead; // if the manifest is fetched over HTTP, connections are made with it (resolved.ahead)
     bool for_update;    // asks the site whatever the catalog's age; no falling back to the remembered one
 };
 
@@ -29,6 +30,7 @@ struct resolved {
     char **sources;               // the site, then its mirrors; owned
     unsigned source_count;        // 0 when offline
     bool fresh;
+    struct transport_ahead ahead; // for rondo-cloop, which will want the first blocks; owned
 };
 
 // `store` holds the cache and the transport. On success the caller frees with resolve_free.

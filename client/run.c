@@ -151,6 +151,7 @@ int verb_run(int argc, char **argv)
         r = run_machine(&run);
     instance_close(&run.instance);
     cloop_close(&run.supervisor.cloop);
+    transport_close_ahead(&run.ahead);
     free(run.description);
     return r;
 }

@@ -1,6 +1,7 @@
 // rondo run, shared by run.c (options, start, end) and run_prepare.c (from the address to what is to be started).
 #pragma once
 
+#include "blockstore/transport.h"
 #include "catalog/address.h"
 #include "client/configuration.h"
 #include "client/supervisor.h"
@@ -20,6 +21,7 @@ struct run {
     bool exists; // the instance did before this run
     struct instance_settings settings;
     struct manifest *description; // owned
+    struct transport_ahead ahead; // to where that came from; rondo-cloop gets them with the version to open
     struct supervisor_options supervisor;
 };
 

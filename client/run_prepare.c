@@ -107,8 +107,10 @@ static int find_own_version(struct run *run, struct store *store, struct error *
 
 static int find_version(struct run *run, struct store *store, struct error *error)
 {
-    struct resolve_options options = {
-        .offline = run->offline, .require_fresh = run->require_fresh, .require_pin = run->require_pin};
+    struct resolve_options options = {.offline = run->offline,
+                                      .require_fresh = run->require_fresh,
+                                      .require_pin = run->require_pin,
+                                      .connect_ahead = !run->exists};
     struct resolved resolved;
     int r = 0;
     // What a machine is made from does not change any more; but what the user demands of its site is looked at.
@@ -134,6 +136,8 @@ static int find_version(struct run *run, struct store *store, struct error *erro
     if (s->source_count == 0) // offline now, but perhaps not for ever
         snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", run->parsed.site);
     r = copy_manifest(run, resolved.description, error);
+    run->ahead = resolved.ahead;
+    resolved.ahead.count = 0;
     resolve_free(&resolved);
     return r;
 }
@@ -178,8 +182,8 @@ static int open_version_once(struct run *run, struct error *error)
         o->requests_before = supervisor_count_in(counts, "requests");
         o->bytes_before = supervisor_count_in(counts, "bytes");
         o->wrong_before = supervisor_count_in(counts, "wrong");
-        r = cloop_open_version(&o->cloop, &s->manifest, sources, run->offline ? 0 : s->source_count, o->version_folder,
-                               error);
+        r = cloop_open_version(&o->cloop, &s->manifest, sources, run->offline ? 0 : s->source_count, &run->ahead,
+                               o->version_folder, error);
     }
     if (r == 0 && o->keep)
         r = cloop_keep_version(&o->cloop, &s->manifest, sources, s->source_count, error);

@@ -22,8 +22,8 @@
 static const char usage[] =
     "usage: rondo-cloop [--cache-limit BYTES] [--wait SECONDS] [--idle SECONDS] [--ready-fd N]\n"
     "                   [--session-fd N --state-fd N]\n"
-    "       rondo-cloop --mount DIR --manifest SHA256 [--source ADDRESS]... [--cache-limit BYTES]\n"
-    "                   [--wait SECONDS] [--ready-fd N]\n"
+    "       rondo-cloop --mount DIR --manifest SHA256 [--source ADDRESS]... [--connection N]...\n"
+    "                   [--cache-limit BYTES] [--wait SECONDS] [--ready-fd N]\n"
     "       rondo-cloop --help | --version\n";
 
 // A number of a descriptor that was inherited; it is not passed on.
@@ -52,7 +52,7 @@ static int parse_seconds(const char *name, const char *text, unsigned *ret, stru
     return r;
 }
 
-enum option_code { READY = 1, SESSION, STATE, LIMIT, WAIT, IDLE, MOUNT, MANIFEST, SOURCE };
+enum option_code { READY = 1, SESSION, STATE, LIMIT, WAIT, IDLE, MOUNT, MANIFEST, SOURCE, CONNECTION };
 
 struct given {
     bool manifest, idle;
@@ -61,6 +61,7 @@ struct given {
 static int parse_one(enum option_code which, const char *name, char *value, struct serve_options *o,
                      struct given *given, struct error *error)
 {
+    int r;
     switch (which) {
     case READY:
         return parse_descriptor(name, value, &o->ready_fd, error);
@@ -88,6 +89,12 @@ static int parse_one(enum option_code which, const char *name, char *value, stru
             return error_set(error, EINVAL, "there are more than %u sources", MIRRORS_MAXIMUM);
         o->sources[o->source_count++] = value;
         return 0;
+    case CONNECTION:
+        if (o->connections.count == TRANSPORT_AHEAD_MAXIMUM)
+            return error_set(error, EINVAL, "there are more than %d connections", TRANSPORT_AHEAD_MAXIMUM);
+        r = parse_descriptor(name, value, &o->connections.fds[o->connections.count], error);
+        o->connections.count += r == 0;
+        return r;
     }
     return error_set(error, EINVAL, "unknown option");
 }
@@ -97,9 +104,10 @@ static int parse_options(int argc, char **argv, struct serve_options *o, struct 
     static const struct option_names {
         const char *name;
         enum option_code which;
-    } names[] = {{"ready-fd", READY},    {"session-fd", SESSION}, {"state-fd", STATE},
-                 {"cache-limit", LIMIT}, {"wait", WAIT},          {"idle", IDLE},
-                 {"mount", MOUNT},       {"manifest", MANIFEST},  {"source", SOURCE}};
+    } names[] = {{"ready-fd", READY},       {"session-fd", SESSION}, {"state-fd", STATE},
+                 {"cache-limit", LIMIT},    {"wait", WAIT},          {"idle", IDLE},
+                 {"mount", MOUNT},          {"manifest", MANIFEST},  {"source", SOURCE},
+                 {"connection", CONNECTION}};
     struct option long_options[ARRAY_SIZE(names) + 3] = {{.name = NULL}};
     struct given given = {.manifest = false};
     int r = 0, which, index = 0;
@@ -123,8 +131,8 @@ static int parse_options(int argc, char **argv, struct serve_options *o, struct 
         return error_set(error, EINVAL, "rondo-cloop takes no arguments besides options");
     if ((o->session_fd < 0) != (o->state_fd < 0))
         return error_set(error, EINVAL, "--session-fd and --state-fd go together");
-    if ((o->folder != NULL) != given.manifest || (!o->folder && o->source_count > 0))
-        return error_set(error, EINVAL, "--mount, --manifest and --source go together");
+    if ((o->folder != NULL) != given.manifest || (!o->folder && o->source_count + o->connections.count > 0))
+        return error_set(error, EINVAL, "--mount, --manifest, --source and --connection go together");
     if (o->folder && (given.idle || o->session_fd >= 0))
         return error_set(error, EINVAL, "--idle and --session-fd are not for --mount");
     return 0;

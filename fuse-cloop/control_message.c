@@ -99,10 +99,15 @@ static int open_version(struct connection *k, char *text, char ret_folder[static
     return 0;
 }
 
-static void serve_open(struct connection *k, char *text)
+// The descriptors are taken over: connections, for what will be asked for soon.
+static void serve_open(struct connection *k, char *text, const int fds[static SOCKET_FDS_MAXIMUM], unsigned *fd_count)
 {
     struct error error = {.text = ""};
     char folder[PATH_TEXT_SIZE], reply[PATH_TEXT_SIZE + 8];
+    struct transport_ahead ahead = {.count = 0};
+    for (unsigned n = *fd_count; ahead.count < n && n <= TRANSPORT_AHEAD_MAXIMUM; *fd_count = 0, ahead.count++)
+        ahead.fds[ahead.count] = fds[ahead.count];
+    transport_give_ahead(store_transport(k->control->store), &ahead);
     int r = open_version(k, text, folder, &error);
     if (r < 0) {
         log_warning("open: %s", error.text);
@@ -218,7 +223,7 @@ void control_serve(struct connection *k, char *text, int fds[static SOCKET_FDS_M
     }
     wait_until_ready(k->control);
     if (strncmp(text, "open ", 5) == 0)
-        serve_open(k, text + 5);
+        serve_open(k, text + 5, fds, fd_count);
     else if (strncmp(text, "keep ", 5) == 0)
         serve_keep(k, text + 5);
     else if (strcmp(text, "hold") == 0)

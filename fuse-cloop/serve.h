@@ -34,6 +34,7 @@ struct serve_options {
     struct sha256 manifest;
     const char *sources[MIRRORS_MAXIMUM];
     unsigned source_count;
+    struct transport_ahead connections; // single: made ahead, to one of these
 };
 
 // Returns 0 when all is done, or why it could not start. The process is to end afterwards without further ado: threads

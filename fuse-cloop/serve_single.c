@@ -19,6 +19,8 @@ static int start_single(struct program *p, struct error *error)
         return error_set(error, errno, "cannot mount on %s: %m", o->folder);
     p->session.single = true;
     int r = serve_open_store(p, error);
+    if (r == 0)
+        transport_give_ahead(store_transport(p->store), &o->connections);
     for (unsigned i = 0; i < o->source_count && r == 0; i++)
         r = control_check_source(&p->session, o->sources[i], error);
     if (r == 0)
