@@ -4,7 +4,7 @@
 // A reader that lacks a chunk of the pack takes it from the buffer (rule 1), waits for it, or overtakes: it asks for
 // the chunk itself. It overtakes if the stream would take more than OVERTAKE_FACTOR times as long as a request of its
 // own, by what the stream has measured; if the stream has stalled, or is held up by another version's; and if it has
-// waited for WAIT_MAXIMUM_NS, so that a source that trickles costs a reader no more than that.
+// waited for WAIT_MAXIMUM_NS, or a third of its waiting time, so that a source that trickles costs a reader no more.
 #include "base/io.h"
 #include "blockstore/store_stream.h"
 #include <errno.h>
@@ -318,6 +318,12 @@ bool store_stream_lists(const struct version *v, const struct sha256 *pack)
     return false;
 }
 
+static uint64_t longest_wait(const struct store *s)
+{
+    uint64_t share = s->wait_seconds * SECOND / 3;
+    return share < WAIT_MAXIMUM_NS ? share : WAIT_MAXIMUM_NS;
+}
+
 enum stream_way store_stream_find(const struct version *v, const struct chunk_reference *ref, bool hurry,
                                   uint64_t begun_ns, uint64_t *look_again_ns)
 {
@@ -328,7 +334,7 @@ enum stream_way store_stream_find(const struct version *v, const struct chunk_re
         return STREAM_HERE;
     const struct stream *st;
     uint64_t ahead, now = io_monotonic_ns(), wait_ns = LOOK_AGAIN_NS;
-    if ((hurry && now - begun_ns > WAIT_MAXIMUM_NS) || !sum_ahead(v, ref, now, &st, &ahead))
+    if ((hurry && now - begun_ns > longest_wait(v->store)) || !sum_ahead(v, ref, now, &st, &ahead))
         return STREAM_NEVER;
     if (st->rate > 0) {
         // Where ranges are ignored, a request brings the whole pack.

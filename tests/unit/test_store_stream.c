@@ -43,7 +43,8 @@ struct slow_server {
     struct tiny_http *http;
     atomic_uint hang_line;  // of the boot pack at this line …
     atomic_uint hang_bytes; // … so many bytes are sent, and none of those behind it
-    atomic_uint tick_bytes; // 0: as fast as can be; else so many at a time, a millisecond apart
+    atomic_uint tick_bytes; // 0: as fast as can be; else so many at a time, …
+    atomic_uint tick_ms;    // … so far apart
     atomic_int fault;       // of answers with whole packs
     atomic_uint fault_line; // NOWHERE: of all
     atomic_uint faults;     // how many more of them have it
@@ -104,12 +105,12 @@ static bool send_whole(struct slow_server *s, struct tiny_request *q, unsigned c
     for (size_t at = 0; at < length;) {
         unsigned tick = atomic_load(&s->tick_bytes);
         size_t piece = tick ? tick : 4096, take = length - at < piece ? length - at : piece;
-        if (!await_permission(s, q, line, at + take))
+        if (!await_permission(s, q, line, at + take) || atomic_load(&q->server->stopping))
             return false;
         tiny_send(q->fd, bytes + at, take);
         at += take;
         if (tick)
-            server_sleep(1);
+            server_sleep(atomic_load(&s->tick_ms));
     }
     for (unsigned i = 0; fault == ENDLESS && i < 64; i++)
         tiny_send(q->fd, bytes, n < 65536 ? n : 65536);
@@ -143,6 +144,7 @@ static struct slow_server *slow_start(void)
     struct slow_server *s = calloc(1, sizeof(*s));
     assert_non_null(s);
     atomic_store(&s->hang_line, NOWHERE);
+    atomic_store(&s->tick_ms, 1);
     atomic_store(&s->fault_line, NOWHERE);
     pthread_mutex_init(&s->mutex, NULL);
     s->http = tiny_http_start(handle, s);
@@ -172,18 +174,21 @@ static void set_fault(struct slow_server *s, enum fault fault, unsigned times)
 
 static struct io_table table;
 static struct timespec standstill;
+static atomic_uint ahead_seconds; // of it
 
 static int frozen_clock(clockid_t clock, struct timespec *ret)
 {
     if (clock != CLOCK_MONOTONIC)
         return io_table_system.clock_gettime(clock, ret);
     *ret = standstill;
+    ret->tv_sec += atomic_load(&ahead_seconds);
     return 0;
 }
 
 static void freeze_clock(void) // before any thread starts; teardown undoes it
 {
     clock_gettime(CLOCK_MONOTONIC, &standstill);
+    atomic_store(&ahead_seconds, 0);
     table = io_table_system;
     table.clock_gettime = frozen_clock;
     io = &table;
@@ -279,6 +284,15 @@ static void *read_one(void *context)
     r->result = site_check(site, r->v, DISK, r->offset, r->n, &error);
     atomic_store(&r->over, true);
     return NULL;
+}
+
+static void await_over(struct reading *r)
+{
+    for (unsigned ms = 0; !atomic_load(&r->over); ms++) {
+        if (ms > 20000)
+            fail_msg("a read did not end");
+        server_sleep(1);
+    }
 }
 
 // --- the stream ----------------------------------------------------------------------------------------------------
@@ -439,18 +453,42 @@ static void a_stalled_stream_keeps_no_reader(void **state)
 static void a_stream_that_waits_for_anothers_pack_keeps_no_reader(void **state)
 {
     (void)state;
+    freeze_clock();
     struct slow_server *silent = slow_start(), *server = slow_start();
     hang(silent, 0, 0);
     struct client c = client_start(silent), other = {.store = c.store};
     await_at_least(&silent->wholes, 1);
-    store_set_wait(c.store, 2); // less than a read waits for a stream that might go on
+    store_set_wait(c.store, 30);
     other.v = site_open_version(site, c.store, server->http->address);
     version_stream(other.v);
-    site_must_read(site, other.v, DISK, 63ull * CHUNK_BYTES_MAXIMUM, CHUNK_BYTES_MAXIMUM);
+    struct reading r = {.v = other.v, .offset = 63ull * CHUNK_BYTES_MAXIMUM, .n = CHUNK_BYTES_MAXIMUM};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, read_one, &r), 0);
+    server_sleep(50);
+    assert_false(atomic_load(&r.over));
+    atomic_store(&ahead_seconds, 2); // less than a read waits for a stream that might go on
+    await_over(&r);
+    pthread_join(thread, NULL);
+    assert_int_equal(r.result, 0);
     assert_int_equal(atomic_load(&server->wholes), 0);
     version_close(other.v);
     client_stop(&c);
     slow_stop(silent);
+    slow_stop(server);
+}
+
+static void a_stream_that_trickles_takes_a_part_of_a_reads_time(void **state)
+{
+    (void)state;
+    site_list_boot(site, (const unsigned[]){0}, 1);
+    struct slow_server *server = slow_start();
+    atomic_store(&server->tick_bytes, 1000); // a pack in three minutes, in pieces that tell no rate
+    atomic_store(&server->tick_ms, 150);
+    struct client c = client_start(server);
+    store_set_wait(c.store, 2);
+    site_must_read(site, c.v, DISK, 0, 8ull * CHUNK_BYTES_MAXIMUM);
+    assert_true(atomic_load(&server->ranges) > 0);
+    client_stop(&c);
     slow_stop(server);
 }
 
@@ -765,6 +803,7 @@ int main(void)
         TEST(a_read_overtakes_what_comes_late),
         TEST(a_stalled_stream_keeps_no_reader),
         TEST(a_stream_that_waits_for_anothers_pack_keeps_no_reader),
+        TEST(a_stream_that_trickles_takes_a_part_of_a_reads_time),
         TEST(closing_or_cancelling_ends_a_stream_at_once),
         TEST(wrong_bytes_are_never_kept_and_the_other_source_is_asked),
         TEST(wrong_bytes_of_the_only_source_reach_nobody),
