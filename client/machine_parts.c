@@ -142,7 +142,8 @@ int machine_start_engine(struct machine *m, struct error *error)
             return error_prefix(error, error_set(error, -r, "%s", why.text), "no network for %s, so no --port",
                                 m->instance->name);
         if (r < 0)
-            machine_say(m, "no network for %s: %s (--net none silences this)", m->instance->name, why.text);
+            machine_say(m, "no network for %s: %s%s", m->instance->name, why.text,
+                        o->recording ? "" : " (--net none silences this)");
     }
     r = o->engine->start(&s, &m->engine, error);
     if (s.network >= 0)

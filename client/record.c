@@ -131,6 +131,7 @@ static int launch(struct recording *rec, struct error *error)
                                    .description = rec->description,
                                    .engine = rec->engine,
                                    .ports = &no_ports,
+                                   .network = true, // what starts it is a part of the boot
                                    .offline = true,
                                    .remove_on_failure = true,
                                    .starter = -1,

@@ -2,7 +2,7 @@
 // it is read becomes its boot profile (blockstore/profile.h).
 //
 // The machine is an ephemeral instance like any other, with the same supervisor and engine, but over the user's own
-// files (client/supervisor.h, struct supervisor_recording) and without a network. Its base disk is only ever read.
+// files (client/supervisor.h, struct supervisor_recording). Its base disk is only ever read.
 #pragma once
 
 #include "blockstore/manifest.h"
