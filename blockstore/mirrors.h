@@ -12,13 +12,11 @@
 //      source that answers again after an outage ends them.
 //   4. Two addresses of the same source count once.
 //   5. A job that somebody waits for (SOURCE_DEMAND) and of which no byte has come when one is usual is also asked of
-//   another
-//      healthy source, once (a hedge). What is complete and verified first is delivered, the other request is
+//      another healthy source, once (a hedge). What is complete and verified first is delivered, the other request is
 //      cancelled. One job in MIRRORS_HEDGE_SHARE may be hedged, a few more at a time, so that a slow time does not
 //      double the load.
-//   6. A job that nobody waits for (SOURCE_FILL) may try a source that was never asked; where another source would have
-//   it
-//      all in a third of the time that is left, it is taken back, once.
+//   6. A job that nobody waits for (SOURCE_STREAM, SOURCE_FILL) is taken back, once, where another source would have it
+//      all in a third of the time that is left. At leisure (SOURCE_FILL) it may try a source that was never asked.
 #pragma once
 
 #include "blockstore/transport.h"

@@ -143,7 +143,7 @@ static bool crawls(const struct mirrors *m, const struct attempt *a, uint64_t no
 {
     const struct job_request *q = &a->requests[0];
     uint64_t bytes = job_bytes(a->job), arrived = atomic_load(&q->arrived), elapsed = now - q->started;
-    if (a->job->priority != SOURCE_FILL || a->taken_back || m->count == 1 || !q->running || q->cancelled ||
+    if (a->job->priority == SOURCE_DEMAND || a->taken_back || m->count == 1 || !q->running || q->cancelled ||
         elapsed < CRAWL_NS || arrived >= bytes)
         return false;
     uint64_t left = arrived ? elapsed / 1000 * (bytes - arrived) / arrived * 1000 : UINT64_MAX;
@@ -220,7 +220,7 @@ static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uin
     } else if (deadline_ns < later) {
         later = deadline_ns;
     }
-    if (a->job->priority == SOURCE_FILL && !a->taken_back && m->count > 1 && now + CRAWL_NS < later)
+    if (a->job->priority != SOURCE_DEMAND && !a->taken_back && m->count > 1 && now + CRAWL_NS < later)
         later = now + CRAWL_NS;
     if (a->state != OVER && later < *wake)
         *wake = later;

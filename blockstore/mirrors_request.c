@@ -7,8 +7,7 @@
 //   the owner is complete, and right     the job is over; the other is cancelled
 //   the owner fails, or is wrong         the other goes on
 //   the other is complete                the owner, which is slower, is cancelled; the sink begins anew and gets what
-//   was
-//                                        held. If that is wrong, the owner's source may be asked again.
+//                                        was held. If that is wrong, the owner's source may be asked again.
 //
 // A source that ignores ranges sends what cannot be held: as the slower one it is given up, without blame.
 

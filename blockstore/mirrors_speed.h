@@ -10,8 +10,8 @@
 //    share. So several jobs at once go to several sources in proportion to what each gives.
 // 3. A source that is not asked is not measured. So it is tried with a small job now and then: one that was never
 //    measured when all jobs together have waited for SPEED_FIRST_TRY_NS, a slower one when they have waited for
-//    SPEED_TRY_SHARE times what the try is expected to cost. Jobs that nobody waits for, of whatever size, try one that
-//    was never asked at once: they are taken back when they crawl (mirrors_fetch.c).
+//    SPEED_TRY_SHARE times what the try is expected to cost. Jobs at leisure (SOURCE_FILL), of whatever size, try one
+//    that was never asked at once: they are taken back when they crawl (mirrors_fetch.c).
 #pragma once
 
 #include <stdbool.h>

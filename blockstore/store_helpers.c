@@ -6,8 +6,7 @@
 //   1. A range is queued if there is room in the queue and in the memory for what nobody has wanted yet; else the
 //      stream's next read asks again.
 //   2. Reading ahead that fails is told to nobody. The version then reads nothing ahead for PAUSE_NS, unless it was
-//   only
-//      not worth a request (-EAGAIN, store_chunks.c, 3).
+//      only not worth a request (-EAGAIN, store_chunks.c, 3).
 //   3. A version that is closed takes its ranges out of the queue and cancels what is in progress; `busy` says that a
 //      helper still has it in its hands.
 //   4. What a boot reads next its profile knows better: behind a boot pack's block only boot packs are read ahead,

@@ -1,4 +1,4 @@
-// What the two files of the stream share, and what the rest of the store asks of it (store_private.h includes neither).
+// What the two files of the stream share. What the rest of the store asks of them is in store_private.h.
 //
 //   store_stream.c       the order: which pack is asked for when; pauses, the end
 //   store_stream_pack.c  one pack on its way: its bytes, what readers get of it, what becomes of it

@@ -10,8 +10,7 @@
 //   3. Sources that are added later need a newly opened version: readers go on with the old one, and try again with the
 //      new one if that fails them. The old one is closed behind its last reader. MIRRORS_MAXIMUM are kept, the newest.
 //   4. An entry that nobody uses stays open: its manifest and memory are small. It is given up only for another
-//   version,
-//      least recently used first. A full table (STATE_VERSIONS in use at once) is -EBUSY.
+//      version, least recently used first. A full table (STATE_VERSIONS in use at once) is -EBUSY.
 #pragma once
 
 #include "blockstore/store.h"

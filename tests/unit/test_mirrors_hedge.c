@@ -329,6 +329,23 @@ static void job_that_crawls_is_taken_back(void **state)
     close_stage(&s);
 }
 
+static void stream_that_crawls_is_taken_back(void **state)
+{
+    (void)state;
+    struct stage s = {.part = {{.half = true, .between = &s.never}, {.half = false}}};
+    struct got g;
+    open_stage(&s, 2);
+    struct mirrors_job job = job_of(&g, 4096, 8192);
+    job.priority = SOURCE_STREAM;
+    s.mirrors->mirror[1].speed.rate = 10000000; // readers have found that out
+    assert_int_equal(mirrors_fetch(s.mirrors, &job, 1, io_monotonic_ns() + 5 * SECOND), 0);
+    assert_int_equal(g.n, 8192);
+    assert_memory_equal(g.bytes, file + 4096, 8192);
+    assert_requests(&s, 1, 1);
+    assert_hedges(&s, 0, 0);
+    close_stage(&s);
+}
+
 int main(void)
 {
     set_up();
@@ -346,6 +363,7 @@ int main(void)
         cmocka_unit_test(cancel_ends_both),
         cmocka_unit_test(sinks_failure_ends_both),
         cmocka_unit_test(job_that_crawls_is_taken_back),
+        cmocka_unit_test(stream_that_crawls_is_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
