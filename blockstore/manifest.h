@@ -14,6 +14,7 @@
 
 #define MANIFEST_SIZE_MAXIMUM (64u << 10)
 #define MANIFEST_LINE_MAXIMUM 4096u
+#define MANIFEST_MEMORY_MAXIMUM (16ull << 40) // more than any machine that Linux runs on today has
 #define MANIFEST_MEMBERS_MAXIMUM 8u
 #define MANIFEST_BOOT_MAXIMUM 64u
 #define MANIFEST_TEXT_MAXIMUM 1024u // of title, summary, cmdline, …

@@ -4,7 +4,6 @@
 #include "blockstore/manifest.h"
 
 #define MANIFEST_FIRST_LINE "rondo-manifest 1"
-#define MANIFEST_MEMORY_MAXIMUM (16ull << 40) // more than any machine that Linux runs on today has
 
 // Parses a manifest's text: with `is_signed`, a whole file, of which what follows the line `---` is left alone;
 // without, the text that is to be signed.

@@ -121,6 +121,9 @@ static int fill_manifest(struct publication *p, struct error *error)
     int r = 0;
     for (size_t i = 0; i < ARRAY_SIZE(texts) && r == 0; i++)
         r = fill_text(texts[i].to, texts[i].name, texts[i].from, error);
+    const struct slice homepage = slice_of(m->homepage);
+    if (r == 0 && homepage.length > 0 && !slice_starts(homepage, "http://") && !slice_starts(homepage, "https://"))
+        return error_set(error, EINVAL, "--homepage: an address that begins with http:// or https://");
     return r;
 }
 

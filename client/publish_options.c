@@ -48,7 +48,9 @@ static int check_options(struct publication *p)
         return cli_usage("publish", "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
     if (strstr(p->site, "://"))
         return cli_usage("publish", "--to takes a directory; serve it with rondo serve, or any web server");
-    if ((p->files[1] == NULL) != (p->cmdline == NULL) && p->cmdline)
+    if (p->memory > MANIFEST_MEMORY_MAXIMUM)
+        return cli_usage("publish", "--memory takes at most 16T");
+    if (p->cmdline && !p->files[1])
         return cli_usage("publish", "--cmdline is for a --kernel");
     if (p->files[2] && !p->files[1])
         return cli_usage("publish", "--initrd is for a --kernel");

@@ -35,9 +35,9 @@ const struct verb verbs[] = {
     {"umount", verb_umount, "DIR", "End a mount."},
     {"publish", verb_publish,
      "--name NAME --version V --disk FILE --key KEYFILE --to DIR [--kernel F --initrd F --cmdline S] [--memory M]\n"
-     "           [--ready TEXT] [--profile FILE|none] [--parent IMAGE]... [--title T] [--summary S]\n"
-     "           [--homepage U] [--licence L] [--os O] [--tag TAG] [--site-key FILE] [--mirror URL|none]\n"
-     "           [--expires 90d] [--codec zstd|lz4] [--level N]",
+     "           [--ready TEXT] [--profile auto|FILE|none] [--timeout S] [--parent IMAGE]...\n"
+     "           [--title T] [--summary S] [--homepage U] [--licence L] [--os O] [--tag TAG]\n"
+     "           [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N]",
      "Publish a new version of an image to a site."},
     {"renew", verb_renew, "SITE --key KEYFILE [--expires 90d] [--mirror URL|none]",
      "Sign a site's catalog anew, with a later date."},
