@@ -48,7 +48,7 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
     snprintf(base_text, sizeof(base_text), "%d", base);
     snprintf(control_text, sizeof(control_text), "%d", theirs);
     snprintf(seconds, sizeof(seconds), "%u", outage_after(m));
-    static char pause[] = "pause", fail[] = "error";
+    static char pause[] = "pause", fail[] = "error", option[] = "--record-fd";
     char *outage = m->options->outage_error ? fail : pause;
     const int reads = m->options->recording ? m->options->recording->reads : -1;
     snprintf(record, sizeof(record), "%d", reads);
@@ -67,7 +67,7 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
                          outage,
                          (char[]){"--outage-after"},
                          seconds,
-                         reads >= 0 ? (char[]){"--record-fd"} : NULL,
+                         reads >= 0 ? option : NULL,
                          record,
                          NULL};
     struct spawn s = {.path = program,

@@ -262,8 +262,8 @@ static inline void site_list_boot(struct test_site *s, const unsigned *packs, un
 {
     assert_true(count <= MANIFEST_BOOT_MAXIMUM);
     for (unsigned i = 0; i < count; i++)
-        s->boot[i] = (struct manifest_boot){.pack = s->packs[packs[i]].name,
-                                            .size = (uint32_t)s->packs[packs[i]].bytes.size};
+        s->boot[i] =
+            (struct manifest_boot){.pack = s->packs[packs[i]].name, .size = (uint32_t)s->packs[packs[i]].bytes.size};
     s->boot_count = count;
     site_write_manifest(s);
 }
