@@ -42,8 +42,11 @@ int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *er
     char path[4096];
     size_t size;
     struct catalog c;
-    snprintf(path, sizeof(path), "%s/catalog.rondo", site_path(s));
-    int r = io_read_file(AT_FDCWD, path, CATALOG_SIZE_MAXIMUM, &bytes, &size);
+    int r = path_format(path, sizeof(path), "%s/catalog.rondo", site_path(s));
+    if (r < 0) // cut short, it would seem to be a site without a catalog
+        return error_set(error, -r, "the path %.64s… is too long; go to its folder and name the site from there",
+                         site_path(s));
+    r = io_read_file(AT_FDCWD, path, CATALOG_SIZE_MAXIMUM, &bytes, &size);
     if (r < 0)
         return error_set(error, -r, "cannot read %s: %s", path, strerror(-r));
     r = catalog_open(bytes, size, &c, error);

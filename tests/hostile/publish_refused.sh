@@ -115,6 +115,14 @@ for damage in 'signed by another key' 'of another serial'; do
 	status_is 5 "a newest version $damage, in the name of ours"
 	like "$err" "good 1 of $TMPDIR/forged, the parent unless --parent" "which is named"
 done
+
+# A path that has room for the site, and none for its catalog.
+long=$TMPDIR/$(printf 'd%.0s' {1..100})
+while [ ${#long} -lt 3990 ]; do long+=/$(printf 'd%.0s' {1..80}); done
+long+=/$(printf "%0$((4087 - ${#long}))d" 0)
+run_rondo publish --name good --version 1 --disk "$disk" --key "$TMPDIR/key" --to "$long"
+not_ok "too long a path" [ "$status" -eq 0 ]
+like "$err" 'the path .* is too long' "is refused, not taken for a new site's"
 is "$(print_site)" "$before" "nothing has changed"
 ok "the site is whole" check_site "$site"
 done_testing
