@@ -59,7 +59,7 @@ static int make_room(struct pack_list *l, struct error *error)
     sort_packs(l);
     if (l->count >= PACKS_MAXIMUM)
         return error_set(error, E2BIG, "the parent version refers to more than %u packs", PACKS_MAXIMUM);
-    if (l->count * 2 < l->capacity)
+    if (l->packs && l->count * 2 < l->capacity)
         return 0;
     size_t capacity = l->capacity ? 2 * l->capacity : 64;
     struct pack_reference *grown = realloc(l->packs, capacity * sizeof(*grown));

@@ -97,7 +97,7 @@ void transport_ahead_connect(struct source_transfer *tr, const char *ip, int por
 
 static bool leads_to(int fd, const struct curl_sockaddr *a)
 {
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
     socklen_t size = sizeof(peer);
     if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0 || peer.ss_family != a->family)
         return false;
