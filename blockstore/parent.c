@@ -59,7 +59,7 @@ static int make_room(struct pack_list *l, struct error *error)
     sort_packs(l);
     if (l->count >= PACKS_MAXIMUM)
         return error_set(error, E2BIG, "the parent version refers to more than %u packs", PACKS_MAXIMUM);
-    if (l->packs && l->count * 2 < l->capacity)
+    if (l->count * 2 < l->capacity)
         return 0;
     size_t capacity = l->capacity ? 2 * l->capacity : 64;
     struct pack_reference *grown = realloc(l->packs, capacity * sizeof(*grown));
@@ -77,7 +77,8 @@ static int note_pack(struct pack_list *l, const struct pack_reference *pack, str
     int r = l->count < l->capacity ? 0 : make_room(l, error);
     if (r < 0)
         return r;
-    l->packs[l->count++] = *pack;
+    // Failures are negative, which the analyzer does not know of error_set.
+    l->packs[l->count++] = *pack; // NOLINT(clang-analyzer-core.NullDereference)
     return 0;
 }
 
