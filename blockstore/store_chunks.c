@@ -22,38 +22,21 @@
 //      second boot, more than that is not worth a request.
 //   4. The mutex is not held during I/O, hashing, decoding or waiting (rule 4): load_all and store_run_fetches run
 //      without it, on chunks that are LOADING or FETCHING and so are this thread's alone.
+#include "blockstore/store_chunks.h"
 #include "base/io.h"
-#include "blockstore/store_private.h"
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/banned.h"
 
-#define CANDIDATES_MAXIMUM 256u            // WANTED chunks that one turn looks at
 #define AHEAD_FETCHES 2u                   // of a version's requests in flight, with which reading ahead begins no more
 #define AHEAD_AFTER_NS (5ull * 1000000000) // a miss, for so long
-
-struct request {
-    struct version *v;
-    struct store *s;
-    enum chunk_kind kind;
-    unsigned level;
-    bool ahead; // nobody waits for them
-    const struct chunk_reference *refs;
-    unsigned count;
-    uint64_t begun_ns, deadline_ns;
-    uint64_t look_again_ns; // when the stream may have turned out to be late
-    unsigned arrivals;      // of the store, when chunks were taken to look for them on the disk
-    struct store_chunk *chunks[STORE_BATCH_MAXIMUM]; // held, or NULL
-    struct error *error;
-};
 
 // --- from the disk -------------------------------------------------------------------------------------------------
 
 // Takes the mutex for each result; called without it.
-static void load_all(struct request *q, struct store_chunk *const *mine, unsigned count)
+static void load_all(struct store_request *q, struct store_chunk *const *mine, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         struct decoded d;
@@ -82,7 +65,7 @@ static void load_all(struct request *q, struct store_chunk *const *mine, unsigne
 
 // --- the steps of a turn, with the mutex held ----------------------------------------------------------------------
 
-static int look_up(struct request *q)
+static int look_up(struct store_request *q)
 {
     for (unsigned i = 0; i < q->count; i++) {
         if (q->chunks[i])
@@ -107,28 +90,20 @@ static int look_up(struct request *q)
     return 0;
 }
 
-// A chunk that nobody is at work on is taken with this request's own reference, whoever asked for it first.
-static void adopt(struct request *q, unsigned i)
-{
-    q->chunks[i]->ref = q->refs[i];
-    q->chunks[i]->level = q->level;
-    q->chunks[i]->owner = q->v;
-}
-
-static unsigned take_unchecked(struct request *q, struct store_chunk **mine)
+static unsigned take_unchecked(struct store_request *q, struct store_chunk **mine)
 {
     unsigned n = 0;
     q->arrivals = q->s->arrivals;
     for (unsigned i = 0; i < q->count && (n == 0 || !q->ahead); i++)
         if (q->chunks[i]->state == CHUNK_UNCHECKED) {
-            adopt(q, i);
+            store_adopt_chunk(q, i);
             store_set_state(q->s, q->chunks[i], CHUNK_LOADING);
             mine[n++] = q->chunks[i];
         }
     return n;
 }
 
-static bool worth_another_try(const struct request *q, const struct store_chunk *c)
+static bool worth_another_try(const struct store_request *q, const struct store_chunk *c)
 {
     if (c->owner != q->v)
         return true;                                                          // other sources
@@ -136,7 +111,7 @@ static bool worth_another_try(const struct request *q, const struct store_chunk 
 }
 
 // 1: all are READY; 0: not yet; or the failure. Failed ones that deserve it are looked up anew.
-static int judge(struct request *q)
+static int judge(struct store_request *q)
 {
     char hex[SHA256_HEX_SIZE];
     int all = 1;
@@ -165,116 +140,14 @@ static int judge(struct request *q)
     return all;
 }
 
-static bool pack_is_coming(const struct version *v, const struct sha256 *pack)
-{
-    for (const struct fetch *f = v->fetches; f; f = f->next)
-        if (f->whole && sha256_equal(&f->pack.name, pack))
-            return true;
-    return false;
-}
-
-static bool may_take(struct request *q, const struct store_chunk *c)
-{
-    return c->state == CHUNK_WANTED && c->owner == q->v && !pack_is_coming(q->v, &c->ref.pack.name) &&
-           store_stream_find(q->v, &c->ref, !q->ahead, q->begun_ns, &q->look_again_ns) == STREAM_NEVER;
-}
-
-// What has arrived in the stream between the look at the disk and now. True if there is any.
-static bool find_arrived(struct request *q)
-{
-    bool any = false;
-    for (unsigned i = 0; i < q->count; i++)
-        if (q->chunks[i]->state == CHUNK_WANTED &&
-            store_stream_find(q->v, &q->refs[i], !q->ahead, q->begun_ns, &q->look_again_ns) == STREAM_HERE) {
-            store_set_state(q->s, q->chunks[i], CHUNK_UNCHECKED);
-            any = true;
-        }
-    return any;
-}
-
-static int compare_places(const void *pa, const void *pb)
-{
-    const struct store_chunk *a = *(struct store_chunk *const *)pa, *b = *(struct store_chunk *const *)pb;
-    int r = memcmp(&a->ref.pack.name, &b->ref.pack.name, SHA256_SIZE);
-    return r ? r : (a->ref.offset > b->ref.offset) - (a->ref.offset < b->ref.offset);
-}
-
-// WANTED chunks: this request's own, marked, then others of the same version; sorted by their places.
-static unsigned gather(struct request *q, struct store_chunk **ret)
-{
-    unsigned n = 0;
-    for (unsigned i = 0; i < q->count; i++) {
-        if (q->chunks[i]->state != CHUNK_WANTED || q->chunks[i]->mark == q)
-            continue;
-        adopt(q, i);
-        if (!may_take(q, q->chunks[i]))
-            continue;
-        q->chunks[i]->mark = q;
-        ret[n++] = q->chunks[i];
-    }
-    if (n == 0)
-        return 0;
-    for (struct store_chunk *c = q->s->wanted.first; c && n < CANDIDATES_MAXIMUM; c = c->list_after)
-        if (c->mark != q && may_take(q, c))
-            ret[n++] = c;
-    qsort(ret, n, sizeof(struct store_chunk *), compare_places);
-    return n;
-}
-
-// How many of the sorted chunks, from the first, belong into one request.
-static unsigned group_length(struct store_chunk *const *sorted, unsigned n, bool whole)
-{
-    const struct chunk_reference *first = &sorted[0]->ref;
-    uint64_t end = (uint64_t)first->offset + first->length;
-    unsigned i = 1;
-    for (; i < n; i++) {
-        const struct chunk_reference *ref = &sorted[i]->ref;
-        uint64_t ref_end = (uint64_t)ref->offset + ref->length;
-        if (!sha256_equal(&ref->pack.name, &first->pack.name))
-            break;
-        if (!whole && (ref->offset > end + STORE_GAP_MAXIMUM || ref_end > first->offset + STORE_REQUEST_MAXIMUM))
-            break;
-        end = ref_end > end ? ref_end : end;
-    }
-    return i;
-}
-
-// Makes fetches out of WANTED chunks, each with at least one of our own.
-static unsigned take_fetches(struct request *q, struct fetch **ret, int *ret_failure)
-{
-    struct store_chunk *sorted[CANDIDATES_MAXIMUM];
-    bool whole = mirrors_ignore_ranges(q->v->mirrors);
-    unsigned n = gather(q, sorted), fetches = 0;
-
-    for (unsigned at = 0, length; at < n && q->v->fetch_count < STORE_JOBS_MAXIMUM; at += length) {
-        length = group_length(sorted + at, n - at, whole);
-        bool ours = false;
-        for (unsigned i = at; i < at + length; i++)
-            ours |= sorted[i]->mark == q;
-        if (!ours)
-            continue;
-        ret[fetches] = store_new_fetch(q->v, sorted + at, length, whole, q->deadline_ns);
-        if (!ret[fetches]) {
-            *ret_failure = -ENOMEM;
-            break;
-        }
-        for (unsigned i = at; i < at + length; i++)
-            atomic_fetch_add(&q->s->overtaken, store_stream_lists(q->v, &sorted[i]->ref.pack.name));
-        fetches++;
-    }
-    for (unsigned i = 0; i < n; i++)
-        sorted[i]->mark = NULL;
-    return fetches;
-}
-
-static void fail_offline(struct request *q)
+static void fail_offline(struct store_request *q)
 {
     for (unsigned i = 0; i < q->count; i++) {
         char chunk[SHA256_HEX_SIZE], pack[SHA256_HEX_SIZE];
         struct error error;
         if (q->chunks[i]->state != CHUNK_WANTED)
             continue;
-        adopt(q, i);
+        store_adopt_chunk(q, i);
         error_set(&error, ENOENT,
                   "chunk %s (of pack %s) is not in the cache, or damaged there, and there is no source to fetch it "
                   "from: go online, or `rondo pull` the image before going offline",
@@ -288,7 +161,7 @@ static bool missed_of_late(const struct version *v)
     return v->missed_ns != 0 && io_monotonic_ns() - v->missed_ns < AHEAD_AFTER_NS;
 }
 
-static bool any_wanted(const struct request *q)
+static bool any_wanted(const struct store_request *q)
 {
     for (unsigned i = 0; i < q->count; i++)
         if (q->chunks[i]->state == CHUNK_WANTED)
@@ -296,7 +169,7 @@ static bool any_wanted(const struct request *q)
     return false;
 }
 
-static void wait_for_change(struct request *q)
+static void wait_for_change(struct store_request *q)
 {
     uint64_t ns = q->look_again_ns < q->deadline_ns ? q->look_again_ns : q->deadline_ns;
     struct timespec until = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
@@ -306,7 +179,7 @@ static void wait_for_change(struct request *q)
 // --- the loop ------------------------------------------------------------------------------------------------------
 
 // With the mutex held. 1: all are READY; 0: turn again; or the failure.
-static int turn(struct request *q)
+static int turn(struct store_request *q)
 {
     struct store_chunk *mine[STORE_BATCH_MAXIMUM];
     struct fetch *fetches[STORE_JOBS_MAXIMUM];
@@ -341,11 +214,11 @@ static int turn(struct request *q)
             fail_offline(q);
             return 0;
         }
-        if (find_arrived(q))
+        if (store_find_arrived(q))
             return 0;
         if (q->ahead && !missed_of_late(q->v))
             return -EAGAIN;
-        n = q->ahead && q->v->fetch_count >= AHEAD_FETCHES ? 0 : take_fetches(q, fetches, &r);
+        n = q->ahead && q->v->fetch_count >= AHEAD_FETCHES ? 0 : store_take_fetches(q, fetches, &r);
         if (n > 0) {
             if (!q->ahead)
                 q->v->missed_ns = io_monotonic_ns();
@@ -371,7 +244,7 @@ static int turn(struct request *q)
     return 0;
 }
 
-static int get_chunks(struct request *q, struct store_chunk **ret)
+static int get_chunks(struct store_request *q, struct store_chunk **ret)
 {
     int r = 0;
     q->s = q->v->store;
@@ -396,7 +269,7 @@ static int get_chunks(struct request *q, struct store_chunk **ret)
 int store_get_chunks(struct version *v, enum chunk_kind kind, unsigned level, const struct chunk_reference *refs,
                      unsigned count, uint64_t deadline_ns, struct store_chunk **ret, struct error *error)
 {
-    struct request q = {
+    struct store_request q = {
         .v = v, .kind = kind, .level = level, .refs = refs, .count = count, .deadline_ns = deadline_ns, .error = error};
     return get_chunks(&q, ret);
 }
@@ -404,13 +277,13 @@ int store_get_chunks(struct version *v, enum chunk_kind kind, unsigned level, co
 int store_get_chunks_ahead(struct version *v, enum chunk_kind kind, unsigned level, const struct chunk_reference *refs,
                            unsigned count, struct store_chunk **ret)
 {
-    struct request q = {.v = v,
-                        .kind = kind,
-                        .level = level,
-                        .ahead = true,
-                        .refs = refs,
-                        .count = count,
-                        .deadline_ns = store_deadline(v->store)};
+    struct store_request q = {.v = v,
+                              .kind = kind,
+                              .level = level,
+                              .ahead = true,
+                              .refs = refs,
+                              .count = count,
+                              .deadline_ns = store_deadline(v->store)};
     return get_chunks(&q, ret);
 }
 

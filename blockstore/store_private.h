@@ -4,6 +4,7 @@
 //   store_read.c    version_read, version_borrow: from a range of bytes to chunks, and back
 //   store_map.c     the map: finding a leaf, walking all pages
 //   store_chunks.c  how a thread gets its chunks: memory, disk, or whoever fetches them (the loop)
+//   store_chunks_take.c  what the loop takes to the network together
 //   store_table.c   the table of chunks: what is in memory or on its way, and what is evicted; chunks from stored bytes
 //   store_memory.c  how much memory decoded chunks may take
 //   store_ahead.c   what to read ahead
