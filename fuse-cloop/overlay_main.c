@@ -249,7 +249,7 @@ static int run(struct options *options, struct error *error)
     r = overlay_record_open(&record, options->record, &held, &base, error);
     if (r == 0)
         r = overlay_open(folder, &options->manifest, &base, &overlay, error);
-    if (r < 0) {
+    if (r != 0) {
         error_prefix(error, r, "cannot use the disk in %s", options->folder);
     } else {
         overlay_set_write_through(overlay, options->write_through);

@@ -7,7 +7,8 @@
 
 #include "base/banned.h"
 
-static_assert(SESSION_READ_MAXIMUM <= VERSION_BORROW_MAXIMUM, "a read is borrowed at once");
+static_assert(SESSION_READ_MAXIMUM <= VERSION_BORROW_MAXIMUM, // NOLINT(misc-redundant-expression): equal today
+              "a read is borrowed at once");
 
 void tree_open(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *file)
 {
