@@ -189,7 +189,9 @@ static int choose_label(const struct overlay_layers *l, const char *label, char 
     for (unsigned i = 0; i < l->count; i++)
         if (text_parse_u64(slice_of(l->layers[i].snapshot.label), UINT32_MAX, &number) && number > greatest)
             greatest = number;
-    snprintf(ret, OVERLAY_LABEL_SIZE, "%llu", 1ull + greatest);
+    do // past the greatest that counts, a label may be a number all the same
+        snprintf(ret, OVERLAY_LABEL_SIZE, "%llu", (unsigned long long)++greatest);
+    while (find_snapshot(l, ret) >= 0);
     return 0;
 }
 

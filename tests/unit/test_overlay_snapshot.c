@@ -217,6 +217,21 @@ static void labels_are_checked_and_numbers_given(void **state)
     assert_int_equal(h.snapshots[3].time, 0);
 }
 
+static void a_number_is_given_once_however_great(void **state)
+{
+    (void)state;
+    struct error error = {.text = ""};
+    char label[OVERLAY_LABEL_SIZE] = "";
+    take("4294967295");
+    take("18446744073709551615");
+    for (int i = 0; i < 3; i++)
+        must(overlay_snapshot_take(folder.fd, NULL, 0, label, &error), &error);
+    assert_string_equal(label, "4294967298");
+    struct overlay_history h; // the list is one that can be read
+    must(overlay_history_read(folder.fd, &h, &error), &error);
+    assert_int_equal(h.count, 5);
+}
+
 static void space_is_counted_by_layer(void **state)
 {
     (void)state;
@@ -470,6 +485,7 @@ int main(void)
         TEST(a_partial_write_keeps_the_rest_of_a_block_below),
         TEST(as_many_layers_as_there_may_be_are_read_through),
         TEST(labels_are_checked_and_numbers_given),
+        TEST(a_number_is_given_once_however_great),
         TEST(space_is_counted_by_layer),
         TEST(an_open_overlay_is_busy),
         TEST(a_damaged_list_is_refused_and_nothing_removed),
