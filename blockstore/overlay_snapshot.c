@@ -112,13 +112,19 @@ static int sweep(int dir, const struct overlay_layers *l)
     return -errno;
 }
 
+// A file that the list names is not there: damage, which must not be taken for a label that no snapshot has.
+static int not_a_label(int r)
+{
+    return r == -ENOENT ? -EBADMSG : r;
+}
+
 // The beginning of every change: the lock, the list, made durable as it can be seen, and nothing beside it.
 static int begin(int dir, struct overlay_layers *ret_layers, struct error *error)
 {
     bool listed;
     CLEANUP_CLOSE int lock = overlay_take_lock(dir, error);
     if (lock < 0)
-        return lock;
+        return not_a_label(lock);
     int r = overlay_layers_read(dir, ret_layers, &listed, error);
     if (r < 0)
         return r;
@@ -209,7 +215,7 @@ int overlay_snapshot_take(int dir, const char *label, int64_t now, char ret_labe
     if (r == 0 && layers.count == OVERLAY_DEPTH_MAXIMUM)
         r = error_set(error, EMLINK, "a disk has at most %u snapshots; delete one first", OVERLAY_DEPTH_MAXIMUM - 1);
     if (r == 0)
-        r = overlay_pair_open(dir, &layers.layers[0].id, O_RDWR, &pair, error);
+        r = not_a_label(overlay_pair_open(dir, &layers.layers[0].id, O_RDWR, &pair, error));
     if (r == 0)
         r = flush_closed(&pair, error);
     if (r == 0)
@@ -251,7 +257,7 @@ int overlay_snapshot_roll_back(int dir, const char *label, bool drop_newer, char
     if (newest < at && !drop_newer)
         return error_set(error, ENOTEMPTY, "snapshot %s is not the newest: %s and what lies between would be lost",
                          label, layers.layers[newest].snapshot.label);
-    int r = overlay_pair_open(dir, &layers.layers[at].id, O_RDONLY, &pair, error);
+    int r = not_a_label(overlay_pair_open(dir, &layers.layers[at].id, O_RDONLY, &pair, error));
     if (r == 0)
         r = make_layer(dir, &layers.layers[at], &pair.header, &top, error);
     if (r < 0)
@@ -278,7 +284,7 @@ static int merge(int dir, int lock, struct overlay_layers *layers, unsigned at, 
     int copy = fcntl(lock, F_DUPFD_CLOEXEC, 0); // the same lock
     if (copy < 0)
         return error_set(error, errno, "cannot keep the disk's lock: %m");
-    int r = overlay_merge_down(dir, copy, layers, at, progress, error);
+    int r = not_a_label(overlay_merge_down(dir, copy, layers, at, progress, error));
     if (r < 0)
         return r;
     layers->layers[at] = layers->layers[at - 1];

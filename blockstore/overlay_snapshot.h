@@ -45,7 +45,7 @@ int overlay_history_read(int dir, struct overlay_history *ret, struct error *err
 
 // Each of these is done, and durable, when it returns 0; when it fails it has changed nothing that can be read, or only
 // its last sync has failed, and it is done as long as the power stays. -EBUSY: the overlay is open. -ENOENT: no
-// snapshot has that label.
+// snapshot has that label. -EBADMSG: the list is damaged, or a layer that it names is, or is gone.
 
 // Takes a snapshot; label NULL: a number, one more than the greatest there is. -EEXIST: the label is taken. -EMLINK:
 // there are as many as there may be. -EINVAL: the label cannot be one.

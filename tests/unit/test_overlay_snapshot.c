@@ -381,6 +381,21 @@ static void layers_that_do_not_belong_together_are_refused(void **state)
     folder_remove(&other);
 }
 
+static void a_layer_that_is_gone_is_damage_and_no_missing_label(void **state)
+{
+    (void)state;
+    struct error error = {.text = ""};
+    static const char *const files_of_first[] = {"disk.data", "disk.map"};
+    take("one");
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(unlinkat(folder.fd, files_of_first[i], 0), 0);
+        assert_int_equal(roll_back(&folder, "one", false, &error), -EBADMSG);
+        assert_non_null(strstr(error.text, files_of_first[i]));
+        assert_int_equal(overlay_snapshot_delete(folder.fd, "one", NULL, &error), -EBADMSG);
+        assert_non_null(strstr(error.text, files_of_first[i]));
+    }
+}
+
 static void a_damaged_page_below_fails_its_own_requests_only(void **state)
 {
     (void)state;
@@ -490,6 +505,7 @@ int main(void)
         TEST(an_open_overlay_is_busy),
         TEST(a_damaged_list_is_refused_and_nothing_removed),
         TEST(layers_that_do_not_belong_together_are_refused),
+        TEST(a_layer_that_is_gone_is_damage_and_no_missing_label),
         TEST(a_damaged_page_below_fails_its_own_requests_only),
         TEST(what_a_dead_command_left_is_swept),
         TEST(a_change_that_fails_at_any_call_can_be_made_again),
