@@ -160,7 +160,7 @@ int overlay_pair_make(int dir, const char *data_name, const char *map_name, cons
 
 static int open_file(int dir, const char *name, int flags, struct error *error)
 {
-    int fd = io_open(dir, name, flags, 0);
+    int fd = io_open(dir, name, flags | O_NONBLOCK, 0); // nothing to a file, but a FIFO in its place does not hang us
     if (fd == -ENOENT)
         return error_set(error, ENOENT, "the instance has no %s; its disk was never made, or is gone", name);
     if (fd < 0)

@@ -396,6 +396,25 @@ static void a_layer_that_is_gone_is_damage_and_no_missing_label(void **state)
     }
 }
 
+static void a_fifo_in_the_place_of_a_layer_is_refused(void **state)
+{
+    (void)state;
+    struct error error = {.text = ""};
+    static const char *const files_of_first[] = {"disk.data", "disk.map"};
+    take("one");
+    alarm(20); // who opens a FIFO to read it would wait for ever
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(renameat(folder.fd, files_of_first[i], folder.fd, "kept"), 0);
+        assert_int_equal(mkfifoat(folder.fd, files_of_first[i], 0600), 0);
+        assert_true(open_result(&error) < 0);
+        assert_true(roll_back(&folder, "one", false, &error) < 0);
+        assert_non_null(strstr(error.text, files_of_first[i]));
+        assert_int_equal(renameat(folder.fd, "kept", folder.fd, files_of_first[i]), 0);
+    }
+    alarm(0);
+    assert_int_equal(open_result(&error), 0);
+}
+
 static void a_damaged_page_below_fails_its_own_requests_only(void **state)
 {
     (void)state;
@@ -506,6 +525,7 @@ int main(void)
         TEST(a_damaged_list_is_refused_and_nothing_removed),
         TEST(layers_that_do_not_belong_together_are_refused),
         TEST(a_layer_that_is_gone_is_damage_and_no_missing_label),
+        TEST(a_fifo_in_the_place_of_a_layer_is_refused),
         TEST(a_damaged_page_below_fails_its_own_requests_only),
         TEST(what_a_dead_command_left_is_swept),
         TEST(a_change_that_fails_at_any_call_can_be_made_again),
