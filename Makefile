@@ -32,7 +32,7 @@ OPTIMIZE ?= -O2 -g
 HARDEN   ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 LINK_HARDEN ?= -pie -Wl,-z,relro,-z,now
 ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
-              -DRONDO_LIBEXEC='"$(PREFIX)/libexec/rondo"' -I. $(WARNINGS) $(OPTIMIZE) $(HARDEN) $(PKG_CFLAGS) -pthread $(CFLAGS)
+              -I. $(WARNINGS) $(OPTIMIZE) $(HARDEN) $(PKG_CFLAGS) -pthread $(CFLAGS)
 
 LIBS_crypto := $(shell pkg-config --libs libcrypto libb2 2>/dev/null)
 LIBS_store  := $(shell pkg-config --libs libcurl liblz4 libzstd 2>/dev/null) $(LIBS_crypto)
@@ -108,7 +108,7 @@ unit: $(UNIT_TESTS) $(RELAY)
 # Fuzz targets: clang's libFuzzer with both sanitizers; the whole source is compiled again for them.
 FUZZ_CC     ?= clang
 FUZZ_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
-               -DRONDO_LIBEXEC='"$(PREFIX)/libexec/rondo"' -I. -O1 -g $(PKG_CFLAGS) -pthread \
+               -I. -O1 -g $(PKG_CFLAGS) -pthread \
                -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,base blockstore catalog client server vmm,$(call sources,$(f))))
 

@@ -142,6 +142,7 @@ static bool is_program(const char *path)
 int path_find_program(const char *name, char ret_path[static PATH_TEXT_SIZE], struct error *error)
 {
     char own[PATH_TEXT_SIZE];
+    char libexec[PATH_TEXT_SIZE];
     char path[PATH_TEXT_SIZE];
     if (name[0] == '\0' || strchr(name, '/'))
         return error_set(error, EINVAL, "\"%s\" is not the name of a program", name);
@@ -152,11 +153,16 @@ int path_find_program(const char *name, char ret_path[static PATH_TEXT_SIZE], st
     char *slash = strrchr(own, '/');
     if (slash)
         *slash = '\0';
-    int r = path_format(path, sizeof path, "%s/%s", own, name);
+    // Where an installation lies is not compiled in: it may be moved, or tried out where DESTDIR put it.
+    slash = strrchr(own, '/');
+    int r = path_format(libexec, sizeof libexec, "%.*s/libexec/rondo", slash ? (int)(slash - own) : 0, own);
+    if (r < 0)
+        return error_set(error, -r, "the path of %s/%s is too long", own, name);
+    r = path_format(path, sizeof path, "%s/%s", own, name);
     if (r < 0 || !is_program(path))
-        r = path_format(path, sizeof path, "%s/%s", RONDO_LIBEXEC, name);
+        r = path_format(path, sizeof path, "%s/%s", libexec, name);
     if (r < 0 || !is_program(path))
         return error_set(error, ENOENT, "the program %s is neither in %s nor in %s; install Rondo again", name, own,
-                         RONDO_LIBEXEC);
+                         libexec);
     return path_format(ret_path, PATH_TEXT_SIZE, "%s", path);
 }

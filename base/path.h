@@ -24,5 +24,6 @@ int path_make(enum path_kind kind, char ret_path[static PATH_TEXT_SIZE], struct 
 // snprintf that fails with -ENAMETOOLONG instead of cutting.
 int path_format(char *ret_path, size_t capacity, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-// The full path of a sibling program (rondo-cloop, …): beside this executable, else in the libexec folder.
+// The full path of a sibling program (rondo-cloop, …): beside this executable, else in ../libexec/rondo,
+// where make install puts them.
 int path_find_program(const char *name, char ret_path[static PATH_TEXT_SIZE], struct error *error);

@@ -264,6 +264,33 @@ static void programs_are_found_beside_this_one(void **state)
     assert_string_equal(path, self);
 }
 
+static void installed_programs_are_found_in_libexec(void **state)
+{
+    (void)state;
+    char self[PATH_TEXT_SIZE] = {0};
+    char libexec[PATH_TEXT_SIZE], programs[PATH_TEXT_SIZE], program[PATH_TEXT_SIZE];
+    char path[PATH_TEXT_SIZE] = "untouched";
+    struct error e = {0};
+    assert_true(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
+    *strrchr(self, '/') = '\0';
+    *strrchr(self, '/') = '\0';
+    assert_int_equal(path_format(libexec, sizeof libexec, "%s/libexec", self), 0);
+    assert_int_equal(path_format(programs, sizeof programs, "%s/rondo", libexec), 0);
+    assert_int_equal(path_format(program, sizeof program, "%s/installed-%d", programs, (int)getpid()), 0);
+    assert_int_equal(path_find_program(strrchr(program, '/') + 1, path, &e), -ENOENT);
+    assert_non_null(strstr(e.text, programs)); // the user learns where it was looked for
+    assert_true(mkdir(libexec, 0700) == 0 || errno == EEXIST);
+    assert_true(mkdir(programs, 0700) == 0 || errno == EEXIST);
+    int fd = open(program, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0700);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(path_find_program(strrchr(program, '/') + 1, path, &e), 0);
+    assert_string_equal(path, program);
+    assert_int_equal(unlink(program), 0);
+    rmdir(programs);
+    rmdir(libexec);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +304,7 @@ int main(void)
         cmocka_unit_test(unsafe_runtime_folders_are_refused),
         cmocka_unit_test(a_file_in_the_way_is_named),
         cmocka_unit_test(programs_are_found_beside_this_one),
+        cmocka_unit_test(installed_programs_are_found_in_libexec),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
