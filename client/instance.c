@@ -118,7 +118,8 @@ int instance_lock_stopped(struct instance *i, struct error *error)
 {
     int r = instance_lock(i, error);
     if (r == -EBUSY)
-        error_set(error, EBUSY, "machine %s is running; rondo stop %s first", i->name, i->name);
+        error_set(error, EBUSY, "machine %s is running (rondo stop %s ends it), or another command is changing it",
+                  i->name, i->name);
     return r;
 }
 
