@@ -42,7 +42,9 @@ static int errno_of(int code)
 int trust_db_fail(const struct trust *t, int code, struct error *error)
 {
     return error_set(error, errno_of(code), "%s: %s%s", t->path, sqlite3_errmsg(t->db),
-                     is_damage(code) ? "; run the command again, and it is moved aside and rebuilt" : "");
+                     is_damage(code)                ? "; run the command again, and it is moved aside and rebuilt"
+                     : (code & 0xff) == SQLITE_FULL ? "; make room there and run the command again"
+                                                    : "");
 }
 
 int trust_db_complain(struct trust *t, struct error *error)
