@@ -72,12 +72,11 @@ enum source_priority {
 
 struct source_request {
     // Set by the caller; the strings must live until the request is over.
-    const char *path; // below the address: "catalog.rondo", "objects/ab/ab…"
-    uint64_t offset;  // the range wanted …
-    uint64_t length;  // … or 0 for the whole file
-    uint64_t maximum; // of the bytes delivered; more is -EBADMSG ("endless data"). For a range, of the whole
-                      // file, in case that the server sends it all.
-    enum source_priority priority;
+    const char *path;    // below the address: "catalog.rondo", "objects/ab/ab…"
+    uint64_t offset;     // the range wanted …
+    uint64_t length;     // … or 0 for the whole file
+    uint64_t maximum;    // of the bytes delivered; more is -EBADMSG ("endless data"). For a range, of the whole
+                         // file, in case that the server sends it all.
     const char *if_etag; // or NULL: ask for it only if it changed
     // Gets the bytes in order, on the transport's thread (or the caller's, for a directory). `offset` is the
     // position in the object: 0 first when a range was answered with the whole. A negative return ends the request.
@@ -86,6 +85,7 @@ struct source_request {
     // must still be called, from elsewhere, and then returns at once or very soon.
     void (*done)(void *context);
     void *context; // of both
+    enum source_priority priority;
 
     // Results, after source_wait.
     int result;        // 0; -ENOENT (404, 410); -ENETUNREACH for whatever may pass (connection, time-out, 5xx, 429,

@@ -31,7 +31,7 @@ static int read_ranges(const char *path)
         ranges[count++] = (struct range){.offset = offset, .length = length, .blocks_before = blocks};
         blocks += length / BLOCK;
     }
-    fclose(text);
+    (void)fclose(text);
     return count > 0 && blocks > 0 ? 0 : -1;
 }
 
