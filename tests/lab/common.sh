@@ -22,7 +22,7 @@ say() {
 }
 
 programs=() files=() disks=() command=()
-memory='' cpus='' limit=300 network='' results='' kvm_options='' append=''
+memory='' cpus='' limit=300 network='' results='' kvm_options='' append='' patience=''
 
 usage() {
 	sed -n '2,/^set /{s/^# \{0,1\}//p}' "$0" >&2
@@ -176,13 +176,39 @@ lab_work() {
 	trap 'exit 143' TERM
 }
 
-# Runs the emulator in a process group of its own, and ends with the script's exit code.
+# Is an emulated machine up after `patience` seconds? (Empty: it is waited for.) Then its init has said so on its console.
+lab_is_up() {
+	local i
+	[ -n "$patience" ] || return 0
+	for ((i = 0; i < patience * 5; i++)); do
+		if ! kill -0 "$emulator" 2>/dev/null || grep -q 'lab: up' "$work/console"; then
+			return 0
+		fi
+		sleep 0.2
+	done
+	return 1
+}
+
+# Runs the emulator in a process group of its own, and ends with the script's exit code. Once in a few hundred starts, on a busy
+# host, qemu's emulation stands still before its guest's kernel has begun: then it is started again.
 lab_run() {
-	local code=0 printer
-	env --default-signal timeout --kill-after=5 "$limit" "$@" </dev/null >"$work/emulator" 2>&1 &
-	emulator=$!
-	tail -n +1 -s 0.2 --pid="$emulator" -f "$work/output" 2>/dev/null &
-	printer=$!
+	local code=0 printer tries
+	for tries in 1 2 3; do
+		code=0
+		env --default-signal timeout --kill-after=5 "$limit" "$@" </dev/null >"$work/emulator" 2>&1 &
+		emulator=$!
+		tail -n +1 -s 0.2 --pid="$emulator" -f "$work/output" 2>/dev/null &
+		printer=$!
+		if [ "$tries" -lt 3 ] && ! lab_is_up; then
+			say "the emulated machine has said nothing for $patience s: starting it again"
+			kill -KILL -- "-$emulator" || true
+			wait "$emulator" || true
+			wait "$printer" || true
+			: >"$work/console"
+			continue
+		fi
+		break
+	done
 	wait "$emulator" || code=$?
 	wait "$printer" || true
 	emulator=
