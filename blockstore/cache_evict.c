@@ -8,6 +8,7 @@
 //      the limit, so that it is rare.
 //   4. A pack that is just being written (`except`) is spared, so that a small cache does not eat its own meal.
 #include "base/cleanup.h"
+#include "base/folder.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "blockstore/cache_private.h"
@@ -35,6 +36,7 @@ struct cache_walk {
     struct cache_file *files; // malloc'ed
     size_t count, capacity;
     uint64_t bytes, pinned_bytes; // temporaries included in the first
+    enum cache_place place;       // that is walked
 };
 
 // --- the walk ------------------------------------------------------------------------------------------------------
@@ -54,36 +56,21 @@ static int add_file(struct cache_walk *w, const struct cache_file *file)
     return 0;
 }
 
-static DIR *open_list(int dir, const char *name)
+static bool stat_own_file(int folder, const char *name, struct stat *ret)
 {
-    int fd = io_open(dir, name, O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0)
-        return NULL;
-    DIR *d = fdopendir(fd);
-    if (!d)
-        close(fd);
-    return d;
+    return fstatat(folder, name, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret->st_mode) && ret->st_uid == geteuid();
 }
 
-static bool stat_own_file(DIR *d, const char *name, struct stat *ret)
+static int walk_file(void *context, int folder, const char *name)
 {
-    return fstatat(dirfd(d), name, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret->st_mode) && ret->st_uid == geteuid();
-}
-
-static int walk_folder(struct cache_walk *w, enum cache_place place, DIR *d)
-{
-    for (struct dirent *entry; (entry = readdir(d));) {
-        struct cache_file file = {.place = place};
-        struct stat st;
-        if (!sha256_from_hex(entry->d_name, strlen(entry->d_name), &file.name) || !stat_own_file(d, entry->d_name, &st))
-            continue;
-        file.used = st.st_mtim;
-        file.bytes = (uint64_t)st.st_blocks * 512;
-        int r = add_file(w, &file);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    struct cache_walk *w = context;
+    struct cache_file file = {.place = w->place};
+    struct stat st;
+    if (!sha256_from_hex(name, strlen(name), &file.name) || !stat_own_file(folder, name, &st))
+        return 0;
+    file.used = st.st_mtim;
+    file.bytes = (uint64_t)st.st_blocks * 512;
+    return add_file(w, &file);
 }
 
 static bool is_folder_name(const char *name)
@@ -91,25 +78,23 @@ static bool is_folder_name(const char *name)
     return strlen(name) == 2 && strspn(name, "0123456789abcdef") == 2;
 }
 
+static int walk_folder(void *context, int folder, const char *name)
+{
+    struct cache_walk *w = context;
+    struct stat st;
+    if (is_folder_name(name)) {
+        int r = folder_walk(folder, name, walk_file, w);
+        return r == -ENOMEM ? r : 0; // what is not a folder of ours holds nothing of ours
+    }
+    if (stat_own_file(folder, name, &st))
+        w->bytes += (uint64_t)st.st_blocks * 512;
+    return 0;
+}
+
 static int walk_place(struct cache *c, struct cache_walk *w, enum cache_place place)
 {
-    if (c->places[place] < 0)
-        return 0;
-    DIR *d CLEANUP_CLOSEDIR = open_list(c->places[place], ".");
-    if (!d)
-        return -errno;
-    for (struct dirent *entry; (entry = readdir(d));) {
-        struct stat st;
-        if (is_folder_name(entry->d_name)) {
-            DIR *folder CLEANUP_CLOSEDIR = open_list(c->places[place], entry->d_name);
-            int r = folder ? walk_folder(w, place, folder) : 0; // what is not a folder of ours holds nothing of ours
-            if (r < 0)
-                return r;
-        } else if (stat_own_file(d, entry->d_name, &st)) {
-            w->bytes += (uint64_t)st.st_blocks * 512;
-        }
-    }
-    return 0;
+    w->place = place;
+    return c->places[place] < 0 ? 0 : folder_walk(c->places[place], ".", walk_folder, w);
 }
 
 static int walk(struct cache *c, struct cache_walk *w)
@@ -146,29 +131,29 @@ int cache_measure(struct cache *c, struct cache_usage *ret)
     return 0;
 }
 
-static bool is_left_over(DIR *d, const char *name)
+static bool is_left_over(int folder, const char *name)
 {
     struct stat st;
-    if (!stat_own_file(d, name, &st) || st.st_mtime + SWEEP_AGE_SECONDS > io_realtime_seconds())
+    if (!stat_own_file(folder, name, &st) || st.st_mtime + SWEEP_AGE_SECONDS > io_realtime_seconds())
         return false;
-    int fd CLEANUP_CLOSE = io_open(dirfd(d), name, O_RDONLY | O_NONBLOCK, 0);
+    int fd CLEANUP_CLOSE = io_open(folder, name, O_RDONLY | O_NONBLOCK, 0);
     return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
-static void sweep_folder(int folder, const char *prefix)
+static int sweep_file(void *prefix, int folder, const char *name)
 {
-    DIR *d CLEANUP_CLOSEDIR = folder >= 0 ? open_list(folder, ".") : NULL;
-    if (!d)
-        return;
-    for (struct dirent *entry; (entry = readdir(d));)
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 && is_left_over(d, entry->d_name))
-            io->unlinkat(dirfd(d), entry->d_name, 0);
+    if (strncmp(name, prefix, strlen(prefix)) == 0 && is_left_over(folder, name))
+        io->unlinkat(folder, name, 0); // what stays costs space only
+    return 0;
 }
 
 void cache_sweep_temporaries(struct cache *c)
 {
-    sweep_folder(c->places[CACHE_PARTIAL], CACHE_TEMPORARY_PREFIX);
-    sweep_folder(c->pins, IO_TEMPORARY_PREFIX);
+    char pack[] = CACHE_TEMPORARY_PREFIX, other[] = IO_TEMPORARY_PREFIX;
+    if (c->places[CACHE_PARTIAL] >= 0)
+        (void)folder_walk(c->places[CACHE_PARTIAL], ".", sweep_file, pack);
+    if (c->pins >= 0)
+        (void)folder_walk(c->pins, ".", sweep_file, other);
 }
 
 // --- eviction ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 //      name is skipped, since it cannot name an object.
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/folder.h"
 #include "base/io.h"
 #include "blockstore/cache_private.h"
 #include <fcntl.h>
@@ -90,22 +91,23 @@ bool cache_is_pinned(struct cache *c, const struct sha256 *manifest)
            S_ISREG(st.st_mode);
 }
 
+struct pin_walk {
+    int (*each)(void *context, const struct sha256 *manifest);
+    void *context;
+};
+
+static int walk_pin(void *context, int folder, const char *entry)
+{
+    const struct pin_walk *w = context;
+    struct sha256 manifest;
+    (void)folder;
+    return sha256_from_hex(entry, strlen(entry), &manifest) ? w->each(w->context, &manifest) : 0;
+}
+
 int cache_walk_pins(struct cache *c, int (*each)(void *context, const struct sha256 *manifest), void *context)
 {
-    struct sha256 manifest;
-    int fd = c->pins < 0 ? -ENOENT : io_open(c->pins, ".", O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0)
-        return fd == -ENOENT ? 0 : fd;
-    DIR *d CLEANUP_CLOSEDIR = fdopendir(fd);
-    if (!d) {
-        close(fd);
-        return -ENOMEM;
-    }
-    int r = 0;
-    for (struct dirent *entry; r == 0 && (errno = 0, entry = readdir(d));)
-        if (sha256_from_hex(entry->d_name, strlen(entry->d_name), &manifest))
-            r = each(context, &manifest);
-    return r != 0 ? r : -errno;
+    struct pin_walk w = {.each = each, .context = context};
+    return c->pins < 0 ? 0 : folder_walk(c->pins, ".", walk_pin, &w);
 }
 
 // --- for eviction --------------------------------------------------------------------------------------------------
@@ -115,8 +117,9 @@ static int add_name(struct buf *names, const struct sha256 *name)
     return buf_append(names, name->bytes, SHA256_SIZE);
 }
 
-static int load_pin(int folder, const char *file, struct buf *names)
+static int load_pin(void *context, int folder, const char *file)
 {
+    struct buf *names = context;
     struct sha256 name;
     void *bytes CLEANUP_FREE = NULL;
     size_t n = 0;
@@ -127,7 +130,7 @@ static int load_pin(int folder, const char *file, struct buf *names)
     if (r == 0)
         r = io_read_file(folder, file, PIN_FILE_MAXIMUM, &bytes, &n);
     if (r < 0)
-        return r;
+        return r == -ENOENT ? 0 : r; // gone meanwhile: only when somebody works around the lock
     const char *at = bytes;
     for (const char *end; n > 0; n -= (size_t)(end + 1 - at), at = end + 1) {
         end = memchr(at, '\n', n);
@@ -147,23 +150,9 @@ static int compare_names(const void *a, const void *b)
 int cache_load_pins(struct cache *c, struct sha256 **ret, size_t *ret_count)
 {
     struct buf names CLEANUP(buf_free) = BUF_WITH_MAXIMUM((size_t)1 << 31);
-    if (c->pins >= 0) {
-        int fd = io_open(c->pins, ".", O_RDONLY | O_DIRECTORY, 0);
-        if (fd < 0)
-            return fd;
-        DIR *d CLEANUP_CLOSEDIR = fdopendir(fd);
-        if (!d) {
-            close(fd);
-            return -ENOMEM;
-        }
-        for (struct dirent *entry; (errno = 0, entry = readdir(d));) {
-            int r = load_pin(c->pins, entry->d_name, &names);
-            if (r < 0 && r != -ENOENT) // gone meanwhile: only when somebody works around the lock
-                return r;
-        }
-        if (errno)
-            return -errno;
-    }
+    int r = c->pins < 0 ? 0 : folder_walk(c->pins, ".", load_pin, &names);
+    if (r < 0)
+        return r;
     *ret_count = names.size / SHA256_SIZE;
     if (names.size > 0)
         qsort(names.data, *ret_count, SHA256_SIZE, compare_names);

@@ -8,7 +8,6 @@
 #pragma once
 
 #include "blockstore/cache.h"
-#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>

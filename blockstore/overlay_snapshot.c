@@ -11,6 +11,7 @@
 #include "blockstore/overlay_private.h"
 
 #include "base/cleanup.h"
+#include "base/folder.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -90,26 +91,19 @@ static bool is_named(const struct overlay_layers *l, const char *file)
 
 // Removes layers' files that the list, which is durable, does not name: what a command left that was cut short
 // (rule 3). A failure costs space only, until the next change.
-static int sweep(int dir, const struct overlay_layers *l)
+static int sweep_one(void *context, int folder, const char *entry)
 {
-    int copy = io_open(dir, ".", O_RDONLY | O_DIRECTORY, 0);
-    if (copy < 0)
-        return copy;
-    CLEANUP_CLOSEDIR DIR *d = fdopendir(copy);
-    if (!d) {
-        int code = errno;
-        close(copy);
-        return -code;
-    }
-    const struct dirent *entry;
-    while ((errno = 0, entry = readdir(d))) {
-        bool is_layer = strncmp(entry->d_name, LAYER_PREFIX, strlen(LAYER_PREFIX)) == 0;
-        bool is_list = strncmp(entry->d_name, IO_TEMPORARY_PREFIX, strlen(IO_TEMPORARY_PREFIX)) == 0;
-        if ((is_list || (is_layer && !is_named(l, entry->d_name))) && io->unlinkat(dir, entry->d_name, 0) < 0 &&
-            errno != ENOENT)
-            return -errno;
-    }
-    return -errno;
+    const struct overlay_layers *l = context;
+    bool is_layer = strncmp(entry, LAYER_PREFIX, strlen(LAYER_PREFIX)) == 0;
+    bool is_list = strncmp(entry, IO_TEMPORARY_PREFIX, strlen(IO_TEMPORARY_PREFIX)) == 0;
+    if (!is_list && (!is_layer || is_named(l, entry)))
+        return 0;
+    return io->unlinkat(folder, entry, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int sweep(int dir, struct overlay_layers *l)
+{
+    return folder_walk(dir, ".", sweep_one, l);
 }
 
 // A file that the list names is not there: damage, which must not be taken for a label that no snapshot has.
@@ -139,7 +133,7 @@ static int begin(int dir, struct overlay_layers *ret_layers, struct error *error
 }
 
 // A list was replaced: the layers that only the one before it names go.
-static void clean(int dir, const struct overlay_layers *layers)
+static void clean(int dir, struct overlay_layers *layers)
 {
     int r = sweep(dir, layers);
     if (r < 0)

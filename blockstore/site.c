@@ -8,6 +8,7 @@
 //   2. `root`, `objects` and `unfinished` do not change after site_open, so two threads may use them.
 #include "blockstore/site.h"
 #include "base/cleanup.h"
+#include "base/folder.h"
 #include "base/io.h"
 #include "blockstore/site_private.h"
 #include <errno.h>
@@ -68,16 +69,12 @@ static int open_root(const char *path)
     return fd >= 0 ? fd : -errno;
 }
 
-static void sweep(int folder)
+static int sweep(void *context, int folder, const char *entry)
 {
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d CLEANUP_CLOSEDIR = fd >= 0 ? fdopendir(fd) : NULL;
-
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (strncmp(e->d_name, IO_TEMPORARY_PREFIX, strlen(IO_TEMPORARY_PREFIX)) == 0)
-            io->unlinkat(folder, e->d_name, 0);
-    if (!d && fd >= 0)
-        close(fd);
+    (void)context;
+    if (strncmp(entry, IO_TEMPORARY_PREFIX, strlen(IO_TEMPORARY_PREFIX)) == 0)
+        io->unlinkat(folder, entry, 0); // what stays costs space only
+    return 0;
 }
 
 static int take_lock(struct site *s, struct error *error)
@@ -106,7 +103,7 @@ static int open_parts(struct site *s, const char *path, struct error *error)
     s->unfinished = open_folder(s->root, ".unfinished");
     if (s->unfinished < 0)
         return site_write_failed(s, error, s->unfinished, ".unfinished");
-    sweep(s->unfinished);
+    (void)folder_walk(s->unfinished, ".", sweep, NULL);
     // A killed writer may have made a folder without coming to sync it: nobody has noticed since, as it is there.
     r = site_sync_folder(s->root);
     if (r == 0)

@@ -15,6 +15,7 @@
 // The store's mutex guards the queue and the helpers; a helper has it only between two ranges.
 #include "base/io.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "blockstore/blocks.h"
 #include "blockstore/store_private.h"
 #include <errno.h>
@@ -173,16 +174,12 @@ void store_want_helpers(struct store *s)
     if (all->count == all->maximum)
         return; // who ends its work looks for more
     struct store_helper *h = &all->list[all->count];
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, HELPER_STACK);
     h->store = s;
-    int r = pthread_create(&h->thread, &attributes, help, h);
-    pthread_attr_destroy(&attributes);
+    int r = thread_start(&h->thread, HELPER_STACK, help, h);
     if (r == 0)
         all->count++;
     else
-        log_warning("no thread to read ahead: %s", strerror(r));
+        log_warning("no thread to read ahead: %s", strerror(-r));
 }
 
 void store_end_helpers(struct store *s)

@@ -6,6 +6,7 @@
 #include "blockstore/store_stream.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
@@ -163,18 +164,14 @@ void version_stream(struct version *v)
         return; // whoever reads fetches for itself
     st->version = v;
     st->idle_ns = io_monotonic_ns();
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STREAM_STACK);
     pthread_mutex_lock(&v->store->mutex);
     for (; st->started < STORE_STREAM_THREADS; st->started++) {
         st->packs[st->started].stream = st;
-        if (pthread_create(&st->threads[st->started], &attributes, work, &st->packs[st->started]) != 0)
+        if (thread_start(&st->threads[st->started], STREAM_STACK, work, &st->packs[st->started]) < 0)
             break;
     }
     v->stream = st;
     pthread_mutex_unlock(&v->store->mutex);
-    pthread_attr_destroy(&attributes);
 }
 
 void store_stream_wake(struct version *v)

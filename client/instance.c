@@ -11,6 +11,7 @@
 // The lock is one of an open file description (fcntl(2), F_OFD_SETLK): whoever inherited the descriptor holds it too,
 // and whether it is held can be asked without taking it, so that a look never stands in the way of a start.
 #include "base/cleanup.h"
+#include "base/folder.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -217,36 +218,18 @@ int instance_create(const char *name, const struct instance_settings *settings, 
 
 // --- removing ------------------------------------------------------------------------------------------------------
 
-// Calls `each` for every entry of a folder, until it fails.
-static int walk(int folder, int (*each)(int folder, const char *name))
+static int refuse_folder(void *context, int folder, const char *name)
 {
-    int copy = io_open(folder, ".", O_RDONLY | O_DIRECTORY, 0);
-    if (copy < 0)
-        return copy;
-    CLEANUP_CLOSEDIR DIR *d = fdopendir(copy);
-    if (!d) {
-        int code = errno;
-        close(copy);
-        return -code;
-    }
-    const struct dirent *entry;
-    int r = 0;
-    while (r == 0 && (errno = 0, entry = readdir(d)))
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            r = each(folder, entry->d_name);
-    return r == 0 ? -errno : r;
-}
-
-static int refuse_folder(int folder, const char *name)
-{
+    (void)context;
     struct stat st;
     if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : -errno;
     return S_ISDIR(st.st_mode) ? -ENOTEMPTY : 0;
 }
 
-static int unlink_unless_lock(int folder, const char *name)
+static int unlink_unless_lock(void *context, int folder, const char *name)
 {
+    (void)context;
     if (strcmp(name, "lock") == 0) // the last one, since it keeps others away
         return 0;
     return io->unlinkat(folder, name, 0) < 0 && errno != ENOENT ? -errno : 0;
@@ -257,7 +240,7 @@ int instance_remove_folder(int parent, const char *name)
     CLEANUP_CLOSE int folder = io_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
     if (folder < 0)
         return folder == -ENOENT ? 0 : folder;
-    int r = walk(folder, unlink_unless_lock);
+    int r = folder_walk(folder, ".", unlink_unless_lock, NULL);
     if (r < 0)
         return r;
     if (io->unlinkat(folder, "lock", 0) < 0 && errno != ENOENT)
@@ -268,7 +251,7 @@ int instance_remove_folder(int parent, const char *name)
 int instance_remove(struct instance *i, struct error *error)
 {
     char gone[TEMPORARY_SIZE];
-    int r = walk(i->folder_fd, refuse_folder);
+    int r = folder_walk(i->folder_fd, ".", refuse_folder, NULL);
     if (r == -ENOTEMPTY)
         return error_set(error, ENOTEMPTY, "%s holds a folder that is not Rondo's; move it away first", i->folder);
     CLEANUP_CLOSE int parent = r < 0 ? r : instance_open_parent(error);

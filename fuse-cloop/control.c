@@ -3,6 +3,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/socket.h"
+#include "base/thread.h"
 #include "fuse-cloop/control_private.h"
 #include <poll.h>
 #include <stdio.h>
@@ -62,25 +63,19 @@ static void *serve_connection(void *context)
 static int start_connection(struct control *c, int fd)
 {
     struct connection *k = calloc(1, sizeof(*k));
-    pthread_attr_t attributes;
-    pthread_t thread;
     if (!k)
         return -ENOMEM;
     k->control = c;
     k->fd = fd;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, CONNECTION_STACK);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_mutex_lock(&c->mutex);
-    int r =
-        c->counts.connections < CONTROL_CONNECTIONS ? pthread_create(&thread, &attributes, serve_connection, k) : EBUSY;
+    int r = c->counts.connections < CONTROL_CONNECTIONS ? thread_start(NULL, CONNECTION_STACK, serve_connection, k)
+                                                        : -EBUSY;
     if (r == 0)
         c->counts.connections++;
     pthread_mutex_unlock(&c->mutex);
-    pthread_attr_destroy(&attributes);
-    if (r != 0)
+    if (r < 0)
         free(k);
-    return -r;
+    return r;
 }
 
 void control_accept(struct control *c)

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -99,24 +100,19 @@ struct keep *keep_start(struct store *store, const struct sha256 *manifest, cons
                         unsigned count)
 {
     struct keep *k = calloc(1, sizeof(*k));
-    pthread_attr_t attributes;
-    int r = k ? 0 : ENOMEM;
+    int r = k ? 0 : -ENOMEM;
     if (r == 0) {
         k->store = store;
         k->manifest = *manifest;
     }
     for (; r == 0 && k->count < count; k->count++)
         if (!(k->addresses[k->count] = strdup(addresses[k->count])))
-            r = ENOMEM;
-    if (r == 0) {
-        pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, KEEP_STACK);
-        r = pthread_create(&k->thread, &attributes, work, k);
-        pthread_attr_destroy(&attributes);
-    }
+            r = -ENOMEM;
+    if (r == 0)
+        r = thread_start(&k->thread, KEEP_STACK, work, k);
     if (r == 0)
         return k;
-    log_warning("the version is not kept: %s", strerror(r));
+    log_warning("the version is not kept: %s", strerror(-r));
     if (k)
         free_keep(k);
     return NULL;

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -36,20 +37,14 @@ static void *work(void *context);
 static int start_one(struct workers *w, unsigned slot)
 {
     struct worker *one = malloc(sizeof(*one));
-    pthread_attr_t attributes;
-    pthread_t thread;
     if (!one)
         return -ENOMEM;
     one->all = w;
     one->slot = slot;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, WORKERS_STACK);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    int r = pthread_create(&thread, &attributes, work, one);
-    pthread_attr_destroy(&attributes);
-    if (r != 0) {
+    int r = thread_start(NULL, WORKERS_STACK, work, one);
+    if (r < 0) {
         free(one);
-        return -r;
+        return r;
     }
     w->owned[slot] = true;
     w->threads++;
