@@ -165,11 +165,13 @@ lint:
 	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- $(ALL_CFLAGS)
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/rondo $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/rondo $(DESTDIR)$(PREFIX)/share/man/man1 \
+	        $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(BUILD)/rondo $(DESTDIR)$(PREFIX)/bin/rondo
 	install -m 755 $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/rondo-server $(BUILD)/rondo-vmm \
 	        $(DESTDIR)$(PREFIX)/libexec/rondo/
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 client/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rondo
 
 clean:
 	rm -rf $(BUILD)
