@@ -21,39 +21,6 @@
 
 #include "base/banned.h"
 
-struct known_site {
-    bool known;
-    struct key_public key;
-    bool pinned;
-    bool has_last; // a catalog of it was accepted
-    unsigned char id[CATALOG_ID_SIZE];
-    int64_t issued;
-};
-
-static int load_site(struct trust *t, const char *address, struct known_site *ret, struct error *error)
-{
-    sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
-    struct known_site site = {.known = true};
-    int r = trust_db_start(t, &s, error, "SELECT key, pinned, id, issued FROM site WHERE address = ?", "t", address);
-    if (r == 0)
-        r = trust_db_step(t, s, error);
-    if (r < 0)
-        return r;
-    if (r == 0) {
-        *ret = (struct known_site){.known = false};
-        return 0;
-    }
-    if (!trust_db_take_blob(s, 0, site.key.bytes, sizeof site.key.bytes) || !key_is_sound(&site.key))
-        return trust_db_complain(t, error);
-    site.pinned = sqlite3_column_int64(s, 1) != 0;
-    site.has_last = sqlite3_column_type(s, 2) != SQLITE_NULL;
-    site.issued = sqlite3_column_int64(s, 3);
-    if (site.has_last && !trust_db_take_blob(s, 2, site.id, sizeof site.id))
-        return trust_db_complain(t, error);
-    *ret = site;
-    return 0;
-}
-
 // The one number that a statement gives; `none` if it gives no row. Ends the statement.
 static int take_number(struct trust *t, sqlite3_stmt *statement, int64_t none, int64_t *ret, struct error *error)
 {
@@ -196,7 +163,7 @@ struct known {
 static int load_known(struct trust *t, const struct trust_request *request, const struct catalog *c, struct known *ret,
                       struct error *error)
 {
-    int r = load_site(t, request->site, &ret->site, error);
+    int r = trust_load_site(t, request->site, &ret->site, error);
     if (r == 0)
         r = load_seen(t, c, &ret->seen, error);
     return r < 0 ? r : load_clock(t, &c->site_key, &ret->clock, error);
@@ -322,7 +289,7 @@ int trust_save_catalog(struct trust *t, const char *site, const void *bytes, siz
     if (r == 0)
         r = trust_db_begin(t, &x, error);
     if (r == 0)
-        r = load_site(t, site, &known, error);
+        r = trust_load_site(t, site, &known, error);
     if (r == 0)
         r = load_seen(t, &c, &seen, error);
     if (r < 0)
@@ -342,63 +309,4 @@ int trust_forget_checks(struct trust *t, const struct key_public *key, struct er
                         "UPDATE contacts SET checked = max(checked - 86400, 0) WHERE address IN (SELECT address FROM "
                         "site WHERE key = ?)",
                         "b", key->bytes, sizeof key->bytes);
-}
-
-int trust_list(struct trust *t, int (*each)(void *context, const char *site, const struct key_public *key, bool pinned),
-               void *context, struct error *error)
-{
-    sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
-    int r = trust_db_start(t, &s, error, "SELECT address, key, pinned FROM site ORDER BY address", "");
-    if (r < 0)
-        return r;
-    while ((r = trust_db_step(t, s, error)) == 1) {
-        struct key_public key = {.id = {0}};
-        const char *address = (const char *)sqlite3_column_text(s, 0);
-        if (!address || !trust_db_take_blob(s, 1, key.bytes, sizeof key.bytes) || !key_is_sound(&key))
-            return trust_db_complain(t, error);
-        int stop = each(context, address, &key, sqlite3_column_int64(s, 2) != 0);
-        if (stop < 0)
-            return stop;
-    }
-    return r;
-}
-
-int trust_add(struct trust *t, const char *site, const struct key_public *key, struct error *error)
-{
-    struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
-    struct known_site known = {.known = false};
-    char text[KEY_TEXT_SIZE];
-    if (!key_is_sound(key))
-        return error_set(error, EINVAL, "not a usable public key: anybody could sign for it");
-    int r = trust_db_begin(t, &x, error);
-    if (r == 0)
-        r = load_site(t, site, &known, error);
-    if (r < 0)
-        return r;
-    if (known.known && !key_equal(&known.key, key))
-        return error_set(error, EKEYREJECTED, "another key is known for %s: %s; to replace it: rondo trust rm %s", site,
-                         key_to_text(&known.key, text), site);
-    if (known.known)
-        r = trust_db_run(t, error, "UPDATE site SET pinned = 1 WHERE address = ?", "t", site);
-    else
-        r = trust_db_run(t, error, "INSERT INTO site(address, key, pinned) VALUES(?, ?, 1)", "tb", site, key->bytes,
-                         sizeof key->bytes);
-    return r < 0 ? r : trust_db_commit(&x, error);
-}
-
-int trust_remove(struct trust *t, const char *site, struct error *error)
-{
-    struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
-    struct known_site known = {.known = false};
-    int r = trust_db_begin(t, &x, error);
-    if (r == 0)
-        r = load_site(t, site, &known, error);
-    if (r < 0)
-        return r;
-    if (!known.known)
-        return error_set(error, ENOENT, "no key is known for %s; see: rondo trust ls", site);
-    r = trust_db_run(t, error, "DELETE FROM site WHERE address = ?", "t", site);
-    if (r == 0)
-        r = trust_db_run(t, error, "DELETE FROM contacts WHERE address = ?", "t", site);
-    return r < 0 ? r : trust_db_commit(&x, error);
 }

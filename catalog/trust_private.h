@@ -1,4 +1,4 @@
-// The trust database's connection and statements, for trust.c, trust_db.c and trust_db_open.c alone.
+// The trust database's connection and statements, for trust*.c alone.
 #pragma once
 
 #include "catalog/trust.h"
@@ -31,3 +31,14 @@ struct trust_transaction {
 int trust_db_begin(struct trust *t, struct trust_transaction *ret, struct error *error);
 int trust_db_commit(struct trust_transaction *x, struct error *error);
 void trust_db_end(struct trust_transaction *x); // for CLEANUP
+
+// What is known of an address (trust_sites.c).
+struct known_site {
+    bool known;
+    struct key_public key;
+    bool pinned;
+    bool has_last; // a catalog of it was accepted
+    unsigned char id[CATALOG_ID_SIZE];
+    int64_t issued;
+};
+int trust_load_site(struct trust *t, const char *address, struct known_site *ret, struct error *error);
