@@ -24,7 +24,7 @@ VERSION := 0.1
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
 
-PKGS := fuse3 libcurl libmicrohttpd sqlite3 liblz4 libzstd libcrypto libb2 libseccomp
+PKGS := fuse3 libcurl libmicrohttpd sqlite3 liblz4 libzstd libcrypto libb2 libseccomp ext2fs com_err
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
@@ -37,7 +37,7 @@ ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=3
 LIBS_crypto := $(shell pkg-config --libs libcrypto libb2 2>/dev/null)
 LIBS_store  := $(shell pkg-config --libs libcurl liblz4 libzstd 2>/dev/null) $(LIBS_crypto)
 LIBS_fuse   := $(shell pkg-config --libs fuse3 2>/dev/null) $(LIBS_store)
-LIBS_client := $(shell pkg-config --libs sqlite3 2>/dev/null) $(LIBS_store)
+LIBS_client := $(shell pkg-config --libs sqlite3 ext2fs com_err libseccomp 2>/dev/null) $(LIBS_store)
 LIBS_server := $(shell pkg-config --libs libmicrohttpd 2>/dev/null) $(LIBS_crypto)
 LIBS_vmm    := $(shell pkg-config --libs libseccomp 2>/dev/null) $(LIBS_crypto)
 LIBS_all    := $(LIBS_fuse) $(LIBS_client) $(LIBS_server) $(LIBS_vmm)

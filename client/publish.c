@@ -1,13 +1,15 @@
 // rondo publish: a new version of an image, in a site's directory.
 //
-//   site locked → its catalog → serial, parent → members into packs → manifest, signed, stored → catalog, signed,
-//   replaced
+//   the disk searched for what clones must not carry → keys → site locked → its catalog → serial, parent →
+//   members into packs → manifest, signed, stored → catalog, signed, replaced
 //
 // Interrupted at any point it leaves the site as it was to its readers; the same command goes on from the packs that
 // were finished (blockstore/writer.h, rule 3). What is checked before the long work: names, keys, that the version is
 // new.
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "client/clone_check.h"
+#include "client/generalize.h"
 #include "client/passphrase.h"
 #include "client/publish_private.h"
 #include <fcntl.h>
@@ -121,6 +123,8 @@ static int fill_manifest(struct publication *p, struct error *error)
     int r = 0;
     for (size_t i = 0; i < ARRAY_SIZE(texts) && r == 0; i++)
         r = fill_text(texts[i].to, texts[i].name, texts[i].from, error);
+    if (r == 0 && p->generalize)
+        r = generalize_command_line(m->cmdline, m->cmdline, sizeof(m->cmdline), error);
     const struct slice homepage = slice_of(m->homepage);
     if (r == 0 && homepage.length > 0 && !slice_starts(homepage, "http://") && !slice_starts(homepage, "https://"))
         return error_set(error, EINVAL, "--homepage: an address that begins with http:// or https://");
@@ -143,6 +147,19 @@ static int open_files(struct publication *p, struct error *error)
             return error_set(error, EINVAL, "%s is neither a file nor a block device", p->files[i]);
     }
     return 0;
+}
+
+static int read_disk(void *context, uint64_t offset, void *to, size_t n)
+{
+    return io_read_full(*(const int *)context, to, n, offset);
+}
+
+static int check_clone(struct publication *p, struct error *error)
+{
+    off_t size = lseek(p->file_fds[0], 0, SEEK_END); // of a block device, too
+    const struct clone_disk disk = {
+        .read = read_disk, .context = &p->file_fds[0], .size = size < 0 ? 0 : (uint64_t)size};
+    return clone_check_warn(&disk, p->generalize, error);
 }
 
 static int add_boot(struct publication *p, struct error *error)
@@ -230,11 +247,13 @@ int publish(struct publication *p, struct error *error)
     p->manifest = calloc(1, sizeof(*p->manifest));
     if (!p->manifest)
         return error_set(error, ENOMEM, "out of memory");
-    int r = read_keys(p, error);
+    int r = open_files(p, error);
+    if (r == 0)
+        r = check_clone(p, error); // before there is a secret key in our memory
+    if (r == 0)
+        r = read_keys(p, error);
     if (r == 0)
         r = fill_manifest(p, error);
-    if (r == 0)
-        r = open_files(p, error);
     if (r == 0)
         r = publish_check_profile(p, error);
     if (r == 0)

@@ -52,6 +52,8 @@ static int check_options(struct publication *p)
         return cli_usage("publish", "--memory takes at most 16T");
     if (p->cmdline && !p->files[1])
         return cli_usage("publish", "--cmdline is for a --kernel");
+    if (p->generalize && !p->files[1])
+        return cli_usage("publish", "--generalize puts a word on the command line of a --kernel");
     if (p->files[2] && !p->files[1])
         return cli_usage("publish", "--initrd is for a --kernel");
     if (publish_records_boot(p) && (!p->ready || !*p->ready))
@@ -73,6 +75,7 @@ int verb_publish(int argc, char **argv)
         {"cmdline", OPTION_TEXT, &p.cmdline},
         {"memory", OPTION_SIZE, &p.memory},
         {"ready", OPTION_TEXT, &p.ready},
+        {"generalize", OPTION_FLAG, &p.generalize},
         {"parent", OPTION_LIST, &p.parents},
         {"profile", OPTION_TEXT, &p.profile},
         {"timeout", OPTION_NUMBER, &p.timeout},

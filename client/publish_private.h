@@ -17,6 +17,7 @@ struct publication {
     struct option_list mirrors, parents;
     const char *title, *summary, *homepage, *licence, *os, *cmdline, *ready;
     const char *codec_text;
+    bool generalize;
     uint64_t memory, level, timeout; // timeout: seconds, of a boot that is recorded; 0: not given
     enum chunk_codec codec;
 

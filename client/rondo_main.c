@@ -36,7 +36,7 @@ const struct verb verbs[] = {
     {"publish", verb_publish,
      "--name NAME --version V --disk FILE --key KEYFILE --to DIR [--kernel F --initrd F --cmdline S] [--memory M]\n"
      "           [--ready TEXT] [--profile auto|FILE|none] [--timeout S] [--parent IMAGE]...\n"
-     "           [--title T] [--summary S] [--homepage U] [--licence L] [--os O] [--tag TAG]\n"
+     "           [--generalize] [--title T] [--summary S] [--homepage U] [--licence L] [--os O] [--tag TAG]\n"
      "           [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N]",
      "Publish a new version of an image to a site."},
     {"renew", verb_renew, "SITE --key KEYFILE [--expires 90d] [--mirror URL|none]",
