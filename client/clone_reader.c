@@ -227,12 +227,6 @@ static errcode_t open_file_system(struct partition part, ext2_filsys *ret)
                        ret);
 }
 
-static bool is_root(ext2_filsys fs)
-{
-    ext2_ino_t inode;
-    return ext2fs_lookup(fs, EXT2_ROOT_INO, "etc", 3, NULL, &inode) == 0;
-}
-
 // The first that has a folder /etc.
 static ext2_filsys find_file_system(void)
 {
@@ -245,11 +239,14 @@ static ext2_filsys find_file_system(void)
         if (!is_ext(parts[i]))
             continue;
         errcode_t r = open_file_system(parts[i], &fs);
-        if (r == 0 && is_root(fs))
-            return fs;
-        if (r == 0)
+        if (r == 0) {
+            ext2_ino_t inode;
+            r = ext2fs_lookup(fs, EXT2_ROOT_INO, "etc", 3, NULL, &inode);
+            if (r == 0)
+                return fs;
             ext2fs_free(fs);
-        else if (failure == 0)
+        }
+        if (r != EXT2_ET_FILE_NOT_FOUND && failure == 0)
             failure = r;
     }
     if (failure != 0)
