@@ -52,18 +52,22 @@ def machine_processes(environment):
     return found
 
 
-def boot_url(bench, url, ready, folder):
-    """(seconds, the machine's processes when it was ready), with cache and memory in a folder. Its rondo-cloop is a new one."""
+def boot_url(bench, url, ready, folder, requests):
+    """(seconds, the machine's processes when it was ready, requests until then), with cache and memory in a folder.
+
+    Its rondo-cloop is a new one. What it reads after its prompt, and when it is switched off, is not a part of the boot.
+    """
     runtime = bench.runtime / f"run.{next(bench.numbers)}"
     more = {"RONDO_RUNTIME": str(runtime), "RONDO_HOME": str(folder / "home"), "RONDO_CACHE": str(folder / "cache")}
     environment = {**bench.environment, **more}
+    before = len(requests())
     start = time.monotonic()
     process = subprocess.Popen(["rondo", "run", url, "--engine", "qemu", "--net", "none"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=open(bench.work / "run.err", "wb"), env=environment)
     bench.processes.append(process)
     try:
         seconds = wait_for_text(process, ready) - start
-        processes = machine_processes(environment)
+        processes, count = machine_processes(environment), len(requests()) - before
     except Failure as failure:
         raise Failure(f"{failure}\n{(bench.work / 'run.err').read_text()}") from failure
     finally:
@@ -72,7 +76,7 @@ def boot_url(bench, url, ready, folder):
         bench.stop(process)
     bench.command(["rondo", "rm", "debian"], **more)
     bench.unmount(runtime / "mnt")
-    return seconds, processes
+    return seconds, processes, count
 
 
 def boot_local(bench, arguments, files, ready):
@@ -104,11 +108,10 @@ def run(bench):
         nonlocal arguments, folder
         folder = bench.fresh("rondo")
         folder.mkdir()
-        before = len(requests())
         with bench.slow_link(port, *LINKS[MAIN]) as (link_port, carried):
-            seconds, processes = boot_url(bench, f"http://127.0.0.1:{link_port}/debian", ready, folder)
+            seconds, processes, count = boot_url(bench, f"http://127.0.0.1:{link_port}/debian", ready, folder, requests)
         cold.append(seconds)
-        counts.append((carried["bytes"], len(requests()) - before))
+        counts.append((carried["bytes"], count))
         arguments = next((a for name, a, _ in processes if name.startswith("qemu-system")), None)
         if not arguments:
             raise Failure("the machine has no qemu")
@@ -126,11 +129,9 @@ def run(bench):
             if pair == 0:
                 boot_raw()
         bench.say("to the login prompt, from the cache")
-        before = len(requests())
         with bench.slow_link(port, *LINKS[MAIN]) as (link_port, _):
             url = f"http://127.0.0.1:{link_port}/debian"
-            warm_seconds, processes = boot_url(bench, url, ready, folder)
-        warm_requests = len(requests()) - before
+            warm_seconds, processes, warm_requests = boot_url(bench, url, ready, folder, requests)
     disk.unlink()
     cpu = {}
     for name, _, seconds in processes:
