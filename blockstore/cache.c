@@ -88,7 +88,8 @@ static int open_folders(struct cache *c, struct error *error)
         if (r < 0)
             return r;
     }
-    return open_own_folder(c, "pins", &c->pins, error);
+    r = open_own_folder(c, "pins", &c->pins, error);
+    return r < 0 ? r : open_own_folder(c, "leases", &c->leases, error);
 }
 
 // How many packs may stay open.
@@ -106,7 +107,7 @@ int cache_open(const char *dir, uint64_t limit, struct cache **ret, struct error
     if (!c)
         return error_set(error, ENOMEM, "out of memory");
     pthread_mutex_init(&c->mutex, NULL);
-    c->dir = c->places[0] = c->places[1] = c->pins = -1;
+    c->dir = c->places[0] = c->places[1] = c->pins = c->leases = -1;
     c->limit = limit ? limit : CACHE_LIMIT_DEFAULT;
     c->count_after = FIRST_COUNT_AFTER;
     c->handle_maximum = count_handles();
@@ -129,7 +130,7 @@ void cache_close(struct cache *c)
         close(c->handles[i]->fd); // its bytes are only worth what they hash to
         free(c->handles[i]);
     }
-    int *fds[] = {&c->dir, &c->places[0], &c->places[1], &c->pins};
+    int *fds[] = {&c->dir, &c->places[0], &c->places[1], &c->pins, &c->leases};
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         cleanup_close(fds[i]);
     pthread_mutex_destroy(&c->mutex);
@@ -139,8 +140,7 @@ void cache_close(struct cache *c)
 
 // --- pieces of packs -----------------------------------------------------------------------------------------------
 
-// What a hole, or a file that ends too early, looks like. (A chunk never begins with a zero byte.)
-static bool looks_absent(int result, const void *bytes, size_t n)
+bool cache_looks_absent(int result, const void *bytes, size_t n)
 {
     return result == -ENODATA || (result == 0 && n > 0 && *(const unsigned char *)bytes == 0);
 }
@@ -158,7 +158,7 @@ static int read_once(struct cache *c, const struct sha256 *pack, uint64_t offset
         return -ENOENT;
     int r = io_read_full(h->fd, to, n, offset);
     struct stat st;
-    if (looks_absent(r, to, n))
+    if (cache_looks_absent(r, to, n))
         *ret_seen = !cache_is_ours(h->fd, &st) ? SEEN_STALE : h->place == CACHE_OBJECTS ? SEEN_TORN : SEEN_NOTHING;
     cache_release_handle(c, h);
     return r;

@@ -5,6 +5,7 @@
 //   <dir>/objects/ab/abcdef…   whole objects whose SHA-256 was checked when they were renamed to here; only these may
 //                              be served, exported or copied
 //   <dir>/pins/<manifest>      text: a line for each object that a pinned version needs; never evicted
+//   <dir>/leases/<manifest>    empty; locked (flock, shared) by whoever has that version open
 //   <dir>/lock                 flock: held while evicting and while pinning
 //
 // Rules
@@ -85,5 +86,25 @@ struct cache_usage {
 };
 int cache_measure(struct cache *c, struct cache_usage *ret);
 
-// Evicts until the cache is at most `limit` bytes (pinned files stay whatever that means); returns the bytes freed.
-int cache_evict(struct cache *c, uint64_t limit, uint64_t *ret_freed, struct error *error);
+// Leases: as long as one is held, the cache keeps what that version needs: cache_collect never takes it, the automatic
+// eviction only after everything that is neither leased nor pinned. Any number of holders. Returns a descriptor for
+// cache_end_lease, or -errno: then the version has to do without.
+int cache_lease(struct cache *c, const struct sha256 *manifest);
+void cache_end_lease(struct cache *c, const struct sha256 *manifest, int lease); // a negative one is fine
+
+// Evicts until the cache is at most `limit` bytes, and incomplete packs that nobody used for a day in any case; never
+// what a pinned or leased version needs, whatever that means for the limit.
+struct cache_collect {
+    uint64_t limit;
+    bool dry_run;                   // counts and names only
+    const struct sha256 *manifests; // of more versions to be kept, as far as they are there
+    size_t manifest_count;
+    void (*each)(void *context, const struct sha256 *name, uint64_t bytes); // what goes; or NULL
+    void *context;
+};
+struct cache_collected {
+    uint64_t freed, files; // by st_blocks
+    uint64_t left, kept;   // bytes; the second: of what must not be evicted
+};
+int cache_collect(struct cache *c, const struct cache_collect *options, struct cache_collected *ret,
+                  struct error *error);

@@ -1,166 +1,34 @@
-// The size of the cache: counting its files, and unlinking the least recently used.
+// The size of the cache: unlinking the least recently used files.
 //
-//   1. Every walk opens each folder of two digits by itself, without following links, and looks at regular files of
-//      ours only.
-//   2. Files are unlinked under the lock; who waits for it here waits only if a person asked (cache_evict).
-//   3. Counting is not free, so it is done after so many bytes written: an eighth of the room that was left, which
+//   1. Files are unlinked under the lock; who waits for it here waits only if a person asked (cache_collect).
+//   2. Counting is not free, so it is done after so many bytes written: an eighth of the room that was left, which
 //      keeps several processes within the limit, at least COUNT_STEP_MINIMUM. Evicting makes room for a sixteenth of
 //      the limit, so that it is rare.
-//   4. A pack that is just being written (`except`) is spared, so that a small cache does not eat its own meal.
+//   3. A pack that is just being written (`except`) is spared, so that a small cache does not eat its own meal.
+//   4. What a lease protects (cache_lease.c) is evicted last where the limit has to hold, and never where a person
+//   asked.
+//   5. A version that is opened while a person's eviction goes on is noticed by its new lease before the next file
+//   goes:
+//      the eviction then begins anew.
 #include "base/cleanup.h"
-#include "base/folder.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "blockstore/cache_private.h"
-#include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "base/banned.h"
 
 #define COUNT_STEP_MINIMUM (1u << 20)
 #define COUNT_STEP_MAXIMUM (256u << 20)
-#define EVICT_WAIT_MS 10000u
-#define SWEEP_AGE_SECONDS 60 // a temporary that was just made may not be locked yet
+#define COLLECT_WAIT_MS 10000u
+#define COLLECT_ATTEMPTS 16u
+#define PARTIAL_AGE_SECONDS 86400 // of an incomplete pack that nobody used since
 
-struct cache_file {
-    struct sha256 name;
-    enum cache_place place;
-    struct timespec used; // its mtime
-    uint64_t bytes;       // that it takes on the disk
-    bool pinned;
-};
-
-struct cache_walk {
-    struct cache_file *files; // malloc'ed
-    size_t count, capacity;
-    uint64_t bytes, pinned_bytes; // temporaries included in the first
-    enum cache_place place;       // that is walked
-};
-
-// --- the walk ------------------------------------------------------------------------------------------------------
-
-static int add_file(struct cache_walk *w, const struct cache_file *file)
-{
-    if (w->count == w->capacity) {
-        size_t capacity = w->capacity ? w->capacity * 2 : 1024;
-        struct cache_file *files = realloc(w->files, capacity * sizeof(*files));
-        if (!files)
-            return -ENOMEM;
-        w->files = files;
-        w->capacity = capacity;
-    }
-    w->files[w->count++] = *file;
-    w->bytes += file->bytes;
-    return 0;
-}
-
-static bool stat_own_file(int folder, const char *name, struct stat *ret)
-{
-    return fstatat(folder, name, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret->st_mode) && ret->st_uid == geteuid();
-}
-
-static int walk_file(void *context, int folder, const char *name)
-{
-    struct cache_walk *w = context;
-    struct cache_file file = {.place = w->place};
-    struct stat st;
-    if (!sha256_from_hex(name, strlen(name), &file.name) || !stat_own_file(folder, name, &st))
-        return 0;
-    file.used = st.st_mtim;
-    file.bytes = (uint64_t)st.st_blocks * 512;
-    return add_file(w, &file);
-}
-
-static bool is_folder_name(const char *name)
-{
-    return strlen(name) == 2 && strspn(name, "0123456789abcdef") == 2;
-}
-
-static int walk_folder(void *context, int folder, const char *name)
-{
-    struct cache_walk *w = context;
-    struct stat st;
-    if (is_folder_name(name)) {
-        int r = folder_walk(folder, name, walk_file, w);
-        return r == -ENOMEM ? r : 0; // what is not a folder of ours holds nothing of ours
-    }
-    if (stat_own_file(folder, name, &st))
-        w->bytes += (uint64_t)st.st_blocks * 512;
-    return 0;
-}
-
-static int walk_place(struct cache *c, struct cache_walk *w, enum cache_place place)
-{
-    w->place = place;
-    return c->places[place] < 0 ? 0 : folder_walk(c->places[place], ".", walk_folder, w);
-}
-
-static int walk(struct cache *c, struct cache_walk *w)
-{
-    struct sha256 *pins CLEANUP_FREE = NULL;
-    size_t count;
-    int r = cache_load_pins(c, &pins, &count);
-    if (r == 0)
-        r = walk_place(c, w, CACHE_PARTIAL);
-    if (r == 0)
-        r = walk_place(c, w, CACHE_OBJECTS);
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < w->count; i++) {
-        w->files[i].pinned = cache_find_pin(pins, count, &w->files[i].name);
-        if (w->files[i].pinned)
-            w->pinned_bytes += w->files[i].bytes;
-    }
-    return 0;
-}
-
-static void walk_free(struct cache_walk *w)
-{
-    free(w->files);
-}
-
-int cache_measure(struct cache *c, struct cache_usage *ret)
-{
-    struct cache_walk w CLEANUP(walk_free) = {0};
-    int r = walk(c, &w);
-    if (r < 0)
-        return r;
-    *ret = (struct cache_usage){.bytes = w.bytes, .pinned_bytes = w.pinned_bytes, .files = w.count};
-    return 0;
-}
-
-static bool is_left_over(int folder, const char *name)
-{
-    struct stat st;
-    if (!stat_own_file(folder, name, &st) || st.st_mtime + SWEEP_AGE_SECONDS > io_realtime_seconds())
-        return false;
-    int fd CLEANUP_CLOSE = io_open(folder, name, O_RDONLY | O_NONBLOCK, 0);
-    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
-}
-
-static int sweep_file(void *prefix, int folder, const char *name)
-{
-    if (strncmp(name, prefix, strlen(prefix)) == 0 && is_left_over(folder, name))
-        io->unlinkat(folder, name, 0); // what stays costs space only
-    return 0;
-}
-
-void cache_sweep_temporaries(struct cache *c)
-{
-    char pack[] = CACHE_TEMPORARY_PREFIX, other[] = IO_TEMPORARY_PREFIX;
-    if (c->places[CACHE_PARTIAL] >= 0)
-        (void)folder_walk(c->places[CACHE_PARTIAL], ".", sweep_file, pack);
-    if (c->pins >= 0)
-        (void)folder_walk(c->pins, ".", sweep_file, other);
-}
-
-// --- eviction ------------------------------------------------------------------------------------------------------
-
-static int compare_used(const void *pa, const void *pb)
+static int compare_files(const void *pa, const void *pb)
 {
     const struct cache_file *a = pa, *b = pb;
+    if (a->claim != b->claim)
+        return a->claim < b->claim ? -1 : 1;
     if (a->used.tv_sec != b->used.tv_sec)
         return a->used.tv_sec < b->used.tv_sec ? -1 : 1;
     return (a->used.tv_nsec > b->used.tv_nsec) - (a->used.tv_nsec < b->used.tv_nsec);
@@ -173,23 +41,43 @@ static bool unlink_file(struct cache *c, const struct cache_file *file)
     return folder >= 0 && io->unlinkat(folder, sha256_to_hex(&file->name, hex), 0) == 0;
 }
 
+// Marks what leases, and the versions of these names, need.
+static int mark_needed(struct cache *c, struct cache_walk *w, const struct sha256 *manifests, size_t count,
+                       struct error *error)
+{
+    struct needs *needs;
+    int r = needs_new(&needs, error);
+    if (r < 0)
+        return r;
+    r = cache_add_leased(c, needs, error);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = cache_add_needs(c, &manifests[i], needs, error);
+    for (size_t i = 0; i < w->count && r == 0; i++)
+        if (w->files[i].claim == CLAIM_NONE && needs_has(needs, &w->files[i].name))
+            w->files[i].claim = CLAIM_LEASED;
+    needs_free(needs);
+    return r;
+}
+
 // With the lock held: unlinks until at most `limit` bytes stay; *ret_left is what stays.
 static int evict_locked(struct cache *c, uint64_t trigger, uint64_t limit, const struct sha256 *except,
                         uint64_t *ret_freed, uint64_t *ret_left)
 {
-    struct cache_walk w CLEANUP(walk_free) = {0};
+    struct cache_walk w CLEANUP(cache_walk_free) = {0};
     uint64_t freed = 0;
 
-    int r = walk(c, &w);
+    int r = cache_walk_files(c, &w);
     if (r < 0)
         return r;
-    if (w.bytes > trigger && w.count > 0)
-        qsort(w.files, w.count, sizeof(*w.files), compare_used);
-    else
+    if (w.bytes > trigger && w.count > 0) {
+        mark_needed(c, &w, NULL, 0, NULL); // only an order: where that fails, the limit holds all the same
+        qsort(w.files, w.count, sizeof(*w.files), compare_files);
+    } else {
         limit = UINT64_MAX;
+    }
     for (size_t i = 0; i < w.count && w.bytes - freed > limit; i++) {
         const struct cache_file *file = &w.files[i];
-        if (!file->pinned && !(except && sha256_equal(&file->name, except)) && unlink_file(c, file))
+        if (file->claim != CLAIM_PINNED && !(except && sha256_equal(&file->name, except)) && unlink_file(c, file))
             freed += file->bytes;
     }
     *ret_freed = freed;
@@ -197,18 +85,61 @@ static int evict_locked(struct cache *c, uint64_t trigger, uint64_t limit, const
     return 0;
 }
 
-int cache_evict(struct cache *c, uint64_t limit, uint64_t *ret_freed, struct error *error)
+// What a person asked for, with the lock held. -EAGAIN: a version was opened meanwhile.
+static int collect_locked(struct cache *c, const struct cache_collect *o, struct cache_collected *sum,
+                          struct error *error)
 {
-    uint64_t freed, left;
-    int lock CLEANUP_CLOSE = cache_lock(c, EVICT_WAIT_MS);
+    struct cache_walk w CLEANUP(cache_walk_free) = {0};
+    int64_t old = io_realtime_seconds() - PARTIAL_AGE_SECONDS;
+    struct stat before = {.st_size = 0}, now = {.st_size = 0};
+    bool leases = !o->dry_run && c->leases >= 0 && io->fstat(c->leases, &before) == 0;
+    int r = cache_walk_files(c, &w);
+    if (r == 0)
+        r = mark_needed(c, &w, o->manifests, o->manifest_count, error);
+    if (r < 0)
+        return r;
+    if (w.count > 0)
+        qsort(w.files, w.count, sizeof(*w.files), compare_files);
+    sum->left = w.bytes;
+    sum->kept = 0;
+    for (size_t i = 0; i < w.count; i++)
+        sum->kept += w.files[i].claim != CLAIM_NONE ? w.files[i].bytes : 0;
+    for (size_t i = 0; i < w.count && w.files[i].claim == CLAIM_NONE; i++) {
+        const struct cache_file *file = &w.files[i];
+        if (sum->left <= o->limit && !(file->place == CACHE_PARTIAL && file->used.tv_sec < old))
+            continue;
+        if (leases && (io->fstat(c->leases, &now) < 0 || now.st_mtim.tv_sec != before.st_mtim.tv_sec ||
+                       now.st_mtim.tv_nsec != before.st_mtim.tv_nsec))
+            return -EAGAIN;
+        if (!o->dry_run && !unlink_file(c, file))
+            continue;
+        sum->left -= file->bytes;
+        sum->freed += file->bytes;
+        sum->files++;
+        if (o->each)
+            o->each(o->context, &file->name, file->bytes);
+    }
+    return 0;
+}
+
+int cache_collect(struct cache *c, const struct cache_collect *options, struct cache_collected *ret,
+                  struct error *error)
+{
+    struct cache_collected sum = {.freed = 0};
+    struct error why = {.text = ""};
+    int lock CLEANUP_CLOSE = cache_lock(c, COLLECT_WAIT_MS);
     if (lock < 0)
         return error_set(error, -lock, "cannot lock the cache %s: %s", c->folder,
                          lock == -EBUSY ? "another process is cleaning it" : strerror(-lock));
-    int r = evict_locked(c, limit, limit, NULL, &freed, &left);
+    int r = -EAGAIN;
+    for (unsigned i = 0; i < COLLECT_ATTEMPTS && r == -EAGAIN; i++)
+        r = collect_locked(c, options, &sum, &why);
+    if (r == -EAGAIN)
+        return error_set(error, EBUSY, "machines are being started all the time; give rondo gc again a little later");
     if (r < 0)
-        return error_set(error, -r, "cannot clean the cache %s: %s", c->folder, strerror(-r));
+        return error_set(error, -r, "cannot clean the cache %s: %s", c->folder, why.text[0] ? why.text : strerror(-r));
     cache_sweep_handles(c, true);
-    *ret_freed = freed;
+    *ret = sum;
     return 0;
 }
 

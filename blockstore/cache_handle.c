@@ -97,6 +97,17 @@ static int open_either(struct cache *c, const struct sha256 *name, bool write, e
     return open_pack(c, CACHE_PARTIAL, name, write, ret_st);
 }
 
+int cache_peek(struct cache *c, const struct sha256 *pack, uint64_t offset, void *to, size_t n)
+{
+    struct stat st;
+    enum cache_place place;
+    int fd CLEANUP_CLOSE = open_either(c, pack, false, &place, &st);
+    int r = fd < 0 ? fd : io_read_full(fd, to, n, offset);
+    if (fd < 0 || cache_looks_absent(r, to, n))
+        return -ENOENT;
+    return r == 0 ? 0 : -EIO;
+}
+
 // --- the table -----------------------------------------------------------------------------------------------------
 
 // With the mutex held.

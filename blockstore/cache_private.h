@@ -3,11 +3,14 @@
 //   cache.c          opening, reading, writing
 //   cache_handle.c   the open descriptors of packs
 //   cache_object.c   whole objects: streams, completion, distrust
-//   cache_evict.c    the walk, measuring, eviction
+//   cache_walk.c     the walk over the files, measuring, temporaries
+//   cache_evict.c    eviction
+//   cache_lease.c    leases
 //   cache_pin.c      pins
 #pragma once
 
 #include "blockstore/cache.h"
+#include "blockstore/needs.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -31,8 +34,8 @@ struct cache_handle {
 };
 
 struct cache {
-    char *folder;             // its path, for messages
-    int dir, places[2], pins; // descriptors of <dir>, partial/ and objects/, pins/; −1: absent, and cannot be made
+    char *folder;                     // its path, for messages
+    int dir, places[2], pins, leases; // descriptors of <dir> and its folders; −1: absent, and cannot be made
     uint64_t limit;
 
     pthread_mutex_t mutex; // the table of handles; never held during I/O
@@ -70,6 +73,35 @@ void cache_note_failure(struct cache *c, int result);
 bool cache_make_room(struct cache *c, uint64_t need, const struct sha256 *except);
 // Bytes were written: counts them, and now and then evicts down to the limit.
 void cache_account(struct cache *c, uint64_t n, const struct sha256 *except);
+
+// The files of the cache, for whoever measures, evicts or checks.
+enum cache_claim { CLAIM_NONE, CLAIM_LEASED, CLAIM_PINNED }; // in the order in which they are evicted
+struct cache_file {
+    struct sha256 name;
+    enum cache_place place;
+    enum cache_claim claim; // cache_walk_files knows of pins only
+    struct timespec used;   // its mtime
+    uint64_t bytes;         // that it takes on the disk
+};
+struct cache_walk {
+    struct cache_file *files; // malloc'ed
+    size_t count, capacity;
+    uint64_t bytes, pinned_bytes; // temporaries included in the first
+    enum cache_place place;       // that is walked
+};
+int cache_walk_files(struct cache *c,
+                     struct cache_walk *w); // 0 or -errno; *w was zeroed, and is to be freed either way
+void cache_walk_free(struct cache_walk *w);
+
+// Leases that somebody holds: adds what their versions need, as far as the cache has the pages to tell. The same for
+// one version. 0, -ENOMEM, -E2BIG.
+int cache_add_leased(struct cache *c, struct needs *needs, struct error *error);
+int cache_add_needs(struct cache *c, const struct sha256 *manifest, struct needs *needs, struct error *error);
+
+// As cache_read, but nobody is told that the pack was used, and nothing is healed. -ENOENT, -EIO.
+int cache_peek(struct cache *c, const struct sha256 *pack, uint64_t offset, void *to, size_t n);
+// What a hole, or a file that ends too early, looks like. (A chunk never begins with a zero byte.)
+bool cache_looks_absent(int result, const void *bytes, size_t n);
 
 // The lock file, held: a descriptor to close, or −errno (-EBUSY: somebody held it for `wait_ms`).
 int cache_lock(struct cache *c, unsigned wait_ms);

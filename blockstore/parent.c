@@ -4,6 +4,7 @@
 #include "blockstore/parent.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "blockstore/map_walk.h"
 #include "blockstore/pack.h"
 #include "blockstore/writer_private.h"
 #include <stdlib.h>
@@ -17,8 +18,6 @@ struct walk {
     struct site *site;
     parent_each_page each;
     void *context;
-    uint64_t blocks;  // of the member
-    unsigned missing; // pages whose pack is not there
 };
 
 struct pack_list {
@@ -82,57 +81,29 @@ static int note_pack(struct pack_list *l, const struct pack_reference *pack, str
     return 0;
 }
 
-// Reads and verifies one page. -ENOENT if its pack is not in this site.
-static int read_page(struct walk *w, const struct chunk_reference *ref, void *bytes, unsigned level,
-                     struct map_page *ret, struct error *error)
+// -ENOENT if its pack is not in this site.
+static int read_page(void *context, const struct chunk_reference *ref, void *to, struct error *error)
 {
-    if (ref->length > PAGE_STORED_MAXIMUM)
-        return error_set(error, EBADMSG, "a map page of the parent is too long");
+    struct walk *w = context;
     CLEANUP_CLOSE int fd = site_open_object(w->site, &ref->pack.name);
     if (fd < 0)
         return fd;
-    CLEANUP_FREE void *stored = malloc(ref->length);
-    if (!stored)
-        return error_set(error, ENOMEM, "out of memory");
-    unsigned nblocks;
-    int r = io_read_full(fd, stored, ref->length, ref->offset);
-    if (r < 0)
-        return error_set(error, -r, "cannot read a map page of the parent: %s", strerror(-r));
-    r = chunk_decode(CHUNK_PAGE, &ref->name, stored, ref->length, bytes, &nblocks, error);
-    return r < 0 ? r : map_page_parse(bytes, (size_t)nblocks * BLOCK_SIZE, level, ret, error);
+    int r = io_read_full(fd, to, ref->length, ref->offset);
+    return r < 0 ? error_set(error, -r, "cannot read a map page of the parent: %s", strerror(-r)) : 0;
 }
 
-// Calls `each` for the page and, if that returns 0, for all pages below it.
-static int walk_page(struct walk *w, const struct chunk_reference *ref, unsigned level, uint64_t first,
-                     struct error *error)
+static int hand_page(void *context, const struct map_page *page, uint64_t first, struct error *error)
 {
-    CLEANUP_FREE void *bytes = malloc(PAGE_BYTES_MAXIMUM);
-    struct map_page page = {.references = 0};
-    if (!bytes)
-        return error_set(error, ENOMEM, "out of memory");
-    int r = read_page(w, ref, bytes, level, &page, error);
-    if (r == -ENOENT) {
-        w->missing++;
-        return 0;
-    }
-    if (r == 0)
-        r = w->each(w->context, &page, first, error);
-    for (unsigned i = 0; r == 0 && level > 0 && i < page.references; i++) {
-        struct chunk_reference child;
-        uint64_t block = first + i * map_child_blocks(level);
-        if (block >= w->blocks) // whatever is there, no reader looks at it
-            break;
-        if (map_page_reference(&page, i, &child))
-            r = walk_page(w, &child, level - 1, block, error);
-    }
-    return r;
+    struct walk *w = context;
+    return w->each(w->context, page, first, error);
 }
 
 int parent_walk_map(struct site *s, const struct manifest_member *member, parent_each_page each, void *context,
                     unsigned *ret_missing, struct error *error)
 {
-    struct walk walk = {.site = s, .each = each, .context = context, .blocks = map_blocks(member->size)};
-    int r = member->zero ? 0 : walk_page(&walk, &member->top, map_levels(member->size) - 1, 0, error);
+    struct walk w = {.site = s, .each = each, .context = context};
+    struct map_walk walk = {.read = read_page, .each = hand_page, .context = &w};
+    int r = map_walk_member(&walk, member, error);
     if (r == 0)
         *ret_missing = walk.missing;
     return r;

@@ -4,6 +4,7 @@
 //   objects/ab/abcdef…       placed by rename, never changed
 //   .lock                    flock: held by the writer
 //   .unfinished/IMAGE        the packs of an interrupted publication: a line "<pack> <size> <table>" for each
+//   .unfinished/.unneeded    objects that no listed version needs, and since when (blockstore/site_collect.h)
 //   .unfinished/.rondo-tmp-… temporaries; whatever a killed writer left is swept by the next one
 //
 // All temporaries lie in .unfinished, so that a web server or a mirror never meets half a file among the objects. The
@@ -55,4 +56,6 @@ int site_list_packs(struct site *s, const char *image, const struct pack_referen
                     struct error *error); // appends, durable
 int site_walk_list(struct site *s, const char *image, int (*each)(void *context, const struct pack_reference *pack),
                    void *context, struct error *error);
+int site_walk_lists(struct site *s, int (*each)(void *context, const struct pack_reference *pack), void *context,
+                    struct error *error);                                  // of all images
 int site_end_list(struct site *s, const char *image, struct error *error); // fine if there is none

@@ -3,6 +3,7 @@
 // until it is removed. So a crash can leave a name of a pack that is not there, and a last line that is cut short;
 // never a pack that is there and not listed.
 #include "base/cleanup.h"
+#include "base/folder.h"
 #include "base/io.h"
 #include "base/text.h"
 #include "blockstore/site_private.h"
@@ -88,6 +89,29 @@ int site_walk_list(struct site *s, const char *image, int (*each)(void *context,
     int closed = io_close(fd);
     r = r < 0 ? r : closed;
     return r < 0 ? site_write_failed(s, error, r, "the list of unfinished packs") : 0;
+}
+
+struct lists_walk {
+    struct site *s;
+    int (*each)(void *context, const struct pack_reference *pack);
+    void *context;
+    struct error *error;
+};
+
+static int walk_one_list(void *context, int folder, const char *name)
+{
+    struct lists_walk *w = context;
+    (void)folder;
+    return name[0] == '.' ? 0 : site_walk_list(w->s, name, w->each, w->context, w->error);
+}
+
+int site_walk_lists(struct site *s, int (*each)(void *context, const struct pack_reference *pack), void *context,
+                    struct error *error)
+{
+    struct error why = {.text = ""};
+    struct lists_walk w = {.s = s, .each = each, .context = context, .error = &why};
+    int r = folder_walk(s->unfinished, ".", walk_one_list, &w);
+    return r < 0 ? error_set(error, -r, "%s/.unfinished: %s", s->path, why.text[0] ? why.text : strerror(-r)) : r;
 }
 
 int site_end_list(struct site *s, const char *image, struct error *error)

@@ -204,6 +204,7 @@ int version_open(struct store *s, const struct sha256 *manifest, const char *con
         return error_set(error, ENOMEM, "out of memory");
     v->store = s;
     v->name = *manifest;
+    v->lease = -1;
     int r = count > 0 ? mirrors_new(s->transport, addresses, count, &v->mirrors, error) : 0;
     if (r == 0)
         r = get_manifest(v, error);
@@ -226,6 +227,8 @@ void version_close(struct version *v)
     pthread_mutex_unlock(&v->store->mutex);
     if (v->mirrors)
         mirrors_free(v->mirrors);
+    if (v->lease >= 0)
+        cache_end_lease(v->store->cache, &v->name, v->lease);
     free(v->manifest);
     free(v->bytes);
     free(v);

@@ -113,7 +113,7 @@ void version_cancel(struct version *v);
 // Fetches everything of the version that the cache lacks, in pack order, and then verifies that all of it is there.
 // `progress` (may be NULL) is called now and then with the stored bytes that are there and wanted in all (0 until that
 // is known); its non-zero return cancels, as version_cancel does. *ret_objects (malloc'ed) lists every object of the
-// version, for cache_pin.
+// version, for cache_pin. Until the version is closed, what was fetched is leased (cache_lease).
 int version_pull(struct version *v, int (*progress)(void *context, uint64_t have, uint64_t all), void *context,
                  struct sha256 **ret_objects, size_t *ret_count, struct error *error);
 

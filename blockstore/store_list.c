@@ -70,6 +70,11 @@ int64_t store_number_pack(struct version_list *list, const struct pack_reference
     return (int64_t)list->slots[slot] - 1;
 }
 
+bool store_lists_pack(const struct version_list *list, const struct sha256 *name)
+{
+    return list->pack_count > 0 && list->slots[slot_of(list, name)] != 0;
+}
+
 // --- chunks --------------------------------------------------------------------------------------------------------
 
 int store_compare_chunks(const void *pa, const void *pb)

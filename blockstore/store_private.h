@@ -139,6 +139,7 @@ struct version {
     struct mirrors *mirrors; // NULL: offline
     atomic_bool cancelled;
     bool at_leisure;       // version_fill's
+    int lease;             // version_pull's; negative: none
     struct stream *stream; // NULL: there is none
     struct fetch *fetches; // in flight (store.mutex)
     unsigned fetch_count;
@@ -331,6 +332,7 @@ int store_add_packs(struct version *v, struct version_list *list, struct error *
 // The pack's number, after it was added if it is new; or -ENOMEM or -E2BIG, which store_explain_list puts into words.
 int64_t store_number_pack(struct version_list *list, const struct pack_reference *pack);
 int store_explain_list(int r, struct error *error);
+bool store_lists_pack(const struct version_list *list, const struct sha256 *name);
 
 // A window: packs from `first` on, as many as have LIST_WINDOW references in all (at least one), and their distinct
 // chunks sorted by pack and offset.

@@ -228,6 +228,8 @@ int version_pull(struct version *v, int (*progress)(void *context, uint64_t have
 {
     if (!v->store->cache)
         return error_set(error, EINVAL, "there is no cache to pull into");
+    if (v->lease < 0)
+        v->lease = cache_lease(v->store->cache, &v->name); // until it is closed: whoever pins it does so before
     struct pull p = {.v = v, .progress = progress, .context = context};
     pthread_condattr_t attributes;
     pthread_mutex_init(&p.mutex, NULL);

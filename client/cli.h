@@ -19,6 +19,7 @@ extern const struct verb verbs[]; // ends with a NULL name; in rondo_main.c
 int verb_console(int argc, char **argv);
 int verb_diff(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
+int verb_gc(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_key(int argc, char **argv);
 int verb_ls(int argc, char **argv);

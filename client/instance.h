@@ -82,5 +82,9 @@ void instance_close(struct instance *i); // gives the lock up
 int instance_list(int (*each)(void *context, struct instance *i, const struct error *damage), void *context,
                   struct error *error);
 
+// Takes away what machines that ended without their supervisor have left: ephemeral ones, unfinished folders, runtime
+// folders with their mounts. *ret_count: how many.
+int instance_sweep(unsigned *ret_count, struct error *error);
+
 // Connects to a running machine's control socket: -ENOENT if it does not run.
 int instance_connect(const struct instance *i, struct error *error);

@@ -92,3 +92,62 @@ int instance_list(int (*each)(void *context, struct instance *i, const struct er
     free(entries);
     return r;
 }
+
+// --- for rondo gc --------------------------------------------------------------------------------------------------
+
+#define RUNTIME_AGE_SECONDS 60 // of a folder whose machine is not there (yet)
+
+static int pass(void *context, struct instance *i, const struct error *damage)
+{
+    (void)context;
+    (void)i;
+    (void)damage;
+    return 0;
+}
+
+static unsigned count_entries(const char *folder)
+{
+    unsigned count = 0;
+    CLEANUP_CLOSEDIR DIR *d = opendir(folder);
+    while (d && readdir(d))
+        count++;
+    return count;
+}
+
+// The runtime folder of a machine that does not run: true if it was taken away.
+static bool sweep_runtime(const char *name)
+{
+    struct instance i = INSTANCE_NONE;
+    struct stat st;
+    int r = instance_open(name, &i, NULL);
+    bool dead = (r == 0 || r == -EBADMSG) && instance_lock(&i, NULL) == 0;
+    if (r == -ENOENT && instance_find_folders(name, &i, NULL) == 0)
+        dead = lstat(i.runtime, &st) == 0 && st.st_mtime + RUNTIME_AGE_SECONDS < io_realtime_seconds();
+    if (dead)
+        instance_clear_runtime(&i);
+    instance_close(&i);
+    return dead && access(i.runtime, F_OK) < 0;
+}
+
+int instance_sweep(unsigned *ret_count, struct error *error)
+{
+    char home[PATH_TEXT_SIZE], runtime[PATH_TEXT_SIZE], machines[PATH_TEXT_SIZE], folders[PATH_TEXT_SIZE];
+    int r = path_find(PATH_HOME, home, error);
+    if (r == 0)
+        r = path_find(PATH_RUNTIME, runtime, error);
+    if (r == 0 && (path_format(machines, sizeof(machines), "%s/instances", home) < 0 ||
+                   path_format(folders, sizeof(folders), "%s/instances", runtime) < 0))
+        r = error_set(error, ENAMETOOLONG, "the path %.64s… is too long", home);
+    unsigned before = r < 0 ? 0 : count_entries(machines), swept = 0;
+    if (r == 0)
+        r = instance_list(pass, NULL, error);
+    if (r < 0)
+        return r;
+    unsigned after = count_entries(machines);
+    CLEANUP_CLOSEDIR DIR *d = opendir(folders);
+    for (const struct dirent *entry; d && (entry = readdir(d));)
+        if (text_is_image_name(slice_of(entry->d_name)))
+            swept += sweep_runtime(entry->d_name);
+    *ret_count = swept + (after < before ? before - after : 0);
+    return 0;
+}

@@ -1,7 +1,6 @@
 // rondo publish: the versions whose blocks are known. The first of --parent, else the newest of the image, is the
 // parent: the manifest names it, and its boot is inherited. Of all of them what this site holds is not stored again.
 #include "base/cleanup.h"
-#include "base/io.h"
 #include "blockstore/parent.h"
 #include "client/publish_private.h"
 #include "client/resolve.h"
@@ -51,46 +50,13 @@ int publish_resolve_parents(struct publication *p, struct error *error)
     return r;
 }
 
-// The manifest of a version that this site's own catalog lists. It is checked as whoever runs it checks it: its
-// publisher decides whether what its packs' tables say is believed (blockstore/parent.h), so that must be who signed.
-static int read_listed_manifest(struct publication *p, const struct catalog_image *image, struct manifest *ret,
-                                struct error *error)
-{
-    char hex[SHA256_HEX_SIZE];
-    struct key_public signer = {.id = {0}};
-    struct slice text;
-    CLEANUP_FREE void *bytes = malloc(MANIFEST_SIZE_MAXIMUM);
-    if (!bytes)
-        return error_set(error, ENOMEM, "out of memory");
-    sha256_to_hex(&image->manifest, hex);
-    CLEANUP_CLOSE int fd = site_open_object(writer_site(p->writer), &image->manifest);
-    ssize_t n = fd < 0 ? fd : io_read_some(fd, bytes, MANIFEST_SIZE_MAXIMUM, 0);
-    if (n < 0)
-        return error_set(error, (int)-n, "cannot read manifest %.16s…: %s", hex, strerror((int)-n));
-    struct sha256 hash = sha256_of(bytes, (size_t)n);
-    if (!sha256_equal(&hash, &image->manifest))
-        return error_set(error, EBADMSG, "manifest %.16s… is damaged", hex);
-    int r = manifest_parse(bytes, (size_t)n, ret, error);
-    if (r < 0)
-        return r;
-    memcpy(signer.bytes, ret->publisher, sizeof(signer.bytes));
-    r = signed_verify(bytes, (size_t)n, &signer, &text, error);
-    if (r < 0)
-        return error_prefix(error, r, "manifest %.16s…", hex);
-    if (strcmp(ret->name, image->name) != 0 || strcmp(ret->version, image->version) != 0 ||
-        ret->serial != image->serial)
-        return error_set(error, EBADMSG, "manifest %.16s… is of %s %s (serial %llu)", hex, ret->name, ret->version,
-                         (unsigned long long)ret->serial);
-    return 0;
-}
-
 static int read_newest(struct publication *p, const struct catalog_image *newest, struct error *error)
 {
     struct manifest *m = malloc(sizeof(*m));
 
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
-    int r = read_listed_manifest(p, newest, m, error);
+    int r = publisher_read_manifest(writer_site(p->writer), newest, m, error);
     if (r < 0) {
         free(m);
         return error_prefix(error, r, "%s %s of %s, the parent unless --parent names another", newest->name,

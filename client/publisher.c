@@ -67,6 +67,37 @@ int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *er
     return r;
 }
 
+int publisher_read_manifest(struct site *s, const struct catalog_image *image, struct manifest *ret,
+                            struct error *error)
+{
+    char hex[SHA256_HEX_SIZE];
+    struct key_public signer = {.id = {0}};
+    struct slice text;
+    CLEANUP_FREE void *bytes = malloc(MANIFEST_SIZE_MAXIMUM);
+    if (!bytes)
+        return error_set(error, ENOMEM, "out of memory");
+    sha256_to_hex(&image->manifest, hex);
+    CLEANUP_CLOSE int fd = site_open_object(s, &image->manifest);
+    ssize_t n = fd < 0 ? fd : io_read_some(fd, bytes, MANIFEST_SIZE_MAXIMUM, 0);
+    if (n < 0)
+        return error_set(error, (int)-n, "cannot read manifest %.16s…: %s", hex, strerror((int)-n));
+    struct sha256 hash = sha256_of(bytes, (size_t)n);
+    if (!sha256_equal(&hash, &image->manifest))
+        return error_set(error, EBADMSG, "manifest %.16s… is damaged", hex);
+    int r = manifest_parse(bytes, (size_t)n, ret, error);
+    if (r < 0)
+        return r;
+    memcpy(signer.bytes, ret->publisher, sizeof(signer.bytes));
+    r = signed_verify(bytes, (size_t)n, &signer, &text, error);
+    if (r < 0)
+        return error_prefix(error, r, "manifest %.16s…", hex);
+    if (strcmp(ret->name, image->name) != 0 || strcmp(ret->version, image->version) != 0 ||
+        ret->serial != image->serial)
+        return error_set(error, EBADMSG, "manifest %.16s… is of %s %s (serial %llu)", hex, ret->name, ret->version,
+                         (unsigned long long)ret->serial);
+    return 0;
+}
+
 int publisher_new_catalog(const char *path, const struct key_public *site_key, struct catalog *ret, struct error *error)
 {
     char name[CATALOG_NAME_SIZE];

@@ -1,6 +1,7 @@
 // What the verbs that change a site share: its catalog read from the directory itself, and signed and replaced.
 #pragma once
 
+#include "blockstore/manifest.h"
 #include "blockstore/site.h"
 #include "catalog/catalog.h"
 #include "client/cli.h"
@@ -8,6 +9,11 @@
 // Reads and verifies the catalog of an opened site, shards included. -ENOENT only if the site is new; -EBADMSG if
 // anything of a catalog that is there is damaged or missing.
 int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error);
+
+// The manifest of a version that the site's own catalog lists, checked as whoever runs it checks it: its hash, that its
+// publisher signed it, and that it is of the name, version and serial of the line.
+int publisher_read_manifest(struct site *s, const struct catalog_image *image, struct manifest *ret,
+                            struct error *error);
 
 // A new catalog for a site at `path`, named after its last folder.
 int publisher_new_catalog(const char *path, const struct key_public *site_key, struct catalog *ret,

@@ -39,10 +39,10 @@ static int pull(const struct configuration *configuration, struct store *store, 
         r = version_pull(v, report_progress, NULL, &objects, &count, error);
         cli_progress_end();
         store_count(store, &counts);
+        if (r == 0)
+            r = cache_pin(store_cache(store), &resolved.manifest, objects, count, error);
         version_close(v);
     }
-    if (r == 0)
-        r = cache_pin(store_cache(store), &resolved.manifest, objects, count, error);
     if (r == 0) {
         fprintf(stderr, "rondo: fetched %s in %llu requests; it runs offline now\n",
                 text_format_size(counts.network.bytes, size), (unsigned long long)counts.network.requests);

@@ -33,6 +33,8 @@ const struct verb verbs[] = {
     {"mount", verb_mount, "IMAGE DIR [--offline] [--require-fresh] [--require-pin]",
      "Show a version's members as read-only files."},
     {"umount", verb_umount, "DIR", "End a mount."},
+    {"gc", verb_gc, "[--max-size S] [--dry-run] [--json] | SITE [--grace 7d] [--dry-run] [--json]",
+     "Make the cache smaller; with a site's folder, remove what no version needs."},
     {"publish", verb_publish,
      "--name NAME --version V --disk FILE --key KEYFILE --to DIR [--kernel F --initrd F --cmdline S] [--memory M]\n"
      "           [--ready TEXT] [--profile auto|FILE|none] [--timeout S] [--parent IMAGE]...\n"

@@ -37,6 +37,8 @@ void table_free(struct table *t)
     for (unsigned i = 0; i < STATE_VERSIONS; i++) {
         pthread_mutex_lock(&t->mutex);
         table_put_and_unlock(t, t->entries[i].current);
+        if (t->entries[i].lease.held)
+            cache_end_lease(store_cache(t->store), &t->entries[i].lease.manifest, t->entries[i].lease.fd);
     }
     pthread_mutex_destroy(&t->mutex);
     pthread_cond_destroy(&t->changed);
@@ -75,6 +77,7 @@ void table_close(struct table *t, struct table_key key)
     t->entries[key.entry].connections--;
     t->entries[key.entry].used_ns = io_monotonic_ns();
     pthread_mutex_unlock(&t->mutex);
+    table_update_lease(t, key.entry);
 }
 
 // --- using ---------------------------------------------------------------------------------------------------------
@@ -100,9 +103,10 @@ int table_use(struct table *t, struct table_key key, struct opened **ret, struct
 {
     int r = 0;
     pthread_mutex_lock(&t->mutex);
+    bool reopened = is_current(t, key) && !t->entries[key.entry].current;
     if (!is_current(t, key))
         r = -ESTALE;
-    else if (!t->entries[key.entry].current)
+    else if (reopened)
         r = reopen(t, key, error);
     if (r == 0) {
         struct entry *e = &t->entries[key.entry];
@@ -111,6 +115,8 @@ int table_use(struct table *t, struct table_key key, struct opened **ret, struct
         *ret = e->current;
     }
     pthread_mutex_unlock(&t->mutex);
+    if (reopened)
+        table_update_lease(t, key.entry); // for the files that a predecessor's readers have open
     return r == -ESTALE ? error_set(error, ESTALE, "that version is not open any more") : r;
 }
 
@@ -185,6 +191,8 @@ int table_file_opened(struct table *t, struct table_key key)
     if (r == 0)
         atomic_fetch_add(&t->state->versions[key.entry].open_files, 1);
     pthread_mutex_unlock(&t->mutex);
+    if (r == 0)
+        table_update_lease(t, key.entry);
     return r;
 }
 
@@ -195,6 +203,7 @@ void table_file_closed(struct table *t, struct table_key key)
         atomic_fetch_sub(&t->state->versions[key.entry].open_files, 1);
     t->file_closed_ns = io_monotonic_ns();
     pthread_mutex_unlock(&t->mutex);
+    table_update_lease(t, key.entry);
 }
 
 unsigned table_connections(struct table *t)

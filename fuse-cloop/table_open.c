@@ -151,8 +151,11 @@ static int open_new(struct table *t, const struct sha256 *manifest, const struct
             atomic_store(&t->state->versions[chosen].generation, 0);
             error_set(error, -r, "%s", too_many_addresses);
         } else {
-            *e = (struct entry){
-                .current = o, .connections = 1, .used_ns = io_monotonic_ns(), .attempts = e->attempts + 1};
+            e->current = o;
+            e->connections = 1;
+            e->used_ns = io_monotonic_ns();
+            e->attempts++;
+            e->failure = 0;
             ret_key->entry = (unsigned)chosen;
             o = NULL;
         }
@@ -215,6 +218,31 @@ static int add_sources(struct table *t, struct table_key key, const struct addre
     return r < 0 ? error_set(error, -r, "%s", why.text) : 0;
 }
 
+static int open_wanted(struct table *t, const struct sha256 *manifest, const struct addresses *wanted,
+                       struct table_key *ret_key, struct error *error)
+{
+    for (;;) {
+        struct table_key key;
+        pthread_mutex_lock(&t->mutex);
+        if (table_find_entry(t, manifest, &key) == 0) {
+            t->entries[key.entry].connections++;
+            t->entries[key.entry].used_ns = io_monotonic_ns();
+            int r = add_sources(t, key, wanted, error);
+            if (r < 0)
+                table_close(t, key);
+            else
+                *ret_key = key;
+            return r;
+        }
+        pthread_mutex_unlock(&t->mutex);
+        int r = open_new(t, manifest, wanted, &key, error);
+        if (r == 0)
+            *ret_key = key;
+        if (r != -EAGAIN)
+            return r;
+    }
+}
+
 int table_open(struct table *t, const struct sha256 *manifest, const char *const *addresses, unsigned count,
                struct table_key *ret_key, struct error *error)
 {
@@ -224,26 +252,10 @@ int table_open(struct table *t, const struct sha256 *manifest, const char *const
         if (r < 0)
             return error_set(error, -r, "%s", r == -E2BIG ? too_many_addresses : "out of memory");
     }
-    for (;;) {
-        struct table_key key;
-        pthread_mutex_lock(&t->mutex);
-        if (table_find_entry(t, manifest, &key) == 0) {
-            t->entries[key.entry].connections++;
-            t->entries[key.entry].used_ns = io_monotonic_ns();
-            int r = add_sources(t, key, &wanted, error);
-            if (r < 0)
-                table_close(t, key);
-            else
-                *ret_key = key;
-            return r;
-        }
-        pthread_mutex_unlock(&t->mutex);
-        int r = open_new(t, manifest, &wanted, &key, error);
-        if (r == 0)
-            *ret_key = key;
-        if (r != -EAGAIN)
-            return r;
-    }
+    int r = open_wanted(t, manifest, &wanted, ret_key, error);
+    if (r == 0)
+        table_update_lease(t, ret_key->entry);
+    return r;
 }
 
 int table_reopen(struct table *t, struct table_key key, struct error *error)

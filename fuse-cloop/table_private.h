@@ -1,4 +1,4 @@
-// What the table's two files share: table.c has uses and look-ups, table_open.c the opening.
+// What the table's files share: table.c has uses and look-ups, table_open.c the opening, table_lease.c the leases.
 #pragma once
 
 #include "fuse-cloop/table.h"
@@ -17,6 +17,11 @@ struct entry {
     int failure;         // of the last attempt
     struct error reason; // of it
     uint64_t used_ns;
+    struct table_lease {
+        bool held, changing; // by the thread that set it
+        struct sha256 manifest;
+        int fd; // of cache_lease, if held; negative where none can be had
+    } lease;
 };
 
 struct table {
@@ -35,3 +40,5 @@ void table_put_and_unlock(struct table *t, struct opened *o);
 // Opens what a predecessor had open. Called with the mutex, by a caller that has made itself a connection of the entry;
 // returns without it.
 int table_reopen(struct table *t, struct table_key key, struct error *error);
+// Takes or ends the cache's lease for what the entry's version has become. Without the mutex.
+void table_update_lease(struct table *t, unsigned entry);

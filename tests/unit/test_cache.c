@@ -85,6 +85,14 @@ static struct cache *open_cache(uint64_t limit)
     return c;
 }
 
+// What a person asks for.
+static uint64_t evict(struct cache *c, uint64_t limit)
+{
+    struct cache_collected sum;
+    assert_int_equal(cache_collect(c, &(struct cache_collect){.limit = limit}, &sum, NULL), 0);
+    return sum.freed;
+}
+
 static void file_of(const char *place, const struct sha256 *name, char *path, size_t capacity)
 {
     char hex[SHA256_HEX_SIZE];
@@ -453,7 +461,6 @@ static void the_least_recently_used_goes_first_and_pinned_ones_never(void **stat
     struct cache *c = open_cache(0);
     struct sha256 manifest = sha256_of("m", 1), pinned = pack_of(1)->name;
     struct cache_usage usage;
-    uint64_t freed;
     for (unsigned i = 1; i <= 5; i++) {
         stream_pack(c, i, 0);
         set_used("objects", i, 1000 + (i == 3 ? 100 : (int)i)); // 1 2 4 5 3
@@ -465,18 +472,17 @@ static void the_least_recently_used_goes_first_and_pinned_ones_never(void **stat
     assert_true(usage.pinned_bytes >= PACK_SIZE && usage.pinned_bytes < 2 * PACK_SIZE);
     assert_int_equal(usage.files, 5);
 
-    assert_int_equal(cache_evict(c, 3 * PACK_SIZE + PACK_SIZE / 2, &freed, NULL), 0);
-    assert_true(freed >= 2 * PACK_SIZE);
+    assert_true(evict(c, 3 * PACK_SIZE + PACK_SIZE / 2) >= 2 * PACK_SIZE);
     for (unsigned i = 1; i <= 5; i++)
         assert_int_equal(cache_has_object(c, &pack_of(i)->name), i != 2 && i != 4);
-    assert_int_equal(cache_evict(c, 0, &freed, NULL), 0);
+    evict(c, 0);
     for (unsigned i = 1; i <= 5; i++)
         assert_int_equal(cache_has_object(c, &pack_of(i)->name), i == 1);
 
     assert_int_equal(cache_unpin(c, &manifest, NULL), 0);
     assert_int_equal(cache_unpin(c, &manifest, NULL), -ENOENT);
     assert_false(cache_is_pinned(c, &manifest));
-    assert_int_equal(cache_evict(c, 0, &freed, NULL), 0);
+    evict(c, 0);
     assert_false(cache_has_object(c, &pinned));
     cache_close(c);
 }
@@ -486,7 +492,6 @@ static void a_pin_is_replaced_and_pins_its_manifest(void **state)
     (void)state;
     struct cache *c = open_cache(0);
     struct sha256 manifest = sha256_of("m", 1), one = pack_of(1)->name, two = pack_of(2)->name;
-    uint64_t freed;
     void *bytes;
     size_t n;
     cache_put_object(c, &manifest, "m", 1);
@@ -494,7 +499,7 @@ static void a_pin_is_replaced_and_pins_its_manifest(void **state)
     stream_pack(c, 2, 0);
     assert_int_equal(cache_pin(c, &manifest, &one, 1, NULL), 0);
     assert_int_equal(cache_pin(c, &manifest, &two, 1, NULL), 0);
-    assert_int_equal(cache_evict(c, 0, &freed, NULL), 0);
+    evict(c, 0);
     assert_false(cache_has_object(c, &one));
     assert_true(cache_has_object(c, &two));
     assert_int_equal(cache_get_object(c, &manifest, 10, &bytes, &n), 0);
@@ -506,13 +511,12 @@ static void using_a_pack_keeps_it(void **state)
 {
     (void)state;
     struct cache *c = open_cache(0);
-    uint64_t freed;
     for (unsigned i = 1; i <= 2; i++) {
         stream_pack(c, i, 0);
         set_used("objects", i, 1000 + (int)i);
     }
     assert_int_equal(read_chunk(c, pack_of(1), 0), 0);
-    assert_int_equal(cache_evict(c, PACK_SIZE + PACK_SIZE / 2, &freed, NULL), 0);
+    evict(c, PACK_SIZE + PACK_SIZE / 2);
     assert_true(cache_has_object(c, &pack_of(1)->name));
     assert_false(cache_has_object(c, &pack_of(2)->name));
     cache_close(c);
@@ -542,9 +546,8 @@ static void eviction_beneath_an_open_file_loses_only_that_file(void **state)
 {
     (void)state;
     struct cache *ours = open_cache(0), *theirs = open_cache(0);
-    uint64_t freed;
     write_chunk(ours, pack_of(1), 1);
-    assert_int_equal(cache_evict(theirs, 0, &freed, NULL), 0);
+    evict(theirs, 0);
     write_chunk(ours, pack_of(1), 2); // goes to the unlinked file, and is noticed
     write_chunk(ours, pack_of(1), 3);
     assert_int_equal(read_chunk(ours, pack_of(1), 3), 0);
@@ -783,7 +786,6 @@ static void use_cache(unsigned seed, unsigned rounds)
         state = state * 1103515245 + 12345;
         unsigned number = (state >> 16) % 8, what = (state >> 24) % 8;
         const struct pack *p = pack_of(number);
-        uint64_t freed;
         if (what < 4) {
             write_chunk(c, p, what);
             write_chunk(c, p, what + 8);
@@ -797,7 +799,8 @@ static void use_cache(unsigned seed, unsigned rounds)
         } else if (what == 5) {
             cache_distrust(c, &p->name);
         } else if (what == 6) {
-            cache_evict(c, 3 * PACK_SIZE, &freed, NULL);
+            struct cache_collected sum;
+            cache_collect(c, &(struct cache_collect){.limit = 3 * PACK_SIZE}, &sum, NULL);
         } else {
             cache_complete(c, &p->name, PACK_SIZE);
         }
@@ -885,8 +888,7 @@ static void threads_share_a_cache_under_eviction(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, read_many, &readers[i]), 0);
     }
     for (unsigned i = 0; i < 50; i++) {
-        uint64_t freed;
-        assert_int_equal(cache_evict(c, 0, &freed, NULL), 0);
+        evict(c, 0);
         if (i % 10 == 0)
             cache_distrust(c, &p->name);
         usleep(500);

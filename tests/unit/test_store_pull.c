@@ -106,9 +106,9 @@ static void everything_is_there_and_listed(void **state)
 
     // Pinned, it withstands eviction; without any source it is read, and pulled again.
     struct cache *cache = store_cache(store);
-    uint64_t freed;
+    struct cache_collected sum;
     assert_int_equal(cache_pin(cache, &site->manifest, objects, count, NULL), 0);
-    assert_int_equal(cache_evict(cache, 0, &freed, NULL), 0);
+    assert_int_equal(cache_collect(cache, &(struct cache_collect){.limit = 0}, &sum, NULL), 0);
     free(objects);
     store_free(store);
     unsigned requests = server_requests(server);

@@ -1,0 +1,17 @@
+// rondo gc: what its two files share.
+#pragma once
+
+#include "blockstore/site_collect.h"
+#include "catalog/catalog.h"
+
+struct gc_options {
+    uint64_t limit; // of the cache; 0: the configured one
+    int64_t grace;  // seconds, for sites
+    bool dry_run, json;
+};
+
+// The site in the folder `path`: removes what no listed version needs. Prints what it did.
+int gc_site(const char *path, const struct gc_options *options, struct error *error);
+
+// Opens the site in a folder, which must be one (-ENOENT; site_open would make it), and its catalog with all shards.
+int gc_open_site(const char *path, struct site **ret, struct catalog *ret_catalog, struct error *error);
