@@ -1,0 +1,115 @@
+#!/bin/bash
+# time-limit: 900
+# A day with a machine: install something, keep it, break it, go back, commit it as the next version, run that elsewhere, and offline,
+# three times at once. With RONDO_TEST_LONG, Debian has such a day, too.
+. "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/guest.sh"
+need qemu-system-x86_64 jq python3 strace zstd
+need_fuse
+guest_mode=rw
+
+# Another user's place, as it were: nothing there is known of what happens here.
+elsewhere() {
+	RONDO_HOME=$TMPDIR/there/home RONDO_CACHE=$TMPDIR/there/cache RONDO_RUNTIME=$TMPDIR/there/runtime "$@"
+}
+served() { # bytes, of answers
+	awk '{ sum += $6 } END { print sum + 0 }' "$access"
+}
+# The blocks of 4096 bytes in which two versions' disks differ, one behind the other.
+changed_blocks() { # FROM TO
+	mkdir -p "$TMPDIR/from" "$TMPDIR/to"
+	rondo mount "$1" "$TMPDIR/from" 2>/dev/null && rondo mount "$2" "$TMPDIR/to" 2>/dev/null || return
+	python3 -c '
+import sys
+with open(sys.argv[1], "rb") as a, open(sys.argv[2], "rb") as b:
+    while block := b.read(1 << 20):
+        old = a.read(1 << 20)
+        if old != block:
+            for i in range(0, len(block), 4096):
+                if old[i:i + 4096] != block[i:i + 4096]:
+                    sys.stdout.buffer.write(block[i:i + 4096])' "$TMPDIR/from/disk" "$TMPDIR/to/disk"
+	rondo umount "$TMPDIR/from"
+	rondo umount "$TMPDIR/to"
+}
+no_cloop() {
+	[ -z "$(cloop_pid)" ]
+}
+
+# The machine is named $name, like its image. Each guest_… leaves what the console showed in $out, and ends with the machine.
+first_half() { # NEXT: from installing to committing
+	run_rondo snapshot "$name" installed
+	status_is 0 "$name: it is kept as a snapshot"
+	guest_breaks
+	run_rondo rollback "$name" installed
+	status_is 0 "$name: it is rolled back"
+	guest_tries
+	like "$out" 'hello from the package' "$name: what was installed is there again"
+	run_rondo commit "$name" --name "$name" --version "$1" --key "$TMPDIR/key" --to "$TMPDIR/site"
+	status_is 0 "$name: it is committed as the next version, and published"
+	like "$out" '^[0-9a-f]{64}$' "$name: whose manifest is named"
+	is "$(rondo ls "$TMPDIR/site" --json | jq -r --arg n "$name" '[.[] | select(.name == $n) | .version] | sort | join(" ")')" \
+		"1 $1" "$name: the site has both versions"
+}
+second_half() { # NEXT
+	local change before bytes n started=()
+	change=$(changed_blocks "$TMPDIR/site/$name:1" "$TMPDIR/site/$name:$1" | tee "$TMPDIR/changed" | zstd -q -9 -c | wc -c)
+	diag "$(($(stat -c %s "$TMPDIR/changed") / 4096)) blocks changed: $change bytes, compressed"
+	before=$(served)
+	run elsewhere rondo run "$url/$name:$1" --net none --ephemeral --until "login:" --timeout 300
+	status_is 0 "$name: elsewhere the next version runs"
+	run elsewhere rondo pull "$url/$name:$1"
+	status_is 0 "$name: and is pulled"
+	bytes=$(($(served) - before))
+	diag "$bytes bytes were fetched for it"
+	ok "$name: at most 1.2 times the compressed change was fetched" test $((bytes * 10)) -le $((change * 12))
+	ok "$name: and at least half of it" test $((bytes * 2)) -ge "$change"
+
+	stop_process "$server"
+	kill $(cloop_pid) # so that their successor is traced from its beginning
+	wait_until 20 no_cloop
+	for n in a b c; do
+		elsewhere strace -f -qq --seccomp-bpf -e trace=connect -o "$TMPDIR/connects.$n" rondo run "$url/$name:$1" --name "$n" --offline \
+			--net none --timeout 400 --append "$guest_mode $(guest_command hello)" >"$TMPDIR/$n.console" 2>"$TMPDIR/$n.said" &
+		started[${#started[@]}]=$!
+	done
+	for n in a b c; do
+		wait_until 300 grep -qa "$offline_shows" "$TMPDIR/$n.console" || diag_file "$TMPDIR/$n.console"
+	done
+	is "$(elsewhere rondo ps --json | jq -c 'map([.name, .state])')" '[["a","running"],["b","running"],["c","running"]]' \
+		"$name: without a server three of it run at once"
+	elsewhere rondo stop a --timeout 60 2>/dev/null &
+	elsewhere rondo stop b --timeout 60 2>/dev/null &
+	elsewhere rondo stop c --timeout 60 2>/dev/null
+	for n in "${started[@]}"; do
+		wait "$n"
+		is "$?" 0 "$name: and end when they are told to"
+	done
+	cat "$TMPDIR"/connects.? >"$TMPDIR/connects"
+	ok "$name: connections were traced" grep -q AF_UNIX "$TMPDIR/connects"
+	not_ok "$name: and nothing tried to connect to a network" grep AF_INET "$TMPDIR/connects"
+}
+
+# --- Tiny: commands on the kernel's command line --------------------------------------------------------------------
+
+tiny_runs() { # COMMAND
+	run_rondo run "$url/tiny:1" --name tiny --net none --timeout 150 --append "$guest_mode $(guest_command "$1; sync; poweroff")"
+	out=$(tr -d '\r' <<<"$out")
+}
+guest_breaks() {
+	tiny_runs 'rm /bin/hello /usr/hello; hello || echo it is broken'
+	like "$out" 'it is broken' "tiny: it is broken"
+}
+guest_tries() {
+	tiny_runs 'hello; cksum /usr/hello'
+}
+name=tiny
+offline_shows='^hello from the package'
+publish_appliance tiny "$TMPDIR/site"
+serve_site "$TMPDIR/site"
+run elsewhere rondo pull "$url/tiny:1"
+status_is 0 "tiny: elsewhere has the first version"
+tiny_runs "printf '#!/bin/sh\necho hello from the package\n' >/bin/hello; chmod 755 /bin/hello; head -c 800000 /dev/urandom >/usr/hello; hello"
+like "$out" 'hello from the package' "tiny: a program is installed, and works"
+first_half 2
+second_half 2
+done_testing
