@@ -4,7 +4,7 @@
 //                              own offset, exactly as the server stores it
 //   <dir>/objects/ab/abcdef…   whole objects whose SHA-256 was checked when they were renamed to here; only these may
 //                              be served, exported or copied
-//   <dir>/pins/<manifest>      text: a line for each object that a pinned version needs; never evicted
+//   <dir>/pins/<manifest>      text: the owners of a pin, and each object that the pinned version needs; never evicted
 //   <dir>/leases/<manifest>    empty; locked (flock, shared) by whoever has that version open
 //   <dir>/lock                 flock: held while evicting and while pinning
 //
@@ -72,13 +72,24 @@ void cache_stream_free(struct cache_stream *s); // NULL is fine
 int cache_get_object(struct cache *c, const struct sha256 *name, size_t maximum, void **ret_bytes, size_t *ret_size);
 void cache_put_object(struct cache *c, const struct sha256 *name, const void *bytes, size_t n);
 
-// Pins: what a pulled version needs. Pinning again replaces the list.
-int cache_pin(struct cache *c, const struct sha256 *manifest, const struct sha256 *objects, size_t count,
-              struct error *error);
-int cache_unpin(struct cache *c, const struct sha256 *manifest, struct error *error); // -ENOENT if it was not pinned
-// Calls `each` for every pinned version, in no order; its non-zero return ends the walk and is returned.
-int cache_walk_pins(struct cache *c, int (*each)(void *context, const struct sha256 *manifest), void *context);
-bool cache_is_pinned(struct cache *c, const struct sha256 *manifest);
+// Pins. One says that all of a version was there when it was made, and that nothing of it is evicted as long as one of
+// its owners is left: the user, who pulled it, or machines made from it, each named by its folder (an absolute path,
+// without a newline). A folder that is gone owns nothing: so removing a machine needs no word to the cache, and the
+// next eviction takes away a pin that nobody owns any more.
+#define CACHE_OWNER_PULL "pull"
+// Makes a pin, or replaces the list of one and adds the owner. -EINVAL if that cannot be an owner.
+int cache_pin(struct cache *c, const struct sha256 *manifest, const char *owner, const struct sha256 *objects,
+              size_t count, struct error *error);
+// Adds an owner to a pin that is there: -ENOENT if there is none.
+int cache_join_pin(struct cache *c, const struct sha256 *manifest, const char *owner, struct error *error);
+// Takes an owner away, the pin with its last one. NULL: the pin, whoever owns it. -ENOENT if it is not pinned for him.
+int cache_unpin(struct cache *c, const struct sha256 *manifest, const char *owner, struct error *error);
+// True if it is pinned for that owner; NULL: for anybody, which means that all of it is there.
+bool cache_is_pinned(struct cache *c, const struct sha256 *manifest, const char *owner);
+// Calls `each` for every version that is pinned for that owner (NULL: for anybody), in no order; its non-zero return
+// ends the walk and is returned.
+int cache_walk_pins(struct cache *c, const char *owner, int (*each)(void *context, const struct sha256 *manifest),
+                    void *context);
 
 struct cache_usage {
     uint64_t bytes, pinned_bytes; // by st_blocks

@@ -66,6 +66,7 @@ static int evict_locked(struct cache *c, uint64_t trigger, uint64_t limit, const
     struct cache_walk w CLEANUP(cache_walk_free) = {0};
     uint64_t freed = 0;
 
+    cache_sweep_pins(c);
     int r = cache_walk_files(c, &w);
     if (r < 0)
         return r;
@@ -131,6 +132,7 @@ int cache_collect(struct cache *c, const struct cache_collect *options, struct c
     if (lock < 0)
         return error_set(error, -lock, "cannot lock the cache %s: %s", c->folder,
                          lock == -EBUSY ? "another process is cleaning it" : strerror(-lock));
+    cache_sweep_pins(c);
     int r = -EAGAIN;
     for (unsigned i = 0; i < COLLECT_ATTEMPTS && r == -EAGAIN; i++)
         r = collect_locked(c, options, &sum, &why);

@@ -105,6 +105,8 @@ bool cache_looks_absent(int result, const void *bytes, size_t n);
 
 // The lock file, held: a descriptor to close, or −errno (-EBUSY: somebody held it for `wait_ms`).
 int cache_lock(struct cache *c, unsigned wait_ms);
+// Takes away the pins that nobody owns any more. With the lock file held.
+void cache_sweep_pins(struct cache *c);
 // Sorted names of all pinned objects (malloc'ed). Any failure to read them is a failure: nothing is evicted then.
 int cache_load_pins(struct cache *c, struct sha256 **ret, size_t *ret_count);
 bool cache_find_pin(const struct sha256 *pins, size_t count, const struct sha256 *name);

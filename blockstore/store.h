@@ -118,9 +118,10 @@ int version_pull(struct version *v, int (*progress)(void *context, uint64_t have
                  struct sha256 **ret_objects, size_t *ret_count, struct error *error);
 
 // The same at leisure, one pack at a time, each only when no stream of boot packs runs in the store and no reader's
-// miss went to the network in the second before. For a version that nobody reads from: whoever does opens another one.
-int version_fill(struct version *v, int (*progress)(void *context, uint64_t have, uint64_t all), void *context,
-                 struct sha256 **ret_objects, size_t *ret_count, struct error *error);
+// miss went to the network in the second before, and when what was fetched last was no more than `rate` bytes a second
+// (0: no limit). For a version that nobody reads from: whoever does opens another one.
+int version_fill(struct version *v, uint64_t rate, int (*progress)(void *context, uint64_t have, uint64_t all),
+                 void *context, struct sha256 **ret_objects, size_t *ret_count, struct error *error);
 
 // Sums over a member's map, reading pages only.
 struct version_extent {
@@ -130,6 +131,10 @@ struct version_extent {
     uint64_t chunks, packs;
 };
 int version_measure(struct version *v, unsigned member, struct version_extent *ret, struct error *error);
+
+// Stored bytes of the version, and how many of them the cache on the disk lacks, by what stands there, not by its hash.
+// Reads pages only.
+int version_count_missing(struct version *v, uint64_t *ret_missing, uint64_t *ret_all, struct error *error);
 
 // What a client that holds all of version `a` must fetch to hold `b`, and how they differ; reads pages only.
 struct version_difference {

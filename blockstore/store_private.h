@@ -139,6 +139,7 @@ struct version {
     struct mirrors *mirrors; // NULL: offline
     atomic_bool cancelled;
     bool at_leisure;       // version_fill's
+    uint64_t fill_rate;    // its bytes a second; 0: no limit
     int lease;             // version_pull's; negative: none
     struct stream *stream; // NULL: there is none
     struct fetch *fetches; // in flight (store.mutex)

@@ -9,7 +9,8 @@
 //      caches them.
 //   2. A whole pack that does not arrive in its time is fetched by chunks instead: each of those that arrives is kept,
 //      so a slow link gets on. But where nothing arrives at all, the store's waiting time is enough.
-//      version_fill's worker waits before each pack until nobody else needs the link.
+//      version_fill's one worker waits before each pack until nobody else needs the link, and as long as its rate
+//      demands.
 //   3. What was fetched but could not be kept ends the pull (-ENOSPC): going on would download for nothing.
 //   4. WORKERS threads work on a pack each, and one lists; `mutex` guards the counters, the first failure and the next
 //      pack's number. The caller's thread alone calls `progress`, and does nothing else, so that a person who cancels
@@ -54,7 +55,7 @@ static void wait_for_quiet(struct pull *p)
         uint64_t now = io_monotonic_ns(), until = now + QUIET_LOOK_NS;
         struct timespec t = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
         pthread_mutex_lock(&s->mutex);
-        bool quiet = !s->arriving && now - s->missed_ns >= QUIET_NS;
+        bool quiet = !s->arriving && now - s->missed_ns >= QUIET_NS && now >= p->wait_ns;
         if (!quiet)
             pthread_cond_timedwait(&s->stream_changed, &s->mutex, &t);
         pthread_mutex_unlock(&s->mutex);
@@ -97,7 +98,10 @@ static void *pull_packs(void *context)
         p->next_chunk = end;
         pthread_mutex_unlock(&p->mutex);
         wait_for_quiet(p);
+        const uint64_t begun = io_monotonic_ns(), before = p->fetched;
         store_pull_pack(p, &p->list.packs[pack], p->window.chunks + first, end - first);
+        if (p->v->at_leisure && p->v->fill_rate)
+            p->wait_ns = begun + (p->fetched - before) * 1000000000 / p->v->fill_rate;
         pthread_mutex_lock(&p->mutex);
     }
     pthread_mutex_unlock(&p->mutex);
@@ -250,9 +254,10 @@ int version_pull(struct version *v, int (*progress)(void *context, uint64_t have
     return r;
 }
 
-int version_fill(struct version *v, int (*progress)(void *context, uint64_t have, uint64_t all), void *context,
-                 struct sha256 **ret_objects, size_t *ret_count, struct error *error)
+int version_fill(struct version *v, uint64_t rate, int (*progress)(void *context, uint64_t have, uint64_t all),
+                 void *context, struct sha256 **ret_objects, size_t *ret_count, struct error *error)
 {
     v->at_leisure = true;
+    v->fill_rate = rate;
     return version_pull(v, progress, context, ret_objects, ret_count, error);
 }

@@ -18,6 +18,8 @@ struct pull {
     unsigned working;
     uint64_t have, all; // stored bytes
     uint64_t missing;   // chunks that this round found missing
+    uint64_t fetched;   // stored bytes, at leisure
+    uint64_t wait_ns;   // until when fill_rate has the worker wait
     bool stop;
     int result; // the first failure
     struct error error;

@@ -244,6 +244,7 @@ void store_pull_pack(struct pull *p, const struct list_pack *pack, const struct 
         p->missing += t.missing_count;
         pthread_mutex_unlock(&p->mutex);
         r = fetch_missing(&t, &error);
+        p->fetched += p->v->at_leisure ? t.missing_bytes : 0;
     }
     if (r < 0)
         store_pull_fail(p, r, &error);

@@ -209,13 +209,14 @@ int cloop_connect(struct cloop *c, struct error *error)
     return ask(c, "handover", (int[]){c->session_fd, c->state_fd}, 2, ANSWER_MS, answer, NULL, NULL, error);
 }
 
+// `verb` is all that stands before the manifest.
 static int ask_about_version(struct cloop *c, const char *verb, const struct sha256 *manifest, char *const *sources,
                              unsigned count, const struct transport_ahead *ahead,
                              char answer[static SOCKET_LINE_MAXIMUM], struct error *error)
 {
     struct buf question CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SOCKET_LINE_MAXIMUM - 1);
     char hex[SHA256_HEX_SIZE];
-    int r = buf_append_format(&question, "%s %s", verb, sha256_to_hex(manifest, hex));
+    int r = buf_append_format(&question, "%s%s", verb, sha256_to_hex(manifest, hex));
     for (unsigned i = 0; i < count && r >= 0; i++)
         r = buf_append_format(&question, "\n%s", sources[i]);
     if (r < 0)
@@ -224,18 +225,21 @@ static int ask_about_version(struct cloop *c, const char *verb, const struct sha
                NULL, error);
 }
 
-int cloop_keep_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
-                       struct error *error)
+int cloop_keep_version(struct cloop *c, const struct sha256 *manifest, const char *owner, uint64_t rate,
+                       char *const *sources, unsigned count, struct error *error)
 {
-    char answer[SOCKET_LINE_MAXIMUM];
-    return ask_about_version(c, "keep", manifest, sources, count, NULL, answer, error);
+    char verb[PATH_TEXT_SIZE], answer[SOCKET_LINE_MAXIMUM];
+    int r = path_format(verb, sizeof(verb), "keep %llu %s\n", (unsigned long long)rate, owner);
+    if (r < 0)
+        return error_set(error, -r, "the path %s is too long", owner);
+    return ask_about_version(c, verb, manifest, sources, count, NULL, answer, error);
 }
 
 int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
                        struct transport_ahead *ahead, char ret_folder[static PATH_TEXT_SIZE], struct error *error)
 {
     char answer[SOCKET_LINE_MAXIMUM];
-    int r = ask_about_version(c, "open", manifest, sources, count, ahead, answer, error);
+    int r = ask_about_version(c, "open ", manifest, sources, count, ahead, answer, error);
     if (ahead)
         transport_close_ahead(ahead);
     if (r < 0)

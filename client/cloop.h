@@ -31,9 +31,10 @@ int cloop_connect(struct cloop *c, struct error *error);
 int cloop_open_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
                        struct transport_ahead *ahead, char ret_folder[static PATH_TEXT_SIZE], struct error *error);
 
-// Has all of the version fetched in the background and pinned, for as long as this connection lasts.
-int cloop_keep_version(struct cloop *c, const struct sha256 *manifest, char *const *sources, unsigned count,
-                       struct error *error);
+// Has all of the version fetched in the background, at most `rate` bytes a second (0: no limit), and pinned for `owner`
+// (blockstore/cache.h), for as long as this connection lasts. Sources none: pinned if all of it is in the cache.
+int cloop_keep_version(struct cloop *c, const struct sha256 *manifest, const char *owner, uint64_t rate,
+                       char *const *sources, unsigned count, struct error *error);
 
 // Gets the session's two descriptors. Replaces the ones held before.
 int cloop_hold(struct cloop *c, struct error *error);

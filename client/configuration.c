@@ -42,12 +42,18 @@ static int set(struct configuration *c, struct slice key, const char *value, str
         return set_flag(&c->require_pin, value, error);
     if (slice_equal(key, "keep"))
         return set_flag(&c->keep, value, error);
+    if (slice_equal(key, "fill-rate")) {
+        c->fill_rate = 0;
+        if (strcmp(value, "none") != 0 && (!text_parse_size(value, &c->fill_rate) || c->fill_rate == 0))
+            return error_set(error, EINVAL, "a size like 2M is needed, or none");
+        return 0;
+    }
     return error_set(error, EINVAL, "there is no such setting");
 }
 
 int configuration_read(struct configuration *ret, struct error *error)
 {
-    struct configuration c = {.outage_seconds = STORE_WAIT_SECONDS};
+    struct configuration c = {.outage_seconds = STORE_WAIT_SECONDS, .keep = true, .fill_rate = CONFIGURATION_FILL_RATE};
     char folder[PATH_TEXT_SIZE], path[PATH_TEXT_SIZE], value[LINE_MAXIMUM];
     CLEANUP_FREE void *bytes = NULL;
     size_t size;

@@ -4,7 +4,8 @@
 //   cache-size 10G            the limit of the cache
 //   outage-seconds 30         how long a block may be missing before the machine pauses
 //   require-pin yes           refuse first contact without a key in the address
-//   keep yes                  fetch and keep all of what is run, as `rondo run --keep` does
+//   keep no                   what a machine's base lacks in the cache is not fetched while it runs, unless asked for
+//   fill-rate 2M              how much of it a second; none: no limit
 #pragma once
 
 #include "base/error.h"
@@ -15,7 +16,10 @@ struct configuration {
     char site[CATALOG_URL_SIZE]; // empty: none
     uint64_t cache_size;         // 0: the default
     unsigned outage_seconds;
-    bool require_pin, keep;
+    bool require_pin;
+    bool keep;          // yes unless it says no
+    uint64_t fill_rate; // bytes a second; 0: no limit
 };
+#define CONFIGURATION_FILL_RATE (2ull << 20) // docs/decisions.md has the reasons
 
 int configuration_read(struct configuration *ret, struct error *error); // a missing file is the defaults

@@ -72,7 +72,7 @@ static int inspect_image(struct report *p, struct store *store, const struct con
     report_text(p, "publisher", key_to_text(&publisher, key));
     report_text(p, "site", resolved.address.site);
     report_bool(p, "fresh", resolved.fresh);
-    report_bool(p, "pulled", cache_is_pinned(store_cache(store), &resolved.manifest));
+    report_bool(p, "pulled", cache_is_pinned(store_cache(store), &resolved.manifest, CACHE_OWNER_PULL));
     report_text(p, "title", m->title);
     report_text(p, "summary", m->summary);
     report_text(p, "homepage", m->homepage);
@@ -114,7 +114,23 @@ static void put_statistics(struct report *p, const char *lines)
     }
 }
 
-static int inspect_machine(struct report *p, const struct instance *i, struct error *error)
+// Whether it runs without its site; if not, how much is missing, where its whole map is in the cache.
+static void report_base(struct report *p, struct store *store, const struct sha256 *manifest)
+{
+    struct version *v;
+    uint64_t missing, all;
+    bool complete = cache_is_pinned(store_cache(store), manifest, NULL);
+    report_text(p, "base", complete ? "complete" : "needs site");
+    if (complete || version_open(store, manifest, NULL, 0, &v, NULL) < 0)
+        return;
+    if (version_count_missing(v, &missing, &all, NULL) == 0) {
+        report_number(p, "base_stored", all);
+        report_number(p, "base_missing", missing);
+    }
+    version_close(v);
+}
+
+static int inspect_machine(struct report *p, struct store *store, const struct instance *i, struct error *error)
 {
     static const char *const asked[] = {"state", "reason", "engine", "pid", "since"};
     const struct instance_settings *s = &i->settings;
@@ -137,6 +153,7 @@ static int inspect_machine(struct report *p, const struct instance *i, struct er
     report_text(p, "version", s->version);
     report_text(p, "manifest", sha256_to_hex(&s->manifest, hex));
     report_text(p, "site", s->site);
+    report_base(p, store, &s->manifest);
     report_text(p, "folder", i->folder);
     report_number(p, "disk_bytes", s->disk_size);
     report_number(p, "written", history.bytes);
@@ -169,16 +186,15 @@ static int inspect(struct report *p, const char *what, const struct resolve_opti
     int r = configuration_read(&configuration, error);
     if (r < 0)
         return r;
-    if (text_is_image_name(slice_of(what)) && (r = instance_open(what, &i, error)) != -ENOENT) {
-        if (r == 0)
-            r = inspect_machine(p, &i, error);
-        instance_close(&i);
-        return r;
-    }
     r = resolve_open_store(&configuration, &store, error);
     if (r < 0)
         return r;
-    r = inspect_image(p, store, &configuration, what, options, error);
+    r = text_is_image_name(slice_of(what)) ? instance_open(what, &i, error) : -ENOENT;
+    if (r == 0)
+        r = inspect_machine(p, store, &i, error);
+    else if (r == -ENOENT)
+        r = inspect_image(p, store, &configuration, what, options, error);
+    instance_close(&i);
     store_free(store);
     return r;
 }

@@ -56,6 +56,6 @@ int instance_connect(const struct instance *i, struct error *error)
     if (r == 0)
         r = socket_connect(path, error);
     if (r == -ENOENT || r == -ECONNREFUSED)
-        return error_set(error, ENOENT, "machine %s is not running; rondo run starts it", i->name);
+        return error_set(error, ENOENT, "machine %s is not running; rondo start %s starts it", i->name, i->name);
     return r;
 }

@@ -66,7 +66,7 @@ static int list(struct store *store, const struct configuration *configuration, 
     for (unsigned i = 0; i < c.image_count && r == 0; i++) {
         char tags[1024];
         const struct catalog_image *image = &c.images[i];
-        bool pinned = cache_is_pinned(store_cache(store), &image->manifest);
+        bool pinned = cache_is_pinned(store_cache(store), &image->manifest, CACHE_OWNER_PULL);
         collect_tags(&c, image, tags, sizeof(tags));
         if (json)
             r = print_json(image, tags, pinned, i == 0);
@@ -119,7 +119,7 @@ static int list_all_pulled(struct store *store, bool json, struct error *error)
         fputs("[", stdout);
     else
         printf("%-24s %-16s %-8s %s\n", "NAME", "VERSION", "SERIAL", "MANIFEST");
-    int r = cache_walk_pins(store_cache(store), list_pulled, &p);
+    int r = cache_walk_pins(store_cache(store), CACHE_OWNER_PULL, list_pulled, &p);
     if (json)
         fputs(p.count ? "\n]\n" : "]\n", stdout);
     return r < 0 ? error_set(error, -r, "cannot list what was pulled: %s", strerror(-r)) : 0;

@@ -230,6 +230,8 @@ static int obey(struct machine *m, struct machine_client *c, const char *text, s
         return 0;
     }
     if (slice_equal(word, "pause") && rest.length == 0) {
+        if (m->state == MACHINE_STOPPING) // it would not hear the power button
+            return buf_append_format(answer, "error %d %s is being stopped", EBUSY, m->instance->name) < 0 ? -E2BIG : 1;
         machine_hold(m, HOLD_USER, "by rondo pause");
         return 0;
     }

@@ -49,8 +49,9 @@ static int connect_again(struct machine *m, int answer, struct error *error)
         r = cloop_hold(&o->cloop, error); // before anything else, so that the successor may die at once, too
     if (r == 0)
         r = cloop_open_version(&o->cloop, &s->manifest, sources, o->offline ? 0 : s->source_count, NULL, folder, error);
-    if (r == 0 && o->keep)
-        r = cloop_keep_version(&o->cloop, &s->manifest, sources, s->source_count, error);
+    if (r == 0 && o->keep_owner)
+        r = cloop_keep_version(&o->cloop, &s->manifest, o->keep_owner, o->keep_rate, sources,
+                               o->offline ? 0 : s->source_count, error);
     if (r < 0)
         return r;
     const int fds[] = {o->cloop.socket, o->cloop.session_fd, o->cloop.state_fd};

@@ -1,6 +1,8 @@
 // rondo ps: the machines of this user, running or not.
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "base/text.h"
+#include "blockstore/cache.h"
 #include "blockstore/overlay_snapshot.h"
 #include "client/ask.h"
 #include "client/cli.h"
@@ -13,21 +15,27 @@
 #define ANSWER_MS 1000
 
 struct listing {
+    struct cache *cache; // or NULL
     bool json;
     unsigned count;
 };
 
 struct row {
+    const char *base; // whether it runs without its site
     char state[32], reason[ERROR_TEXT_SIZE], engine[16], since[32];
     uint64_t written; // bytes that the overlay occupies, snapshots included
     unsigned snapshots;
 };
 
-static void describe(const struct instance *i, const struct error *damage, struct row *row)
+static void describe(const struct listing *l, const struct instance *i, const struct error *damage, struct row *row)
 {
     char answer[SOCKET_LINE_MAXIMUM];
     struct overlay_history history;
-    *row = (struct row){.state = "stopped"};
+    *row = (struct row){.state = "stopped", .base = "needs site"};
+    if (damage)
+        row->base = "";
+    else if (l->cache && cache_is_pinned(l->cache, &i->settings.manifest, NULL))
+        row->base = "complete";
     if (overlay_history_read(i->folder_fd, &history, NULL) == 0) {
         row->written = history.bytes;
         row->snapshots = history.count;
@@ -53,11 +61,17 @@ static int print_json(const struct listing *l, const struct instance *i, const s
     struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64u << 10);
     char hex[SHA256_HEX_SIZE];
     const struct instance_settings *s = &i->settings;
-    const char *const texts[][2] = {{"name", i->name},       {"state", row->state},
-                                    {"reason", row->reason}, {"image", s->image},
-                                    {"version", s->version}, {"site", s->site},
-                                    {"engine", row->engine}, {"since", row->since},
-                                    {"folder", i->folder},   {"manifest", sha256_to_hex(&s->manifest, hex)}};
+    const char *const texts[][2] = {{"name", i->name},
+                                    {"state", row->state},
+                                    {"reason", row->reason},
+                                    {"image", s->image},
+                                    {"version", s->version},
+                                    {"site", s->site},
+                                    {"base", row->base},
+                                    {"engine", row->engine},
+                                    {"since", row->since},
+                                    {"folder", i->folder},
+                                    {"manifest", sha256_to_hex(&s->manifest, hex)}};
     int r = buf_append_format(&b, "%s\n  {", l->count ? "," : "");
     for (size_t t = 0; t < ARRAY_SIZE(texts) && r == 0; t++)
         r = json_append_text(&b, texts[t][0], texts[t][1]);
@@ -77,18 +91,18 @@ static int each(void *context, struct instance *i, const struct error *damage)
     struct listing *l = context;
     struct row row;
     char size[32];
-    describe(i, damage, &row);
+    describe(l, i, damage, &row);
     int r = 0;
     if (l->json) {
         r = print_json(l, i, &row);
     } else {
         if (l->count == 0)
-            printf("%-20s %-9s %-24s %-10s %s\n", "NAME", "STATE", "IMAGE", "WRITTEN", "SITE");
+            printf("%-20s %-9s %-24s %-10s %-10s %s\n", "NAME", "STATE", "IMAGE", "WRITTEN", "BASE", "SITE");
         char image[2 * CATALOG_NAME_SIZE] = "-";
         if (!damage)
             snprintf(image, sizeof(image), "%s:%s", i->settings.image, i->settings.version);
-        printf("%-20s %-9s %-24s %-10s %s%s%s\n", i->name, row.state, image, text_format_size(row.written, size),
-               i->settings.site, row.reason[0] ? "  " : "", row.reason);
+        printf("%-20s %-9s %-24s %-10s %-10s %s%s%s\n", i->name, row.state, image, text_format_size(row.written, size),
+               row.base, i->settings.site, row.reason[0] ? "  " : "", row.reason);
     }
     l->count++;
     return r;
@@ -103,6 +117,9 @@ int verb_ps(int argc, char **argv)
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
+    char folder[PATH_TEXT_SIZE];
+    if (path_find(PATH_CACHE, folder, NULL) == 0)
+        (void)cache_open(folder, 0, &l.cache, NULL); // without a cache, all of them need their sites
     if (l.json)
         fputs("[", stdout);
     r = instance_list(each, &l, &error);
@@ -110,5 +127,6 @@ int verb_ps(int argc, char **argv)
         fputs(l.count ? "\n]\n" : "]\n", stdout);
     else if (r == 0 && l.count == 0)
         fputs("no machines; rondo run IMAGE makes one\n", stderr);
+    cache_close(l.cache);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

@@ -40,7 +40,7 @@ static int pull(const struct configuration *configuration, struct store *store, 
         cli_progress_end();
         store_count(store, &counts);
         if (r == 0)
-            r = cache_pin(store_cache(store), &resolved.manifest, objects, count, error);
+            r = cache_pin(store_cache(store), &resolved.manifest, CACHE_OWNER_PULL, objects, count, error);
         version_close(v);
     }
     if (r == 0) {

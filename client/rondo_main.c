@@ -13,10 +13,19 @@ const struct verb verbs[] = {
     {"run", verb_run,
      "IMAGE [--name N] [--cpus C] [--memory M] [--ephemeral] [--detach] [--engine auto|kvm|qemu] [--net user|none]\n"
      "           [--port HOST:GUEST] [--disk-size S] [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
-     "           [--require-fresh] [--require-pin] [--keep] [--on-outage pause|error]",
+     "           [--require-fresh] [--require-pin] [--keep|--no-keep] [--on-outage pause|error]",
      "Boot an image from its URL."},
     {"ps", verb_ps, "[--json]", "List the machines of this user."},
+    {"start", verb_start,
+     "NAME [--cpus C] [--memory M] [--detach] [--engine auto|kvm|qemu] [--net user|none] [--port HOST:GUEST]\n"
+     "           [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline] [--keep|--no-keep]\n"
+     "           [--on-outage pause|error]",
+     "Start a stopped machine again, by its name."},
     {"console", verb_console, "NAME", "Attach to a running machine's console (Ctrl-] leaves)."},
+    {"logs", verb_logs, "NAME [--follow] [--machine]",
+     "Show what the console showed in the last run, or what the machine's own log says."},
+    {"pause", verb_pause, "NAME", "Have a running machine stand still."},
+    {"resume", verb_resume, "NAME", "Have a paused machine go on."},
     {"stop", verb_stop, "NAME [--timeout SECONDS]", "Shut a machine down; after the time-out, switch it off."},
     {"rm", verb_rm, "NAME", "Remove a stopped machine and what it wrote."},
     {"snapshot", verb_snapshot, "NAME [LABEL] | NAME LABEL --delete | NAME --list [--json]",

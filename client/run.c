@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/socket.h"
+#include "blockstore/cache.h"
 #include "client/console.h"
 #include "client/launch.h"
 #include "client/ports.h"
@@ -23,24 +24,50 @@
 static int check_options(struct run *run)
 {
     if (strcmp(run->network, "user") != 0 && strcmp(run->network, "none") != 0)
-        return cli_usage("run", "--net takes user or none, not \"%s\"", run->network);
+        return cli_usage(run->verb, "--net takes user or none, not \"%s\"", run->network);
     if (strcmp(run->on_outage, "pause") != 0 && strcmp(run->on_outage, "error") != 0)
-        return cli_usage("run", "--on-outage takes pause or error, not \"%s\"", run->on_outage);
+        return cli_usage(run->verb, "--on-outage takes pause or error, not \"%s\"", run->on_outage);
     if (run->cpus > CPUS_MAXIMUM)
-        return cli_usage("run", "--cpus takes 1 to %u", CPUS_MAXIMUM);
+        return cli_usage(run->verb, "--cpus takes 1 to %u", CPUS_MAXIMUM);
     if (run->memory && run->memory < MEMORY_MINIMUM)
-        return cli_usage("run", "--memory: a machine needs 64M at least");
+        return cli_usage(run->verb, "--memory: a machine needs 64M at least");
     if (run->detach && (run->until || run->timeout))
-        return cli_usage("run", "--detach leaves at once: --until and --timeout have no meaning with it");
+        return cli_usage(run->verb, "--detach leaves at once: --until and --timeout have no meaning with it");
+    if (run->keep && run->no_keep)
+        return cli_usage(run->verb, "--keep and --no-keep contradict each other");
     if (run->keep && run->offline)
-        return cli_usage("run", "--keep fetches what --offline forbids to fetch");
+        return cli_usage(run->verb, "--keep fetches what --offline forbids to fetch");
     if (run->ports.count && strcmp(run->network, "none") == 0)
-        return cli_usage("run", "--port needs a network; drop --net none");
+        return cli_usage(run->verb, "--port needs a network; drop --net none");
     if (ports_check(&run->ports) != 0)
         return EXIT_CODE_USAGE;
     if (run->name && !text_is_image_name(slice_of(run->name)))
-        return cli_usage("run", "--name \"%s\": use a-z, 0-9, dot, dash, underscore", run->name);
+        return cli_usage(run->verb, "%s\"%s\": use a-z, 0-9, dot, dash, underscore",
+                         run->address ? "--name " : "the name ", run->name);
     return run->until && !console_check_pattern(run->until) ? EXIT_CODE_USAGE : 0;
+}
+
+// What the cache lacks of the version is to be fetched meanwhile. A machine's own pin goes with its folder, which is
+// there by now. rondo-cloop may end at any time: then the supervisor says it to its successor.
+static int keep_base(struct run *run, struct error *error)
+{
+    struct supervisor_options *o = &run->supervisor;
+    const struct instance_settings *s = &run->instance.settings;
+    char *sources[CATALOG_MIRRORS_MAXIMUM];
+    for (unsigned i = 0; i < s->source_count; i++)
+        sources[i] = (char *)s->sources[i]; // not written to
+    if (!run->keep && (run->no_keep || !run->configuration.keep || s->ephemeral))
+        return 0;
+    o->keep_owner = run->keep ? CACHE_OWNER_PULL : run->instance.folder;
+    o->keep_rate = run->keep ? 0 : run->configuration.fill_rate;
+    int r = cloop_keep_version(&o->cloop, &s->manifest, o->keep_owner, o->keep_rate, sources,
+                               run->offline ? 0 : s->source_count, error);
+    if (r == 0 || o->cloop.socket < 0)
+        return 0;
+    if (run->keep)
+        return r;
+    fprintf(stderr, "rondo: what is missing of %s is not fetched meanwhile: %s\n", s->image, error->text);
+    return 0;
 }
 
 // The instance, and its supervisor. From here on signals are only remembered: what was made is taken back.
@@ -65,8 +92,9 @@ static int start(struct run *run, uint64_t deadline_ns, struct launched *ret, st
     o->offline = run->offline;
     o->remove_on_failure = !run->exists;
     o->outage_error = strcmp(run->on_outage, "error") == 0;
-    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled")
-                          : launch_machine(o, !run->detach, deadline_ns, ret, error);
+    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : keep_base(run, error);
+    if (r == 0)
+        r = launch_machine(o, !run->detach, deadline_ns, ret, error);
     if (r < 0 && !run->exists && run->instance.lock_fd >= 0) // it never was the supervisor's
         instance_remove(&run->instance, NULL);
     return r;
@@ -114,13 +142,21 @@ static int run_machine(struct run *run)
             .owner = true, .until = run->until, .deadline_ns = deadline, .timeout = (unsigned)run->timeout});
 }
 
+int run_and_free(struct run *run)
+{
+    int r = check_options(run);
+    if (r == 0)
+        r = run_machine(run);
+    instance_close(&run->instance);
+    cloop_close(&run->supervisor.cloop);
+    transport_close_ahead(&run->ahead);
+    free(run->description);
+    return r;
+}
+
 int verb_run(int argc, char **argv)
 {
-    struct run run = {.engine_name = "auto",
-                      .network = "user",
-                      .on_outage = "pause",
-                      .instance = INSTANCE_NONE,
-                      .supervisor = {.cloop = CLOOP_NONE, .starter = -1, .starter_console = -1}};
+    struct run run = {.verb = "run", RUN_DEFAULTS};
     const struct option options[] = {
         {"name", OPTION_TEXT, &run.name},
         {"cpus", OPTION_NUMBER, &run.cpus},
@@ -138,6 +174,7 @@ int verb_run(int argc, char **argv)
         {"require-fresh", OPTION_FLAG, &run.require_fresh},
         {"require-pin", OPTION_FLAG, &run.require_pin},
         {"keep", OPTION_FLAG, &run.keep},
+        {"no-keep", OPTION_FLAG, &run.no_keep},
         {"on-outage", OPTION_TEXT, &run.on_outage},
         {NULL, OPTION_FLAG, NULL},
     };
@@ -146,12 +183,5 @@ int verb_run(int argc, char **argv)
     if (r != 0)
         return cli_parsed(r);
     run.address = argv[1];
-    r = check_options(&run);
-    if (r == 0)
-        r = run_machine(&run);
-    instance_close(&run.instance);
-    cloop_close(&run.supervisor.cloop);
-    transport_close_ahead(&run.ahead);
-    free(run.description);
-    return r;
+    return run_and_free(&run);
 }

@@ -1,4 +1,5 @@
-// rondo run, shared by run.c (options, start, end) and run_prepare.c (from the address to what is to be started).
+// rondo run and rondo start, shared by run.c (start, end), start.c (start's options) and run_prepare.c (from the
+// address, or the name of a machine that exists, to what is to be started).
 #pragma once
 
 #include "blockstore/transport.h"
@@ -7,9 +8,11 @@
 #include "client/supervisor.h"
 
 struct run {
-    const char *address, *name, *engine_name, *network, *until, *append, *on_outage;
+    const char *verb;    // "run" or "start", for usage messages
+    const char *address; // NULL: a machine that exists is started, by its name
+    const char *name, *engine_name, *network, *until, *append, *on_outage;
     uint64_t cpus, memory, disk_size, timeout;
-    bool ephemeral, detach, offline, require_fresh, require_pin, keep;
+    bool ephemeral, detach, offline, require_fresh, require_pin, keep, no_keep;
     struct option_list ports;
 
     // Decided by run_prepare:
@@ -28,3 +31,10 @@ struct run {
 // Decides all that, and opens the version at rondo-cloop; an instance that exists is locked. Leaves no trace but in the
 // cache and in what is trusted; no thread is left.
 int run_prepare(struct run *run, struct error *error);
+
+// What `run` holds before the options are parsed.
+#define RUN_DEFAULTS                                                                                                   \
+    .engine_name = "auto", .network = "user", .on_outage = "pause", .instance = INSTANCE_NONE,                         \
+    .supervisor = {.cloop = CLOOP_NONE, .starter = -1, .starter_console = -1}
+// Checks the options, does it all, and frees what `run` owns. The exit code.
+int run_and_free(struct run *run);

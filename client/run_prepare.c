@@ -1,4 +1,5 @@
-// From an address to a version that is open, and the settings of the machine that is to run it (see run.h).
+// From an address, or the name of a machine that exists, to a version that is open, and the settings of the machine
+// that is to run it (see run.h).
 #include "base/cleanup.h"
 #include "client/ports.h"
 #include "client/resolve.h"
@@ -18,6 +19,10 @@ static uint64_t whole_blocks(uint64_t bytes)
 
 static int parse_address(struct run *run, struct error *error)
 {
+    if (!run->address) {
+        snprintf(run->instance_name, sizeof(run->instance_name), "%s", run->name);
+        return 0;
+    }
     CLEANUP_FREE char *folder = getcwd(NULL, 0);
     const char *site = getenv("RONDO_SITE");
     if (!site || !*site)
@@ -40,16 +45,9 @@ static int parse_address(struct run *run, struct error *error)
     return 0;
 }
 
-// An instance of that name: is it what the address asks for, and free?
-static int take_existing(struct run *run, struct error *error)
+// Is the machine of that name what the address asks for?
+static int check_address(const struct run *run, struct error *error)
 {
-    int r = instance_open(run->instance_name, &run->instance, error);
-    if (r == -ENOENT)
-        return 0;
-    if (r < 0)
-        return r;
-    if (instance_take_leftover(&run->instance))
-        return 0;
     const struct instance_settings *s = &run->instance.settings;
     if (strcmp(s->image, run->parsed.name) != 0 || strcmp(s->site, run->parsed.site) != 0 ||
         (run->parsed.has_manifest && !sha256_equal(&s->manifest, &run->parsed.manifest)))
@@ -62,13 +60,37 @@ static int take_existing(struct run *run, struct error *error)
                          "machine %s exists and was made from %s:%s (version %s), which it keeps; for %s:%s choose "
                          "another --name",
                          run->instance_name, s->image, s->asked, s->version, s->image, asked);
+    return 0;
+}
+
+// A machine of that name, if there is one, locked.
+static int take_existing(struct run *run, struct error *error)
+{
+    int r = instance_open(run->instance_name, &run->instance, error);
+    if (r == -ENOENT && run->address)
+        return 0;
+    if (r < 0)
+        return r;
+    if (instance_take_leftover(&run->instance))
+        return run->address
+                   ? 0
+                   : error_set(error, ENOENT, "there is no machine %s any more: it was ephemeral, and has ended",
+                               run->instance_name);
+    r = run->address ? check_address(run, error) : 0;
+    if (r < 0)
+        return r;
     r = instance_lock(&run->instance, error);
     if (r == -ENOENT) { // removed this moment
         instance_close(&run->instance);
-        return 0;
+        return run->address ? 0 : r;
     }
+    if (r == -EBUSY && !run->address)
+        return error_set(error, EBUSY,
+                         "machine %s is running (rondo console %s attaches to it), or another command is changing it",
+                         run->instance_name, run->instance_name);
     if (r < 0)
         return r;
+    const struct instance_settings *s = &run->instance.settings;
     if (run->disk_size && whole_blocks(run->disk_size) != s->disk_size)
         return error_set(error, EBUSY, "machine %s has a disk of %llu bytes; --disk-size is for new machines",
                          run->instance_name, (unsigned long long)s->disk_size);
@@ -185,8 +207,6 @@ static int open_version_once(struct run *run, struct error *error)
         r = cloop_open_version(&o->cloop, &s->manifest, sources, run->offline ? 0 : s->source_count, &run->ahead,
                                o->version_folder, error);
     }
-    if (r == 0 && o->keep)
-        r = cloop_keep_version(&o->cloop, &s->manifest, sources, s->source_count, error);
     return r == 0 ? cloop_hold(&o->cloop, error) : r;
 }
 
@@ -205,7 +225,6 @@ int run_prepare(struct run *run, struct error *error)
 {
     char reason[256] = "";
     int r = configuration_read(&run->configuration, error);
-    run->supervisor.keep = (run->keep || run->configuration.keep) && !run->offline;
     if (r == 0)
         r = engine_choose(run->engine_name, &run->engine, reason, sizeof(reason), error);
     if (r == 0)

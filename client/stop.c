@@ -20,7 +20,7 @@ static int stop(struct instance *i, uint64_t seconds, struct error *error)
     bool told = false;
     snprintf(question, sizeof(question), "stop %llu", (unsigned long long)seconds);
     if (!instance_is_running(i))
-        return error_set(error, ENOENT, "machine %s is not running; rondo run starts it", i->name);
+        return error_set(error, ENOENT, "machine %s is not running; rondo start %s starts it", i->name, i->name);
     uint64_t end = io_monotonic_ns() + (seconds + END_SECONDS) * 1000000000ull;
     do {
         int r = told ? 0 : ask_machine(i, question, ANSWER_MS, answer, error);

@@ -28,10 +28,11 @@ struct supervisor_options {
     const struct manifest *description;
     const struct engine *engine;
     const struct option_list *ports; // HOST:GUEST, for passt
+    const char *keep_owner;          // for whom all of the version is fetched and pinned meanwhile; NULL: it is not
+    uint64_t keep_rate;              // bytes a second; 0: no limit
     const char *append;              // more for the kernel's command line, or NULL
     bool network;
     bool offline;             // no source is named to rondo-cloop, not to a successor either
-    bool keep;                // all of the version is fetched and pinned while the machine runs
     bool remove_on_failure;   // the instance was made for this run: a machine that does not start leaves nothing
     bool outage_error;        // --on-outage error
     uint64_t requests, bytes; // spent on this run before; subtracted are rondo-cloop's counts when it began:

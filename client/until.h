@@ -10,18 +10,17 @@
 // 4. Memory is fixed: a line is looked at up to UNTIL_LINE_MAXIMUM bytes.
 #pragma once
 
+#include "client/sequence.h"
 #include <regex.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #define UNTIL_LINE_MAXIMUM 4095u
 
-enum until_state { UNTIL_TEXT, UNTIL_ESCAPE, UNTIL_ESCAPE_MORE, UNTIL_CSI, UNTIL_STRING };
-
 struct until {
     regex_t pattern;
-    enum until_state state; // within a control sequence
-    bool returned;          // to the beginning of the line: the next character starts it anew
+    enum sequence state;
+    bool returned; // to the beginning of the line: the next character starts it anew
     bool seen;
     size_t length;
     char line[UNTIL_LINE_MAXIMUM + 1];

@@ -118,22 +118,38 @@ static void serve_open(struct connection *k, char *text, const int fds[static SO
     answer(k, reply);
 }
 
+// "<bytes a second> <owner>\n" and what parse_open takes; the text is cut up.
+static int parse_keep(struct session *s, char *text, struct keep_wish *ret,
+                      const char *ret_addresses[static MIRRORS_MAXIMUM], struct error *error)
+{
+    struct keep_wish wish = {.addresses = ret_addresses};
+    char *rest = text;
+    char *owner = strsep(&rest, "\n");
+    char *rate = strsep(&owner, " ");
+    if (!rest || !owner || !text_parse_u64(slice_of(rate), INT64_MAX, &wish.rate))
+        return error_set(error, EINVAL, "keep wants a rate and an owner");
+    int r = strcmp(owner, CACHE_OWNER_PULL) == 0 ? 0 : control_check_source(s, owner, error);
+    if (r == 0)
+        r = parse_checked(s, rest, &wish.manifest, ret_addresses, &wish.count, error);
+    wish.owner = owner;
+    if (r == 0)
+        *ret = wish;
+    return r;
+}
+
 // It lasts as long as the connection; another one takes its place.
 static void serve_keep(struct connection *k, char *text)
 {
     struct error error = {.text = ""};
     const char *addresses[MIRRORS_MAXIMUM];
-    struct sha256 manifest;
-    unsigned count = 0;
-    int r = parse_checked(k->control->session, text, &manifest, addresses, &count, &error);
-    if (r == 0 && count == 0)
-        r = error_set(&error, EINVAL, "keep wants a source");
+    struct keep_wish wish;
+    int r = parse_keep(k->control->session, text, &wish, addresses, &error);
     if (r < 0) {
         control_answer_error(k, r, error.text);
         return;
     }
     keep_stop(k->keep);
-    k->keep = keep_start(k->control->store, &manifest, addresses, count);
+    k->keep = keep_start(k->control->store, &wish);
     answer(k, "ok");
 }
 

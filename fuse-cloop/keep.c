@@ -18,6 +18,8 @@
 struct keep {
     struct store *store;
     struct sha256 manifest;
+    char *owner;
+    uint64_t rate;
     char *addresses[MIRRORS_MAXIMUM];
     unsigned count;
     pthread_t thread;
@@ -45,12 +47,15 @@ static int fill(struct keep *k, struct error *error)
     CLEANUP_FREE struct sha256 *objects = NULL;
     struct version *v;
     size_t count;
-    int r = version_open(k->store, &k->manifest, (const char *const *)k->addresses, k->count, &v, error);
+    int r = cache_join_pin(store_cache(k->store), &k->manifest, k->owner, error);
+    if (r != -ENOENT)
+        return r;
+    r = version_open(k->store, &k->manifest, (const char *const *)k->addresses, k->count, &v, error);
     if (r < 0)
         return r;
-    r = version_fill(v, report, k, &objects, &count, error);
+    r = version_fill(v, k->rate, report, k, &objects, &count, error);
     if (r == 0)
-        r = cache_pin(store_cache(k->store), &k->manifest, objects, count, error);
+        r = cache_pin(store_cache(k->store), &k->manifest, k->owner, objects, count, error);
     if (r == 0)
         log_info("%s %s is kept: it runs offline now", version_manifest(v)->name, version_manifest(v)->version);
     version_close(v);
@@ -80,10 +85,12 @@ static void *work(void *context)
         k->progress.kept = r == 0;
         pthread_cond_broadcast(&changed);
         struct timespec until = {.tv_sec = io_realtime_seconds() + RETRY_SECONDS};
+        if (k->count == 0 && error_is_network(r))
+            r = -ENOENT; // nobody is there to be asked again
         while (error_is_network(r) && !k->stop && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
             ;
     }
-    if (r < 0 && !k->stop)
+    if (r < 0 && !k->stop && k->count)
         log_warning("the version is not kept: %s", error.text);
     pthread_mutex_unlock(&mutex);
     return NULL;
@@ -93,20 +100,23 @@ static void free_keep(struct keep *k)
 {
     for (unsigned i = 0; i < k->count; i++)
         free(k->addresses[i]);
+    free(k->owner);
     free(k);
 }
 
-struct keep *keep_start(struct store *store, const struct sha256 *manifest, const char *const *addresses,
-                        unsigned count)
+struct keep *keep_start(struct store *store, const struct keep_wish *wish)
 {
     struct keep *k = calloc(1, sizeof(*k));
     int r = k ? 0 : -ENOMEM;
     if (r == 0) {
         k->store = store;
-        k->manifest = *manifest;
+        k->manifest = wish->manifest;
+        k->rate = wish->rate;
+        k->owner = strdup(wish->owner);
+        r = k->owner ? 0 : -ENOMEM;
     }
-    for (; r == 0 && k->count < count; k->count++)
-        if (!(k->addresses[k->count] = strdup(addresses[k->count])))
+    for (; r == 0 && k->count < wish->count; k->count++)
+        if (!(k->addresses[k->count] = strdup(wish->addresses[k->count])))
             r = -ENOMEM;
     if (r == 0)
         r = thread_start(&k->thread, KEEP_STACK, work, k);

@@ -1,4 +1,5 @@
-// Keeping a version: the rest of it is fetched behind the readers' backs, and then pinned, as `rondo pull` would do.
+// Keeping a version: the rest of it is fetched behind the readers' backs, and then pinned for whoever wants it kept: a
+// machine, or the user, as `rondo pull` would do. Where it is pinned already, another owner is all that is needed.
 //
 //   waiting ──(no other is at work in this process)──▶ filling ──▶ kept: all is there, and pinned
 //                                                        │ ▲
@@ -12,9 +13,15 @@
 #include "blockstore/store.h"
 
 struct keep;
-// NULL if there is no memory or no thread for it.
-struct keep *keep_start(struct store *store, const struct sha256 *manifest, const char *const *addresses,
-                        unsigned count);
+struct keep_wish {
+    struct sha256 manifest;
+    const char *owner; // of the pin (cache.h)
+    uint64_t rate;     // bytes a second; 0: no limit
+    const char *const *addresses;
+    unsigned count; // of them; 0: nothing is fetched, but what is there already is pinned
+};
+// NULL if there is no memory or no thread for it. All of the wish is copied.
+struct keep *keep_start(struct store *store, const struct keep_wish *wish);
 void keep_stop(struct keep *k); // NULL is fine
 
 struct keep_progress {

@@ -9,9 +9,10 @@
 #   machine_is NAME STATE                   true if it is in that state
 #   machine_reason NAME                     prints why it is paused
 #   large_disk NAME FILE MIB [SEED]         the disk of the appliance NAME with MIB of random bytes behind its file system
-#   start_guest NAME IMAGE COMMAND [OPTION…]  tiny, detached, runs COMMAND at boot; its disk is mounted as $guest_mode says: ro
-#                                           (so that its bytes stay those that were published) or rw. Its console goes to
-#                                           $TMPDIR/NAME.console, what rondo says to $TMPDIR/NAME.said
+#   start_guest NAME IMAGE COMMAND [OPTION…]  tiny, detached, runs COMMAND at boot; nothing but what it reads is fetched; its
+#                                           disk is mounted as $guest_mode says: ro (so that its bytes stay those that were
+#                                           published) or rw. Its console goes to $TMPDIR/NAME.console, what rondo says to
+#                                           $TMPDIR/NAME.said
 #   tell_guest NAME [LINE]                  types a line into it: COMMAND can wait for one with `read line`
 #   guest_shows NAME REGEX [SECONDS]        waits until the console shows it (180 s)
 #   rondo_says NAME REGEX [SECONDS]         waits until rondo says it to whoever watches the console (60 s)
@@ -80,7 +81,7 @@ declare -A guest_input=() guest_console=()
 start_guest() {
 	local name=$1 image=$2 command=$3 input
 	shift 3
-	rondo run "$image" --name "$name" --detach --append "$guest_mode $(guest_command "$command")" "$@" \
+	rondo run "$image" --name "$name" --detach --no-keep --append "$guest_mode $(guest_command "$command")" "$@" \
 		>"$TMPDIR/$name.out" 2>"$TMPDIR/$name.err" || {
 		diag_file "$TMPDIR/$name.err"
 		diag_file "$RONDO_HOME/instances/$name/machine.log"

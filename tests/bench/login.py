@@ -62,7 +62,7 @@ def boot_url(bench, url, ready, folder, requests):
     environment = {**bench.environment, **more}
     before = len(requests())
     start = time.monotonic()
-    process = subprocess.Popen(["rondo", "run", url, "--engine", "qemu", "--net", "none"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    process = subprocess.Popen(["rondo", "run", url, "--engine", "qemu", "--net", "none", "--no-keep"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=open(bench.work / "run.err", "wb"), env=environment)
     bench.processes.append(process)
     try:

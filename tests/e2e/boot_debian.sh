@@ -12,7 +12,7 @@ serve_site "$TMPDIR/site"
 # No two boots of a busy machine read the same: one that found units in another order has a second try.
 for _ in 1 2; do
 	: >"$access"
-	run_rondo run "$url/debian#$(rondo key show "$TMPDIR/key")" --until 'login:' --timeout 300
+	run_rondo run "$url/debian#$(rondo key show "$TMPDIR/key")" --no-keep --until 'login:' --timeout 300
 	[ "$(wc -l <"$access")" -gt 24 ] || break
 	diag "a boot with $(wc -l <"$access") requests"
 	rondo rm debian

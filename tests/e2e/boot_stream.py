@@ -130,7 +130,7 @@ check(reads_are_right(path), "what a boot reads is right")
 os.close(fd)
 
 # Keeping the rest.
-client.ask(f"keep {manifest}\n{site}")
+client.ask(f"keep 0 pull\n{manifest}\n{site}")
 check(wait_until(60, lambda: client.counts()["kept"] == 1), "the rest is fetched, and kept")
 counts = client.counts()
 check(counts["keep_have"] == counts["keep_all"] > boot_bytes, "as its counts say")

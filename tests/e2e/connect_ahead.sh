@@ -33,7 +33,7 @@ is_ahead() { # WHO
 some_pack() { [ -n "$(packs)" ]; }
 
 begin run
-run_rondo run "${url}image" --engine qemu --net none --detach
+run_rondo run "${url}image" --engine qemu --net none --no-keep --detach
 status_is 0 "run"
 is_ahead run
 ok "stop" rondo stop image --timeout 1

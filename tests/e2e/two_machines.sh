@@ -8,11 +8,11 @@ need_fuse
 publish_appliance tiny "$TMPDIR/site"
 serve_site "$TMPDIR/site"
 
-run_rondo run "$url/tiny" --name one --detach --net none --append "$(guest_command 'echo one >/root/mark; sync; sha256sum /dev/vda >/dev/null; echo written')"
+run_rondo run "$url/tiny" --name one --no-keep --detach --net none --append "$(guest_command 'echo one >/root/mark; sync; sha256sum /dev/vda >/dev/null; echo written')"
 status_is 0 "the first machine starts"
 ok "and writes" wait_until 100 grep -q written "$RONDO_HOME/instances/one/console.log"
 before=$(wc -l <"$access")
-run_rondo run "$url/tiny" --name two --net none --append "$(guest_command 'cat /root/mark; sha256sum /dev/vda >/dev/null; poweroff')" --timeout 120
+run_rondo run "$url/tiny" --name two --no-keep --net none --append "$(guest_command 'cat /root/mark; sha256sum /dev/vda >/dev/null; poweroff')" --timeout 120
 status_is 0 "the second one runs beside it"
 unlike "$out" '^one' "and does not see what the first wrote"
 is "$(($(wc -l <"$access") - before))" 0 "it fetched nothing: blocks, manifest and a catalog of the last minute were there"

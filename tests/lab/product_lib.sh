@@ -11,7 +11,7 @@
 #
 # In the lab's script:
 #   check WHAT COMMAND…      a result: passes if the command succeeds
-#   begin NAME IMAGE OPTION… rondo run --engine kvm, in the background; its console is in /tmp/NAME.console, what rondo says in /tmp/NAME.said
+#   begin NAME IMAGE OPTION… rondo run --engine kvm --no-keep, in the background; its console is in /tmp/NAME.console, what rondo says in /tmp/NAME.said
 #   type_in NAME [LINE]      types a line into it
 #   shows NAME REGEX [SECONDS [TIMES]]  waits until its console has shown lines that match (200 s, once)
 #   ended NAME CODE [SECONDS]  waits until it has ended (120 s): true if its exit code was that

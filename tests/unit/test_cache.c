@@ -465,8 +465,8 @@ static void the_least_recently_used_goes_first_and_pinned_ones_never(void **stat
         stream_pack(c, i, 0);
         set_used("objects", i, 1000 + (i == 3 ? 100 : (int)i)); // 1 2 4 5 3
     }
-    assert_int_equal(cache_pin(c, &manifest, &pinned, 1, NULL), 0);
-    assert_true(cache_is_pinned(c, &manifest));
+    assert_int_equal(cache_pin(c, &manifest, CACHE_OWNER_PULL, &pinned, 1, NULL), 0);
+    assert_true(cache_is_pinned(c, &manifest, NULL));
     assert_int_equal(cache_measure(c, &usage), 0);
     assert_true(usage.bytes >= 5 * PACK_SIZE && usage.bytes < 6 * PACK_SIZE);
     assert_true(usage.pinned_bytes >= PACK_SIZE && usage.pinned_bytes < 2 * PACK_SIZE);
@@ -479,9 +479,9 @@ static void the_least_recently_used_goes_first_and_pinned_ones_never(void **stat
     for (unsigned i = 1; i <= 5; i++)
         assert_int_equal(cache_has_object(c, &pack_of(i)->name), i == 1);
 
-    assert_int_equal(cache_unpin(c, &manifest, NULL), 0);
-    assert_int_equal(cache_unpin(c, &manifest, NULL), -ENOENT);
-    assert_false(cache_is_pinned(c, &manifest));
+    assert_int_equal(cache_unpin(c, &manifest, CACHE_OWNER_PULL, NULL), 0);
+    assert_int_equal(cache_unpin(c, &manifest, CACHE_OWNER_PULL, NULL), -ENOENT);
+    assert_false(cache_is_pinned(c, &manifest, NULL));
     evict(c, 0);
     assert_false(cache_has_object(c, &pinned));
     cache_close(c);
@@ -497,8 +497,8 @@ static void a_pin_is_replaced_and_pins_its_manifest(void **state)
     cache_put_object(c, &manifest, "m", 1);
     stream_pack(c, 1, 0);
     stream_pack(c, 2, 0);
-    assert_int_equal(cache_pin(c, &manifest, &one, 1, NULL), 0);
-    assert_int_equal(cache_pin(c, &manifest, &two, 1, NULL), 0);
+    assert_int_equal(cache_pin(c, &manifest, CACHE_OWNER_PULL, &one, 1, NULL), 0);
+    assert_int_equal(cache_pin(c, &manifest, CACHE_OWNER_PULL, &two, 1, NULL), 0);
     evict(c, 0);
     assert_false(cache_has_object(c, &one));
     assert_true(cache_has_object(c, &two));
@@ -633,7 +633,7 @@ static void a_disk_that_stays_full_drops_writes_and_never_fails(void **state)
     struct cache *c = open_cache(0);
     write_chunk(c, pack_of(1), 0);
     struct sha256 manifest = sha256_of("m", 1);
-    assert_int_equal(cache_pin(c, &manifest, &pack_of(1)->name, 1, NULL), 0);
+    assert_int_equal(cache_pin(c, &manifest, CACHE_OWNER_PULL, &pack_of(1)->name, 1, NULL), 0);
     limit_disk(0);
     for (unsigned i = 1; i < 10; i++)
         write_chunk(c, pack_of(1), i);

@@ -70,6 +70,8 @@ static void assert_defaults(void)
     assert_int_equal(c.cache_size, 0);
     assert_int_equal(c.outage_seconds, STORE_WAIT_SECONDS);
     assert_false(c.require_pin);
+    assert_true(c.keep);
+    assert_int_equal(c.fill_rate, CONFIGURATION_FILL_RATE);
 }
 
 static void test_missing_is_defaults(void **state)
@@ -101,6 +103,12 @@ static void test_lines(void **state)
     assert_false(c.require_pin);
     assert_int_equal(c.cache_size, 4096);
     assert_int_equal(c.outage_seconds, 1);
+    assert_int_equal(read_text("keep no\nfill-rate 512K\n"), 0);
+    assert_false(c.keep);
+    assert_int_equal(c.fill_rate, 512 << 10);
+    assert_int_equal(read_text("keep yes\nfill-rate none\n"), 0);
+    assert_true(c.keep);
+    assert_int_equal(c.fill_rate, 0);
 }
 
 static void test_wrong_lines(void **state)
@@ -120,6 +128,9 @@ static void test_wrong_lines(void **state)
         {"outage-seconds 0\n", "line 1 (outage-seconds)"},
         {"outage-seconds 86401\n", "line 1 (outage-seconds)"},
         {"outage-seconds 3s\n", "line 1 (outage-seconds)"},
+        {"keep maybe\n", "line 1 (keep)"},
+        {"fill-rate 0\n", "line 1 (fill-rate)"},
+        {"fill-rate fast\n", "line 1 (fill-rate)"},
         {"require-pin\n", "line 1 (require-pin)"},
         {"require-pin true\n", "line 1 (require-pin)"},
         {"require-pin  yes\n", "line 1 (require-pin)"},

@@ -107,7 +107,7 @@ static void everything_is_there_and_listed(void **state)
     // Pinned, it withstands eviction; without any source it is read, and pulled again.
     struct cache *cache = store_cache(store);
     struct cache_collected sum;
-    assert_int_equal(cache_pin(cache, &site->manifest, objects, count, NULL), 0);
+    assert_int_equal(cache_pin(cache, &site->manifest, CACHE_OWNER_PULL, objects, count, NULL), 0);
     assert_int_equal(cache_collect(cache, &(struct cache_collect){.limit = 0}, &sum, NULL), 0);
     free(objects);
     store_free(store);
@@ -119,6 +119,69 @@ static void everything_is_there_and_listed(void **state)
     store_free(store);
     assert_int_equal(server_requests(server), requests);
     server_stop(server);
+}
+
+static uint64_t missing_of(struct store *store, uint64_t *ret_all)
+{
+    struct version *v = site_open_version(site, store, NULL);
+    uint64_t missing = UINT64_MAX;
+    assert_int_equal(version_count_missing(v, &missing, ret_all, NULL), 0);
+    version_close(v);
+    return missing;
+}
+
+static void what_is_missing_is_counted_without_reading_it(void **state)
+{
+    (void)state;
+    struct store *store = site_open_store(site, true, 0);
+    struct sha256 *objects = NULL;
+    uint64_t stored = 0, all = 0;
+    size_t count = 0;
+    for (unsigned i = 0; i < site->chunk_count; i++)
+        stored += site->chunks[i].ref.length;
+    assert_int_equal(pull(store, site->folder, NULL, &objects, &count, NULL), 0);
+    assert_int_equal(missing_of(store, &all), 0);
+    assert_int_equal(all, stored);
+    // All but the first pack with data is kept.
+    unsigned lost = 0;
+    while (lost < site->pack_count && site->chunks[0].pack != lost)
+        lost++;
+    for (size_t i = 0; i < count; i++)
+        if (sha256_equal(&objects[i], &site->packs[lost].name))
+            objects[i] = objects[0];
+    assert_int_equal(cache_pin(store_cache(store), &site->manifest, CACHE_OWNER_PULL, objects, count, NULL), 0);
+    free(objects);
+    struct cache_collected sum;
+    assert_int_equal(cache_collect(store_cache(store), &(struct cache_collect){.limit = 0}, &sum, NULL), 0);
+    uint64_t of_pack = 0;
+    for (unsigned i = 0; i < site->chunk_count; i++)
+        of_pack += site->chunks[i].pack == lost ? site->chunks[i].ref.length : 0;
+    assert_true(of_pack > 0);
+    assert_int_equal(missing_of(store, &all), of_pack);
+    assert_int_equal(all, stored);
+    store_free(store);
+}
+
+static void filling_takes_the_time_of_its_rate(void **state)
+{
+    (void)state;
+    struct store *store = site_open_store(site, true, 0);
+    struct version *v = site_open_version(site, store, site->folder);
+    struct sha256 *objects = NULL;
+    uint64_t stored = 0, largest = 0;
+    size_t count;
+    for (unsigned i = 0; i < site->chunk_count; i++)
+        stored += site->chunks[i].ref.length;
+    for (unsigned i = 0; i < site->pack_count; i++)
+        largest = site->packs[i].bytes.size > largest ? site->packs[i].bytes.size : largest;
+    assert_true(largest < stored);
+    uint64_t begun = io_monotonic_ns();
+    assert_int_equal(version_fill(v, stored, NULL, NULL, &objects, &count, NULL), 0); // all of it in a second
+    // The last pack's time is nobody's to wait for.
+    assert_true(io_monotonic_ns() - begun >= (stored - largest) * 1000000000 / stored / 10 * 9);
+    free(objects);
+    version_close(v);
+    store_free(store);
 }
 
 static void a_directory_is_pulled_too(void **state)
@@ -265,7 +328,7 @@ static void a_cache_full_of_pinned_packs_is_an_error(void **state)
         other[i] = (unsigned char)(i * 7 | 1);
     struct sha256 name = sha256_of(other, sizeof(other)), manifest = sha256_of("m", 1);
     cache_put_object(store_cache(store), &name, other, sizeof(other));
-    assert_int_equal(cache_pin(store_cache(store), &manifest, &name, 1, NULL), 0);
+    assert_int_equal(cache_pin(store_cache(store), &manifest, CACHE_OWNER_PULL, &name, 1, NULL), 0);
     assert_int_equal(pull(store, site->folder, NULL, NULL, NULL, &error), -ENOSPC);
     assert_true(cache_has_object(store_cache(store), &name));
     store_free(store);
@@ -408,6 +471,8 @@ int main(void)
         TEST(everything_is_there_and_listed),
         TEST(a_directory_is_pulled_too),
         TEST(only_what_is_missing_is_fetched),
+        TEST(what_is_missing_is_counted_without_reading_it),
+        TEST(filling_takes_the_time_of_its_rate),
         TEST(a_source_without_ranges_is_pulled),
         TEST(liars_and_outages_are_survived),
         TEST(damage_is_found_and_healed),

@@ -673,7 +673,7 @@ static void *fill(void *context)
     struct sha256 *objects = NULL;
     struct error error = {0};
     size_t count;
-    r->result = version_fill(r->v, NULL, NULL, &objects, &count, &error);
+    r->result = version_fill(r->v, 0, NULL, NULL, &objects, &count, &error);
     if (r->result < 0)
         print_message("%s\n", error.text);
     free(objects);

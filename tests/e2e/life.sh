@@ -1,0 +1,163 @@
+#!/bin/bash
+# time-limit: 300
+# The verbs of a machine's life, start, pause, resume and logs; what is said of it when any of its processes was killed; and its base,
+# which is fetched while it runs until it needs its site no more.
+. "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/guest.sh"
+. "$ROOT/tests/machine.sh"
+need python3 jq passt qemu-system-x86_64 script
+need_fuse
+publish_fake 1
+fake=$url/fake
+
+machine_base() {
+	rondo ps --json | jq -r --arg name "$1" '.[] | select(.name == $name) | .base'
+}
+
+base_is() {
+	[ "$(machine_base "$1")" = "$2" ]
+}
+
+pins() {
+	find "$RONDO_CACHE/pins" -type f | wc -l
+}
+
+# start.
+run_rondo start fake
+status_is 3 "a machine that is not there cannot be started: exit code 3"
+like "$err" "rondo ps lists" "and the message says where to look"
+run_rondo start "no such/name"
+status_is 2 "nor one that cannot be"
+run_rondo start "$(printf 'a%.0s' $(seq 200))"
+status_is 2 "however long its name"
+run_rondo run "$fake" --net none --no-keep --append 'read=0,4096 print=first%0a exit=0'
+status_is 0 "a machine is made"
+run_rondo start fake --net none --no-keep --append 'print=second%0a exit=0'
+status_is 0 "and started again by its name alone"
+like "$out" second "attached to its console"
+run_rondo start fake --net none --no-keep --append 'print=seen' --until 'se[e]n' --timeout 60
+status_is 0 "until its console shows what was waited for"
+run_rondo start fake --ephemeral
+status_is 2 "what is for new machines is not for this one"
+run_rondo start fake --detach --timeout 3
+like "$err" "usage: rondo start" "and messages name the verb"
+is "$(machine_base fake)" "needs site" "what was not fetched is missed"
+run_rondo inspect fake --json
+is "$(jq -r .base <<<"$out")" "needs site" "says inspect, too"
+stored=$(jq -r .base_stored <<<"$out")
+ok "and how much of it" test "$(jq -r .base_missing <<<"$out")" -gt 0 -a "$(jq -r .base_missing <<<"$out")" -lt "$stored"
+stop_process "$server"
+run_rondo start fake --offline --net none --append 'print=up exit=0'
+run_rondo ps
+like "$out" "fake +stopped +fake:1 +[^ ]+ [KM]?i?B +needs site" "nor does a run without its site change that"
+start_process server rondo-server --listen "127.0.0.1:$port" --log "$access" "$TMPDIR/site"
+server=$process
+wait_for_port "$port"
+
+# The rest of its base.
+run_rondo start fake --detach --net none --append 'print=up'
+status_is 0 "with its site"
+ok "the rest is fetched while it runs" wait_until 30 base_is fake complete
+is "$(pins)" 1 "and pinned"
+run_rondo inspect fake
+like "$out" $'base +complete' "says inspect"
+run_rondo ls
+unlike "$out" fake "what a machine needs was not pulled"
+run_rondo stop fake --timeout 1
+before=$(wc -l <"$access")
+for name in two three; do
+	run_rondo run "$fake" --name $name --detach --net none --append 'print=up'
+	status_is 0 "machine $name, from the same base"
+done
+run_rondo start fake --detach --net none --append 'print=up'
+is "$(rondo ps --json | jq -c '[.[] | [.name, .state, .base]]')" \
+	'[["fake","running","complete"],["three","running","complete"],["two","running","complete"]]' "all three run at once"
+is "$(($(wc -l <"$access") - before))" 0 "and have fetched nothing"
+is "$(cloop_pid | wc -l)" 1 "one rondo-cloop serves them"
+run_rondo start fake
+status_is 10 "what runs cannot be started: exit code 10"
+like "$err" "rondo console fake" "and the message says how to come to it"
+
+# pause and resume.
+run_rondo resume two
+status_is 0 "what is not paused can be resumed"
+like "$err" "two is not paused" "and that is said"
+run_rondo pause two
+status_is 0 "a machine is paused"
+is "$(machine_state two) $(machine_reason two)" "paused by rondo pause" "which ps says, and why"
+run_rondo pause two
+status_is 0 "once more"
+like "$err" "two is paused already" "and that is said"
+is "$(machine_state three)" running "the others run on"
+run_rondo resume two
+is "$status $(machine_state two)" "0 running" "it is resumed"
+run_rondo pause two
+run_rondo stop two --timeout 5
+is "$status $(machine_state two)" "0 stopped" "a paused machine can be stopped"
+for verb in pause resume stop; do
+	run_rondo $verb two
+	status_is 3 "then $verb is exit code 3"
+	like "$err" "two is not running; rondo start two" "and the message says how to start it"
+done
+run_rondo pause nobody
+status_is 3 "nobody is paused: exit code 3"
+
+# Killed.
+supervisor_of() {
+	local process
+	for process in $(our_processes); do
+		[ "$(readlink "/proc/$process/exe")" = "$(realpath "$BUILD/rondo")" ] &&
+			find "/proc/$process/fd" -lname "$RONDO_HOME/instances/$1/lock" 2>/dev/null | grep -q . && echo "$process"
+	done
+}
+kill -KILL "$(supervisor_of three)"
+ok "a supervisor is killed: its machine is stopped" wait_until 10 machine_is three stopped
+ok "its socket still lies there" test -S "$RONDO_RUNTIME/instances/three/control"
+run_rondo pause three
+status_is 3 "and is nobody's"
+run_rondo start three --detach --net none --append 'print=up'
+is "$status $(machine_state three)" "0 running" "nor does it keep the machine from starting"
+kill -KILL "$(cloop_pid)"
+is "$(rondo ps --json | jq -c '[.[] | [.name, .state, .base]]')" \
+	'[["fake","running","complete"],["three","running","complete"],["two","stopped","complete"]]' "rondo-cloop is killed: nothing changes"
+run_rondo rm three
+status_is 10 "what runs cannot be removed"
+engine=$(for process in $(our_processes); do
+	case $({ tr '\0' ' ' <"/proc/$process/cmdline"; } 2>/dev/null) in *qemu-system*instances/three/*) echo "$process" ;; esac
+done)
+kill -KILL "$engine"
+ok "an engine is killed: its machine ends" wait_until 10 machine_is three stopped
+run_rondo logs three --machine
+like "$out" "ended by signal 9" "and its log says how"
+
+# logs.
+run_rondo logs nobody
+status_is 3 "logs of no machine: exit code 3"
+run_rondo logs three
+is "$status $out" "0 up" "the console of the last run is shown when it is over"
+run_rondo start two --net none --append 'print=%1b[31mred%1b[6n%0d%0a%c2%9b%07bell%0d%0a exit=0'
+run_rondo logs two
+like "$out" $'^\e\[31mred' "as it was, to a pipe"
+script -qec "$BUILD/rondo logs two" /dev/null </dev/null >"$TMPDIR/terminal" 2>&1
+is "$(tr -d '\r' <"$TMPDIR/terminal")" $'red\n\\xc2\\x9bbell' "as plain text, on a terminal"
+rondo logs fake --follow >"$TMPDIR/followed" 2>&1 &
+follower=$!
+ok "the log of a machine that runs is followed" wait_until 10 grep -q up "$TMPDIR/followed"
+ok "as long as it runs" kill -0 "$follower"
+run_rondo stop fake --timeout 5
+ok "and no longer" wait_until 10 eval '! kill -0 "$follower"'
+
+# What a machine has pinned goes with the machine.
+for name in fake two three; do
+	ok "$name is removed" rondo rm $name
+done
+run_rondo run "$fake" --name last --net none --no-keep --append 'print=up exit=0'
+is "$(machine_base last)" complete "its base is there still"
+run_rondo pull "$fake"
+ok "the user pulls it" rondo rm last
+run_rondo ls
+like "$out" fake "what he has pulled is his, whatever becomes of machines"
+run_rondo run "$fake" --ephemeral --offline --net none --append 'print=up exit=0'
+status_is 0 "and runs without its site"
+ok "nothing is left" wait_until 5 no_machine_left
+done_testing
