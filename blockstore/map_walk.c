@@ -8,8 +8,8 @@
 
 #include "base/banned.h"
 
-static int read_page(struct map_walk *w, const struct chunk_reference *ref, void *bytes, unsigned level,
-                     struct map_page *ret, struct error *error)
+int map_walk_read_page(const struct map_walk *w, const struct chunk_reference *ref, unsigned level, void *bytes,
+                       struct map_page *ret, struct error *error)
 {
     unsigned nblocks;
     if (ref->length > PAGE_STORED_MAXIMUM)
@@ -32,7 +32,7 @@ static int walk_page(struct map_walk *w, uint64_t blocks, const struct chunk_ref
     CLEANUP_FREE void *bytes = malloc(PAGE_BYTES_MAXIMUM);
     if (!bytes)
         return error_set(error, ENOMEM, "out of memory");
-    int r = read_page(w, ref, bytes, level, &page, error);
+    int r = map_walk_read_page(w, ref, level, bytes, &page, error);
     if (r == -ENOENT) {
         w->missing++;
         return 0;

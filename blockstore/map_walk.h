@@ -20,3 +20,7 @@ struct map_walk {
 // Depth first; one page a level is in memory. 0, or what a callback returned, or -EBADMSG: not the page that was
 // referred to, or a malformed one.
 int map_walk_member(struct map_walk *w, const struct manifest_member *member, struct error *error);
+
+// One page, read and verified as on a walk, into `bytes` (room for PAGE_BYTES_MAXIMUM).
+int map_walk_read_page(const struct map_walk *w, const struct chunk_reference *ref, unsigned level, void *bytes,
+                       struct map_page *ret, struct error *error);

@@ -90,9 +90,8 @@ static int read_data(int data, uint64_t offset, struct vector *to, size_t n)
     return io_readv_full(data, pieces, count, n, offset);
 }
 
-// As overlay_map_find_run, through all layers.
-static int find_place(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
-                      uint64_t *ret_count)
+int overlay_find_place(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
+                       uint64_t *ret_count)
 {
     struct overlay_place place = {.data = o->data};
     uint64_t count;
@@ -128,7 +127,7 @@ int overlay_readv(struct overlay *o, uint64_t offset, const struct iovec *to, si
     while (r == 0 && n > 0) {
         uint64_t block = offset / OVERLAY_BLOCK_SIZE, within = offset % OVERLAY_BLOCK_SIZE, count;
         struct overlay_place place;
-        r = find_place(o, block, (within + n + OVERLAY_BLOCK_SIZE - 1) / OVERLAY_BLOCK_SIZE, &place, &count);
+        r = overlay_find_place(o, block, (within + n + OVERLAY_BLOCK_SIZE - 1) / OVERLAY_BLOCK_SIZE, &place, &count);
         if (r < 0)
             break;
         uint64_t run = count * OVERLAY_BLOCK_SIZE - within;
@@ -212,7 +211,7 @@ static int merge_part(struct overlay *o, uint64_t block, size_t within, struct v
     struct vector block_bytes = vector_over(&whole), read_bytes = block_bytes;
     uint64_t offset = block * OVERLAY_BLOCK_SIZE, run;
     struct overlay_place place;
-    int r = find_place(o, block, 1, &place, &run);
+    int r = overlay_find_place(o, block, 1, &place, &run);
     if (r < 0)
         return r;
     if (place.state == OVERLAY_DATA && place.data == o->data)
@@ -271,7 +270,7 @@ static int drop_blocks(struct overlay *o, uint64_t block, uint64_t count)
     while (r == 0 && count > 0) {
         struct overlay_place place;
         uint64_t run;
-        r = find_place(o, block, count, &place, &run);
+        r = overlay_find_place(o, block, count, &place, &run);
         if (r < 0)
             break;
         uint64_t changed = run;

@@ -64,3 +64,12 @@ struct overlay_counts {
     uint64_t flushes, rounds;          // asked for, and done
 };
 int overlay_count(struct overlay *o, struct overlay_counts *ret);
+
+// The first blocks at or behind `block` that do not come from the base, in any layer: 1 and a run of them (what follows
+// it may have changed, too), 0 if there are none, or -errno. For an overlay that nobody has written to since it was
+// opened or flushed.
+struct overlay_change {
+    uint64_t first, count;
+    bool zero; // they read as zeros
+};
+int overlay_find_change(struct overlay *o, uint64_t block, struct overlay_change *ret);

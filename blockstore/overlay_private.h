@@ -1,6 +1,7 @@
 // What the overlay's own files share; nobody else includes this.
 //
 //   overlay.c           reads, writes, discards: who may touch which block, and when
+//   overlay_changes.c   what differs from the base
 //   overlay_file.c      making, opening, locking, closing
 //   overlay_pair.c      the two files of one layer
 //   overlay_layers.c    the list of the layers
@@ -205,6 +206,10 @@ static inline enum overlay_state overlay_map_state(const unsigned char *bits, ui
 {
     return (enum overlay_state)((unsigned)bits[index / 4] >> (index % 4 * 2) & 3u);
 }
+
+// overlay.c: as overlay_map_find_run, through all layers.
+int overlay_find_place(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
+                       uint64_t *ret_count);
 
 int overlay_lock_start(struct overlay_lock *l);
 void overlay_lock_stop(struct overlay_lock *l);

@@ -13,6 +13,7 @@
 #include "base/banned.h"
 
 #define PACKS_MAXIMUM (1u << 20) // 8 TiB of packs
+#define TABLE_SHARE 50           // a pack's table takes about a fiftieth of it
 
 struct walk {
     struct site *site;
@@ -22,6 +23,7 @@ struct walk {
 
 struct pack_list {
     struct writer *writer;
+    uint64_t budget;              // bytes of pages and tables that may still be read
     struct pack_reference *packs; // the first `sorted` by name, each once; then what came since
     size_t sorted, count, capacity;
 };
@@ -98,6 +100,15 @@ static int hand_page(void *context, const struct map_page *page, uint64_t first,
     return w->each(w->context, page, first, error);
 }
 
+int parent_read_page(struct site *s, const struct chunk_reference *ref, unsigned level, void *bytes,
+                     struct map_page *ret, struct error *error)
+{
+    struct walk w = {.site = s};
+    const struct map_walk walk = {.read = read_page, .context = &w};
+
+    return map_walk_read_page(&walk, ref, level, bytes, ret, error);
+}
+
 int parent_walk_map(struct site *s, const struct manifest_member *member, parent_each_page each, void *context,
                     unsigned *ret_missing, struct error *error)
 {
@@ -109,16 +120,25 @@ int parent_walk_map(struct site *s, const struct manifest_member *member, parent
     return r;
 }
 
+static void spend(struct pack_list *l, uint64_t bytes)
+{
+    l->budget -= bytes < l->budget ? bytes : l->budget;
+}
+
+// Returns 1, which ends the walk, when the budget is spent.
 static int note_packs(void *context, const struct map_page *page, uint64_t first, struct error *error)
 {
     struct pack_list *list = context;
     struct chunk_reference ref;
     int r = 0;
     (void)first;
+    spend(list, (uint64_t)page->references * MAP_REFERENCE_SIZE + page->extents * MAP_EXTENT_SIZE);
     for (unsigned i = 0; r == 0 && i < page->references; i++)
         if (map_page_reference(page, i, &ref))
             r = note_pack(list, &ref.pack, error);
-    return r < 0 ? r : writer_report_progress(list->writer, false, error);
+    if (r == 0)
+        r = writer_report_progress(list->writer, false, error);
+    return r < 0 ? r : list->budget == 0;
 }
 
 struct check {
@@ -215,13 +235,14 @@ static bool is_boot_pack(const struct manifest *m, const struct sha256 *name)
 static int know_all(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct pack_list *list,
                     struct parent_counts *counts, struct error *error)
 {
-    unsigned missing = 0;
     int r = 0;
     for (unsigned i = 0; i < m->member_count && r == 0; i++) {
+        unsigned missing = 0;
         if (!m->members[i].zero)
             r = note_pack(list, &m->members[i].top.pack, error);
         if (r == 0)
             r = parent_walk_map(s, &m->members[i], note_packs, list, &missing, error);
+        r = r < 0 ? r : 0;
         counts->missing += missing;
     }
     sort_packs(list);
@@ -233,16 +254,19 @@ static int know_all(struct writer *w, struct site *s, const struct manifest *m, 
             r = know_listed(w, s, pack, foreign, counts, error);
     }
     counts->boot_chunks = writer_known_chunks(w);
-    for (size_t i = 0; i < list->count && r == 0; i++)
-        if (!is_boot_pack(m, &list->packs[i].name))
-            r = know_listed(w, s, &list->packs[i], foreign, counts, error);
+    for (size_t i = 0; i < list->count && r == 0 && list->budget > 0; i++) {
+        if (is_boot_pack(m, &list->packs[i].name))
+            continue;
+        r = know_listed(w, s, &list->packs[i], foreign, counts, error);
+        spend(list, list->packs[i].size / TABLE_SHARE);
+    }
     return r;
 }
 
-int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct parent_counts *ret,
-                struct error *error)
+static int know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, uint64_t budget,
+                struct parent_counts *ret, struct error *error)
 {
-    struct pack_list list = {.writer = w};
+    struct pack_list list = {.writer = w, .budget = budget};
     struct parent_counts counts = {.known = 0};
 
     w->reading = "parent";
@@ -254,4 +278,16 @@ int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool
         return r;
     *ret = counts;
     return 0;
+}
+
+int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct parent_counts *ret,
+                struct error *error)
+{
+    return know(w, s, m, foreign, UINT64_MAX, ret, error);
+}
+
+int parent_know_some(struct writer *w, struct site *s, const struct manifest *m, uint64_t budget,
+                     struct parent_counts *ret, struct error *error)
+{
+    return know(w, s, m, false, budget, ret, error);
 }

@@ -21,8 +21,18 @@ struct parent_counts {
 int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct parent_counts *ret,
                 struct error *error);
 
+// The same for a work that is to cost no more than what it changes: after about `budget` bytes of tables and pages the
+// rest stays unknown.
+int parent_know_some(struct writer *w, struct site *s, const struct manifest *m, uint64_t budget,
+                     struct parent_counts *ret, struct error *error);
+
 // Calls `each` for every page of a member's map, top first, with the number of the first block that the page covers.
 // What `each` returns ends the walk if it is not 0. Pages whose packs are not in the site are passed over and counted.
 typedef int (*parent_each_page)(void *context, const struct map_page *page, uint64_t first, struct error *error);
 int parent_walk_map(struct site *s, const struct manifest_member *member, parent_each_page each, void *context,
                     unsigned *ret_missing, struct error *error);
+
+// Reads and verifies one page of a map into `bytes` (room for PAGE_BYTES_MAXIMUM). -ENOENT, without a sentence, if its
+// pack is not in the site.
+int parent_read_page(struct site *s, const struct chunk_reference *ref, unsigned level, void *bytes,
+                     struct map_page *ret, struct error *error);

@@ -149,3 +149,19 @@ int version_compare(struct version *a, struct version *b, struct version_differe
 // How many blocks of a member of `b` stand elsewhere than in the member of `a` with the same name: other bytes, or the
 // same in another chunk. A member that `a` does not have counts as zeros.
 int version_count_changed(struct version *a, struct version *b, unsigned member, uint64_t *ret, struct error *error);
+
+// Copies packs of the version that a site lacks into it, whole, as they are, each checked against its name: from the
+// cache, if it is whole there, else from the version's sources. For a new version there that refers to them.
+struct version_copy {
+    // Whether any of these blocks of a member is as this version has it: 1 or 0, or -errno.
+    int (*needs)(void *context, unsigned member, uint64_t first, uint64_t blocks);
+    int (*progress)(void *context, const char *what, uint64_t done, uint64_t all); // as in struct writer_options
+    void *context;                                                                 // of both
+};
+struct version_copied {
+    uint64_t bytes;
+    unsigned packs;
+};
+struct site;
+int version_copy_packs(struct version *v, struct site *site, const struct version_copy *copy,
+                       struct version_copied *ret, struct error *error);

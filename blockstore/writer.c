@@ -1,7 +1,7 @@
 // The writer's life:
 //
 //   KNOWING ──first member──▶ ADDING ──writer_finish──▶ FINISHED ──writer_put_manifest, writer_end
-//      │ writer_know_pack        │ writer_add_member
+//      │ writer_know_pack        │ writer_add_member, writer_add_changed_member
 //      └────writer_add_boot─────▶┘
 //
 // After a failure every call fails with the same code; writer_close is always right.
@@ -172,27 +172,59 @@ int writer_add_boot(struct writer *w, const struct profile *p, const int *fds, s
     return keep_failure(w, r);
 }
 
-int writer_add_member(struct writer *w, const char *name, int fd, struct manifest_member *ret_member,
-                      struct error *error)
+static int check_member(const struct writer *w, const char *name, struct error *error)
 {
-    uint64_t size = 0;
     int r = check_usable(w, w->state != WRITER_FINISHED && w->image[0] != '\0', error);
+
+    if (r == 0 && (w->member_count == MANIFEST_MEMBERS_MAXIMUM || strlen(name) >= sizeof(w->members[0].name)))
+        return error_set(error, EINVAL, "member %s: too many members, or too long a name", name);
+    return r;
+}
+
+// The number of a new member.
+static int begin_member(struct writer *w, const char *name, uint64_t size, struct manifest_member *ret_member,
+                        struct error *error)
+{
+    int r = w->state == WRITER_KNOWING ? begin_adding(w, error) : 0;
 
     if (r < 0)
         return r;
-    if (w->member_count == MANIFEST_MEMBERS_MAXIMUM || strlen(name) >= sizeof(w->members[0].name))
-        return error_set(error, EINVAL, "member %s: too many members, or too long a name", name);
-    r = measure_file(fd, name, &size, error);
-    if (r == 0 && w->state == WRITER_KNOWING)
-        r = begin_adding(w, error);
-    if (r < 0)
-        return keep_failure(w, r);
     unsigned member = w->member_count++;
     memcpy(w->members[member].name, name, strlen(name) + 1);
     w->members[member].size = size;
     w->members[member].ret = ret_member;
+    return (int)member;
+}
+
+int writer_add_member(struct writer *w, const char *name, int fd, struct manifest_member *ret_member,
+                      struct error *error)
+{
+    uint64_t size = 0;
+    int r = check_member(w, name, error);
+
+    if (r < 0)
+        return r;
+    r = measure_file(fd, name, &size, error);
+    if (r == 0)
+        r = begin_member(w, name, size, ret_member, error);
+    if (r < 0)
+        return keep_failure(w, r);
     w->fd = fd;
-    return keep_failure(w, writer_read_member(w, member, error));
+    return keep_failure(w, writer_read_member(w, (unsigned)r, error));
+}
+
+int writer_add_changed_member(struct writer *w, const char *name, const struct writer_changes *changes,
+                              struct manifest_member *ret_member, struct error *error)
+{
+    int r = check_member(w, name, error);
+
+    if (r < 0)
+        return r;
+    if (changes->size < changes->base->size || changes->size > MEMBER_SIZE_MAXIMUM)
+        r = error_set(error, EINVAL, "member %s would become shorter than it was, or larger than 16 TiB", name);
+    if (r == 0)
+        r = begin_member(w, name, changes->size, ret_member, error);
+    return keep_failure(w, r < 0 ? r : writer_merge_member(w, (unsigned)r, changes, error));
 }
 
 static int fill_member(struct writer *w, unsigned i)

@@ -42,10 +42,11 @@ struct writer_counts {
     uint64_t zero_blocks;  // dropped because zero (those inside data extents)
     uint64_t known_blocks; // dropped because already stored
     uint64_t new_blocks;
-    uint64_t written_bytes; // of packs
-    uint64_t packs, chunks; // written; map pages are chunks too
-    uint64_t boot_blocks;   // of the profile that are not zero
-    bool boot_cut;          // the boot set has more packs than a manifest can list; the rest of it is not listed
+    uint64_t changed_blocks; // of members that were added as changes: what was read or is zero now
+    uint64_t written_bytes;  // of packs
+    uint64_t packs, chunks;  // written; map pages are chunks too
+    uint64_t boot_blocks;    // of the profile that are not zero
+    bool boot_cut;           // the boot set has more packs than a manifest can list; the rest of it is not listed
 };
 
 int writer_open(const struct writer_options *options, struct writer **ret, struct error *error);
@@ -66,6 +67,27 @@ int writer_add_boot(struct writer *w, const struct profile *p, const int *fds, s
 // Adds a member: reads the regular file or block device `fd` and fills *ret_member (name, size, top).
 int writer_add_member(struct writer *w, const char *name, int fd, struct manifest_member *ret_member,
                       struct error *error);
+
+// A member as what it was in an older version, and what changed since: a machine's disk. Only what changed is read:
+// pages of the older map below which nothing changed are taken as they are, so the work follows the changes and not the
+// size. Every pack that these pages name must be in the site.
+struct writer_changes {
+    const struct manifest_member *base; // what lies behind its end is zeros
+    uint64_t size;                      // of the new member; at least the base's
+    // Somebody else signed the base: all of its pages are read, and what they refer to must be in the packs that the
+    // writer knows.
+    bool foreign;
+    // Reads and verifies a page of the base's map into `bytes` (PAGE_BYTES_MAXIMUM).
+    int (*read_page)(void *context, const struct chunk_reference *ref, unsigned level, void *bytes,
+                     struct map_page *ret, struct error *error);
+    // The first blocks at or behind `block` that may have changed: 1 and a run of them, 0 if there are none, or -errno.
+    int (*find_change)(void *context, uint64_t block, uint64_t *ret_first, uint64_t *ret_count, bool *ret_zero);
+    // Reads n bytes of the member as it is now, whatever changed: 0 or -errno.
+    int (*read)(void *context, uint64_t offset, void *to, size_t n);
+    void *context;
+};
+int writer_add_changed_member(struct writer *w, const char *name, const struct writer_changes *changes,
+                              struct manifest_member *ret_member, struct error *error);
 
 // After the last member: closes the last pack. (A member's top page may lie in it, so members are complete only now:
 // ret_members of writer_add_member are filled by this call.)

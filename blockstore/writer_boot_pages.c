@@ -72,14 +72,6 @@ static int compare_kept(const void *a, const void *b)
                                   : (x->position > y->position) - (x->position < y->position);
 }
 
-static int compare_pages(const void *a, const void *b)
-{
-    const struct writer_page *x = a, *y = b;
-
-    return x->member != y->member ? (x->member > y->member) - (x->member < y->member)
-                                  : (x->position > y->position) - (x->position < y->position);
-}
-
 static int choose(struct writer *w, struct error *error)
 {
     struct sha256 *names CLEANUP_FREE = malloc(w->boot.page_count * sizeof(*names));
@@ -148,7 +140,6 @@ int writer_store_kept_pages(struct writer *w, struct writer_page_list *list, str
     if (r < 0)
         return r;
     list_packs(w, list, from);
-    qsort(list->pages, list->count, sizeof(*list->pages), compare_pages);
     w->boot.page_count = 0;
     w->boot.page_bytes_used = 0;
     return 0;

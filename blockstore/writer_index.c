@@ -1,7 +1,7 @@
 // The writer's index: records in spools, and an open-addressing hash table over them.
 //
 // A chunk's record holds 33 hashes, those of its blocks and its name. A hash is known by its place: number
-// chunk × 33 + position. A slot of the table is a u64:
+// chunk × 33 + position; that of a known pack's name by PACK_NUMBERS + the pack's. A slot of the table is a u64:
 //
 //     bits 63..40  a fingerprint of the hash        bits 39..0  the hash's number + 1, 0 in an empty slot
 //
@@ -29,18 +29,21 @@
 #define NAME CHUNK_BLOCKS_MAXIMUM
 #define NUMBER_BITS 40
 #define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
+#define PACK_NUMBERS (UINT64_C(1) << (NUMBER_BITS - 1))
 #define SLOT_BITS_AT_START 15
 
 struct chunk_record {
     struct sha256 hashes[HASHES]; // all zero: not there
     uint32_t offset, length;
     uint32_t pack_plus_one; // 0: unplaced
+    uint32_t adopted;
 };
 
 struct pack_record {
     struct pack_reference reference;
     uint32_t chunks_end; // offset
     uint32_t closed, boot;
+    uint32_t known; // found by its name
 };
 
 struct writer_index {
@@ -64,6 +67,8 @@ static struct pack_record *pack_at(const struct writer_index *x, uint32_t pack)
 
 static const struct sha256 *hash_at(const struct writer_index *x, uint64_t number)
 {
+    if (number >= PACK_NUMBERS)
+        return &pack_at(x, (uint32_t)(number - PACK_NUMBERS))->reference.name;
     return &chunk_at(x, number / HASHES)->hashes[number % HASHES];
 }
 
@@ -118,10 +123,19 @@ static int grow_table(struct writer_index *x)
     for (uint64_t i = 0; i < x->chunk_count * HASHES; i++)
         if (!sha256_is_zero(hash_at(x, i)))
             (void)put_in_slot(slots_of(&s), bits, sha256_mix(hash_at(x, i), &x->keys), i);
+    for (uint64_t i = PACK_NUMBERS; i < PACK_NUMBERS + x->pack_count; i++)
+        if (pack_at(x, (uint32_t)(i - PACK_NUMBERS))->known)
+            (void)put_in_slot(slots_of(&s), bits, sha256_mix(hash_at(x, i), &x->keys), i);
     spool_close(&x->slots);
     x->slots = s;
     x->slot_bits = bits;
     return 0;
+}
+
+// Room for one more slot.
+static int make_room(struct writer_index *x)
+{
+    return (x->used + 1) * 3 > (UINT64_C(2) << x->slot_bits) ? grow_table(x) : 0;
 }
 
 int writer_index_open(struct site *site, struct writer_index **ret)
@@ -174,6 +188,32 @@ void writer_index_close_pack(struct writer_index *x, uint32_t pack, const struct
     pack_at(x, pack)->closed = 1;
 }
 
+int writer_index_add_pack(struct writer_index *x, const struct pack_reference *ref, uint32_t *ret_pack)
+{
+    uint32_t pack = 0;
+    int r = make_room(x);
+    if (r == 0)
+        r = writer_index_open_pack(x, &pack);
+    if (r < 0)
+        return r;
+    writer_index_close_pack(x, pack, ref);
+    pack_at(x, pack)->known = 1;
+    x->used += put_in_slot(slots_of(&x->slots), x->slot_bits, sha256_mix(&ref->name, &x->keys), PACK_NUMBERS + pack);
+    *ret_pack = pack;
+    return 0;
+}
+
+bool writer_index_find_pack(const struct writer_index *x, const struct sha256 *name, uint32_t *ret_pack)
+{
+    uint64_t at = 0, number;
+    unsigned unused;
+
+    if (!writer_index_next(x, WRITER_INDEX_PACK, name, &at, &number, &unused))
+        return false;
+    *ret_pack = (uint32_t)number;
+    return true;
+}
+
 const struct pack_reference *writer_index_pack(const struct writer_index *x, uint32_t pack)
 {
     return &pack_at(x, pack)->reference;
@@ -201,7 +241,7 @@ uint64_t writer_index_chunk_count(const struct writer_index *x)
 
 int writer_index_begin_chunk(struct writer_index *x, uint64_t *ret_chunk)
 {
-    if ((x->chunk_count + 1) * HASHES >= NUMBER_MASK)
+    if ((x->chunk_count + 1) * HASHES >= PACK_NUMBERS)
         return -EFBIG;
     int r = spool_ensure(&x->chunks, (x->chunk_count + 1) * sizeof(struct chunk_record));
     if (r < 0)
@@ -212,11 +252,9 @@ int writer_index_begin_chunk(struct writer_index *x, uint64_t *ret_chunk)
 
 static int add_hash(struct writer_index *x, uint64_t number, const struct sha256 *hash)
 {
-    if ((x->used + 1) * 3 > (UINT64_C(2) << x->slot_bits)) {
-        int r = grow_table(x);
-        if (r < 0)
-            return r;
-    }
+    int r = make_room(x);
+    if (r < 0)
+        return r;
     chunk_at(x, number / HASHES)->hashes[number % HASHES] = *hash;
     x->used += put_in_slot(slots_of(&x->slots), x->slot_bits, sha256_mix(hash, &x->keys), number);
     return 0;
@@ -253,9 +291,44 @@ bool writer_index_find_place(const struct writer_index *x, uint64_t chunk, struc
     return true;
 }
 
+int writer_index_adopt_chunk(struct writer_index *x, const struct sha256 *name, const struct writer_index_place *place,
+                             uint64_t *ret_chunk)
+{
+    struct writer_index_place there;
+    uint64_t at = 0, chunk;
+    unsigned unused;
+
+    while (writer_index_next(x, WRITER_INDEX_CHUNK, name, &at, &chunk, &unused))
+        if (writer_index_find_place(x, chunk, &there) && there.pack == place->pack && there.offset == place->offset &&
+            there.length == place->length) {
+            *ret_chunk = chunk;
+            return 0;
+        }
+    int r = writer_index_begin_chunk(x, &chunk);
+    if (r == 0)
+        r = writer_index_place_chunk(x, chunk, name, place);
+    if (r < 0)
+        return r;
+    chunk_at(x, chunk)->adopted = 1;
+    *ret_chunk = chunk;
+    return 0;
+}
+
+bool writer_index_is_adopted(const struct writer_index *x, uint64_t chunk)
+{
+    return chunk_at(x, chunk)->adopted != 0;
+}
+
 const struct sha256 *writer_index_block_hashes(const struct writer_index *x, uint64_t chunk)
 {
     return chunk_at(x, chunk)->hashes;
+}
+
+static enum writer_index_kind kind_of(uint64_t number)
+{
+    if (number >= PACK_NUMBERS)
+        return WRITER_INDEX_PACK;
+    return number % HASHES == NAME ? WRITER_INDEX_CHUNK : WRITER_INDEX_BLOCK;
 }
 
 bool writer_index_next(const struct writer_index *x, enum writer_index_kind kind, const struct sha256 *hash,
@@ -270,10 +343,10 @@ bool writer_index_next(const struct writer_index *x, enum writer_index_kind kind
         if ((slots[i] & ~NUMBER_MASK) != fingerprint(mixed))
             continue;
         uint64_t number = (slots[i] & NUMBER_MASK) - 1;
-        if ((number % HASHES == NAME) != (kind == WRITER_INDEX_CHUNK) || !sha256_equal(hash_at(x, number), hash))
+        if (kind_of(number) != kind || !sha256_equal(hash_at(x, number), hash))
             continue;
-        *ret_chunk = number / HASHES;
-        *ret_block = (unsigned)(number % HASHES);
+        *ret_chunk = kind == WRITER_INDEX_PACK ? number - PACK_NUMBERS : number / HASHES;
+        *ret_block = kind == WRITER_INDEX_PACK ? 0 : (unsigned)(number % HASHES);
         return true;
     }
     return false;

@@ -3,7 +3,7 @@
 // Chunks are numbered from 0: first those of the known packs, then the new ones in the order in which they were begun.
 // A new chunk is unplaced until it is appended to a pack; a pack has no name until it is closed.
 //
-// All of it lies in spools (3 of them): 1,068 bytes a chunk, 80 a pack, and a hash table of 8-byte slots. One thread.
+// All of it lies in spools (3 of them): 1,072 bytes a chunk, 84 a pack, and a hash table of 8-byte slots. One thread.
 #pragma once
 
 #include "blockstore/chunk.h"
@@ -12,13 +12,16 @@
 
 struct writer_index;
 
-// What a hash names: a block's bytes, or a whole stored chunk.
-enum writer_index_kind { WRITER_INDEX_BLOCK, WRITER_INDEX_CHUNK };
+// What a hash names: a block's bytes, a whole stored chunk, or a known pack.
+enum writer_index_kind { WRITER_INDEX_BLOCK, WRITER_INDEX_CHUNK, WRITER_INDEX_PACK };
 
 int writer_index_open(struct site *site, struct writer_index **ret); // 0 or -errno; `site` must outlive it
 void writer_index_close(struct writer_index *x);
 
-// Packs. A known pack has its reference from the start; an open one gets it when it is closed.
+// Packs. A known pack has its reference from the start, and is found by its name; an open one gets it when it is
+// closed.
+int writer_index_add_pack(struct writer_index *x, const struct pack_reference *ref, uint32_t *ret_pack);
+bool writer_index_find_pack(const struct writer_index *x, const struct sha256 *name, uint32_t *ret_pack);
 int writer_index_open_pack(struct writer_index *x, uint32_t *ret_pack);
 void writer_index_close_pack(struct writer_index *x, uint32_t pack, const struct pack_reference *ref);
 const struct pack_reference *writer_index_pack(const struct writer_index *x, uint32_t pack); // of a closed one
@@ -41,6 +44,11 @@ struct writer_index_place {
 int writer_index_place_chunk(struct writer_index *x, uint64_t chunk, const struct sha256 *name,
                              const struct writer_index_place *place);
 bool writer_index_find_place(const struct writer_index *x, uint64_t chunk, struct writer_index_place *ret);
+
+// A chunk of a known pack of which nothing else is known: its blocks have no hashes. Found if it is there already.
+int writer_index_adopt_chunk(struct writer_index *x, const struct sha256 *name, const struct writer_index_place *place,
+                             uint64_t *ret_chunk);
+bool writer_index_is_adopted(const struct writer_index *x, uint64_t chunk);
 
 // The hashes of a chunk's blocks, in order; valid until the next add.
 const struct sha256 *writer_index_block_hashes(const struct writer_index *x, uint64_t chunk);

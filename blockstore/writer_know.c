@@ -19,18 +19,6 @@ struct knowing {
     bool begun;
 };
 
-static bool is_known_pack(const struct writer *w, const struct pack_reference *ref, const struct sha256 *first_chunk)
-{
-    struct chunk_reference there;
-    uint64_t at = 0, chunk;
-    unsigned unused;
-
-    while (writer_index_next(w->index, WRITER_INDEX_CHUNK, first_chunk, &at, &chunk, &unused))
-        if (writer_index_reference(w->index, chunk, &there) == 0 && sha256_equal(&there.pack.name, &ref->name))
-            return true;
-    return false;
-}
-
 static int know_entry(void *context, const struct pack_entry *entry)
 {
     struct knowing *k = context;
@@ -39,12 +27,11 @@ static int know_entry(void *context, const struct pack_entry *entry)
     int r = 0;
 
     if (!k->begun) {
-        if (is_known_pack(k->w, k->ref, &entry->name))
+        if (writer_index_find_pack(x, &k->ref->name, &k->pack))
             return 1;
-        r = writer_index_open_pack(x, &k->pack);
+        r = writer_index_add_pack(x, k->ref, &k->pack);
         if (r < 0)
             return r;
-        writer_index_close_pack(x, k->pack, k->ref);
         k->begun = true;
     }
     struct writer_index_place place = {k->pack, entry->offset, entry->length};

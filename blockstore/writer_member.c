@@ -46,17 +46,18 @@ static int read_failed(const struct writer *w, int r, uint64_t offset, struct er
 
 // --- blocks --------------------------------------------------------------------------------------------------------
 
-static void add_extent(struct writer *w, uint32_t block, uint64_t chunk, unsigned position)
+void writer_add_extent(struct writer *w, uint32_t block, unsigned blocks, uint64_t chunk, unsigned position)
 {
     struct map_extent *last = w->extent_count ? &w->extents[w->extent_count - 1] : NULL;
 
     if (last && last->chunk == chunk && last->first + last->blocks == block &&
         (unsigned)(last->block_in_chunk + last->blocks) == position) {
-        last->blocks++;
+        last->blocks = (uint16_t)(last->blocks + blocks);
         return;
     }
     w->extents[w->extent_count++] = // NOLINT(clang-analyzer-core.NullDereference): a writer that is open has them
-        (struct map_extent){.first = block, .blocks = 1, .block_in_chunk = (uint8_t)position, .chunk = chunk};
+        (struct map_extent){
+            .first = block, .blocks = (uint16_t)blocks, .block_in_chunk = (uint8_t)position, .chunk = chunk};
 }
 
 // True if the block stands in the store right behind the one before it.
@@ -103,19 +104,25 @@ static int add_block(struct writer *w, uint32_t block, const unsigned char *byte
         int r = writer_gather_block(w, bytes, &hash, &chunk, &position, error);
         if (r < 0)
             return r;
-        w->counts.known_blocks -= w->again; // it was, when the segment was read first
+        w->counts.known_blocks -= w->again && !w->changes; // it was, when the segment was read first
     }
-    add_extent(w, block, chunk, position);
+    writer_add_extent(w, block, 1, chunk, position);
     return 0;
 }
 
-// Reads [from, to) of the member, which lies in one segment and begins on a block; only the member's end need not end
-// on one, and is padded with zeros.
-static int read_range(struct writer *w, uint64_t from, uint64_t to, struct error *error)
+static ssize_t read_input(struct writer *w, size_t n, uint64_t offset)
+{
+    if (!w->changes)
+        return io_read_some(w->fd, w->piece, n, offset);
+    int r = w->changes->read(w->changes->context, offset, w->piece, n);
+    return r < 0 ? r : (ssize_t)n;
+}
+
+int writer_read_range(struct writer *w, uint64_t from, uint64_t to, struct error *error)
 {
     while (from < to) {
         size_t n = to - from < WRITER_PIECE_SIZE ? (size_t)(to - from) : WRITER_PIECE_SIZE;
-        ssize_t got = io_read_some(w->fd, w->piece, n, from);
+        ssize_t got = read_input(w, n, from);
         if (got < 0)
             return read_failed(w, (int)got, from, error);
         if ((size_t)got < n)
@@ -157,16 +164,21 @@ static int measure_data(struct writer *w, struct error *error)
 
 // --- segments ------------------------------------------------------------------------------------------------------
 
-static void begin_segment(struct writer *w, uint32_t segment)
+void writer_begin_segment(struct writer *w, uint32_t segment, uint64_t *ret_own)
 {
     w->segment = segment;
     w->extent_count = 0;
+    *ret_own = w->gathering ? w->gathering->chunk : w->next_chunk;
 }
 
-// The least number that a chunk can have which this segment brings blocks to.
-static uint64_t first_own_chunk(const struct writer *w)
+// The next data of the member in [at, limit). Of one that is given as changes nothing is known but that.
+static int find_data(const struct writer *w, uint64_t at, uint64_t limit, uint64_t *ret_start, uint64_t *ret_end)
 {
-    return w->gathering ? w->gathering->chunk : w->next_chunk;
+    if (!w->changes)
+        return file_extents_find_data(w->fd, at, limit, ret_start, ret_end);
+    *ret_start = at;
+    *ret_end = limit;
+    return at < limit;
 }
 
 static int read_again(struct writer *w, uint64_t minimum, bool without_boot, struct error *error)
@@ -179,8 +191,8 @@ static int read_again(struct writer *w, uint64_t minimum, bool without_boot, str
     w->minimum = minimum;
     w->again = true;
     w->without_boot = without_boot;
-    while ((r = file_extents_find_data(w->fd, end, limit, &start, &end)) > 0) {
-        r = read_range(w, start, end, error);
+    while ((r = find_data(w, end, limit, &start, &end)) > 0) {
+        r = writer_read_range(w, start, end, error);
         if (r < 0)
             return r;
     }
@@ -217,7 +229,7 @@ static int leaf_fits(struct writer *w, bool *ret_fits, struct error *error)
     return r < 0 ? error_set(error, -r, "no memory for the map") : 0;
 }
 
-static int end_segment(struct writer *w, uint64_t own_chunks, struct error *error)
+int writer_end_segment(struct writer *w, uint64_t own_chunks, struct error *error)
 {
     bool fits;
     int r = leaf_fits(w, &fits, error);
@@ -241,30 +253,29 @@ static int end_segment(struct writer *w, uint64_t own_chunks, struct error *erro
 
 static int read_segments(struct writer *w, struct error *error)
 {
-    uint64_t start, end = 0, own_chunks = first_own_chunk(w);
+    uint64_t start, end = 0, own_chunks;
     int r;
 
-    begin_segment(w, 0);
+    writer_begin_segment(w, 0, &own_chunks);
     while ((r = file_extents_find_data(w->fd, end, w->size, &start, &end)) > 0) {
         for (uint64_t stop; start < end; start = stop) {
             uint32_t segment = (uint32_t)(start / SEGMENT_SIZE);
             uint64_t segment_end = (segment + 1) * SEGMENT_SIZE;
             stop = end < segment_end ? end : segment_end;
             if (segment != w->segment) {
-                r = end_segment(w, own_chunks, error);
+                r = writer_end_segment(w, own_chunks, error);
                 if (r < 0)
                     return r;
-                begin_segment(w, segment);
-                own_chunks = first_own_chunk(w);
+                writer_begin_segment(w, segment, &own_chunks);
             }
-            r = read_range(w, start, stop, error);
+            r = writer_read_range(w, start, stop, error);
             if (r < 0)
                 return r;
         }
     }
     if (r < 0)
         return read_failed(w, r, end, error);
-    return end_segment(w, own_chunks, error);
+    return writer_end_segment(w, own_chunks, error);
 }
 
 static int fail_changed(const struct writer *w, struct error *error)

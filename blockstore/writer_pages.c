@@ -22,7 +22,7 @@ struct writer_leaf {
     bool boot;
     uint32_t segment;
     uint64_t after;  // its place in the stream: behind this many chunks
-    uint64_t newest; // the highest number of its chunks
+    uint64_t before; // all its chunks have lower numbers, but those that were adopted, whose packs are closed
     unsigned count;
     struct map_extent extents[];
 };
@@ -80,8 +80,8 @@ int writer_queue_leaf(struct writer *w, unsigned member, struct error *error)
         w->boot.wanted && (map_levels(w->members[member].size) == 1 || writer_is_boot_segment(w, member, w->segment));
     memcpy(leaf->extents, w->extents, n * sizeof(*leaf->extents));
     for (unsigned i = 0; i < n; i++)
-        if (leaf->extents[i].chunk > leaf->newest)
-            leaf->newest = leaf->extents[i].chunk;
+        if (leaf->extents[i].chunk >= leaf->before && !writer_index_is_adopted(w->index, leaf->extents[i].chunk))
+            leaf->before = leaf->extents[i].chunk + 1;
     *w->last_leaf = leaf;
     w->last_leaf = &leaf->next;
     return writer_store_leaves(w, error);
@@ -135,14 +135,14 @@ static int find_reference(void *context, uint64_t chunk, struct chunk_reference 
 int writer_store_leaves(struct writer *w, struct error *error)
 {
     for (struct writer_leaf *leaf; (leaf = w->first_leaf);) {
-        if (leaf->after > w->appended || leaf->newest >= w->closed_below)
+        if (leaf->after > w->appended || leaf->before > w->closed_below)
             return 0;
         size_t size;
         int r = map_leaf_build(leaf->extents, leaf->count, find_reference, w->index, w->page, &size);
         if (r < 0)
             return error_set(error, -r, "cannot build the map: %s", strerror(-r));
         r = leaf->boot ? writer_keep_page(w, size, leaf->member, leaf->segment, error)
-                       : store_page(w, size, &w->leaves, leaf->member, leaf->segment, error);
+                       : store_page(w, size, &w->pages[0], leaf->member, leaf->segment, error);
         if (r < 0)
             return r;
         w->first_leaf = leaf->next;
@@ -159,7 +159,8 @@ void writer_drop_leaves(struct writer *w)
         w->first_leaf = leaf->next;
         free(leaf);
     }
-    free(w->leaves.pages);
+    for (unsigned i = 0; i <= MAP_LEVELS_MAXIMUM; i++)
+        free(w->pages[i].pages);
 }
 
 // Builds and stores the index page over the pages from number *at on that belong to it, and moves *at behind them.
@@ -197,12 +198,23 @@ static int store_index(struct writer *w, unsigned level, const struct writer_pag
                 : store_page(w, size, list, first.member, position, error);
 }
 
-// From the pages of one level to those of the next; pages of members that have no more levels are their tops.
-static int store_level(struct writer *w, unsigned level, const struct writer_page_list *below,
-                       struct writer_page_list *list, struct error *error)
+static int compare_pages(const void *a, const void *b)
 {
+    const struct writer_page *x = a, *y = b;
+
+    return x->member != y->member ? (x->member > y->member) - (x->member < y->member)
+                                  : (x->position > y->position) - (x->position < y->position);
+}
+
+// From the pages of one level to those of the next; pages of members that have no more levels are their tops.
+static int store_level(struct writer *w, unsigned level, struct error *error)
+{
+    struct writer_page_list *below = &w->pages[level - 1], *list = &w->pages[level];
     int r = 0;
 
+    // Pages that were adopted, that had to wait, and that a boot needs came each in an order of their own.
+    if (below->count > 0)
+        qsort(below->pages, below->count, sizeof(*below->pages), compare_pages);
     for (size_t i = 0; r == 0 && i < below->count;) {
         const struct writer_page *page = &below->pages[i];
         if (map_levels(w->members[page->member].size) == level) {
@@ -218,14 +230,9 @@ static int store_level(struct writer *w, unsigned level, const struct writer_pag
 
 int writer_store_indexes(struct writer *w, struct error *error)
 {
-    struct writer_page_list lists[MAP_LEVELS_MAXIMUM] = {{NULL, 0, 0}};
-    int r = writer_store_kept_pages(w, &w->leaves, error);
-    if (r == 0)
-        r = store_level(w, 1, &w->leaves, &lists[0], error);
+    int r = writer_store_kept_pages(w, &w->pages[0], error);
 
-    for (unsigned level = 2; r == 0 && level <= MAP_LEVELS_MAXIMUM; level++)
-        r = store_level(w, level, &lists[level - 2], &lists[level - 1], error);
-    for (unsigned i = 0; i < MAP_LEVELS_MAXIMUM; i++)
-        free(lists[i].pages);
+    for (unsigned level = 1; r == 0 && level <= MAP_LEVELS_MAXIMUM; level++)
+        r = store_level(w, level, error);
     return r;
 }

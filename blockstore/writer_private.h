@@ -1,4 +1,5 @@
 // What the writer's files share: writer.c (life), writer_know.c (what is stored already), writer_member.c (reading),
+// writer_changes.c (what changed since an older version),
 // writer_gather.c (new chunks), writer_pack.c (the open pack), writer_pages.c (the map), and of the boot set:
 // writer_boot.c (its blocks), writer_boot_pages.c (its pages), writer_boot_choice.c (which older packs serve it). All
 // of it belongs to the one thread that calls writer.h; the compressor and the sealer have threads of their own behind
@@ -86,14 +87,15 @@ struct writer {
     // The reader (writer_member.c, writer_boot.c)
     const char *reading; // what is read now, for people
     int fd;
-    uint64_t size;              // of the member, in bytes
-    uint64_t done, all;         // bytes of data, for progress
-    uint64_t progress_due;      // io_monotonic_ns
-    uint32_t segment;           // that is being read
-    uint64_t minimum;           // only blocks in chunks from this number on count as known
-    bool again;                 // the segment is being read a second time, to be stored afresh …
-    bool without_boot;          // … all of it, the blocks of the boot set as well
-    struct map_extent *extents; // MAP_LEAF_BLOCKS of them, the segment's so far in extent_count
+    const struct writer_changes *changes; // or NULL: then fd is read
+    uint64_t size;                        // of the member, in bytes
+    uint64_t done, all;                   // bytes of data, for progress
+    uint64_t progress_due;                // io_monotonic_ns
+    uint32_t segment;                     // that is being read
+    uint64_t minimum;                     // only blocks in chunks from this number on count as known
+    bool again;                           // the segment is being read a second time, to be stored afresh …
+    bool without_boot;                    // … all of it, the blocks of the boot set as well
+    struct map_extent *extents;           // MAP_LEAF_BLOCKS of them, the segment's so far in extent_count
     unsigned extent_count;
     struct compress_job *gathering; // the chunk that is being filled, or NULL
     uint64_t next_chunk;            // if nothing is being gathered: the least number that the next chunk can have
@@ -114,13 +116,23 @@ struct writer {
         struct pack_table table;
     } pack;
     struct writer_leaf *first_leaf, **last_leaf;
-    struct writer_page_list leaves;
+    struct writer_page_list pages[MAP_LEVELS_MAXIMUM + 1]; // of each level
     unsigned char *page, *page_stored;
 };
 
 // --- writer_member.c
 int writer_read_member(struct writer *w, unsigned member, struct error *error);
 int writer_report_progress(struct writer *w, bool now, struct error *error);
+void writer_add_extent(struct writer *w, uint32_t block, unsigned blocks, uint64_t chunk, unsigned position);
+// Reads [from, to) of the member, which lies in one segment and begins on a block; only the member's end need not end
+// on one, and is padded with zeros.
+int writer_read_range(struct writer *w, uint64_t from, uint64_t to, struct error *error);
+// A segment: begun, filled in the order of its blocks, ended. Chunks from *ret_own on are what it brings.
+void writer_begin_segment(struct writer *w, uint32_t segment, uint64_t *ret_own);
+int writer_end_segment(struct writer *w, uint64_t own_chunks, struct error *error);
+
+// --- writer_changes.c
+int writer_merge_member(struct writer *w, unsigned member, const struct writer_changes *changes, struct error *error);
 
 // --- writer_know.c
 int writer_know_table(struct writer *w, const struct pack_reference *ref, const void *trailer, const void *table,
@@ -165,7 +177,7 @@ void writer_drop_boot(struct writer *w);
 // --- writer_boot_pages.c
 // Encodes the page of `size` bytes in w->page and keeps it until its level ends.
 int writer_keep_page(struct writer *w, size_t size, unsigned member, uint32_t position, struct error *error);
-// Ends a level: stores the pages that were kept in packs of their own, adds them to the list, and sorts it.
+// Ends a level: stores the pages that were kept in packs of their own, and adds them to the list.
 int writer_store_kept_pages(struct writer *w, struct writer_page_list *list, struct error *error);
 
 // --- writer_boot_choice.c

@@ -16,6 +16,7 @@ struct verb {
 };
 extern const struct verb verbs[]; // ends with a NULL name; in rondo_main.c
 
+int verb_commit(int argc, char **argv);
 int verb_console(int argc, char **argv);
 int verb_diff(int argc, char **argv);
 int verb_doctor(int argc, char **argv);

@@ -29,7 +29,7 @@ int publish_report_progress(void *context, const char *what, uint64_t done, uint
     return cli_interrupted() ? -ECANCELED : 0;
 }
 
-static int read_keys(struct publication *p, struct error *error)
+int publish_read_keys(struct publication *p, struct error *error)
 {
     int r = key_read_secret(p->key_path, passphrase_ask, NULL, &p->key, error);
     if (r < 0)
@@ -60,8 +60,7 @@ static int check_names(const struct publication *p, const struct catalog *c, str
     return 0;
 }
 
-// The catalog as it will be, up to the new version's own lines: may this key publish this name here?
-static int prepare_catalog(struct publication *p, struct error *error)
+int publish_prepare_catalog(struct publication *p, struct error *error)
 {
     struct catalog *c = &p->catalog;
     struct key_public public, site_public;
@@ -99,7 +98,7 @@ static int fill_text(char *to, const char *name, const char *from, struct error 
     return 0;
 }
 
-static int fill_manifest(struct publication *p, struct error *error)
+int publish_fill_manifest(struct publication *p, struct error *error)
 {
     struct manifest *m = p->manifest;
     struct key_public public;
@@ -109,7 +108,8 @@ static int fill_manifest(struct publication *p, struct error *error)
     snprintf(m->arch, sizeof(m->arch), "x86_64");
     memcpy(m->publisher, public.bytes, sizeof(m->publisher));
     m->created = io_realtime_seconds();
-    m->memory = p->memory;
+    if (p->memory)
+        m->memory = p->memory;
     const struct {
         char *to;
         const char *name, *from;
@@ -133,7 +133,7 @@ static int fill_manifest(struct publication *p, struct error *error)
 
 // Before the long work, and before anything is made. O_NONBLOCK: a pipe is refused later, and must not be waited for
 // here.
-static int open_files(struct publication *p, struct error *error)
+int publish_open_files(struct publication *p, struct error *error)
 {
     for (unsigned i = 0; i < PUBLISH_MEMBERS; i++) {
         if (!p->files[i])
@@ -194,7 +194,7 @@ static int add_members(struct publication *p, struct writer_counts *ret, struct 
     return r;
 }
 
-static int sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error)
+int publish_sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error)
 {
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
     struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
@@ -247,13 +247,13 @@ int publish(struct publication *p, struct error *error)
     p->manifest = calloc(1, sizeof(*p->manifest));
     if (!p->manifest)
         return error_set(error, ENOMEM, "out of memory");
-    int r = open_files(p, error);
+    int r = publish_open_files(p, error);
     if (r == 0)
         r = check_clone(p, error); // before there is a secret key in our memory
     if (r == 0)
-        r = read_keys(p, error);
+        r = publish_read_keys(p, error);
     if (r == 0)
-        r = fill_manifest(p, error);
+        r = publish_fill_manifest(p, error);
     if (r == 0)
         r = publish_check_profile(p, error);
     if (r == 0)
@@ -261,7 +261,7 @@ int publish(struct publication *p, struct error *error)
     if (r == 0)
         r = writer_open(&options, &p->writer, error);
     if (r == 0)
-        r = prepare_catalog(p, error);
+        r = publish_prepare_catalog(p, error);
     if (r == 0)
         r = publish_learn_parents(p, error);
     if (r == 0)
@@ -269,7 +269,7 @@ int publish(struct publication *p, struct error *error)
     if (r == 0)
         r = add_members(p, &counts, error);
     if (r == 0)
-        r = sign_and_list(p, &name, error);
+        r = publish_sign_and_list(p, &name, error);
     cli_progress_end();
     if (r < 0)
         return r;

@@ -5,7 +5,7 @@
 
 #include "base/banned.h"
 
-static int check_compression(struct publication *p)
+static int check_compression(const char *verb, struct publication *p)
 {
     static const struct {
         const char *name;
@@ -18,38 +18,46 @@ static int check_compression(struct publication *p)
         while (i < ARRAY_SIZE(codecs) && strcmp(p->codec_text, codecs[i].name) != 0)
             i++;
         if (i == ARRAY_SIZE(codecs))
-            return cli_usage("publish", "--codec takes zstd or lz4, not \"%s\"", p->codec_text);
+            return cli_usage(verb, "--codec takes zstd or lz4, not \"%s\"", p->codec_text);
         p->codec = codecs[i].codec;
     }
     int maximum = chunk_level_maximum(p->codec);
     if (p->level > (uint64_t)maximum)
-        return cli_usage("publish", "--level takes 1 to %d with this codec", maximum);
+        return cli_usage(verb, "--level takes 1 to %d with this codec", maximum);
     return 0;
+}
+
+int publish_check_names(const char *verb, struct publication *p)
+{
+    const struct {
+        const char *name, *value;
+    } needed[] = {{"name", p->name}, {"version", p->version}, {"key", p->key_path}, {"to", p->site}};
+    for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+        if (!needed[i].value)
+            return cli_usage(verb, "--%s is needed", needed[i].name);
+    if (!text_is_image_name(slice_of(p->name)))
+        return cli_usage(verb, "--name \"%s\": a-z, 0-9, dot, dash, underscore; 64 at most", p->name);
+    if (!text_is_version_name(slice_of(p->version)))
+        return cli_usage(verb, "--version \"%s\": letters, digits, dot, dash, underscore, plus", p->version);
+    if (strcmp(p->version, "latest") == 0)
+        return cli_usage(verb, "--version latest: that is the tag of the newest version");
+    if (p->tag && strcmp(p->tag, p->version) == 0)
+        return cli_usage(verb, "--tag and --version are the same");
+    if (p->tag && !text_is_version_name(slice_of(p->tag)))
+        return cli_usage(verb, "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
+    if (strstr(p->site, "://"))
+        return cli_usage(verb, "--to takes a directory; serve it with rondo serve, or any web server");
+    if (p->memory > MANIFEST_MEMORY_MAXIMUM)
+        return cli_usage(verb, "--memory takes at most 16T");
+    if (p->expires_text && !publisher_parse_duration(p->expires_text, &p->expires))
+        return cli_usage(verb, "--expires takes a time like 90d or 12h, not \"%s\"", p->expires_text);
+    return check_compression(verb, p);
 }
 
 static int check_options(struct publication *p)
 {
-    const struct {
-        const char *name, *value;
-    } needed[] = {
-        {"name", p->name}, {"version", p->version}, {"disk", p->files[0]}, {"key", p->key_path}, {"to", p->site}};
-    for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
-        if (!needed[i].value)
-            return cli_usage("publish", "--%s is needed", needed[i].name);
-    if (!text_is_image_name(slice_of(p->name)))
-        return cli_usage("publish", "--name \"%s\": a-z, 0-9, dot, dash, underscore; 64 at most", p->name);
-    if (!text_is_version_name(slice_of(p->version)))
-        return cli_usage("publish", "--version \"%s\": letters, digits, dot, dash, underscore, plus", p->version);
-    if (strcmp(p->version, "latest") == 0)
-        return cli_usage("publish", "--version latest: that is the tag of the newest version");
-    if (p->tag && strcmp(p->tag, p->version) == 0)
-        return cli_usage("publish", "--tag and --version are the same");
-    if (p->tag && !text_is_version_name(slice_of(p->tag)))
-        return cli_usage("publish", "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
-    if (strstr(p->site, "://"))
-        return cli_usage("publish", "--to takes a directory; serve it with rondo serve, or any web server");
-    if (p->memory > MANIFEST_MEMORY_MAXIMUM)
-        return cli_usage("publish", "--memory takes at most 16T");
+    if (!p->files[0])
+        return cli_usage("publish", "--disk is needed");
     if (p->cmdline && !p->files[1])
         return cli_usage("publish", "--cmdline is for a --kernel");
     if (p->generalize && !p->files[1])
@@ -60,7 +68,7 @@ static int check_options(struct publication *p)
         return cli_usage("publish", "--profile auto needs --ready: the text that its console shows when it is up");
     if (p->timeout && !publish_records_boot(p))
         return cli_usage("publish", "--timeout is how long the boot of --profile auto may take");
-    return check_compression(p);
+    return 0;
 }
 
 int verb_publish(int argc, char **argv)
@@ -98,11 +106,11 @@ int verb_publish(int argc, char **argv)
     int r = cli_parse(argc, argv, options, 0, 0, &operands);
     if (r != 0)
         return cli_parsed(r);
-    r = check_options(&p);
+    r = publish_check_names("publish", &p);
+    if (r == 0)
+        r = check_options(&p);
     if (r != 0)
         return r;
-    if (p.expires_text && !publisher_parse_duration(p.expires_text, &p.expires))
-        return cli_usage("publish", "--expires takes a time like 90d or 12h, not \"%s\"", p.expires_text);
     struct error error = {.text = ""};
     cli_catch_signals();
     r = publish(&p, &error);

@@ -68,11 +68,9 @@ static int read_newest(struct publication *p, const struct catalog_image *newest
     return 0;
 }
 
-int publish_learn_parents(struct publication *p, struct error *error)
+const struct catalog_image *publish_count_serial(struct publication *p)
 {
     const struct catalog_image *newest = NULL;
-    unsigned missing = 0;
-    int r = 0;
 
     for (unsigned i = 0; i < p->catalog.image_count; i++) {
         const struct catalog_image *image = &p->catalog.images[i];
@@ -80,6 +78,15 @@ int publish_learn_parents(struct publication *p, struct error *error)
             newest = image;
     }
     p->manifest->serial = newest ? newest->serial + 1 : 1;
+    return newest;
+}
+
+int publish_learn_parents(struct publication *p, struct error *error)
+{
+    const struct catalog_image *newest = publish_count_serial(p);
+    unsigned missing = 0;
+    int r = 0;
+
     if (p->known_count == 0 && newest)
         r = read_newest(p, newest, error);
     for (unsigned i = 0; r == 0 && i < p->known_count; i++) {

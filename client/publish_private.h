@@ -1,5 +1,5 @@
 // What the files of `rondo publish` share: publish_options.c (the verb), publish.c (the work), publish_parent.c (what
-// is known already), publish_profile.c (the boot's order).
+// is known already), publish_profile.c (the boot's order). `rondo commit` (commit.c) ends with the same steps.
 #pragma once
 
 #include "blockstore/writer.h"
@@ -37,10 +37,23 @@ int publish(struct publication *p, struct error *error); // all that was opened 
 void publish_end(struct publication *p);
 // Called by the writer: a line on stderr; non-zero after a signal.
 int publish_report_progress(void *context, const char *what, uint64_t done, uint64_t all);
+// Its steps, in their order. What they open is publish_end's to close.
+int publish_read_keys(struct publication *p, struct error *error);
+int publish_fill_manifest(struct publication *p, struct error *error); // options that were given replace what is there
+int publish_open_files(struct publication *p, struct error *error);
+// The catalog as it will be, up to the new version's own lines: may this key publish this name here?
+int publish_prepare_catalog(struct publication *p, struct error *error);
+int publish_sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error);
+
+// --- publish_options.c
+// Checks what both verbs take: 0, or the exit code after a message.
+int publish_check_names(const char *verb, struct publication *p);
 
 // --- publish_parent.c
 int publish_resolve_parents(struct publication *p, struct error *error); // those of --parent; before the site is locked
 int publish_learn_parents(struct publication *p, struct error *error);   // serial, parent, and what their packs hold
+// Sets the serial, one more than that of the newest version of the image, which is returned (NULL: there is none).
+const struct catalog_image *publish_count_serial(struct publication *p);
 
 // --- publish_profile.c
 bool publish_records_boot(const struct publication *p); // --profile auto

@@ -50,6 +50,12 @@ const struct verb verbs[] = {
      "           [--generalize] [--title T] [--summary S] [--homepage U] [--licence L] [--os O] [--tag TAG]\n"
      "           [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N]",
      "Publish a new version of an image to a site."},
+    {"commit", verb_commit,
+     "NAME --name NAME --version V --key KEYFILE --to DIR [--tag TAG] [--kernel F] [--initrd F] [--cmdline S]\n"
+     "           [--memory M] [--ready TEXT] [--generalize] [--title T] [--summary S] [--homepage U] [--licence L]\n"
+     "           [--os O] [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N] "
+     "[--force]",
+     "Publish what a stopped machine's disk holds now as a new version."},
     {"renew", verb_renew, "SITE --key KEYFILE [--expires 90d] [--mirror URL|none]",
      "Sign a site's catalog anew, with a later date."},
     {"key", verb_key, "new FILE | show FILE", "Make or show a signing key (minisign's format)."},

@@ -259,6 +259,28 @@ static inline void know_site(struct writer *w, const char *site)
     free(list.names);
 }
 
+// Makes a pack known whose chunks hold one block each: blocks with the contents 1, 3, 5, …
+static inline void know_scattered_blocks(struct writer *w, unsigned count)
+{
+    struct pack_table table = {.bytes = BUF_WITH_MAXIMUM(PACK_SIZE_MAXIMUM)};
+    unsigned char block[BLOCK_SIZE];
+    uint32_t offset = PACK_MAGIC_SIZE;
+    struct pack_reference ref = {.name = sha256_of("made up", 7)};
+
+    for (uint32_t i = 0; i < count; i++, offset += CHUNK_HEADER_SIZE + BLOCK_SIZE) {
+        fill_block(block, 2 * i + 1);
+        struct sha256 hash = sha256_of(block, BLOCK_SIZE), name = sha256_of(&i, sizeof(i));
+        assert_int_equal(pack_table_add(&table, &name, offset, (unsigned char[]){CHUNK_DATA, CHUNK_RAW, 1, 0},
+                                        CHUNK_HEADER_SIZE + BLOCK_SIZE, &hash),
+                         0);
+    }
+    size_t table_size = table.bytes.size;
+    assert_int_equal(pack_table_finish(&table, offset, &ref.table), 0);
+    ref.size = offset + (uint32_t)table.bytes.size;
+    assert_int_equal(writer_know_pack(w, &ref, table.bytes.data + table_size, table.bytes.data, table_size, NULL), 0);
+    buf_free(&table.bytes);
+}
+
 static inline int publish_members(struct publication *p, struct writer *w)
 {
     static const char *const names[] = {"disk", "kernel", "initrd"};
