@@ -93,9 +93,9 @@ static int read_data(int data, uint64_t offset, struct vector *to, size_t n)
 int overlay_find_place(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
                        uint64_t *ret_count)
 {
-    struct overlay_place place = {.data = o->data};
+    struct overlay_place place;
     uint64_t count;
-    int r = overlay_map_find_run(o, block, maximum, &place.state, &count);
+    int r = overlay_map_find_run(o, block, maximum, &place, &count);
     if (r < 0)
         return r;
     if (place.state == OVERLAY_BASE && o->lower.count > 0)
@@ -151,10 +151,10 @@ static int allocate_blocks(struct overlay *o, uint64_t block, uint64_t count, bo
 {
     bool fresh = false;
     while (count > 0) {
-        enum overlay_state state;
+        struct overlay_place place;
         uint64_t run;
-        int r = overlay_map_find_run(o, block, count, &state, &run);
-        if (r == 0 && state != OVERLAY_DATA) {
+        int r = overlay_map_find_run(o, block, count, &place, &run);
+        if (r == 0 && place.state != OVERLAY_DATA) {
             fresh = true;
             r = overlay_file_allocate(o->data, block * OVERLAY_BLOCK_SIZE, run * OVERLAY_BLOCK_SIZE);
         }
@@ -203,22 +203,41 @@ static int write_blocks(struct overlay *o, uint64_t block, uint64_t count, struc
     return r;
 }
 
-// A part of one block, under its lock. `from` NULL stands for zeros.
+// What can be done of that without a look at what is not in memory or in the top layer: 1 if nothing. *ret_place then
+// says where the block's bytes are.
+static int change_part(struct overlay *o, uint64_t block, size_t within, struct vector *from, size_t n,
+                       struct overlay_place *ret_place)
+{
+    static const unsigned char zeros[OVERLAY_BLOCK_SIZE];
+    const struct iovec whole = {.iov_base = (void *)zeros, .iov_len = sizeof zeros};
+    struct vector zero_bytes = vector_over(&whole);
+    uint64_t offset = block * OVERLAY_BLOCK_SIZE, run;
+    struct overlay_page *page;
+    int r = overlay_map_pin(o, block / OVERLAY_PAGE_BLOCKS, &page);
+    if (r < 0)
+        return r;
+    r = overlay_find_place(o, block, 1, ret_place, &run);
+    if (r == 0 && ret_place->state == OVERLAY_DATA && ret_place->data == o->data)
+        r = write_data(o, from ? from : &zero_bytes, n, offset + within);
+    else if (r == 0)
+        r = from || ret_place->state == OVERLAY_DATA ||
+            (ret_place->state == OVERLAY_BASE && offset < o->base.size); // otherwise: zeros over zeros
+    overlay_map_unpin(o, page);
+    return r;
+}
+
+// A part of one block, under its lock. `from` NULL stands for zeros. Nothing is pinned during the read, which may be
+// slow: should the layer below be another one afterwards, the block's bytes are still those.
 static int merge_part(struct overlay *o, uint64_t block, size_t within, struct vector *from, size_t n)
 {
     unsigned char merged[OVERLAY_BLOCK_SIZE] = {0};
     const struct iovec whole = {.iov_base = merged, .iov_len = sizeof merged};
     struct vector block_bytes = vector_over(&whole), read_bytes = block_bytes;
-    uint64_t offset = block * OVERLAY_BLOCK_SIZE, run;
     struct overlay_place place;
-    int r = overlay_find_place(o, block, 1, &place, &run);
-    if (r < 0)
+    int r = change_part(o, block, within, from, n, &place);
+    if (r <= 0)
         return r;
-    if (place.state == OVERLAY_DATA && place.data == o->data)
-        return write_data(o, from ? from : &block_bytes, n, offset + within);
-    if (!from && (place.state == OVERLAY_ZERO || (place.state == OVERLAY_BASE && offset >= o->base.size)))
-        return 0; // zeros over zeros
-    r = read_place(o, &place, offset, &read_bytes, sizeof merged);
+    r = read_place(o, &place, block * OVERLAY_BLOCK_SIZE, &read_bytes, sizeof merged);
     if (r < 0)
         return r;
     if (from)

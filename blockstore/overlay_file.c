@@ -8,7 +8,8 @@
 // 3. What the list says is made durable before anything is written to the top layer: whoever replaced it may have died
 //    before they could, and what a guest flushes must not be in a layer that the list after a power loss does not name.
 //    The same goes for the top layer's bytes: what an opened overlay shows is stable, or was written since.
-// 4. Of all the layers' files only those of the top are open for writing.
+// 4. Of all the layers' files only those of the top are opened for writing; of one that has become a snapshot since
+//    (overlay_live.c), nothing but reads.
 #include "blockstore/overlay_private.h"
 
 #include "base/cleanup.h"
@@ -177,7 +178,7 @@ int overlay_open_layers(int dir, int lock, const struct overlay_layers *layers, 
     r = overlay_lower_start(&o->lower);
     if (r < 0)
         return error_set(error, -r, "cannot make a lock: %s", strerror(-r));
-    for (unsigned i = first + 1; i < layers->count && r == 0; i++)
+    for (unsigned i = layers->count; i-- > first + 1 && r == 0;)
         r = open_lower(dir, &layers->layers[i], &top.header, &o->lower, error);
     if (r == 0) {
         r = start_parts(o);
@@ -188,6 +189,8 @@ int overlay_open_layers(int dir, int lock, const struct overlay_layers *layers, 
         overlay_lower_stop(&o->lower);
         return r;
     }
+    o->top = layers->layers[first].id;
+    o->next = (struct overlay_pair){.data = -1, .map = -1};
     o->lock_file = TAKE_FD(lock_file);
     o->map_file = TAKE_FD(top.map);
     o->data = TAKE_FD(top.data);
@@ -228,6 +231,7 @@ int overlay_close(struct overlay *o, struct error *error)
     overlay_map_stop(&o->map);
     overlay_lock_stop(&o->lock);
     overlay_lower_stop(&o->lower);
+    overlay_pair_close(&o->next);
     close(o->lock_file);
     free(o);
     return r;

@@ -92,6 +92,23 @@ int overlay_flusher_round(struct overlay *o)
     return failed ? -EIO : 0;
 }
 
+void overlay_flusher_keep_out(struct overlay_flusher *f)
+{
+    pthread_mutex_lock(&f->lock);
+    while (f->running)
+        pthread_cond_wait(&f->finished_one, &f->lock);
+    f->running = true;
+    pthread_mutex_unlock(&f->lock);
+}
+
+void overlay_flusher_let_in(struct overlay_flusher *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->running = false;
+    pthread_cond_broadcast(&f->finished_one);
+    pthread_mutex_unlock(&f->lock);
+}
+
 int overlay_flush(struct overlay *o)
 {
     atomic_fetch_add(&o->flusher.requests, 1);

@@ -1,6 +1,7 @@
-// What the layers below the top one hold. They do not change while an overlay is open, so a block's place among them
-// is looked up once for all the blocks of a map page (64 MiB of the disk), and kept as a byte a block: however many
-// layers there are, a read then asks the top layer's map and this table, no more.
+// What the layers below the top one hold. They do not change while an overlay is open, but for a snapshot that makes
+// one more of what was the top. So a block's place among them is looked up once for all the blocks of a map page (64
+// MiB of the disk), and kept as a byte a block: however many layers there are, a read then asks the top layer's map and
+// this table, no more.
 //
 // 1. A table is filled from the lowest layer up, each layer's states over those below it; "base" leaves what is there.
 // 2. Memory is bounded (rule 7): OVERLAY_LOWER_SLOTS tables of 16 KiB. Page n has slot n modulo that, so that a disk of
@@ -9,8 +10,12 @@
 // holds
 //    it takes another lock.
 // 4. A damaged page of any layer is -EBADMSG for the requests that need it, and for no other.
+// 5. A layer that is added was the top. Of a block that is "base" in it, a table with it and one without it say the
+//    same; so readers may ask either for as long as they ask that layer first. When overlay_lower_add returns, there is
+//    no table without it. Its number is one that no table has yet.
 #include "blockstore/overlay_private.h"
 
+#include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
 
@@ -47,6 +52,18 @@ void overlay_lower_stop(struct overlay_lower *l)
     }
 }
 
+void overlay_lower_add(struct overlay_lower *l, int data, int map)
+{
+    l->data[l->count] = data;
+    l->map[l->count] = map;
+    l->count++; // after what it counts
+    for (unsigned i = 0; i < OVERLAY_LOWER_SLOTS; i++) {
+        pthread_mutex_lock(&l->slots[i].lock);
+        free(TAKE_PTR(l->slots[i].where));
+        pthread_mutex_unlock(&l->slots[i].lock);
+    }
+}
+
 // Invariant 1, for one layer.
 static void lay_over(unsigned char *where, const unsigned char *bits, unsigned layer)
 {
@@ -65,14 +82,15 @@ static int fill(const struct overlay *o, uint64_t number, unsigned char *where)
 {
     unsigned char bits[OVERLAY_PAGE_SIZE];
     memset(where, 0, OVERLAY_PAGE_BLOCKS);
-    for (unsigned layer = o->lower.count; layer-- > 0;) {
+    const unsigned count = o->lower.count;
+    for (unsigned layer = 0; layer < count; layer++) {
         int r = io_read_full(o->lower.map[layer], bits, sizeof bits, overlay_map_offset(number));
         if (r < 0)
             return r;
         if (!overlay_map_is_valid(o->blocks, number, bits)) {
             log_error("page %llu of the map of the overlay's layer %u below the top is damaged; its 64 MiB of the disk "
                       "cannot be used",
-                      (unsigned long long)number, layer + 1);
+                      (unsigned long long)number, count - layer);
             return -EBADMSG;
         }
         lay_over(where, bits, layer);

@@ -11,6 +11,9 @@
 // 3. A page's bytes are checked when they are loaded: no block may have the bits 3, and what lies behind the disk's
 //    last block must be 0. Damage is -EBADMSG for the requests that need this page, and for no other.
 // 4. Space for a page is in the file before a bit of it is set (rule 5).
+// 5. Whoever changes something has a page pinned from the look at the states to the change of them, and of the data.
+//    So while changes are held, and none has a page pinned, neither the top layer's files nor what memory has of them
+//    change, but for a round. Readers pin nothing: they get the state and the file that it is about under map.lock.
 #include "blockstore/overlay_private.h"
 
 #include "base/io.h"
@@ -156,11 +159,11 @@ static int make_room(struct overlay *o)
     return r;
 }
 
-int overlay_map_pin(struct overlay *o, uint64_t number, struct overlay_page **ret)
+// The page in memory. Called and returns with map.lock held.
+static int get(struct overlay *o, uint64_t number, struct overlay_page **ret)
 {
     struct overlay_map *m = &o->map;
     int r = 0;
-    pthread_mutex_lock(&m->lock);
     for (;;) {
         struct overlay_page *page = find(m, number);
         if (page && page->loading) {
@@ -190,10 +193,37 @@ int overlay_map_pin(struct overlay *o, uint64_t number, struct overlay_page **re
                 break;
             }
         }
-        page->pins++;
         page->recent = true;
         *ret = page;
         break;
+    }
+    return r;
+}
+
+// One change less. With map.lock held.
+static void end_change(struct overlay_map *m)
+{
+    m->changing--;
+    pthread_cond_broadcast(&m->changed);
+}
+
+int overlay_map_pin(struct overlay *o, uint64_t number, struct overlay_page **ret)
+{
+    struct overlay_map *m = &o->map;
+    struct overlay_page *page;
+    pthread_mutex_lock(&m->lock);
+    while (m->changes == OVERLAY_CHANGES_HELD)
+        pthread_cond_wait(&m->changed, &m->lock);
+    int r = m->changes == OVERLAY_CHANGES_REFUSED ? -EIO : 0;
+    if (r == 0) {
+        m->changing++;
+        r = get(o, number, &page);
+        if (r < 0)
+            end_change(m);
+    }
+    if (r == 0) {
+        page->pins++;
+        *ret = page;
     }
     pthread_mutex_unlock(&m->lock);
     return r;
@@ -202,30 +232,29 @@ int overlay_map_pin(struct overlay *o, uint64_t number, struct overlay_page **re
 void overlay_map_unpin(struct overlay *o, struct overlay_page *page)
 {
     pthread_mutex_lock(&o->map.lock);
-    if (--page->pins == 0)
-        pthread_cond_broadcast(&o->map.changed);
+    page->pins--;
+    end_change(&o->map);
     pthread_mutex_unlock(&o->map.lock);
 }
 
-int overlay_map_find_run(struct overlay *o, uint64_t block, uint64_t maximum, enum overlay_state *ret_state,
+int overlay_map_find_run(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
                          uint64_t *ret_count)
 {
     struct overlay_page *page;
-    int r = overlay_map_pin(o, block / OVERLAY_PAGE_BLOCKS, &page);
-    if (r < 0)
-        return r;
     uint64_t first = block % OVERLAY_PAGE_BLOCKS, count = 1;
     if (maximum > OVERLAY_PAGE_BLOCKS - first)
         maximum = OVERLAY_PAGE_BLOCKS - first;
     pthread_mutex_lock(&o->map.lock);
-    enum overlay_state state = overlay_map_state(page->bits, first);
-    while (count < maximum && overlay_map_state(page->bits, first + count) == state)
-        count++;
+    int r = get(o, block / OVERLAY_PAGE_BLOCKS, &page);
+    if (r == 0) {
+        enum overlay_state state = overlay_map_state(page->bits, first);
+        while (count < maximum && overlay_map_state(page->bits, first + count) == state)
+            count++;
+        *ret_place = (struct overlay_place){.state = state, .data = o->data};
+        *ret_count = count;
+    }
     pthread_mutex_unlock(&o->map.lock);
-    overlay_map_unpin(o, page);
-    *ret_state = state;
-    *ret_count = count;
-    return 0;
+    return r;
 }
 
 int overlay_map_allocate(struct overlay *o, struct overlay_page *page)
@@ -264,11 +293,12 @@ int overlay_map_count(struct overlay *o, struct overlay_counts *ret)
         pthread_mutex_lock(&o->map.lock);
         const struct overlay_page *page = find(&o->map, number);
         bool in_memory = page && !page->loading;
+        int file = o->map_file;
         if (in_memory)
             memcpy(bits, page->bits, sizeof bits);
         pthread_mutex_unlock(&o->map.lock);
         // A page that is not in memory is as the file has it; what changes from here on is counted or not.
-        int r = in_memory ? 0 : io_read_full(o->map_file, bits, sizeof bits, overlay_map_offset(number));
+        int r = in_memory ? 0 : io_read_full(file, bits, sizeof bits, overlay_map_offset(number));
         if (r < 0)
             return r;
         for (unsigned i = 0; i < sizeof bits; i++) {
@@ -317,6 +347,48 @@ void overlay_map_end_round(struct overlay *o)
         o->map.round[i]->in_round = false;
     pthread_cond_broadcast(&o->map.changed);
     pthread_mutex_unlock(&o->map.lock);
+}
+
+void overlay_map_hold_changes(struct overlay *o)
+{
+    pthread_mutex_lock(&o->map.lock);
+    o->map.changes = OVERLAY_CHANGES_HELD;
+    while (o->map.changing > 0)
+        pthread_cond_wait(&o->map.changed, &o->map.lock);
+    pthread_mutex_unlock(&o->map.lock);
+}
+
+void overlay_map_end_hold(struct overlay *o, enum overlay_changes next)
+{
+    pthread_mutex_lock(&o->map.lock);
+    if (o->map.changes == OVERLAY_CHANGES_HELD)
+        o->map.changes = next;
+    pthread_cond_broadcast(&o->map.changed);
+    pthread_mutex_unlock(&o->map.lock);
+}
+
+static bool is_loading(const struct overlay_map *m)
+{
+    for (unsigned i = 0; i < m->count; i++)
+        if (m->pages[i]->loading)
+            return true;
+    return false;
+}
+
+void overlay_map_replace(struct overlay *o, int data, int map_file)
+{
+    struct overlay_map *m = &o->map;
+    pthread_mutex_lock(&m->lock);
+    while (is_loading(m)) // for a reader, from the file before
+        pthread_cond_wait(&m->changed, &m->lock);
+    while (m->count > 0)
+        free(m->pages[--m->count]);
+    memset(m->buckets, 0, sizeof m->buckets);
+    m->hand = 0;
+    o->data = data;
+    o->map_file = map_file;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
 }
 
 void overlay_map_wake(struct overlay *o)

@@ -204,6 +204,19 @@ int overlay_pair_open(int dir, const struct overlay_id *id, int flags, struct ov
     int data CLEANUP_CLOSE = open_file(dir, data_name, flags, error);
     if (data < 0)
         return data;
+    int r = overlay_pair_adopt(id, data, map, ret, error);
+    if (r < 0)
+        return r;
+    (void)TAKE_FD(data);
+    (void)TAKE_FD(map);
+    return 0;
+}
+
+int overlay_pair_adopt(const struct overlay_id *id, int data, int map, struct overlay_pair *ret, struct error *error)
+{
+    char data_name[OVERLAY_NAME_SIZE], map_name[OVERLAY_NAME_SIZE];
+    overlay_pair_name(id, OVERLAY_DATA_SUFFIX, data_name);
+    overlay_pair_name(id, OVERLAY_MAP_SUFFIX, map_name);
     struct overlay_header header = {0};
     int r = read_header(map, map_name, &header, error);
     if (r == 0)
@@ -216,7 +229,7 @@ int overlay_pair_open(int dir, const struct overlay_id *id, int flags, struct ov
     if (first != is_all_zero(header.parent.bytes, OVERLAY_ID_SIZE)) // invariant 3
         return error_set(error, EBADMSG, "%s cannot be used: it is the map of %s", map_name,
                          first ? "a layer over another one" : "a first layer");
-    *ret = (struct overlay_pair){.data = TAKE_FD(data), .map = TAKE_FD(map), .header = header};
+    *ret = (struct overlay_pair){.data = data, .map = map, .header = header};
     return 0;
 }
 

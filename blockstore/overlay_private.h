@@ -6,7 +6,8 @@
 //   overlay_pair.c      the two files of one layer
 //   overlay_layers.c    the list of the layers
 //   overlay_lower.c     what the layers below the top one hold
-//   overlay_snapshot.c  taking, rolling back and deleting snapshots, while nobody has the overlay open
+//   overlay_snapshot.c  taking, rolling back and deleting snapshots: what happens in the folder
+//   overlay_live.c      taking one of an overlay that is open: what happens in it
 //   overlay_merge.c     copying a layer into the one below it
 //   overlay_map.c       the top layer's map: its pages in memory
 //   overlay_lock.c      locks on ranges of blocks
@@ -72,9 +73,18 @@ struct overlay_page {
     unsigned char copy[OVERLAY_PAGE_SIZE];
 };
 
+// Whether the disk may be changed.
+enum overlay_changes {
+    OVERLAY_CHANGES_MADE,
+    OVERLAY_CHANGES_HELD,    // who wants to make one waits
+    OVERLAY_CHANGES_REFUSED, // for good
+};
+
 struct overlay_map {
     pthread_mutex_t lock; // all fields, and all fields of the pages but `copy` while in_round
     pthread_cond_t changed;
+    enum overlay_changes changes;
+    unsigned changing; // threads that have a page pinned, or are about to
     struct overlay_page *pages[OVERLAY_MAP_PAGES];
     unsigned count, hand;
     struct overlay_page *buckets[OVERLAY_MAP_BUCKETS];
@@ -102,15 +112,29 @@ struct overlay_lower_slot {
 };
 
 struct overlay_lower {
-    unsigned count;                                              // 0: the top layer is the only one
-    int data[OVERLAY_DEPTH_MAXIMUM], map[OVERLAY_DEPTH_MAXIMUM]; // uppermost first
+    atomic_uint count;                                           // 0: the top layer is the only one
+    int data[OVERLAY_DEPTH_MAXIMUM], map[OVERLAY_DEPTH_MAXIMUM]; // lowest first
     struct overlay_lower_slot slots[OVERLAY_LOWER_SLOTS];
 };
 
+// A layer's two files, opened and checked.
+struct overlay_header {
+    uint64_t blocks;
+    struct sha256 base_manifest;
+    struct overlay_id parent; // the layer that it was made over; zeros: none
+};
+struct overlay_pair {
+    int data, map; // -1: not open
+    struct overlay_header header;
+};
+
 struct overlay {
-    int data, map_file; // of the top layer
+    int data, map_file; // of the top layer; guarded by map.lock, and by a pin (overlay_map.c)
     int lock_file;
     uint64_t blocks;
+    struct overlay_id top;     // the top layer's name
+    struct overlay_pair next;  // overlay_live.c: the layer that is to be the top; -1: none
+    struct overlay_id next_id; // its name
     struct overlay_base base;
     atomic_bool write_through; // rule 6
     struct overlay_lock lock;
@@ -121,20 +145,10 @@ struct overlay {
 
 // overlay_pair.c. The header page; overlay_header_parse checks all of it: -EBADMSG with a sentence, which names no
 // file.
-struct overlay_header {
-    uint64_t blocks;
-    struct sha256 base_manifest;
-    struct overlay_id parent; // the layer that it was made over; zeros: none
-};
 void overlay_header_format(const struct overlay_header *header, unsigned char page[static OVERLAY_HEADER_SIZE]);
 int overlay_header_parse(const unsigned char page[static OVERLAY_HEADER_SIZE], struct overlay_header *ret,
                          struct error *error);
 
-// A layer's two files, opened and checked.
-struct overlay_pair {
-    int data, map; // -1: not open
-    struct overlay_header header;
-};
 #define OVERLAY_NAME_SIZE 48u
 #define OVERLAY_DATA_SUFFIX "data"
 #define OVERLAY_MAP_SUFFIX "map"
@@ -147,6 +161,8 @@ const char *overlay_pair_name(const struct overlay_id *id, const char *suffix, c
 int overlay_pair_make(int dir, const char *data_name, const char *map_name, const struct overlay_header *header);
 // `flags` O_RDWR or O_RDONLY.
 int overlay_pair_open(int dir, const struct overlay_id *id, int flags, struct overlay_pair *ret, struct error *error);
+// The same of files that are open already, and stay the caller's on failure.
+int overlay_pair_adopt(const struct overlay_id *id, int data, int map, struct overlay_pair *ret, struct error *error);
 void overlay_pair_close(struct overlay_pair *pair); // one that was not written to
 
 // overlay_layers.c
@@ -182,6 +198,8 @@ void overlay_lower_stop(struct overlay_lower *l); // closes the files
 // least 1, never beyond its map page) that holds.
 int overlay_lower_find_run(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
                            uint64_t *ret_count);
+// One more layer, over all of them, which nobody writes to any more. Takes the files over.
+void overlay_lower_add(struct overlay_lower *l, int data, int map);
 
 // overlay_file.c
 int overlay_take_lock(int dir, struct error *error); // a descriptor, to be closed; -EBUSY
@@ -221,11 +239,13 @@ void overlay_lock_release(struct overlay_lock *l, struct overlay_range *range);
 bool overlay_map_is_valid(uint64_t blocks, uint64_t number, const unsigned char bits[static OVERLAY_PAGE_SIZE]);
 int overlay_map_start(struct overlay_map *m);
 void overlay_map_stop(struct overlay_map *m);
-// The state of block `block`, and for how many blocks from it (at most `maximum`, at least 1, never beyond its map
-// page) it is the same. Only a thread that holds the blocks' range lock may rely on it afterwards.
-int overlay_map_find_run(struct overlay *o, uint64_t block, uint64_t maximum, enum overlay_state *ret_state,
+// The state of block `block` in the top layer, with that layer's data file, and for how many blocks from it (at most
+// `maximum`, at least 1, never beyond its map page) it is the same. Only a thread that holds the blocks' range lock may
+// rely on the state afterwards, and only one that has a page pinned on the file's being the top's.
+int overlay_map_find_run(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
                          uint64_t *ret_count);
-// Keeps page `number` in memory until overlay_map_unpin. -EBADMSG if the file's bytes are no map page.
+// Keeps page `number` in memory until overlay_map_unpin, for a change. -EBADMSG if the file's bytes are no map page;
+// -EIO if changes are refused. Waits while they are held.
 int overlay_map_pin(struct overlay *o, uint64_t number, struct overlay_page **ret);
 void overlay_map_unpin(struct overlay *o, struct overlay_page *page);
 // Rule 5: space in the file for a pinned page. -ENOSPC if there is none.
@@ -239,12 +259,20 @@ int overlay_map_count(struct overlay *o, struct overlay_counts *ret);
 unsigned overlay_map_begin_round(struct overlay *o);
 int overlay_map_write_round(struct overlay *o);
 void overlay_map_end_round(struct overlay *o);
+// No change is made from its return on, until overlay_map_end_hold, which does nothing unless changes are held.
+void overlay_map_hold_changes(struct overlay *o);
+void overlay_map_end_hold(struct overlay *o, enum overlay_changes next);
+// Other files, with an empty map. Changes must be held, no page dirty, and the flusher kept from its work.
+void overlay_map_replace(struct overlay *o, int data, int map_file);
 void overlay_map_wake(struct overlay *o); // whoever waits for a page looks again: the flusher has failed
 
 int overlay_flusher_start(struct overlay_flusher *f);
 void overlay_flusher_stop(struct overlay_flusher *f);
 // Returns when a round that began after this call has ended: 0, or -EIO by rule 4.
 int overlay_flusher_round(struct overlay *o);
+// No round runs between the two.
+void overlay_flusher_keep_out(struct overlay_flusher *f);
+void overlay_flusher_let_in(struct overlay_flusher *f);
 
 // overlay_file.c: fallocate for whole blocks; a file system that has no such call allocates in pwrite. -ENOSPC also for
 // a quota.

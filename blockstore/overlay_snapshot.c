@@ -2,12 +2,14 @@
 //
 //   take       top flushed ─▶ new pair stable ─▶ its names stable ─▶ list replaced
 //                             └──────── swept by the next change ────────┘
+//   take live                 new pair stable ─▶ its names stable ─▶ changes held, top flushed ─▶ list replaced
 //   roll back                 new pair stable ─▶ its names stable ─▶ list replaced ─▶ what it names no more removed
 //                                                                                      └──── or swept ────┘
 //   delete     marked gone ─▶ upper layer copied down ─▶ flushed ─▶ list without the upper layer ─▶ its files removed
 //              └────────── done again, from the beginning ──────────┘
 //
-// The numbered rules are those of overlay_snapshot.h. All of this holds the overlay's lock (overlay_file.c).
+// The numbered rules are those of overlay_snapshot.h. All of this holds the overlay's lock (overlay_file.c), or is done
+// for the process that does.
 #include "blockstore/overlay_private.h"
 
 #include "base/cleanup.h"
@@ -112,13 +114,10 @@ static int not_a_label(int r)
     return r == -ENOENT ? -EBADMSG : r;
 }
 
-// The beginning of every change: the lock, the list, made durable as it can be seen, and nothing beside it.
-static int begin(int dir, struct overlay_layers *ret_layers, struct error *error)
+// The beginning of every change: the list, made durable as it can be seen, and nothing beside it.
+static int look(int dir, struct overlay_layers *ret_layers, struct error *error)
 {
     bool listed;
-    CLEANUP_CLOSE int lock = overlay_take_lock(dir, error);
-    if (lock < 0)
-        return not_a_label(lock);
     int r = overlay_layers_read(dir, ret_layers, &listed, error);
     if (r < 0)
         return r;
@@ -129,7 +128,17 @@ static int begin(int dir, struct overlay_layers *ret_layers, struct error *error
     if (r < 0)
         return error_set(error, -r, "cannot remove what an interrupted command left in the instance's folder: %s",
                          strerror(-r));
-    return TAKE_FD(lock);
+    return 0;
+}
+
+// The same under the lock, which it returns.
+static int begin(int dir, struct overlay_layers *ret_layers, struct error *error)
+{
+    CLEANUP_CLOSE int lock = overlay_take_lock(dir, error);
+    if (lock < 0)
+        return not_a_label(lock);
+    int r = look(dir, ret_layers, error);
+    return r < 0 ? r : TAKE_FD(lock);
 }
 
 // A list was replaced: the layers that only the one before it names go.
@@ -171,16 +180,23 @@ static int flush_closed(const struct overlay_pair *pair, struct error *error)
     return 0;
 }
 
+int overlay_snapshot_check_label(const char *label, struct error *error)
+{
+    if (text_is_version_name(slice_of(label)))
+        return 0;
+    return error_set(error, EINVAL,
+                     "\"%s\" cannot be a snapshot's label: use up to 64 letters, digits, dots, dashes, underscores",
+                     label);
+}
+
 static int choose_label(const struct overlay_layers *l, const char *label, char ret[static OVERLAY_LABEL_SIZE],
                         struct error *error)
 {
     uint64_t greatest = 0, number;
     if (label) {
-        if (!text_is_version_name(slice_of(label)))
-            return error_set(error, EINVAL,
-                             "\"%s\" cannot be a snapshot's label: use up to 64 letters, digits, dots, dashes, "
-                             "underscores",
-                             label);
+        int r = overlay_snapshot_check_label(label, error);
+        if (r < 0)
+            return r;
         if (find_snapshot(l, label) >= 0)
             return error_set(error, EEXIST, "there is a snapshot %s already", label);
         snprintf(ret, OVERLAY_LABEL_SIZE, "%s", label);
@@ -195,37 +211,124 @@ static int choose_label(const struct overlay_layers *l, const char *label, char 
     return 0;
 }
 
+// The list with one snapshot more, in *layers, whose new top is made; `flush` is what is left to do before.
+static int add_layer(int dir, struct overlay_layers *layers, const char *label, int64_t now,
+                     int (*flush)(const struct overlay_pair *pair, struct error *error), struct error *error)
+{
+    struct overlay_layer top;
+    char chosen[OVERLAY_LABEL_SIZE];
+    struct overlay_pair pair CLEANUP(overlay_pair_close) = {.data = -1, .map = -1};
+    int r = choose_label(layers, label, chosen, error);
+    if (r == 0 && layers->count == OVERLAY_DEPTH_MAXIMUM)
+        r = error_set(error, EMLINK, "a disk has at most %u snapshots; delete one first", OVERLAY_DEPTH_MAXIMUM - 1);
+    if (r == 0)
+        r = not_a_label(overlay_pair_open(dir, &layers->layers[0].id, O_RDWR, &pair, error));
+    if (r == 0)
+        r = flush(&pair, error);
+    if (r == 0)
+        r = make_layer(dir, &layers->layers[0], &pair.header, &top, error);
+    if (r < 0)
+        return r;
+    memmove(&layers->layers[1], &layers->layers[0], layers->count * sizeof layers->layers[0]);
+    layers->count++;
+    layers->layers[0] = top;
+    layers->layers[1].kind = OVERLAY_LAYER_SNAPSHOT;
+    layers->layers[1].snapshot.time = now;
+    memcpy(layers->layers[1].snapshot.label, chosen, sizeof chosen);
+    return 0;
+}
+
 int overlay_snapshot_take(int dir, const char *label, int64_t now, char ret_label[static OVERLAY_LABEL_SIZE],
                           struct error *error)
 {
     struct overlay_layers layers;
-    struct overlay_layer top;
-    char chosen[OVERLAY_LABEL_SIZE];
-    struct overlay_pair pair CLEANUP(overlay_pair_close) = {.data = -1, .map = -1};
     CLEANUP_CLOSE int lock = begin(dir, &layers, error);
     if (lock < 0)
         return lock;
-    int r = choose_label(&layers, label, chosen, error);
-    if (r == 0 && layers.count == OVERLAY_DEPTH_MAXIMUM)
-        r = error_set(error, EMLINK, "a disk has at most %u snapshots; delete one first", OVERLAY_DEPTH_MAXIMUM - 1);
+    int r = add_layer(dir, &layers, label, now, flush_closed, error);
     if (r == 0)
-        r = not_a_label(overlay_pair_open(dir, &layers.layers[0].id, O_RDWR, &pair, error));
+        r = overlay_layers_replace(dir, &layers, error);
     if (r == 0)
-        r = flush_closed(&pair, error);
-    if (r == 0)
-        r = make_layer(dir, &layers.layers[0], &pair.header, &top, error);
-    if (r < 0)
-        return r;
-    memmove(&layers.layers[1], &layers.layers[0], layers.count * sizeof layers.layers[0]);
-    layers.count++;
-    layers.layers[0] = top;
-    layers.layers[1].kind = OVERLAY_LAYER_SNAPSHOT;
-    layers.layers[1].snapshot.time = now;
-    memcpy(layers.layers[1].snapshot.label, chosen, sizeof chosen);
-    r = overlay_layers_replace(dir, &layers, error);
-    if (r == 0)
-        memcpy(ret_label, chosen, sizeof chosen);
+        memcpy(ret_label, layers.layers[1].snapshot.label, OVERLAY_LABEL_SIZE);
     return r;
+}
+
+// --- taking, of an overlay that is open ----------------------------------------------------------------------------
+
+struct overlay_taking {
+    int dir;
+    struct overlay_layers before, after;
+    struct overlay_pair top; // the new one
+    bool listed;             // a list that can be seen, or that a power loss brings back, may name it
+};
+
+// Whoever has the overlay open does that (overlay_live.h).
+static int flush_elsewhere(const struct overlay_pair *pair, struct error *error)
+{
+    (void)pair, (void)error;
+    return 0;
+}
+
+int overlay_taking_begin(int dir, const char *label, int64_t now, struct overlay_taking **ret, struct error *error)
+{
+    struct overlay_taking *t = calloc(1, sizeof *t);
+    if (!t)
+        return error_set(error, ENOMEM, "out of memory");
+    t->dir = dir;
+    t->top = (struct overlay_pair){.data = -1, .map = -1};
+    int r = look(dir, &t->before, error);
+    t->listed = r < 0; // then what lies there is left alone
+    t->after = t->before;
+    if (r == 0)
+        r = add_layer(dir, &t->after, label, now, flush_elsewhere, error);
+    if (r == 0)
+        r = not_a_label(overlay_pair_open(dir, &t->after.layers[0].id, O_RDWR, &t->top, error));
+    if (r < 0)
+        overlay_taking_free(t);
+    else
+        *ret = t;
+    return r;
+}
+
+void overlay_taking_describe(const struct overlay_taking *t, char ret_id[static OVERLAY_ID_TEXT_SIZE],
+                             int ret_fds[static 2])
+{
+    overlay_id_to_hex(&t->after.layers[0].id, ret_id);
+    ret_fds[0] = t->top.data;
+    ret_fds[1] = t->top.map;
+}
+
+// The list was replaced, but perhaps not for good. Whoever has the overlay open goes on writing to the old top; so the
+// old list is the right one.
+static void put_back(const struct overlay_taking *t)
+{
+    struct overlay_layers now;
+    struct error error = {.text = ""};
+    bool listed;
+    int r = overlay_layers_read(t->dir, &now, &listed, &error);
+    if (r == 0 && overlay_id_equal(&now.layers[0].id, &t->after.layers[0].id))
+        r = overlay_layers_replace(t->dir, &t->before, &error);
+    if (r < 0)
+        log_warning("snapshot %s, which failed, may be listed: %s", t->after.layers[1].snapshot.label, error.text);
+}
+
+int overlay_taking_finish(struct overlay_taking *t, char ret_label[static OVERLAY_LABEL_SIZE], struct error *error)
+{
+    t->listed = true;
+    int r = overlay_layers_replace(t->dir, &t->after, error);
+    if (r == 0)
+        memcpy(ret_label, t->after.layers[1].snapshot.label, OVERLAY_LABEL_SIZE);
+    else
+        put_back(t);
+    return r;
+}
+
+void overlay_taking_free(struct overlay_taking *t)
+{
+    overlay_pair_close(&t->top);
+    if (!t->listed)
+        clean(t->dir, &t->before); // rule 3
+    free(t);
 }
 
 // --- rolling back --------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-// Snapshots of an overlay, and the layers that they are made of. All of this is for an overlay that nobody has open.
+// Snapshots of an overlay, and the layers that they are made of. All of this is for an overlay that nobody has open,
+// but overlay_taking_…: that is for one that another process has, which takes part (overlay_live.h).
 //
 // A snapshot takes no time and no space: the top layer, which holds what was written since the snapshot before, becomes
 // read-only, and an empty layer is laid over it. So history is a line:
@@ -47,10 +48,32 @@ int overlay_history_read(int dir, struct overlay_history *ret, struct error *err
 // its last sync has failed, and it is done as long as the power stays. -EBUSY: the overlay is open. -ENOENT: no
 // snapshot has that label. -EBADMSG: the list is damaged, or a layer that it names is, or is gone.
 
+// -EINVAL, with a sentence, if this cannot be a snapshot's label.
+int overlay_snapshot_check_label(const char *label, struct error *error);
+
 // Takes a snapshot; label NULL: a number, one more than the greatest there is. -EEXIST: the label is taken. -EMLINK:
 // there are as many as there may be. -EINVAL: the label cannot be one.
 int overlay_snapshot_take(int dir, const char *label, int64_t now, char ret_label[static OVERLAY_LABEL_SIZE],
                           struct error *error);
+
+// A snapshot of an overlay that is open, in two steps, by who looks after that process (it may be ourselves):
+//
+//   overlay_taking_begin ─▶ overlay_live_hold, there ─▶ overlay_taking_finish ─▶ overlay_live_end, there
+//
+// 5. The list is replaced while no change is made and all that were are flushed. Until then, and if it fails, the
+//    overlay goes on with the layer that it had, and the list that names it as the top.
+// 6. While the new layer is empty, either list shows the same disk: a death in between loses nothing.
+//
+// Failures are those of overlay_snapshot_take, but for -EBUSY: nobody else may change the layers meanwhile, which is
+// the caller's to see to. `dir` must stay open.
+#define OVERLAY_ID_TEXT_SIZE 33u // a layer's id in hexadecimal digits
+struct overlay_taking;
+int overlay_taking_begin(int dir, const char *label, int64_t now, struct overlay_taking **ret, struct error *error);
+// The new layer, for overlay_live_hold; the descriptors (data, map) stay our own.
+void overlay_taking_describe(const struct overlay_taking *t, char ret_id[static OVERLAY_ID_TEXT_SIZE],
+                             int ret_fds[static 2]);
+int overlay_taking_finish(struct overlay_taking *t, char ret_label[static OVERLAY_LABEL_SIZE], struct error *error);
+void overlay_taking_free(struct overlay_taking *t); // unfinished: nothing has happened
 
 // Makes the disk what it was at that snapshot (label NULL: the newest), which stays. What was written since then is
 // lost; so are newer snapshots, for which *drop_newer must be set (-ENOTEMPTY otherwise).

@@ -71,8 +71,8 @@ struct engine {
     int (*switch_off)(struct engine_process *p); // at once, in order: what the guest flushed stays
     // The control descriptor is readable: takes one event off it, ENGINE_NOTHING when there is none left.
     enum engine_event (*next_event)(struct engine_process *p);
-    // Of an engine that opens the disk: the base disk, opened anew. It stays the caller's.
-    int (*replace_base)(struct engine_process *p, int base);
+    // Of an engine that opens the disk: what rondo-overlay would be told. The descriptors stay the caller's.
+    int (*tell_disk)(struct engine_process *p, const char *text, const int *fds, unsigned count);
     // Its counts come as ENGINE_SAYS, "statistics" and lines of "key value". NULL: it has none.
     int (*ask_statistics)(struct engine_process *p);
 };

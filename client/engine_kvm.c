@@ -207,9 +207,9 @@ static int kvm_switch_off(struct engine_process *p)
     return socket_send(p->control, "quit", NULL, 0);
 }
 
-static int kvm_replace_base(struct engine_process *p, int base)
+static int kvm_tell_disk(struct engine_process *p, const char *text, const int *fds, unsigned count)
 {
-    return socket_send(p->control, "base", &base, 1);
+    return socket_send(p->control, text, fds, count);
 }
 
 static int kvm_ask_statistics(struct engine_process *p)
@@ -262,6 +262,6 @@ const struct engine engine_kvm = {
     .press_power = kvm_press_power,
     .switch_off = kvm_switch_off,
     .next_event = kvm_next_event,
-    .replace_base = kvm_replace_base,
+    .tell_disk = kvm_tell_disk,
     .ask_statistics = kvm_ask_statistics,
 };

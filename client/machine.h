@@ -6,13 +6,16 @@
 //   machine_parts.c     starting rondo-overlay, the engine and passt
 //   machine_mount.c     rondo-cloop and its mount, through a helper process
 //   machine_clients.c   the control socket
+//   machine_snapshot.c  snapshots of its disk
 //
-// 1. Nothing waits but the poll loop. Above all the supervisor itself never touches a file in rondo-cloop's mount: if
+// 1. Nothing waits but the poll loop, and, for a snapshot, the sync of a few small files. Above all the supervisor
+// itself never touches a file in rondo-cloop's mount: if
 //    rondo-cloop died, such a call would wait for the very successor that the supervisor has to start.
 // 2. A process of ours that has ended has its pid set to 0 in the same round.
 // 3. The first failure decides the exit code and the sentence that goes with it.
 #pragma once
 
+#include "blockstore/overlay_snapshot.h"
 #include "client/supervisor.h"
 #include <poll.h>
 #include <time.h>
@@ -39,14 +42,17 @@ enum machine_timer {
     TIMERS
 };
 
+// What is answered later than it is asked.
+enum machine_question { ASKED_NOTHING, ASKED_STATISTICS, ASKED_SNAPSHOT };
+
 struct machine_client {
-    int fd;           // its connection; -1: free
-    int console;      // our end of its console stream; -1: not attached
-    bool owner;       // takes the machine down with it
-    bool silent;      // its side of the console has ended
-    bool asked;       // for the engine's statistics, which have not come yet
-    struct buf late;  // console bytes that it was too slow to take
-    uint64_t took_ns; // when it last took some; io_monotonic_ns
+    int fd;                      // its connection; -1: free
+    int console;                 // our end of its console stream; -1: not attached
+    bool owner;                  // takes the machine down with it
+    bool silent;                 // its side of the console has ended
+    enum machine_question asked; // the answer has not come yet
+    struct buf late;             // console bytes that it was too slow to take
+    uint64_t took_ns;            // when it last took some; io_monotonic_ns
 };
 
 struct machine {
@@ -70,6 +76,7 @@ struct machine {
     unsigned mount_failures;                  // while starting
     int listener, signals, console_log, machine_log;
     uint64_t console_logged;
+    struct overlay_taking *taking; // a snapshot; NULL: none is being taken
     struct machine_client clients[CLIENTS_MAXIMUM];
     unsigned char ring[CONSOLE_RING_SIZE]; // the last bytes that the console showed
     uint64_t ring_written;
@@ -121,6 +128,13 @@ void machine_mount_stop(struct machine *m);
 // rondo-cloop's counts, as text.
 void machine_mount_counts(struct machine *m, char *ret_text, size_t capacity);
 
+// machine_snapshot.c
+// Begins to take one; label NULL: the next number. 0: those who asked for it are answered when it is taken, or is not.
+int machine_snapshot_begin(struct machine *m, const char *label, struct error *error);
+void machine_snapshot_hear(struct machine *m, struct slice said); // whoever has the disk open, behind "snapshot"
+void machine_snapshot_look(struct machine *m);                    // nobody may have it open any more
+void machine_snapshot_stop(struct machine *m);
+
 // machine_clients.c
 int machine_listen(struct machine *m, struct error *error);
 void machine_clients_init(struct machine *m);
@@ -132,7 +146,7 @@ unsigned machine_clients_poll(struct machine *m, struct pollfd *polls);
 bool machine_clients_lag(struct machine *m);
 void machine_clients_serve(struct machine *m, const struct pollfd *polls, unsigned count);
 void machine_clients_console(struct machine *m, const void *bytes, size_t n); // the guest wrote this
-void machine_clients_statistics(struct machine *m, const char *text);         // answers those who asked for them
-void machine_clients_tell(struct machine *m, const char *message);            // to all that are attached, and the owner
+void machine_clients_answer(struct machine *m, enum machine_question question, const char *text); // who asked that
+void machine_clients_tell(struct machine *m, const char *message); // to all that are attached, and the owner
 // Gives slow readers of the console a moment for its last bytes, then ends all connections.
 void machine_clients_close(struct machine *m);

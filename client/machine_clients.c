@@ -53,7 +53,8 @@ static void let_go(struct machine_client *c)
     detach(c);
     close(c->fd);
     c->fd = -1;
-    c->owner = c->asked = false;
+    c->owner = false;
+    c->asked = ASKED_NOTHING;
 }
 
 unsigned machine_clients_poll(struct machine *m, struct pollfd *polls)
@@ -190,21 +191,30 @@ static int ask_for_statistics(struct machine *m, struct machine_client *c)
     int r = engine->ask_statistics(&m->engine);
     if (r < 0)
         return r;
-    c->asked = true;
+    c->asked = ASKED_STATISTICS;
     return 1;
 }
 
-void machine_clients_statistics(struct machine *m, const char *text)
+static int ask_for_snapshot(struct machine *m, struct machine_client *c, struct slice label, struct buf *answer)
 {
-    struct buf answer CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SOCKET_LINE_MAXIMUM - 1);
-    const char *lines = strchr(text, '\n');
-    int r = buf_append_format(&answer, "ok %s", lines ? lines + 1 : "");
+    char text[OVERLAY_LABEL_SIZE + 1]; // one that is too long stays so
+    struct error error = {.text = ""};
+    snprintf(text, sizeof(text), "%.*s", SLICE_ARGUMENTS(label));
+    int r = machine_snapshot_begin(m, label.length ? text : NULL, &error);
+    if (r < 0)
+        return buf_append_format(answer, "error %d %s", -r, error.text) < 0 ? r : 1;
+    c->asked = ASKED_SNAPSHOT;
+    return 1;
+}
+
+void machine_clients_answer(struct machine *m, enum machine_question question, const char *text)
+{
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++) {
         struct machine_client *c = &m->clients[i];
-        if (c->fd < 0 || !c->asked)
+        if (c->fd < 0 || c->asked != question)
             continue;
-        c->asked = false;
-        if (socket_send(c->fd, r < 0 ? "error 7 too many statistics" : buf_text(&answer), NULL, 0) < 0 && !c->owner)
+        c->asked = ASKED_NOTHING;
+        if (socket_send(c->fd, text, NULL, 0) < 0 && !c->owner)
             let_go(c);
     }
 }
@@ -241,6 +251,8 @@ static int obey(struct machine *m, struct machine_client *c, const char *text, s
     }
     if (slice_equal(word, "statistics") && rest.length == 0)
         return ask_for_statistics(m, c);
+    if (slice_equal(word, "snapshot"))
+        return ask_for_snapshot(m, c, rest, answer);
     if (slice_equal(word, "attach") && rest.length == 0)
         return attach(m, c);
     if (slice_equal(word, "detach") && rest.length == 0) {

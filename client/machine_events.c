@@ -53,6 +53,10 @@ static void hear_of_disk(struct machine *m, struct slice word, const char *text)
     } else if (slice_equal(word, "failed")) {
         machine_fail(m, "the disk of %s failed: %.600s; what was written last may be lost", m->instance->name, text);
         machine_stop(m, 0);
+    } else if (slice_equal(word, "snapshot")) {
+        machine_snapshot_hear(m, slice_of(text));
+    } else if (slice_equal(word, "error")) {
+        log_error("the disk of %s: %.600s", m->instance->name, text);
     }
 }
 
@@ -126,13 +130,20 @@ void machine_feed_console(struct machine *m)
     memmove(m->input.data, m->input.data + n, m->input.size);
 }
 
+static void hear_statistics(struct machine *m, const char *lines)
+{
+    struct buf answer CLEANUP(buf_free) = BUF_WITH_MAXIMUM(SOCKET_LINE_MAXIMUM - 1);
+    int r = buf_append_format(&answer, "ok %s", lines);
+    machine_clients_answer(m, ASKED_STATISTICS, r < 0 ? "error 7 too many statistics" : buf_text(&answer));
+}
+
 static void hear_engine_say(struct machine *m, const char *text)
 {
     char escaped[ERROR_TEXT_SIZE];
     struct slice rest = slice_of(text), word = slice_cut_word(&rest);
     text_escape(rest, escaped, sizeof(escaped));
     if (slice_starts(slice_of(text), "statistics\n"))
-        machine_clients_statistics(m, text);
+        hear_statistics(m, strchr(text, '\n') + 1);
     else if (slice_equal(word, "error"))
         log_error("engine %s: %s", m->options->engine->name, escaped);
     else if (slice_equal(word, "broken"))

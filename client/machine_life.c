@@ -130,7 +130,7 @@ static void keep_base(struct machine *m, int base)
     if (m->state == MACHINE_STARTING && m->engine.pid == 0) {
         start_engine(m);
     } else if (m->engine.control >= 0) {
-        int r = m->options->engine->replace_base(&m->engine, base);
+        int r = m->options->engine->tell_disk(&m->engine, "base", &base, 1);
         if (r < 0)
             log_error("cannot hand the base disk to the engine: %s", strerror(-r));
     }
@@ -339,6 +339,7 @@ void machine_step(struct machine *m)
         kill(m->passt_pid, SIGKILL);
     is_due(m, TIMER_ACCEPT, now); // these two only wake the loop
     is_due(m, TIMER_READER, now);
+    machine_snapshot_look(m);
     if (m->restarting)
         go_on_restarting(m);
     if (is_due(m, TIMER_OFF, now) && m->engine.pid > 0)

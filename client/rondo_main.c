@@ -29,7 +29,7 @@ const struct verb verbs[] = {
     {"stop", verb_stop, "NAME [--timeout SECONDS]", "Shut a machine down; after the time-out, switch it off."},
     {"rm", verb_rm, "NAME", "Remove a stopped machine and what it wrote."},
     {"snapshot", verb_snapshot, "NAME [LABEL] | NAME LABEL --delete | NAME --list [--json]",
-     "Keep a stopped machine's disk as it is; list or delete what is kept."},
+     "Keep a machine's disk as it is; list or delete what is kept."},
     {"rollback", verb_rollback, "NAME [LABEL [--drop-newer]]",
      "Make a stopped machine's disk what it was at a snapshot."},
     {"pull", verb_pull, "IMAGE [--require-pin]", "Fetch a whole version, so that it runs without a network."},

@@ -1,8 +1,10 @@
-// rondo snapshot: keeps the disk of a stopped machine as it is, under a label; lists what is kept; deletes one.
+// rondo snapshot: keeps the disk of a machine as it is, under a label; lists what is kept; deletes one. Of a machine
+// that runs or is paused, its supervisor takes the snapshot (machine_snapshot.c).
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/text.h"
 #include "blockstore/overlay_snapshot.h"
+#include "client/ask.h"
 #include "client/cli.h"
 #include "client/instance.h"
 #include "client/json.h"
@@ -17,10 +19,42 @@ struct request {
     bool list, delete, json;
 };
 
-static int take(const struct instance *i, const char *label, struct error *error)
+#define LIVE_MS 300000 // what the guest has written is flushed, to a disk that may be slow
+
+static int take_live(const struct instance *i, const char *label, char ret_label[static OVERLAY_LABEL_SIZE],
+                     struct error *error)
+{
+    char question[SOCKET_LINE_MAXIMUM], answer[SOCKET_LINE_MAXIMUM];
+    snprintf(question, sizeof(question), "snapshot%s%s", label ? " " : "", label ? label : "");
+    cli_catch_signals();
+    cli_progress("taking a snapshot of %s", i->name);
+    int r = ask_machine(i, question, LIVE_MS, answer, error);
+    cli_progress_end();
+    if (r == -EINTR)
+        return error_set(error, ECANCELED,
+                         "cancelled; the snapshot may be taken all the same (rondo snapshot %s --list lists them)",
+                         i->name);
+    if (r == -ENOENT) // nobody listens, but somebody holds the machine's lock
+        return error_set(error, EBUSY,
+                         "machine %s is starting or ending, or another command is changing it; give the command again "
+                         "in a moment",
+                         i->name);
+    if (r == 0)
+        snprintf(ret_label, OVERLAY_LABEL_SIZE, "%.*s", (int)OVERLAY_LABEL_SIZE - 1, answer);
+    return r;
+}
+
+static int take(struct instance *i, const char *label, struct error *error)
 {
     char given[OVERLAY_LABEL_SIZE];
-    int r = overlay_snapshot_take(i->folder_fd, label, io_realtime_seconds(), given, error);
+    int r = label ? overlay_snapshot_check_label(label, error) : 0; // an empty one would be no word of the question
+    if (r < 0)
+        return r;
+    r = instance_lock(i, error);
+    if (r == -EBUSY)
+        r = take_live(i, label, given, error);
+    else if (r == 0)
+        r = overlay_snapshot_take(i->folder_fd, label, io_realtime_seconds(), given, error);
     if (r == -EEXIST)
         error_set(error, EEXIST, "machine %s has a snapshot %s already; rondo snapshot %s --list lists them", i->name,
                   label, i->name);
@@ -93,7 +127,7 @@ static int carry_out(const struct request *q, struct error *error)
 {
     struct instance i = INSTANCE_NONE;
     int r = instance_open(q->name, &i, error);
-    if (r == 0 && !q->list)
+    if (r == 0 && q->delete)
         r = instance_lock_stopped(&i, error);
     if (r == 0)
         r = q->list ? list(&i, q->json, error) : q->delete ? delete (&i, q->label, error) : take(&i, q->label, error);

@@ -174,6 +174,7 @@ int supervisor_run(struct supervisor_options *options)
     while (m->state != MACHINE_ENDED)
         one_round(m);
     machine_mount_stop(m);
+    machine_snapshot_stop(m);
     instance_clear_runtime(m->instance);
     bool remove = m->instance->settings.ephemeral || (m->result < 0 && options->remove_on_failure);
     if (remove && instance_remove(m->instance, &error) < 0)

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/socket.h"
+#include "blockstore/overlay_live.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -34,38 +35,17 @@ struct overlay_control {
     bool wanted;        // read after the thread was joined
 };
 
-static void replace_base(struct overlay_control *c, int *fds, unsigned count)
+// The guest is being switched off, or nobody is left to say what comes: no request may wait any longer.
+static void let_go(struct overlay_control *c)
 {
-    struct error error = {0};
-    int r = -EINVAL;
-    if (count == 1)
-        r = overlay_hold_replace_base(c->settings.hold, TAKE_FD(fds[0]), &error);
-    else
-        error_set(&error, EINVAL, "the message has %u descriptors instead of one", count);
-    if (r < 0)
-        log_error("the new base disk is refused: %s", error.text);
-}
-
-static void answer_counts(struct overlay_control *c)
-{
-    struct overlay_counts n;
-    char text[256];
-    int r = overlay_count(c->settings.overlay, &n);
-    if (r < 0)
-        snprintf(text, sizeof text, "error %d the overlay's map cannot be read: %s", -r, strerror(-r));
-    else
-        snprintf(text, sizeof text, "counts data_blocks=%llu zero_blocks=%llu flushes=%llu rounds=%llu",
-                 (unsigned long long)n.data_blocks, (unsigned long long)n.zero_blocks, (unsigned long long)n.flushes,
-                 (unsigned long long)n.rounds);
-    r = socket_send(c->settings.control, text, NULL, 0);
-    if (r < 0)
-        log_warning("the supervisor could not be answered: %s", strerror(-r));
+    overlay_hold_stop(c->settings.hold);
+    overlay_live_refuse(c->settings.overlay);
 }
 
 // One message; false at the end of the conversation.
 static bool hear(struct overlay_control *c)
 {
-    char text[SOCKET_LINE_MAXIMUM];
+    char text[SOCKET_LINE_MAXIMUM], answer[OVERLAY_LIVE_ANSWER_SIZE] = "";
     int fds[SOCKET_FDS_MAXIMUM];
     unsigned count = 0;
     int r = socket_receive(c->settings.control, 0, text, fds, &count);
@@ -80,26 +60,25 @@ static bool hear(struct overlay_control *c)
         return false;
     }
     bool go_on = true;
-    if (strcmp(text, "base") == 0)
-        replace_base(c, fds, count);
-    else if (strcmp(text, "counts") == 0)
-        answer_counts(c);
-    else if (strcmp(text, "let-go") == 0)
-        overlay_hold_stop(c->settings.hold); // the guest is being switched off, and must not wait for what it asked
+    if (strcmp(text, "let-go") == 0)
+        let_go(c);
     else if (strcmp(text, "quit") == 0)
         go_on = false;
-    else
+    else if (!overlay_live_hear(c->settings.overlay, c->settings.hold, text, fds, count, answer))
         log_warning("the supervisor said something unknown, which is ignored");
     for (unsigned i = 0; i < count; i++)
         if (fds[i] >= 0)
             close(fds[i]);
+    r = answer[0] ? socket_send(c->settings.control, answer, NULL, 0) : 0;
+    if (r < 0)
+        log_warning("the supervisor could not be answered: %s", strerror(-r));
     return go_on;
 }
 
 // Tells libfuse's loop to end until overlay_control_stop says that it did.
 static void end_serving(struct overlay_control *c)
 {
-    overlay_hold_stop(c->settings.hold);
+    let_go(c);
     struct pollfd ended = {.fd = c->ended, .events = POLLIN};
     for (int waited = 0; waited < GRACE_MS; waited += NUDGE_MS) {
         overlay_fuse_end(c->settings.fuse);

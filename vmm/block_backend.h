@@ -26,8 +26,8 @@ struct block_backend {
     void (*let_go)(struct block_backend *b);
     // In milliseconds, when look wants to be called again; -1: never. Notices requests that wait for too long.
     int (*look)(struct block_backend *b);
-    // A new descriptor of the base, taken over.
-    int (*replace_base)(struct block_backend *b, int fd, struct error *error);
+    // What the supervisor says of the disk (overlay_live_hear).
+    bool (*hear)(struct block_backend *b, const char *text, int *fds, unsigned count, char *ret_answer);
     // Flushes, closes and frees; nothing may be in progress. The first failure is reported.
     int (*close)(struct block_backend *b, struct error *error);
     uint64_t size; // bytes, a multiple of 512

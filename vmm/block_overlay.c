@@ -3,8 +3,7 @@
 #include "vmm/block_backend.h"
 
 #include "base/cleanup.h"
-#include "blockstore/overlay.h"
-#include "blockstore/overlay_hold.h"
+#include "blockstore/overlay_live.h"
 #include "blockstore/overlay_record.h"
 
 #include <errno.h>
@@ -87,6 +86,7 @@ static void overlay_backend_set_write_through(struct block_backend *b, bool on)
 static void overlay_backend_let_go(struct block_backend *b)
 {
     overlay_hold_stop(of(b)->hold);
+    overlay_live_refuse(of(b)->overlay);
 }
 
 static int overlay_backend_look(struct block_backend *b)
@@ -94,9 +94,9 @@ static int overlay_backend_look(struct block_backend *b)
     return overlay_hold_look(of(b)->hold);
 }
 
-static int overlay_backend_replace_base(struct block_backend *b, int fd, struct error *error)
+static bool overlay_backend_hear(struct block_backend *b, const char *text, int *fds, unsigned count, char *ret_answer)
 {
-    return overlay_hold_replace_base(of(b)->hold, fd, error);
+    return overlay_live_hear(of(b)->overlay, of(b)->hold, text, fds, count, ret_answer);
 }
 
 static int overlay_backend_close(struct block_backend *b, struct error *error)
@@ -144,7 +144,7 @@ int block_overlay_new(const struct block_overlay_settings *settings, struct bloc
                                         .set_write_through = overlay_backend_set_write_through,
                                         .let_go = overlay_backend_let_go,
                                         .look = overlay_backend_look,
-                                        .replace_base = overlay_backend_replace_base,
+                                        .hear = overlay_backend_hear,
                                         .close = overlay_backend_close,
                                         .size = overlay_size(d->overlay)};
     *ret = &TAKE_PTR(d)->backend;

@@ -64,13 +64,13 @@ const struct sandbox_call sandbox_calls[] = {
     CALL(M, recvmsg, "words from the supervisor"),
     CALL(M, poll, "whether there are any"),
     CALL(M, getrandom, "the entropy device"),
-    CALL1(M, newfstatat, IS(3, AT_EMPTY_PATH), "a new base disk's size (the C library's fstat)"),
+    CALL1(M, newfstatat, IS(3, AT_EMPTY_PATH), "the size of a new base disk or layer (the C library's fstat)"),
     CALL(M, fstat, "the same, of a newer C library"),
     CALL(M, getpid, "the C library asks before it sends a signal to a thread"),
     CALL2(M, tgkill, {.check = SANDBOX_OURSELVES}, {.check = SANDBOX_KICK}, "calls a vCPU out of the guest"),
 
     // The disk.
-    CALL(W, pread64, "the base, the overlay, a raw disk"),
+    CALL(M | W, pread64, "the base, the overlay, a raw disk; the main thread, for a snapshot: the new layer's header"),
     CALL(W, preadv, "the same, into several pieces"),
     CALL(M | W, pwrite64, "the overlay, a raw disk; the overlay's map when it is closed"),
     CALL(W, pwritev, "the same, from several pieces"),

@@ -212,10 +212,9 @@ static void statistics(struct virtio_device *d, struct buf *to)
     block_counts_say(&b->counts, d, to);
 }
 
-int virtio_block_replace_base(struct virtio_device *d, int fd, struct error *error)
+bool virtio_block_hear(struct virtio_device *d, const char *text, int *fds, unsigned count, char *ret_answer)
 {
-    struct block_backend *backend = of(d)->backend;
-    return backend->replace_base(backend, fd, error);
+    return of(d)->backend->hear(of(d)->backend, text, fds, count, ret_answer);
 }
 
 // --- making and ending ---------------------------------------------------------------------------------------------

@@ -18,4 +18,5 @@ struct virtio_block_settings {
 // when those in progress are done, everything is flushed and closed and the threads have ended.
 int virtio_block_new(const struct virtio_block_settings *settings, const struct guest_memory *memory,
                      struct virtio_device **ret, struct error *error);
-int virtio_block_replace_base(struct virtio_device *d, int fd, struct error *error); // as the backend's
+// As the backend's; the device must have one that hears.
+bool virtio_block_hear(struct virtio_device *d, const char *text, int *fds, unsigned count, char *ret_answer);

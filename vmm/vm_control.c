@@ -5,9 +5,9 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/socket.h"
+#include "blockstore/overlay_live.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -18,13 +18,6 @@ void vm_control_say(struct vm *m, const char *message)
     int r = m->control ? socket_send(m->options->control, message, NULL, 0) : 0;
     if (r < 0 && r != -EPIPE)
         log_warning("the supervisor cannot be told \"%s\": %s", message, strerror(-r));
-}
-
-static void say_error(struct vm *m, const char *sentence)
-{
-    char text[ERROR_TEXT_SIZE + 16];
-    snprintf(text, sizeof text, "error %s", sentence);
-    vm_control_say(m, text);
 }
 
 // --- what may be asked ----------------------------------------------------------------------------------------------
@@ -117,19 +110,16 @@ static void handle(struct vm *m, const char *text, int *fds, unsigned count)
         {"pause", pause_machine}, {"resume", resume_machine}, {"power", press_power},
         {"quit", quit},           {"status", say_status},     {"statistics", say_statistics},
     };
-    struct error error = {""};
-    if (strcmp(text, "base") == 0 && count == 1) {
-        if (vm_devices_replace_base(m, TAKE_FD(fds[0]), &error) < 0)
-            say_error(m, error.text);
-        return;
-    }
     for (size_t i = 0; i < ARRAY_SIZE(messages); i++) {
         if (strcmp(text, messages[i].message) == 0 && count == 0) {
             messages[i].handle(m);
             return;
         }
     }
-    say_error(m, "this is no message that a machine understands");
+    char answer[OVERLAY_LIVE_ANSWER_SIZE] = "error this is no message that this machine understands";
+    (void)vm_devices_hear(m, text, fds, count, answer);
+    if (answer[0])
+        vm_control_say(m, answer);
 }
 
 static void readable(void *context, uint32_t events)

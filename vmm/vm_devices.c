@@ -164,10 +164,7 @@ void vm_devices_free(struct vm *m)
 }
 
 // The overlay is the first device, if there is one.
-int vm_devices_replace_base(struct vm *m, int fd, struct error *error)
+bool vm_devices_hear(struct vm *m, const char *text, int *fds, unsigned count, char *ret_answer)
 {
-    if (m->options->overlay.folder.name)
-        return virtio_block_replace_base(m->devices[0], fd, error);
-    cleanup_close(&fd);
-    return error_set(error, EOPNOTSUPP, "this machine has no overlay, and so no base to replace");
+    return m->options->overlay.folder.name && virtio_block_hear(m->devices[0], text, fds, count, ret_answer);
 }

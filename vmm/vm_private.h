@@ -76,4 +76,4 @@ int vm_devices_new(struct vm *m, struct error *error);
 // When the vCPUs have stopped: what the devices do is finished, and what they hold is flushed. The first failure.
 int vm_devices_end(struct vm *m, struct error *error);
 void vm_devices_free(struct vm *m);
-int vm_devices_replace_base(struct vm *m, int fd, struct error *error); // takes the descriptor over
+bool vm_devices_hear(struct vm *m, const char *text, int *fds, unsigned count, char *ret_answer); // of the overlay

@@ -83,8 +83,29 @@ status_is 10 "it runs once"
 rondo_cloop=$(cloop_pid)
 kill -KILL "$rondo_cloop"
 ok "a new rondo-cloop's disk is handed to it" wait_until 20 eval 'timeout -s INT 1 rondo console fake 2>/dev/null | grep -q "base 262144 bytes"'
+run_rondo snapshot fake live
+is "$status $out" "0 live" "a snapshot is taken of it as it runs"
+ok "it goes on with a new layer" wait_until 20 eval 'timeout -s INT 1 rondo console fake 2>/dev/null | grep -q "snapshot taken"'
+run_rondo snapshot fake live
+status_is 1 "a label is given once"
+like "$err" "rondo snapshot fake --list" "and the message says where to look"
+run_rondo rollback fake
+status_is 10 "it is not rolled back as it runs"
+like "$err" "rondo stop fake" "and the message says what to do"
 run_rondo stop fake
 status_is 0 "the power button switches it off"
+run_rondo run "$fake" --net none --detach --append 'nosnapshot=the%20disk%20is%20full'
+run_rondo snapshot fake more
+status_is 1 "a disk that cannot be flushed"
+like "$err" "machine fake: the disk is full" "says why there is no snapshot"
+is "$(rondo ps --json | jq -r '.[0].state')" running "and goes on"
+run_rondo stop fake
+run_rondo run "$fake" --net none --detach --append 'diesnapshot'
+run_rondo snapshot fake more
+status_is 10 "nor is there one of a guest that restarts meanwhile"
+like "$err" "give the command again" "which is said"
+is "$(rondo snapshot fake --list --json | jq -c 'map(.label)') $(find "$RONDO_HOME/instances/fake" -name 'layer-*' | wc -l)" '["live"] 2' "nothing is left of either"
+run_rondo stop fake
 run_rondo run "$fake" --net none --detach --append 'nobutton say=outage%20the%20network%20is%20gone'
 ok "an outage pauses it" wait_until 10 eval '[ "$(machine_state fake)" = paused ]'
 like "$(machine_reason fake)" "the network is gone" "for the reason that it gave"

@@ -3,7 +3,7 @@
 # A machine's disk is kept under labels, goes on, is broken, and is what it was again; a deleted snapshot takes nothing with it.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
-need qemu-system-x86_64 jq
+need qemu-system-x86_64 jq python3
 need_fuse
 publish_appliance tiny "$TMPDIR/site"
 serve_site "$TMPDIR/site"
@@ -19,22 +19,56 @@ run_guest() { # COMMAND
 	run_rondo run "$url/tiny" --name tiny --net none --timeout 150 --append "$guest_mode $(guest_command "$1; sync; poweroff -f")"
 }
 
-start_guest tiny "$url/tiny" 'echo first >/root/mark; sync; echo marked; read line; poweroff -f' --net none
+control() { # MESSAGE: to the machine's control socket
+	python3 - "$RONDO_RUNTIME/instances/tiny/control" "$1" <<-END
+		import socket, sys
+		s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+		s.connect(sys.argv[1])
+		s.send(sys.argv[2].encode())
+		print(s.recv(8192).decode())
+	END
+}
+
+start_guest tiny "$url/tiny" 'echo first >/root/mark; sync; echo marked; read line; echo second >/root/mark; echo more >/root/more; sync; echo again; read line; cat /root/mark; poweroff -f' --net none
 ok "a machine writes" guest_shows tiny '^marked'
-run_rondo snapshot tiny clean
-status_is 10 "while it runs it is busy"
-like "$err" "rondo stop tiny" "and told what to do"
-run_rondo rollback tiny
-status_is 10 "nor can it be rolled back"
-run_rondo snapshot tiny clean --delete
-status_is 10 "nor its snapshots deleted"
 run_rondo snapshot tiny --list
-status_is 0 "its list can be had"
+status_is 0 "its list can be had while it runs"
 is "$out" "" "and is empty"
 like "$err" "rondo snapshot tiny" "and says how to change that"
+run_rondo snapshot tiny running
+is "$status $out" "0 running" "a snapshot is taken as it runs"
+run_rondo snapshot tiny running
+status_is 1 "a label is given once"
+like "$err" "rondo snapshot tiny --list" "and the message says where to look"
+run_rondo snapshot tiny ''
+status_is 2 "and not anything can be one"
+run_rondo rollback tiny
+status_is 10 "while it runs it cannot be rolled back"
+like "$err" "rondo stop tiny" "and the message says what to do"
+run_rondo snapshot tiny running --delete
+status_is 10 "nor its snapshots deleted"
+like "$err" "rondo stop tiny" "with the same advice"
+tell_guest tiny
+ok "it goes on and writes" guest_shows tiny '^again'
+is "$(control pause)" ok "it is paused"
+run_rondo snapshot tiny
+is "$status $out" "0 1" "of a paused one, a snapshot is taken, too"
+is "$(rondo ps --json | jq -r '.[0].state')" paused "and it stays paused"
+is "$(control resume)" ok "it goes on"
 tell_guest tiny
 end_guest tiny
 is "$status" 0 "it ends"
+ok "having read what it wrote" guest_shows tiny '^second'
+is "$(labels) $(layer_files)" '["1","running"] 4' "both are there"
+run_guest 'cat /root/mark'
+like "$out" second "the disk is as it was left"
+run_rondo rollback tiny running --drop-newer
+status_is 0 "it is rolled back to the first"
+run_guest 'cat /root/mark /root/more'
+like "$out" 'first' "and holds what was written before that"
+unlike "$out" 'second|^more' "and nothing that came behind"
+run_rondo snapshot tiny running --delete
+status_is 0 "which is deleted"
 
 run_rondo rollback tiny
 status_is 3 "there is nothing to roll back to"

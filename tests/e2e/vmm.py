@@ -133,7 +133,7 @@ def pause_and_resume():
     with open(os.devnull, "rb") as nothing:
         socket.send_fds(m.control, [b"base"], [nothing.fileno()])
     heard = m.hear()
-    ok(heard.startswith("error ") and "overlay" in heard, "and with one, where there is no overlay", heard)
+    ok(heard.startswith("error ") and "this machine" in heard, "and with one, where there is no overlay", heard)
     ok(m.ask("quit") == "event stopped", "quit ends it at once")
     ok(m.wait() == 0, "with exit code 0")
     m.finish()
@@ -300,6 +300,20 @@ def overlays():
         socket.send_fds(m.control, [b"base"], [other.fileno()])
     heard = m.hear()
     ok(heard.startswith("error "), "but not another one", heard)
+    for name, below, taken in ((7, 1, False), (8, 1, True), (9, 8, True)):
+        create_layer(folder, f"layer-{name:032x}", size, manifest, below)
+        files = [os.open(f"{folder}/layer-{name:032x}.{kind}", os.O_RDWR) for kind in ("data", "map")]
+        socket.send_fds(m.control, [f"snapshot {name:032x}".encode()], files)
+        heard = m.hear()
+        ok(heard == "snapshot held", "its changes are held for a snapshot", heard)
+        m.say("snapshot taken" if taken else "snapshot failed")
+        ok(m.ask("status") == "status running", "and it goes on")
+        socket.send_fds(m.control, [f"snapshot {name:032x}".encode()], files)
+        heard = m.hear()
+        ok(heard.startswith("snapshot error 22 " if taken else "snapshot held"), "with the layer that it has then", heard)
+        m.say("snapshot failed")
+        for file in files:
+            os.close(file)
     ok(m.ask("quit") == "event stopped" and m.wait() == 0, "it ends with its overlay closed")
     m.finish()
     add_layers(folder, size, manifest, 63)

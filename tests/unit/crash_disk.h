@@ -45,12 +45,20 @@ enum crash_mutant {
     CRASH_NO_LIST_SYNC,     // fsync of the folder after the list was replaced
     CRASH_NO_OPENING_SYNC,  // fsync of the folder, and of the files, when an overlay is opened
     CRASH_NO_SNAPSHOT_SYNC, // fdatasync before a snapshot is taken
+    CRASH_NO_LIVE_SYNC,     // the same of an overlay that is open
     CRASH_NO_MERGE_SYNC,    // fdatasync before a merged layer is dropped
     CRASH_NO_MARK,          // the list that marks a snapshot as gone
 };
 
 // What the test is doing, for mutants that leave a call out only then.
-enum crash_phase { CRASH_SERVING, CRASH_OPENING, CRASH_TAKING, CRASH_ROLLING_BACK, CRASH_DELETING };
+enum crash_phase {
+    CRASH_SERVING,
+    CRASH_OPENING,
+    CRASH_TAKING,
+    CRASH_TAKING_LIVE, // while the overlay serves
+    CRASH_ROLLING_BACK,
+    CRASH_DELETING
+};
 
 struct crash_name {
     char name[64], from[64]; // `from`: a rename
@@ -263,7 +271,8 @@ static inline void crash_punch_late(void)
 static inline void crash_meanwhile(int file, void (*function)(void))
 {
     static bool inside;
-    if (!function || inside || crash.dead || crash.phase != CRASH_SERVING || !crash_is(file, ".data"))
+    bool serving = crash.phase == CRASH_SERVING || crash.phase == CRASH_TAKING_LIVE;
+    if (!function || inside || crash.dead || !serving || !crash_is(file, ".data"))
         return;
     inside = true;
     function();
@@ -325,6 +334,7 @@ static inline int crash_fdatasync(int fd)
                     (crash.mutant == CRASH_NO_MAP_SYNC && crash_is(file, ".map")) ||
                     (crash.mutant == CRASH_NO_OPENING_SYNC && crash.phase == CRASH_OPENING) ||
                     (crash.mutant == CRASH_NO_SNAPSHOT_SYNC && crash.phase == CRASH_TAKING) ||
+                    (crash.mutant == CRASH_NO_LIVE_SYNC && crash.phase == CRASH_TAKING_LIVE) ||
                     (crash.mutant == CRASH_NO_MERGE_SYNC && crash.phase == CRASH_DELETING);
     if (crash.fail_at > 0 && crash.calls >= crash.fail_at && !crash.failed) {
         for (unsigned i = 0; i < crash.slot_count; i++)

@@ -3,6 +3,7 @@
 
 #include "overlay_fixture.h"
 
+#include "blockstore/overlay_live.h"
 #include "blockstore/overlay_private.h"
 
 // The number of a snapshot in the list of layers, or -1.
@@ -38,6 +39,33 @@ static inline int take_snapshot(const struct folder *f, const char *label, struc
 {
     char given[OVERLAY_LABEL_SIZE];
     return overlay_snapshot_take(f->fd, label, 1795428000, given, error);
+}
+
+// The new layer, in its owner's and in the overlay's process at once.
+static inline int hold_for(const struct overlay_taking *taking, struct overlay *o, struct error *error)
+{
+    char id[OVERLAY_ID_TEXT_SIZE];
+    int fds[2];
+    overlay_taking_describe(taking, id, fds);
+    const int copies[] = {fcntl(fds[0], F_DUPFD_CLOEXEC, 3), fcntl(fds[1], F_DUPFD_CLOEXEC, 3)};
+    return overlay_live_hold(o, id, copies, error);
+}
+
+// Of an overlay that is open.
+static inline int take_live(const struct folder *f, struct overlay *o, const char *label,
+                            char ret_label[static OVERLAY_LABEL_SIZE], struct error *error)
+{
+    struct overlay_taking *taking;
+    int r = overlay_taking_begin(f->fd, label, 1795428000, &taking, error);
+    if (r < 0)
+        return r;
+    r = hold_for(taking, o, error);
+    if (r == 0) {
+        r = overlay_taking_finish(taking, ret_label, error);
+        overlay_live_end(o, r == 0);
+    }
+    overlay_taking_free(taking);
+    return r;
 }
 
 static inline int roll_back(const struct folder *f, const char *label, bool drop_newer, struct error *error)

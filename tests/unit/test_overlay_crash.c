@@ -1,6 +1,6 @@
 // Crashes of an overlay with snapshots, on a disk that loses power (crash_disk.h): a life of random requests, and of
-// snapshots that are taken, rolled back to and deleted, ends at a random call. Sometimes the power goes too; sometimes
-// only the process died, and another life follows before the power goes. Then:
+// snapshots that are taken (also while requests are made), rolled back to and deleted, ends at a random call. Sometimes
+// the power goes too; sometimes only the process died, and another life follows before the power goes. Then:
 //
 //   what was flushed is there; what was not is old or new, sector by sector
 //   a change of the layers that was acknowledged has happened; one that was cut short has happened or not, as a whole
@@ -221,6 +221,17 @@ static void settle_pending(struct overlay *o)
     oracle_look(&model.disk, o, false); // after a roll-back, what is there now
 }
 
+static void name_taken(void)
+{
+    snprintf(model.taken.label, sizeof model.taken.label, "s%u", model.number++);
+}
+
+static void note_taken(void)
+{
+    for (unsigned s = 0; s < ORACLE_SECTORS; s++)
+        model.taken.contents[s] = oracle_hash(model.disk.sectors[s].current);
+}
+
 static void choose_change(struct random_numbers *r)
 {
     struct overlay_layers layers;
@@ -232,9 +243,8 @@ static void choose_change(struct random_numbers *r)
                                               : (enum change)(ROLL_BACK + random_below(r, 2));
     if (model.pending != TAKE)
         return;
-    snprintf(model.taken.label, sizeof model.taken.label, "s%u", model.number++);
-    for (unsigned s = 0; s < ORACLE_SECTORS; s++)
-        model.taken.contents[s] = oracle_hash(model.disk.sectors[s].current);
+    name_taken();
+    note_taken();
 }
 
 static int make_change(void)
@@ -279,7 +289,7 @@ static bool change_layers(struct random_numbers *r, bool die_in_it)
 
 static void write_meanwhile(void)
 {
-    if (!served || meanwhile.happened || random_below(numbers, 6) > 0)
+    if (!served || meanwhile.happened || served->map.changes == OVERLAY_CHANGES_HELD || random_below(numbers, 6) > 0)
         return;
     meanwhile.before = model.disk;
     do
@@ -306,6 +316,50 @@ static void flushed(void)
         assert_true(oracle_expect(&model.disk, &meanwhile.request));
 }
 
+// A snapshot's owner and its overlay, in one process (snapshot_fixture.h): the disk must know all descriptors.
+static int take_while_serving(struct overlay *o)
+{
+    struct overlay_taking *taking;
+    char id[OVERLAY_ID_TEXT_SIZE], given[OVERLAY_LABEL_SIZE];
+    int fds[2], copies[2];
+    int r = overlay_taking_begin(crash.folder.fd, model.taken.label, 1795428000, &taking, NULL);
+    if (r < 0)
+        return r;
+    overlay_taking_describe(taking, id, fds);
+    for (int i = 0; i < 2; i++) {
+        copies[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+        assert_in_range(copies[i], 3, CRASH_DESCRIPTORS - 1);
+        crash.files_by_fd[copies[i]] = crash.files_by_fd[fds[i]];
+    }
+    r = overlay_live_hold(o, id, copies, NULL);
+    if (r == 0) {
+        note_taken(); // a write that came before the hold is in it
+        r = overlay_taking_finish(taking, given, NULL);
+        overlay_live_end(o, r == 0);
+    }
+    overlay_taking_free(taking);
+    return r;
+}
+
+// False if something went wrong without a death.
+static bool take_live_snapshot(struct random_numbers *r, struct overlay *o, bool write_through, bool die_in_it)
+{
+    model.pending = TAKE;
+    name_taken();
+    if (die_in_it)
+        crash.die_at = crash.calls + 1 + random_below(r, 24);
+    crash.phase = CRASH_TAKING_LIVE;
+    served = write_through ? NULL : o; // there, every write would wait for the flush
+    int result = take_while_serving(o);
+    served = NULL;
+    crash.phase = CRASH_SERVING;
+    if (result == 0)
+        model_change();
+    else if (!crash.dead)
+        model.pending = NO_CHANGE; // it was not flushed, so the list stayed
+    return result == 0 || crash.dead || crash.failed;
+}
+
 static bool live(struct random_numbers *r, bool write_through, bool mutant_write_through)
 {
     struct overlay *o = NULL;
@@ -321,6 +375,10 @@ static bool live(struct random_numbers *r, bool write_through, bool mutant_write
                 return crash.dead || crash.failed;
             settle_pending(o);
             overlay_set_write_through(o, write_through && !mutant_write_through);
+        }
+        if (model.count < SNAPSHOTS && random_below(r, change_every) == 0) {
+            good = take_live_snapshot(r, o, write_through, die_in_change);
+            continue;
         }
         if (random_below(r, change_every) == 0) {
             int closed = overlay_close(o, NULL);
@@ -442,6 +500,7 @@ static void every_step_that_is_left_out_is_noticed(void **state)
         {CRASH_NO_LIST_SYNC, "snapshots: no sync of the folder behind the list"},
         {CRASH_NO_OPENING_SYNC, "snapshots: an overlay opened before what it shows is stable"},
         {CRASH_NO_SNAPSHOT_SYNC, "snapshots: no FLUSH before"},
+        {CRASH_NO_LIVE_SYNC, "snapshots: no FLUSH before that of an open overlay"},
         {CRASH_NO_MERGE_SYNC, "deletion: the upper layer dropped before the copy is stable"},
         {CRASH_NO_MARK, "deletion: copied down before it is marked gone"},
     };

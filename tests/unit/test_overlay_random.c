@@ -1,6 +1,6 @@
 // Random requests at arbitrary byte offsets, compared with a flat copy of the disk in memory; with snapshots that are
-// taken, rolled back to and deleted among them; alone, then by many threads that share blocks but no bytes.
-// RONDO_TEST_LONG asks for many more: a million of each of the first two.
+// taken, some of them meanwhile, rolled back to and deleted among them; alone, then by many threads that share blocks
+// but no bytes. RONDO_TEST_LONG asks for many more: a million of each of the first two.
 #include "snapshot_fixture.h"
 
 #include "base/vector.h"
@@ -160,17 +160,25 @@ static void forget_snapshot(unsigned i)
     kept_count--;
 }
 
+// `o` NULL: it is closed.
+static void keep_snapshot(const unsigned char *model, struct overlay *o)
+{
+    memmove(&kept[1], &kept[0], kept_count * sizeof kept[0]);
+    int r = o ? take_live(&folder, o, NULL, kept[0].label, NULL)
+              : overlay_snapshot_take(folder.fd, NULL, 0, kept[0].label, NULL);
+    assert_int_equal(r, 0);
+    kept[0].model = make_model();
+    memcpy(kept[0].model, model, SIZE);
+    kept_count++;
+}
+
 // Of an overlay that is closed.
 static void change_layers(unsigned char *model, struct random_numbers *r)
 {
     unsigned at = kept_count > 0 ? (unsigned)random_below(r, kept_count) : 0;
     uint64_t what = kept_count == 0 ? 0 : random_below(r, 3);
     if (what == 0 && kept_count < SNAPSHOTS) {
-        memmove(&kept[1], &kept[0], kept_count * sizeof kept[0]);
-        assert_int_equal(overlay_snapshot_take(folder.fd, NULL, 0, kept[0].label, NULL), 0);
-        kept[0].model = make_model();
-        memcpy(kept[0].model, model, SIZE);
-        kept_count++;
+        keep_snapshot(model, NULL);
     } else if (what == 1) {
         assert_int_equal(roll_back(&folder, kept[at].label, true, NULL), 0);
         while (at-- > 0)
@@ -194,6 +202,8 @@ static void compare_random_requests(unsigned long count, unsigned long looks, bo
     struct overlay *o = open_overlay(&folder, BASE_SIZE);
     for (unsigned long i = 1; i <= count; i++) {
         do_one(o, model, &r);
+        if (with_snapshots && kept_count < SNAPSHOTS && i % (count / looks) == count / looks / 2)
+            keep_snapshot(model, o);
         if (i % (count / looks) == 0) {
             compare(o, model, 0, SIZE);
             close_overlay(o);
