@@ -75,7 +75,7 @@ static void let_go(struct base_file *base)
 {
     if (--base->users > 0)
         return;
-    close(base->fd); // read-only: nothing can be lost
+    cleanup_close(&base->fd); // read-only: nothing can be lost
     free(base);
 }
 
@@ -98,7 +98,7 @@ int overlay_hold_new(const struct overlay_hold_settings *settings, int base_fd, 
 {
     int fd CLEANUP_CLOSE = base_fd;
     uint64_t size = 0;
-    int r = check_base(fd, &size, error);
+    int r = fd < 0 ? 0 : check_base(fd, &size, error);
     if (r < 0)
         return r;
     struct overlay_hold *h CLEANUP_FREE = calloc(1, sizeof *h);

@@ -19,13 +19,14 @@ struct overlay_hold;
 
 struct overlay_hold_settings {
     int control;                   // the socket to the supervisor; stays the caller's
-    const char *folder;            // for `no-space`; must outlive the hold
+    const char *folder;            // or file, for `no-space`; must outlive the hold
     bool pass_outage;              // an outage is an error of the request, and nobody waits (--on-outage error)
     unsigned outage_after_seconds; // how long a base read may take, attempts and all, before it counts as an outage;
                                    // 0: its first failure is one
 };
 
-// Takes over the base descriptor, a regular file whose size is then fixed: also on failure it is closed.
+// Takes over the base descriptor, a regular file whose size is then fixed: also on failure it is closed. -1: a disk
+// that has no base, and waits for space alone.
 int overlay_hold_new(const struct overlay_hold_settings *settings, int base_fd, struct overlay_hold **ret,
                      struct error *error);
 void overlay_hold_free(struct overlay_hold *h); // no request may be held any more

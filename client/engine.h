@@ -12,9 +12,18 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/socket.h"
+#include "client/volume.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+// A raw disk beside the system disk.
+#define ENGINE_DISKS_MAXIMUM (VOLUMES_MAXIMUM + 1) // the volumes, and the first-boot settings
+struct engine_disk {
+    int fd; // inherited by the engine: with its lock
+    bool read_only;
+    char serial[VOLUME_SERIAL_SIZE]; // under which the guest finds it: letters, digits, ".-_"
+};
 
 struct engine_start {
     const char *kernel, *initrd; // files; NULL: none
@@ -22,6 +31,8 @@ struct engine_start {
     const char *folder;          // of the instance, with its overlay
     int base, lock;              // the base disk, and the instance's lock, which the engine inherits
     const struct sha256 *manifest;
+    const struct engine_disk *disks; // in the order in which the guest sees them, behind the system disk
+    unsigned disk_count;
     int record; // where such an engine notes the reads of the base (blockstore/overlay_record.h); -1: nowhere
     bool pass_outage;
     unsigned outage_after; // seconds

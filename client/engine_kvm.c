@@ -23,7 +23,6 @@
 #define PROGRAM "rondo-vmm"
 #define PROBE_MS 20000                  // rondo-vmm gives up a KVM that is stuck after 5 s; the rest is for a busy host
 #define MEMORY_STEP (UINT64_C(2) << 20) // what guest_memory_make takes multiples of
-#define TEXTS_MAXIMUM 32768u
 
 // --- probing -------------------------------------------------------------------------------------------------------
 
@@ -91,60 +90,30 @@ static int kvm_probe(struct error *error)
 
 // --- starting ------------------------------------------------------------------------------------------------------
 
-// Arguments, one after another in a buffer that does not move.
-struct arguments {
-    char *list[40];
-    unsigned count;
-    struct buf texts;
-    int result;
-};
-
-static void free_arguments(struct arguments *a)
+static void build(const struct engine_start *s, const char *program, int control, int console,
+                  struct spawn_arguments *a)
 {
-    buf_free(&a->texts);
-}
-
-static void add(struct arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void add(struct arguments *a, const char *format, ...)
-{
-    va_list values;
-    if (a->result < 0)
-        return;
-    a->list[a->count++] = (char *)a->texts.data + a->texts.size;
-    va_start(values, format);
-    a->result = buf_append_format_va(&a->texts, format, values);
-    va_end(values);
-    if (a->result >= 0)
-        a->result = buf_append(&a->texts, "", 1);
-}
-
-static int build(const struct engine_start *s, const char *program, int control, int console, struct arguments *a)
-{
-    unsigned char *at;
     char manifest[SHA256_HEX_SIZE];
     uint64_t steps = (s->memory + MEMORY_STEP - 1) / MEMORY_STEP;
-    // Reserved at once: the list points into it.
-    int r = buf_reserve(&a->texts, TEXTS_MAXIMUM, &at);
-    if (r < 0)
-        return r;
-    add(a, "%s", program);
-    add(a, "--kernel=%s", s->kernel);
+    spawn_argument(a, "%s", program);
+    spawn_argument(a, "--kernel=%s", s->kernel);
     if (s->initrd)
-        add(a, "--initrd=%s", s->initrd);
-    add(a, "--cmdline=%s", s->cmdline);
-    add(a, "--memory=%lluM", (unsigned long long)steps * (MEMORY_STEP >> 20));
-    add(a, "--cpus=%u", s->cpus);
-    add(a, "--overlay=%s,base=fd:%d,manifest=%s", s->folder, s->base, sha256_to_hex(s->manifest, manifest));
-    add(a, "--on-outage=%s", s->pass_outage ? "error" : "pause");
-    add(a, "--outage-after=%u", s->outage_after);
+        spawn_argument(a, "--initrd=%s", s->initrd);
+    spawn_argument(a, "--cmdline=%s", s->cmdline);
+    spawn_argument(a, "--memory=%lluM", (unsigned long long)steps * (MEMORY_STEP >> 20));
+    spawn_argument(a, "--cpus=%u", s->cpus);
+    spawn_argument(a, "--overlay=%s,base=fd:%d,manifest=%s", s->folder, s->base, sha256_to_hex(s->manifest, manifest));
+    spawn_argument(a, "--on-outage=%s", s->pass_outage ? "error" : "pause");
+    spawn_argument(a, "--outage-after=%u", s->outage_after);
+    for (unsigned i = 0; i < s->disk_count; i++)
+        spawn_argument(a, "--disk=fd:%d%s,name=%s", s->disks[i].fd, s->disks[i].read_only ? ",ro" : "",
+                       s->disks[i].serial);
     if (s->record >= 0)
-        add(a, "--record=fd:%d", s->record);
+        spawn_argument(a, "--record=fd:%d", s->record);
     if (s->network >= 0)
-        add(a, "--net=passt:fd:%d", s->network);
-    add(a, "--console=fd:%d", console);
-    add(a, "--control=fd:%d", control);
-    a->list[a->count] = NULL;
-    return a->result < 0 ? a->result : 0;
+        spawn_argument(a, "--net=passt:fd:%d", s->network);
+    spawn_argument(a, "--console=fd:%d", console);
+    spawn_argument(a, "--control=fd:%d", control);
 }
 
 static int kvm_start(const struct engine_start *s, struct engine_process *ret, struct error *error)
@@ -162,10 +131,10 @@ static int kvm_start(const struct engine_start *s, struct engine_process *ret, s
         r = socket_pair(SOCK_STREAM, &console_ours, &console_theirs, error);
     if (r < 0)
         return r;
-    struct arguments a CLEANUP(free_arguments) = {.texts = BUF_WITH_MAXIMUM(TEXTS_MAXIMUM)};
-    r = build(s, program, control_theirs, console_theirs, &a);
-    if (r < 0)
-        return error_set(error, -r, "the machine's settings are too long");
+    struct spawn_arguments a CLEANUP(spawn_arguments_free) = SPAWN_ARGUMENTS_NONE;
+    build(s, program, control_theirs, console_theirs, &a);
+    if (a.result < 0)
+        return error_set(error, -a.result, "the machine's settings are too long");
     struct spawn spawn = {.path = program,
                           .arguments = a.list,
                           .input = -1,
@@ -177,6 +146,8 @@ static int kvm_start(const struct engine_start *s, struct engine_process *ret, s
         spawn.kept[spawn.kept_count++] = s->network;
     if (s->record >= 0)
         spawn.kept[spawn.kept_count++] = s->record;
+    for (unsigned i = 0; i < s->disk_count; i++)
+        spawn.kept[spawn.kept_count++] = s->disks[i].fd;
     pid_t pid = spawn_program(&spawn, error);
     if (pid < 0)
         return pid;

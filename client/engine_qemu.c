@@ -6,7 +6,9 @@
 // The disk is rondo-overlay's file, opened with cache.direct=on: qemu and the kernel cache nothing of what is written,
 // so a flush that the guest asked for has reached the overlay before it is acknowledged.
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "base/socket.h"
+#include "base/text.h"
 #include "client/engine.h"
 #include "client/json.h"
 #include "client/spawn.h"
@@ -19,6 +21,7 @@
 
 #define PROGRAM "qemu-system-x86_64"
 #define QMP_LINE_MAXIMUM (256u << 10)
+#define DISK_NODE "volume" // and its number: what qemu calls the disks beside the system disk
 
 static int qemu_probe(struct error *error)
 {
@@ -64,6 +67,20 @@ static bool take_line(struct engine_process *p, char *ret, size_t capacity)
     return true;
 }
 
+// The event BLOCK_IO_ERROR: what rondo-vmm would say itself, if a volume has no space left; false if it is another one.
+static bool understand_no_space(struct engine_process *p, const char *line)
+{
+    static const char node[] = DISK_NODE;
+    char nospace[8], name[32];
+    uint64_t number;
+    if (!json_find(line, strlen(line), "$.data.nospace", nospace, sizeof(nospace)) || strcmp(nospace, "1") != 0 ||
+        !json_find(line, strlen(line), "$.data.node-name", name, sizeof(name)) || !slice_starts(slice_of(name), node) ||
+        !text_parse_u64(slice_of(name + sizeof(node) - 1), ENGINE_DISKS_MAXIMUM, &number))
+        return false;
+    snprintf(p->said, sizeof(p->said), "volume-full %u", (unsigned)number);
+    return true;
+}
+
 static enum engine_event qemu_next_event(struct engine_process *p)
 {
     char line[4096], event[64], reason[64];
@@ -89,6 +106,8 @@ static enum engine_event qemu_next_event(struct engine_process *p)
         }
         if (!json_find(line, strlen(line), "$.event", event, sizeof(event)))
             continue;
+        if (strcmp(event, "BLOCK_IO_ERROR") == 0 && understand_no_space(p, line))
+            return ENGINE_SAYS;
         if (!json_find(line, strlen(line), "$.data.reason", reason, sizeof(reason)))
             reason[0] = '\0';
         if (strcmp(event, "SHUTDOWN") == 0 && strcmp(reason, "guest-panic") == 0)
@@ -102,97 +121,91 @@ static enum engine_event qemu_next_event(struct engine_process *p)
     }
 }
 
-// A value inside a -drive or -blockdev option: qemu doubles commas.
-static int append_escaped(struct buf *b, const char *text)
+// A value inside a -blockdev option: qemu doubles commas.
+static int escape_commas(const char *text, char *ret, size_t capacity)
 {
-    int r = 0;
-    for (; *text && r >= 0; text++)
-        r = buf_append_format(b, *text == ',' ? ",," : "%c", *text);
-    return r;
+    size_t n = 0;
+    for (; *text; text++) {
+        if (n + 3 > capacity)
+            return -ENAMETOOLONG;
+        ret[n++] = *text;
+        if (*text == ',')
+            ret[n++] = ',';
+    }
+    ret[n] = '\0';
+    return 0;
 }
 
-#define ARGUMENTS_MAXIMUM 48
-struct arguments {
-    char *list[ARGUMENTS_MAXIMUM];
-    unsigned count;
-};
-static void add(struct arguments *a, const char *first, const char *second)
+static void add(struct spawn_arguments *a, const char *option, const char *value)
 {
-    a->list[a->count++] = (char *)first; // exec's prototype lacks the const that it promises (POSIX, exec, Rationale)
-    if (second)
-        a->list[a->count++] = (char *)second;
+    spawn_argument(a, "%s", option);
+    spawn_argument(a, "%s", value);
 }
 
-static int build(const struct engine_start *s, int control, struct arguments *a, struct buf *texts)
+// A file that we have opened and locked is handed over as it is. The host's page cache stands between: what the guest
+// flushes is synced (fdatasync) before that is acknowledged. No space pauses the machine, and when it goes on, the same
+// write is made again (werror=enospc).
+static void add_disk(struct spawn_arguments *a, const struct engine_disk *disk, unsigned number)
 {
-    // All texts lie one after another in a buffer that does not move: its offsets become pointers at the end.
-    size_t at[7];
-    unsigned n = 0;
-    int r = 0;
-#define TEXT(...)                                                                                                      \
-    do {                                                                                                               \
-        at[n++] = texts->size;                                                                                         \
-        if (r >= 0)                                                                                                    \
-            r = buf_append_format(texts, __VA_ARGS__);                                                                 \
-    } while (0)
-#define END()                                                                                                          \
-    do {                                                                                                               \
-        if (r >= 0)                                                                                                    \
-            r = buf_append(texts, "", 1);                                                                              \
-    } while (0)
-    TEXT("%llu", (unsigned long long)(s->memory >> 20));
-    END();
-    TEXT("%u", s->cpus);
-    END();
-    TEXT("socket,id=control,fd=%d", control);
-    END();
-    TEXT("driver=file,node-name=file,aio=native,cache.direct=on,discard=unmap,filename=");
-    if (r >= 0)
-        r = append_escaped(texts, s->disk);
-    END();
-    TEXT("stream,id=net,server=off,addr.type=fd,addr.str=%d", s->network);
-    END();
-    TEXT("guest=%s", s->machine_name);
-    END();
-    // Linux tries the timer for ten ticks as it begins, and panics if they do not come in time: emulated on a busy
-    // host, they may not. On KVM it knows that it need not.
-    TEXT("%s no_timer_check", s->cmdline);
-    END();
+    const char *mode = disk->read_only ? "read-only=on" : "discard=unmap";
+    spawn_argument(a, "-add-fd");
+    spawn_argument(a, "fd=%d,set=%u", disk->fd, number);
+    spawn_argument(a, "-blockdev");
+    spawn_argument(a, "driver=file,node-name=file%u,filename=/dev/fdset/%u,%s", number, number, mode);
+    spawn_argument(a, "-blockdev");
+    spawn_argument(a, "driver=raw,node-name=" DISK_NODE "%u,file=file%u,%s", number, number, mode);
+    spawn_argument(a, "-device");
+    spawn_argument(a, "virtio-blk-pci,drive=" DISK_NODE "%u,serial=%s,discard=on,write-zeroes=on,werror=enospc", number,
+                   disk->serial);
+}
+
+static int build(const struct engine_start *s, int control, struct spawn_arguments *a)
+{
+    char disk[2 * PATH_TEXT_SIZE];
+    int r = escape_commas(s->disk, disk, sizeof(disk));
     if (r < 0)
         return r;
-    const char *text[7];
-    for (unsigned i = 0; i < n; i++)
-        text[i] = (const char *)texts->data + at[i];
-    add(a, PROGRAM, NULL);
-    add(a, "-name", text[5]);
-    add(a, "-nodefaults", NULL);
-    add(a, "-no-user-config", NULL);
+    spawn_argument(a, PROGRAM);
+    spawn_argument(a, "-name");
+    spawn_argument(a, "guest=%s", s->machine_name);
+    spawn_argument(a, "-nodefaults");
+    spawn_argument(a, "-no-user-config");
     add(a, "-machine", "q35,usb=off,vmport=off");
     add(a, "-accel", "tcg,thread=multi");
     add(a, "-cpu", "max");
-    add(a, "-m", text[0]);
-    add(a, "-smp", text[1]);
+    spawn_argument(a, "-m");
+    spawn_argument(a, "%llu", (unsigned long long)(s->memory >> 20));
+    spawn_argument(a, "-smp");
+    spawn_argument(a, "%u", s->cpus);
     add(a, "-display", "none");
-    add(a, "-chardev", text[2]);
+    spawn_argument(a, "-chardev");
+    spawn_argument(a, "socket,id=control,fd=%d", control);
     add(a, "-mon", "chardev=control,mode=control");
     add(a, "-chardev", "stdio,id=console,signal=off");
     add(a, "-serial", "chardev:console");
     add(a, "-device", "virtio-rng-pci");
-    add(a, "-blockdev", text[3]);
+    spawn_argument(a, "-blockdev");
+    spawn_argument(a, "driver=file,node-name=file,aio=native,cache.direct=on,discard=unmap,filename=%s", disk);
     add(a, "-blockdev", "driver=raw,node-name=disk,file=file,discard=unmap,detect-zeroes=unmap,cache.direct=on");
     add(a, "-device", "virtio-blk-pci,drive=disk,serial=rondo,discard=on,write-zeroes=on,physical_block_size=4096");
+    for (unsigned i = 0; i < s->disk_count; i++)
+        add_disk(a, &s->disks[i], i);
     if (s->network >= 0) {
-        add(a, "-netdev", text[4]);
+        spawn_argument(a, "-netdev");
+        spawn_argument(a, "stream,id=net,server=off,addr.type=fd,addr.str=%d", s->network);
         add(a, "-device", "virtio-net-pci,netdev=net,romfile=");
     }
     if (s->kernel)
         add(a, "-kernel", s->kernel);
     if (s->initrd)
         add(a, "-initrd", s->initrd);
-    if (s->kernel)
-        add(a, "-append", text[6]);
-    a->list[a->count] = NULL;
-    return 0;
+    if (s->kernel) {
+        // Linux tries the timer for ten ticks as it begins, and panics if they do not come in time: emulated on a busy
+        // host, they may not. On KVM it knows that it need not.
+        spawn_argument(a, "-append");
+        spawn_argument(a, "%s no_timer_check", s->cmdline);
+    }
+    return a->result;
 }
 
 static int qemu_start(const struct engine_start *s, struct engine_process *ret, struct error *error)
@@ -207,9 +220,8 @@ static int qemu_start(const struct engine_start *s, struct engine_process *ret, 
     if (r < 0)
         return r;
 
-    struct arguments arguments = {.count = 0};
-    struct buf texts CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
-    r = build(s, control_theirs, &arguments, &texts);
+    struct spawn_arguments arguments CLEANUP(spawn_arguments_free) = SPAWN_ARGUMENTS_NONE;
+    r = build(s, control_theirs, &arguments);
     if (r < 0)
         return error_set(error, -r, "the machine's settings are too long");
     struct spawn spawn = {.path = PROGRAM,
@@ -217,9 +229,11 @@ static int qemu_start(const struct engine_start *s, struct engine_process *ret, 
                           .input = console_theirs,
                           .output = console_theirs,
                           .errors = s->errors,
-                          .kept = {control_theirs, s->network},
-                          .kept_count = s->network >= 0 ? 2 : 1,
+                          .kept = {control_theirs, s->network}, // -1 is passed over
+                          .kept_count = 2,
                           .die_with_us = true};
+    for (unsigned i = 0; i < s->disk_count; i++)
+        spawn.kept[spawn.kept_count++] = s->disks[i].fd;
     pid_t pid = spawn_program(&spawn, error);
     if (pid < 0)
         return pid;

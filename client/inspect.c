@@ -6,6 +6,7 @@
 #include "client/cli.h"
 #include "client/report.h"
 #include "client/resolve.h"
+#include "client/seed.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -114,6 +115,24 @@ static void put_statistics(struct report *p, const char *lines)
     }
 }
 
+// As the guest sees them: behind vda, the system disk.
+static void report_disks(struct report *p, const struct instance *i)
+{
+    char device = 'b', key[32], text[VOLUME_SERIAL_SIZE];
+    for (unsigned v = 0; v < i->settings.volume_count; v++, device++) {
+        const struct volume *volume = &i->settings.volumes[v];
+        snprintf(key, sizeof(key), "volume_vd%c", device);
+        report_text(p, key, volume->path);
+        snprintf(key, sizeof(key), "volume_vd%c_bytes", device);
+        report_number(p, key, volume->size);
+        snprintf(key, sizeof(key), "volume_vd%c_serial", device);
+        volume_serial(volume, text);
+        report_text(p, key, text);
+    }
+    snprintf(text, sizeof(text), "vd%c", device);
+    report_text(p, "first_boot_settings", faccessat(i->folder_fd, SEED_NAME, F_OK, 0) == 0 ? text : "");
+}
+
 // Whether it runs without its site; if not, how much is missing, where its whole map is in the cache.
 static void report_base(struct report *p, struct store *store, const struct sha256 *manifest)
 {
@@ -156,6 +175,7 @@ static int inspect_machine(struct report *p, struct store *store, const struct i
     report_base(p, store, &s->manifest);
     report_text(p, "folder", i->folder);
     report_number(p, "disk_bytes", s->disk_size);
+    report_disks(p, i);
     report_number(p, "written", history.bytes);
     report_number(p, "snapshots", history.count);
     report_number(p, "memory", s->memory);

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "blockstore/overlay.h"
 #include "client/instance_private.h"
+#include "client/seed.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -168,12 +169,19 @@ static int make_folder(int parent, char ret_name[static TEMPORARY_SIZE], struct 
     return r;
 }
 
-static int fill_folder(int parent, const char *temporary, const struct instance *i, struct error *error)
+static int fill_folder(int parent, const char *temporary, const struct instance *i, const struct buf *seed,
+                       struct error *error)
 {
     const struct instance_settings *s = &i->settings;
     int r = overlay_create(i->folder_fd, s->disk_size, &s->manifest, error);
     if (r < 0)
         return r;
+    if (seed && seed->size) {
+        r = io_replace_file(i->folder_fd, SEED_NAME, seed->data, seed->size, 0400);
+        if (r < 0)
+            return error_set(error, -r, "cannot write the first-boot settings of machine %s: %s", i->name,
+                             strerror(-r));
+    }
     r = instance_write_settings(i->folder_fd, s);
     if (r < 0)
         return error_set(error, -r, "cannot write the settings of machine %s: %s", i->name, strerror(-r));
@@ -183,8 +191,8 @@ static int fill_folder(int parent, const char *temporary, const struct instance 
                            : error_set(error, errno, "cannot name machine %s: %s", i->name, strerror(errno));
 }
 
-int instance_create(const char *name, const struct instance_settings *settings, struct instance *ret,
-                    struct error *error)
+int instance_create(const char *name, const struct instance_settings *settings, const struct buf *seed,
+                    struct instance *ret, struct error *error)
 {
     struct instance i = INSTANCE_NONE;
     char temporary[TEMPORARY_SIZE];
@@ -198,7 +206,7 @@ int instance_create(const char *name, const struct instance_settings *settings, 
     if (r < 0)
         return error_set(error, -r, "cannot make a folder for machine %s: %s", name, strerror(-r));
     i.settings = *settings;
-    r = fill_folder(parent, temporary, &i, error);
+    r = fill_folder(parent, temporary, &i, seed, error);
     if (r < 0) {
         instance_remove_folder(parent, temporary);
         instance_close(&i);

@@ -1,6 +1,7 @@
 // Instances: machines that someone runs: one version, one overlay, settings. One folder each.
 //
-//   <home>/instances/<name>/settings     `key value` lines, written once, durable before the instance exists
+//   <home>/instances/<name>/settings     `key value` lines, durable before the instance exists
+//   <home>/instances/<name>/seed.img     its first-boot settings, if there are any (client/seed.h); never changed
 //   <home>/instances/<name>/disk.data    the overlay (blockstore/overlay.h)
 //   <home>/instances/<name>/disk.map
 //   <home>/instances/<name>/layers       its snapshots, and their files layer-… (blockstore/overlay_snapshot.h)
@@ -13,10 +14,12 @@
 // is there whole or not at all: it is made, and removed, under another name (instance.c).
 #pragma once
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/path.h"
 #include "catalog/catalog.h"
+#include "client/volume.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,8 +35,10 @@ struct instance_settings {
     uint64_t disk_size; // bytes, a multiple of 4096
     uint64_t memory;    // bytes
     uint64_t cpus;
-    bool ephemeral;                // removed when its machine ends
-    char asked[CATALOG_NAME_SIZE]; // the tag or version that was asked for when it was made; "latest" if none
+    bool ephemeral;                         // removed when its machine ends
+    char asked[CATALOG_NAME_SIZE];          // the tag or version that was asked for when it was made; "latest" if none
+    struct volume volumes[VOLUMES_MAXIMUM]; // as they were when it last ran
+    unsigned volume_count;
 };
 
 struct instance {
@@ -53,9 +58,14 @@ struct instance {
 // settings, so that it can be locked and removed.
 int instance_open(const char *name, struct instance *ret, struct error *error);
 
-// Makes one, with its overlay, and opens it, locked. -EEXIST if the name is taken.
-int instance_create(const char *name, const struct instance_settings *settings, struct instance *ret,
-                    struct error *error);
+// Replaces the volumes that a locked one remembers; what else is in i->settings is not written.
+int instance_remember_volumes(const struct instance *i, const struct volume *volumes, unsigned count,
+                              struct error *error);
+
+// Makes one, with its overlay, and opens it, locked. -EEXIST if the name is taken. `seed`: its first-boot settings
+// (client/seed.h); NULL or empty: none.
+int instance_create(const char *name, const struct instance_settings *settings, const struct buf *seed,
+                    struct instance *ret, struct error *error);
 
 // Takes the lock: -EBUSY if its machine runs, -ENOENT if it has been removed since it was opened.
 int instance_lock(struct instance *i, struct error *error);

@@ -1,4 +1,5 @@
-// The settings of an instance: lines of `key value` in a fixed order, then one `source` line for each address.
+// The settings of an instance: lines of `key value` in a fixed order, then one `source` line for each address, then one
+// `volume SIZE PATH` for each volume.
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -10,6 +11,8 @@
 
 #define SETTINGS_MAXIMUM (64u << 10)
 #define SETTINGS_LINES 10u // without the sources
+#define LINE_MAXIMUM (CATALOG_URL_SIZE + 64)
+_Static_assert(VOLUME_PATH_SIZE <= CATALOG_URL_SIZE, "a volume's line is not longer than a source's");
 
 int instance_write_settings(int folder, const struct instance_settings *s)
 {
@@ -23,6 +26,8 @@ int instance_write_settings(int folder, const struct instance_settings *s)
                               (unsigned long long)s->cpus, s->ephemeral ? "yes" : "no", s->asked);
     for (unsigned i = 0; i < s->source_count && r == 0; i++)
         r = buf_append_format(&b, "source %s\n", s->sources[i]);
+    for (unsigned i = 0; i < s->volume_count && r == 0; i++)
+        r = buf_append_format(&b, "volume %llu %s\n", (unsigned long long)s->volumes[i].size, s->volumes[i].path);
     return r < 0 ? r : io_replace_file(folder, "settings", b.data, b.size, 0600);
 }
 
@@ -33,6 +38,15 @@ static bool copy_text(char *to, size_t capacity, struct slice from)
     memcpy(to, from.at, from.length);
     to[from.length] = '\0';
     return true;
+}
+
+static bool parse_volume(struct instance_settings *s, struct slice value)
+{
+    if (s->volume_count == VOLUMES_MAXIMUM)
+        return false;
+    struct volume *v = &s->volumes[s->volume_count++];
+    return text_parse_u64(slice_cut_word(&value), INT64_MAX, &v->size) && slice_starts(value, "/") &&
+           copy_text(v->path, sizeof(v->path), value);
 }
 
 static bool parse_setting(struct instance_settings *s, unsigned line, struct slice key, struct slice value)
@@ -61,6 +75,8 @@ static bool parse_setting(struct instance_settings *s, unsigned line, struct sli
     case 10:
         return slice_equal(key, "asked") && text_is_version_name(value) && copy_text(s->asked, sizeof(s->asked), value);
     default:
+        if (slice_equal(key, "volume"))
+            return parse_volume(s, value);
         return slice_equal(key, "source") && s->source_count < CATALOG_MIRRORS_MAXIMUM &&
                copy_text(s->sources[s->source_count++], CATALOG_URL_SIZE, value);
     }
@@ -76,7 +92,7 @@ int instance_read_settings(struct instance *i, struct error *error)
                          strerror(-r), i->name);
     if (r < 0)
         return error_set(error, -r, "cannot read %s/settings: %s", i->folder, strerror(-r));
-    struct text_reader reader = text_reader_over(bytes, size, CATALOG_URL_SIZE + 64);
+    struct text_reader reader = text_reader_over(bytes, size, LINE_MAXIMUM);
     struct slice line, key, value;
     memset(&i->settings, 0, sizeof(i->settings));
     while ((r = text_next_line(&reader, &line)) > 0) {
@@ -90,4 +106,18 @@ int instance_read_settings(struct instance *i, struct error *error)
         return error_set(error, EBADMSG, "%s/settings is damaged at line %u; rondo rm %s removes the machine",
                          i->folder, reader.line, i->name);
     return 0;
+}
+
+int instance_remember_volumes(const struct instance *i, const struct volume *volumes, unsigned count,
+                              struct error *error)
+{
+    struct instance on_disk = *i; // what this run alone has changed stays out
+    int r = instance_read_settings(&on_disk, error);
+    if (r < 0)
+        return r;
+    on_disk.settings.volume_count = count;
+    if (count)
+        memcpy(on_disk.settings.volumes, volumes, count * sizeof(*volumes));
+    r = instance_write_settings(i->folder_fd, &on_disk.settings);
+    return r < 0 ? error_set(error, -r, "cannot write %s/settings: %s", i->folder, strerror(-r)) : 0;
 }

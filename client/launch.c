@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/socket.h"
 #include "client/ask.h"
+#include "client/disks.h"
 #include "client/spawn.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -35,10 +36,19 @@ static int become_supervisor(struct supervisor_options *o)
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0)
         return EXIT_CODE_OTHER;
     // Nobody who waits for the end of a pipe that our caller left open may have to wait for the machine's.
-    spawn_close_all_but((const int[]){i->folder_fd, i->lock_fd, o->cloop.socket, o->cloop.session_fd, o->cloop.state_fd,
-                                      o->starter, o->starter_console, o->recording ? o->recording->disk : -1,
-                                      o->recording ? o->recording->reads : -1},
-                        9);
+    int kept[9 + ENGINE_DISKS_MAXIMUM] = {i->folder_fd,
+                                          i->lock_fd,
+                                          o->cloop.socket,
+                                          o->cloop.session_fd,
+                                          o->cloop.state_fd,
+                                          o->starter,
+                                          o->starter_console,
+                                          o->recording ? o->recording->disk : -1,
+                                          o->recording ? o->recording->reads : -1};
+    unsigned count = 9;
+    for (unsigned d = 0; d < o->disk_count; d++)
+        kept[count++] = o->disks[d].fd;
+    spawn_close_all_but(kept, count);
     return supervisor_run(o);
 }
 
@@ -116,6 +126,7 @@ int launch_machine(struct supervisor_options *o, bool console, uint64_t deadline
         close(TAKE_FD(their_console));
     // The machine is the supervisor's now: our copies of its descriptors must not keep its lock.
     close(TAKE_FD(o->instance->lock_fd));
+    disks_close(o);
     cloop_close(&o->cloop);
     bool impatient = false;
     r = hear_start(o->instance->name, ours, deadline_ns, &impatient, error);

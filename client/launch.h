@@ -9,9 +9,9 @@ struct launched {
     int connection, console;
 };
 
-// Forks the supervisor, which takes over o->instance's lock and o->cloop, and waits until the guest runs. What is to be
-// said meanwhile appears on stderr. The connection is an owner's: when it ends without the message `detach`, so does
-// the machine. With `console` it is attached, too, so that not a byte is missed.
+// Forks the supervisor, which takes over o->instance's lock, o->disks and o->cloop, and waits until the guest runs.
+// What is to be said meanwhile appears on stderr. The connection is an owner's: when it ends without the message
+// `detach`, so does the machine. With `console` it is attached, too, so that not a byte is missed.
 //
 // -ECANCELED after SIGINT, SIGTERM or SIGHUP (cli_catch_signals must have been called), -ETIMEDOUT at `deadline_ns`
 // (io_monotonic_ns, 0: none): the machine was stopped. On failure the supervisor has ended, and what was made for this

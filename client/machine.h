@@ -38,6 +38,7 @@ enum machine_timer {
     TIMER_PASST_END,
     TIMER_MOUNT,  // try again to reach rondo-cloop
     TIMER_ACCEPT, // take connections again
+    TIMER_SPACE,  // look whether a volume has space again
     TIMER_READER, // look again whether a reader of the console is only slow
     TIMERS
 };
@@ -61,6 +62,7 @@ struct machine {
     enum machine_state state;
     bool held[HOLDS];
     char why_held[HOLDS][ERROR_TEXT_SIZE];
+    unsigned full_volume;    // with TIMER_SPACE: which one
     uint64_t timers[TIMERS]; // io_monotonic_ns() when it is due; 0: not set
     struct engine_process engine;
     bool engine_runs;                         // it said so
@@ -111,6 +113,7 @@ void machine_hear_console(struct machine *m);
 void machine_feed_console(struct machine *m);
 void machine_hear_engine(struct machine *m);
 void machine_hear_signals(struct machine *m);
+void machine_look_for_space(struct machine *m); // TIMER_SPACE
 
 // machine_parts.c: the programs. Each leaves what it started in *m.
 int machine_start_overlay(struct machine *m, int base, struct error *error);

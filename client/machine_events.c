@@ -14,11 +14,14 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "base/banned.h"
 
 #define CRASH_SECONDS 5
+#define SPACE_SECONDS 1
+#define SPACE_ENOUGH (1u << 20) // less would be full again at once
 
 static bool is_readable(int fd)
 {
@@ -45,6 +48,9 @@ static void hear_of_disk(struct machine *m, struct slice word, const char *text)
         machine_release(m, HOLD_OUTAGE);
     } else if (slice_equal(word, "no-space")) {
         char why[ERROR_TEXT_SIZE];
+        for (unsigned d = 0; d < m->instance->settings.volume_count; d++)
+            if (strcmp(text, m->options->disks[d].serial) == 0) // rondo-vmm knows no more of it
+                text = m->instance->settings.volumes[d].path;
         snprintf(why, sizeof(why), "no space left for what it writes (%.600s); free some, and it goes on by itself",
                  text);
         machine_hold(m, HOLD_NO_SPACE, why);
@@ -58,6 +64,26 @@ static void hear_of_disk(struct machine *m, struct slice word, const char *text)
     } else if (slice_equal(word, "error")) {
         log_error("the disk of %s: %.600s", m->instance->name, text);
     }
+}
+
+// An engine that does not look for space itself goes on when it is told to, and then makes the same write again.
+void machine_look_for_space(struct machine *m)
+{
+    struct statvfs s;
+    if (fstatvfs(m->options->disks[m->full_volume].fd, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize >= SPACE_ENOUGH)
+        machine_release(m, HOLD_NO_SPACE);
+    else
+        machine_set_timer(m, TIMER_SPACE, SPACE_SECONDS);
+}
+
+static void hear_of_full_volume(struct machine *m, struct slice text)
+{
+    uint64_t number;
+    if (!text_parse_u64(text, UINT32_MAX, &number) || number >= m->instance->settings.volume_count)
+        return;
+    m->full_volume = (unsigned)number;
+    machine_set_timer(m, TIMER_SPACE, SPACE_SECONDS);
+    hear_of_disk(m, slice_of("no-space"), m->instance->settings.volumes[number].path);
 }
 
 void machine_hear_overlay(struct machine *m)
@@ -146,6 +172,8 @@ static void hear_engine_say(struct machine *m, const char *text)
         hear_statistics(m, strchr(text, '\n') + 1);
     else if (slice_equal(word, "error"))
         log_error("engine %s: %s", m->options->engine->name, escaped);
+    else if (slice_equal(word, "volume-full"))
+        hear_of_full_volume(m, rest);
     else if (slice_equal(word, "broken"))
         machine_fail(m, "%s broke down: %.600s", m->instance->name, escaped);
     else

@@ -337,6 +337,8 @@ void machine_step(struct machine *m)
     }
     if (is_due(m, TIMER_PASST_END, now) && m->passt_pid > 0)
         kill(m->passt_pid, SIGKILL);
+    if (is_due(m, TIMER_SPACE, now))
+        machine_look_for_space(m);
     is_due(m, TIMER_ACCEPT, now); // these two only wake the loop
     is_due(m, TIMER_READER, now);
     machine_snapshot_look(m);

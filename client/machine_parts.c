@@ -113,6 +113,8 @@ int machine_start_engine(struct machine *m, struct error *error)
                              .base = m->base,
                              .lock = m->instance->lock_fd,
                              .manifest = &m->instance->settings.manifest,
+                             .disks = o->disks,
+                             .disk_count = o->disk_count,
                              .record = o->recording ? o->recording->reads : -1,
                              .pass_outage = o->outage_error,
                              .outage_after = outage_after(m),

@@ -114,7 +114,7 @@ static int make_instance(struct recording *rec, struct error *error)
     s->memory = d->memory ? d->memory : INSTANCE_MEMORY_DEFAULT;
     s->cpus = INSTANCE_CPUS_DEFAULT;
     s->ephemeral = true;
-    int r = instance_create(name, s, &rec->instance, error);
+    int r = instance_create(name, s, NULL, &rec->instance, error);
     if (r == 0)
         r = link_member(&rec->instance, "kernel", o->kernel_path, error);
     if (r == 0)

@@ -12,14 +12,15 @@
 const struct verb verbs[] = {
     {"run", verb_run,
      "IMAGE [--name N] [--cpus C] [--memory M] [--ephemeral] [--detach] [--engine auto|kvm|qemu] [--net user|none]\n"
-     "           [--port HOST:GUEST] [--disk-size S] [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
+     "           [--port HOST:GUEST] [--volume FILE[:SIZE]]... [--disk-size S] [--user-data FILE] [--ssh-key FILE]\n"
+     "           [--hostname H] [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
      "           [--require-fresh] [--require-pin] [--keep|--no-keep] [--on-outage pause|error]",
      "Boot an image from its URL."},
     {"ps", verb_ps, "[--json]", "List the machines of this user."},
     {"start", verb_start,
      "NAME [--cpus C] [--memory M] [--detach] [--engine auto|kvm|qemu] [--net user|none] [--port HOST:GUEST]\n"
-     "           [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline] [--keep|--no-keep]\n"
-     "           [--on-outage pause|error]",
+     "           [--volume FILE[:SIZE]]... [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
+     "           [--keep|--no-keep] [--on-outage pause|error]",
      "Start a stopped machine again, by its name."},
     {"console", verb_console, "NAME", "Attach to a running machine's console (Ctrl-] leaves)."},
     {"logs", verb_logs, "NAME [--follow] [--machine]",

@@ -10,6 +10,7 @@
 #include "base/socket.h"
 #include "blockstore/cache.h"
 #include "client/console.h"
+#include "client/disks.h"
 #include "client/launch.h"
 #include "client/ports.h"
 #include <stdio.h>
@@ -70,15 +71,54 @@ static int keep_base(struct run *run, struct error *error)
     return 0;
 }
 
+// --volume none: without any.
+static int read_volumes(struct run *run, struct error *error)
+{
+    const struct option_list *l = &run->volumes;
+    if (l->count == 1 && strcmp(l->values[0], "none") == 0)
+        return 0;
+    if (l->count > VOLUMES_MAXIMUM)
+        return error_set(error, EINVAL, "a machine has at most %u volumes", VOLUMES_MAXIMUM);
+    for (unsigned i = 0; i < l->count; i++) {
+        int r = volume_parse(l->values[i], &run->named[i], error);
+        if (r < 0)
+            return r;
+    }
+    run->named_count = l->count;
+    return 0;
+}
+
+// The volumes that are named now, else those that the machine remembers; what has changed it remembers from now on.
+static int open_volumes(struct run *run, struct error *error)
+{
+    struct instance_settings *s = &run->settings;
+    const struct instance_settings *before = &run->instance.settings; // if there is an instance
+    const bool named = run->volumes.count > 0;
+    if (named) {
+        memcpy(s->volumes, run->named, sizeof(s->volumes));
+        s->volume_count = run->named_count;
+    }
+    int r = disks_open_volumes(&run->supervisor, s, named, error);
+    bool same = s->volume_count == before->volume_count;
+    for (unsigned i = 0; i < s->volume_count && same; i++)
+        same =
+            s->volumes[i].size == before->volumes[i].size && strcmp(s->volumes[i].path, before->volumes[i].path) == 0;
+    return r < 0 || !run->exists || same
+               ? r
+               : instance_remember_volumes(&run->instance, s->volumes, s->volume_count, error);
+}
+
 // The instance, and its supervisor. From here on signals are only remembered: what was made is taken back.
 static int start(struct run *run, uint64_t deadline_ns, struct launched *ret, struct error *error)
 {
     struct supervisor_options *o = &run->supervisor;
-    int r = 0;
+    int r = open_volumes(run, error);
+    if (r < 0)
+        return r;
     if (run->exists)
         run->instance.settings = run->settings;
     else
-        r = instance_create(run->instance_name, &run->settings, &run->instance, error);
+        r = instance_create(run->instance_name, &run->settings, &run->seed_image, &run->instance, error);
     if (r == -EEXIST)
         return error_set(error, EBUSY, "machine %s is being started by another command", run->instance_name);
     if (r < 0)
@@ -92,7 +132,11 @@ static int start(struct run *run, uint64_t deadline_ns, struct launched *ret, st
     o->offline = run->offline;
     o->remove_on_failure = !run->exists;
     o->outage_error = strcmp(run->on_outage, "error") == 0;
-    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : keep_base(run, error);
+    r = disks_open_seed(o, &run->instance, error);
+    if (r == 0 && cli_interrupted())
+        r = error_set(error, ECANCELED, "cancelled");
+    if (r == 0)
+        r = keep_base(run, error);
     if (r == 0)
         r = launch_machine(o, !run->detach, deadline_ns, ret, error);
     if (r < 0 && !run->exists && run->instance.lock_fd >= 0) // it never was the supervisor's
@@ -121,7 +165,11 @@ static int run_machine(struct run *run)
     struct launched launched = {.connection = -1, .console = -1};
     const uint64_t deadline = run->timeout ? io_monotonic_ns() + run->timeout * 1000000000ull : 0;
     cli_cancel_on_signals();
-    int r = run_prepare(run, &error);
+    int r = read_volumes(run, &error);
+    if (r == 0)
+        r = seed_make(&run->seed, &run->seed_image, &error);
+    if (r == 0)
+        r = run_prepare(run, &error);
     if (r < 0)
         return cli_fail(r, &error);
     cli_catch_signals();
@@ -148,6 +196,8 @@ int run_and_free(struct run *run)
     if (r == 0)
         r = run_machine(run);
     instance_close(&run->instance);
+    disks_close(&run->supervisor);
+    buf_free(&run->seed_image);
     cloop_close(&run->supervisor.cloop);
     transport_close_ahead(&run->ahead);
     free(run->description);
@@ -166,7 +216,11 @@ int verb_run(int argc, char **argv)
         {"engine", OPTION_TEXT, &run.engine_name},
         {"net", OPTION_TEXT, &run.network},
         {"port", OPTION_LIST, &run.ports},
+        {"volume", OPTION_LIST, &run.volumes},
         {"disk-size", OPTION_SIZE, &run.disk_size},
+        {"user-data", OPTION_TEXT, &run.seed.user_data},
+        {"ssh-key", OPTION_TEXT, &run.seed.ssh_key},
+        {"hostname", OPTION_TEXT, &run.seed.hostname},
         {"until", OPTION_TEXT, &run.until},
         {"timeout", OPTION_NUMBER, &run.timeout},
         {"append", OPTION_TEXT, &run.append},

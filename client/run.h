@@ -5,6 +5,7 @@
 #include "blockstore/transport.h"
 #include "catalog/address.h"
 #include "client/configuration.h"
+#include "client/seed.h"
 #include "client/supervisor.h"
 
 struct run {
@@ -13,7 +14,13 @@ struct run {
     const char *name, *engine_name, *network, *until, *append, *on_outage;
     uint64_t cpus, memory, disk_size, timeout;
     bool ephemeral, detach, offline, require_fresh, require_pin, keep, no_keep;
-    struct option_list ports;
+    struct option_list ports, volumes;
+    struct seed_options seed;
+
+    // Read by run.c:
+    struct volume named[VOLUMES_MAXIMUM]; // of `volumes`
+    unsigned named_count;
+    struct buf seed_image; // for a new instance; empty: none
 
     // Decided by run_prepare:
     struct configuration configuration;
@@ -35,6 +42,7 @@ int run_prepare(struct run *run, struct error *error);
 // What `run` holds before the options are parsed.
 #define RUN_DEFAULTS                                                                                                   \
     .engine_name = "auto", .network = "user", .on_outage = "pause", .instance = INSTANCE_NONE,                         \
+    .seed_image = BUF_WITH_MAXIMUM(SEED_IMAGE_MAXIMUM),                                                                \
     .supervisor = {.cloop = CLOOP_NONE, .starter = -1, .starter_console = -1}
 // Checks the options, does it all, and frees what `run` owns. The exit code.
 int run_and_free(struct run *run);

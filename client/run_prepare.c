@@ -94,6 +94,12 @@ static int take_existing(struct run *run, struct error *error)
     if (run->disk_size && whole_blocks(run->disk_size) != s->disk_size)
         return error_set(error, EBUSY, "machine %s has a disk of %llu bytes; --disk-size is for new machines",
                          run->instance_name, (unsigned long long)s->disk_size);
+    if (run->seed_image.size)
+        return error_set(
+            error, EBUSY,
+            "machine %s exists; --user-data, --ssh-key and --hostname are for new machines: remove it with "
+            "rondo rm %s, or choose another --name",
+            run->instance_name, run->instance_name);
     if (run->ephemeral)
         return error_set(error, EBUSY, "machine %s exists; --ephemeral needs a new --name", run->instance_name);
     run->exists = true;

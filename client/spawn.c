@@ -138,3 +138,28 @@ bool spawn_finds_program(const char *name)
         folder += n + 1;
     }
 }
+
+void spawn_argument(struct spawn_arguments *a, const char *format, ...)
+{
+    unsigned char *at;
+    if (a->result == 0 && !a->texts.data)
+        a->result = buf_reserve(&a->texts, SPAWN_TEXTS_MAXIMUM, &at);
+    if (a->result == 0 && a->count == SPAWN_ARGUMENTS_MAXIMUM)
+        a->result = -E2BIG;
+    if (a->result < 0)
+        return;
+    size_t begin = a->texts.size;
+    va_list values;
+    va_start(values, format);
+    a->result = buf_append_format_va(&a->texts, format, values);
+    va_end(values);
+    if (a->result == 0)
+        a->result = buf_append(&a->texts, "", 1);
+    if (a->result == 0)
+        a->list[a->count++] = (char *)a->texts.data + begin;
+}
+
+void spawn_arguments_free(struct spawn_arguments *a)
+{
+    buf_free(&a->texts);
+}

@@ -3,6 +3,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "client/disks.h"
 #include "client/machine.h"
 #include <fcntl.h>
 #include <signal.h>
@@ -179,7 +180,8 @@ int supervisor_run(struct supervisor_options *options)
     bool remove = m->instance->settings.ephemeral || (m->result < 0 && options->remove_on_failure);
     if (remove && instance_remove(m->instance, &error) < 0)
         log_error("%s", error.text);
-    // The lock goes before the clients hear of the end, so that a next command finds the machine stopped.
+    disks_close(m->options);
+    // The locks go before the clients hear of the end, so that a next command finds the machine stopped.
     instance_close(m->instance);
     say_goodbye(m);
     machine_clients_close(m);

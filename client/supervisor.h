@@ -31,6 +31,8 @@ struct supervisor_options {
     const char *keep_owner;          // for whom all of the version is fetched and pinned meanwhile; NULL: it is not
     uint64_t keep_rate;              // bytes a second; 0: no limit
     const char *append;              // more for the kernel's command line, or NULL
+    struct engine_disk disks[ENGINE_DISKS_MAXIMUM]; // volumes, in the order of the instance's settings, then its
+    unsigned disk_count;                            // first-boot settings; the descriptors are taken over
     bool network;
     bool offline;             // no source is named to rondo-cloop, not to a successor either
     bool remove_on_failure;   // the instance was made for this run: a machine that does not start leaves nothing

@@ -22,7 +22,7 @@ if ! flock --nonblock 3; then
 	flock 3
 fi
 
-stamp=$(find appliances/build appliances/lib.sh appliances/rondo-generalize "appliances/$name" -type f -printf '%m %p\0' | LC_ALL=C sort -z |
+stamp=$(find appliances/build appliances/lib.sh appliances/rondo-generalize appliances/settings "appliances/$name" -type f -printf '%m %p\0' | LC_ALL=C sort -z |
 	while read -r -d '' mode file; do
 		echo "$mode $(sha256sum "$file")"
 	done | sha256sum)

@@ -35,8 +35,9 @@ struct block_backend {
 };
 
 // A regular file or a block device; the descriptor is taken over, also on failure; the name must outlive it. A size
-// that is no multiple of 512 is rounded down.
-int block_file_new(int fd, const char *name, bool read_only, struct block_backend **ret, struct error *error);
+// that is no multiple of 512 is rounded down. `control`: where to tell that there is no space; -1: only in the log.
+int block_file_new(int fd, const char *name, bool read_only, int control, struct block_backend **ret,
+                   struct error *error);
 
 struct block_overlay_settings {
     int folder, base; // descriptors: the folder stays the caller's, the base is taken over, also on failure

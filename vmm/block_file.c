@@ -1,5 +1,7 @@
 // A raw file, or a block device, as a disk. Discards and zeroes become holes where the file system has them.
 //
+// A write for which there is no space is held until there is some (blockstore/overlay_hold.h).
+//
 // "Write-through" is fdatasync after each change: the descriptor was opened by somebody else, perhaps without O_DSYNC.
 //
 // The first failed flush makes all that follow fail: the kernel may have dropped what it could not write, and tells of
@@ -10,6 +12,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/vector.h"
+#include "blockstore/overlay_hold.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +33,7 @@ struct block_file {
     struct block_backend backend;
     int fd;
     const char *name;
+    struct overlay_hold *hold;
     atomic_bool write_through;
     pthread_mutex_t flushing;
     bool failed;
@@ -73,7 +77,14 @@ static int file_read(struct block_backend *b, uint64_t offset, const struct iove
 
 static int file_write(struct block_backend *b, uint64_t offset, const struct iovec *from, size_t n)
 {
-    return finish_change(of(b), io_writev_full(of(b)->fd, from, pieces_of(from, n), n, offset));
+    struct block_file *f = of(b);
+    bool held = false;
+    int r;
+    do {
+        r = io_writev_full(f->fd, from, pieces_of(from, n), n, offset);
+    } while (r == -ENOSPC && overlay_hold_wait_for_space(f->hold, &held));
+    overlay_hold_end_wait(f->hold, &held);
+    return finish_change(f, r);
 }
 
 static int allocate(const struct block_file *f, int mode, uint64_t offset, uint64_t n)
@@ -118,6 +129,11 @@ static void file_set_write_through(struct block_backend *b, bool on)
     of(b)->write_through = on;
 }
 
+static void file_let_go(struct block_backend *b)
+{
+    overlay_hold_stop(of(b)->hold);
+}
+
 static int file_close(struct block_backend *b, struct error *error)
 {
     struct block_file *f = of(b);
@@ -128,6 +144,7 @@ static int file_close(struct block_backend *b, struct error *error)
     if (r < 0)
         error_set(error, -r, "the disk %s could not be written: %s", f->name, strerror(-r));
     pthread_mutex_destroy(&f->flushing);
+    overlay_hold_free(f->hold);
     free(f);
     return r;
 }
@@ -150,7 +167,8 @@ static int find_size(int fd, const char *name, uint64_t *ret, struct error *erro
     return 0;
 }
 
-int block_file_new(int fd, const char *name, bool read_only, struct block_backend **ret, struct error *error)
+int block_file_new(int fd, const char *name, bool read_only, int control, struct block_backend **ret,
+                   struct error *error)
 {
     CLEANUP_CLOSE int mine = fd;
     uint64_t size = 0;
@@ -160,12 +178,16 @@ int block_file_new(int fd, const char *name, bool read_only, struct block_backen
     CLEANUP_FREE struct block_file *f = calloc(1, sizeof *f);
     if (!f)
         return error_set(error, ENOMEM, "out of memory");
+    r = overlay_hold_new(&(struct overlay_hold_settings){.control = control, .folder = name}, -1, &f->hold, error);
+    if (r < 0)
+        return r;
     f->backend = (struct block_backend){.read = file_read,
                                         .write = file_write,
                                         .flush = file_flush,
                                         .discard = file_discard,
                                         .write_zeroes = file_write_zeroes,
                                         .set_write_through = file_set_write_through,
+                                        .let_go = file_let_go,
                                         .close = file_close,
                                         .size = size,
                                         .read_only = read_only};

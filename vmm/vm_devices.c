@@ -74,11 +74,10 @@ static int add_disks(struct vm *m, struct error *error)
     for (unsigned i = 0; i < m->options->disk_count; i++) {
         struct vm_disk *disk = &m->options->disks[i];
         struct block_backend *backend;
-        char serial[24]; // whatever the number
-        snprintf(serial, sizeof serial, "rondo-disk-%u", i);
-        int r = block_file_new(TAKE_FD(disk->file.fd), disk->file.name, disk->read_only, &backend, error);
+        int r = block_file_new(TAKE_FD(disk->file.fd), disk->file.name, disk->read_only, m->options->control, &backend,
+                               error);
         if (r == 0)
-            r = add_block(m, backend, serial, error);
+            r = add_block(m, backend, disk->file.name, error);
         if (r < 0)
             return r;
     }
@@ -88,10 +87,10 @@ static int add_disks(struct vm *m, struct error *error)
 static int add_net(struct vm *m, struct error *error)
 {
     struct virtio_device *d = NULL;
-    struct virtio_net_settings settings = {.loop = &m->loop};
+    // The address is locally administered, and as good as any on a network of two.
+    struct virtio_net_settings settings = {.mac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56}, .loop = &m->loop};
     if (m->options->net == VM_NET_NONE)
         return 0;
-    memcpy(settings.mac, m->options->mac, sizeof settings.mac);
     int r = net_link_new(m->options->net == VM_NET_TAP ? NET_LINK_TAP : NET_LINK_PASST, TAKE_FD(m->options->net_fd),
                          &settings.link, error);
     if (r == 0)

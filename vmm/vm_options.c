@@ -23,9 +23,9 @@
 
 const char vm_options_usage[] =
     "usage: rondo-vmm --kernel FILE [--initrd FILE] [--cmdline TEXT] [--memory SIZE] [--cpus N]\n"
-    "                 [--disk FILE[,ro]]... [--overlay DIR,base=FILE,manifest=SHA256]\n"
+    "                 [--disk FILE[,ro][,name=TEXT]]... [--overlay DIR,base=FILE,manifest=SHA256]\n"
     "                 [--on-outage pause|error] [--outage-after SECONDS] [--record fd:N]\n"
-    "                 [--net passt:fd:N | tap:fd:N] [--mac ADDRESS] [--console fd:N] [--control fd:N] [--paused]\n"
+    "                 [--net passt:fd:N | tap:fd:N] [--console fd:N] [--control fd:N] [--paused]\n"
     "                 [--kvm FILE] [--no-sandbox]\n"
     "       rondo-vmm --probe [--kvm FILE] | --help | --version\n"
     "FILE is a path, or fd:N for an inherited descriptor.\n";
@@ -121,11 +121,17 @@ static int parse_disk(const struct rule *rule, char *value, void *to, struct err
     if (o->disk_count == VM_DISKS_MAXIMUM)
         return error_set(error, EINVAL, "a machine has at most %u disks besides its overlay", VM_DISKS_MAXIMUM);
     struct vm_disk *disk = &o->disks[o->disk_count++];
+    char *name = strstr(value, ",name=");
+    if (name)
+        *name = '\0';
     size_t length = strlen(value);
     disk->read_only = length > 3 && strcmp(value + length - 3, ",ro") == 0;
     if (disk->read_only)
         value[length - 3] = '\0';
-    return open_file(rule, value, disk->read_only ? O_RDONLY : O_RDWR, &disk->file, error);
+    int r = open_file(rule, value, disk->read_only ? O_RDONLY : O_RDWR, &disk->file, error);
+    if (name)
+        disk->file.name = name + strlen(",name=");
+    return r;
 }
 
 // DIR,base=FILE,manifest=SHA256
@@ -164,29 +170,6 @@ static int parse_net(const struct rule *rule, char *value, void *to, struct erro
     return parse_descriptor(rule, value + (passt ? 6 : 4), &o->net_fd, error);
 }
 
-static int hex_digit(char c)
-{
-    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
-    const char *found = c ? strchr(digits, c) : NULL;
-    return found ? (int)((found - digits) % 16) : -1;
-}
-
-static int parse_mac(const struct rule *rule, char *value, void *to, struct error *error)
-{
-    unsigned char mac[6];
-    bool good = strlen(value) == 17;
-    for (unsigned i = 0; good && i < 6; i++) {
-        int high = hex_digit(value[3 * i]), low = hex_digit(value[3 * i + 1]);
-        good = high >= 0 && low >= 0 && value[3 * i + 2] == (i < 5 ? ':' : '\0');
-        mac[i] = (unsigned char)(good ? high << 4 | low : 0);
-    }
-    if (!good || mac[0] & 1) // the lowest bit of the first byte: a group's address
-        return error_set(error, EINVAL, "--%s wants the address of one interface, as 52:54:00:12:34:56, not \"%s\"",
-                         rule->name, value);
-    memcpy(to, mac, sizeof mac);
-    return 0;
-}
-
 // --- the whole ------------------------------------------------------------------------------------------------------
 
 #define AT(member) .to = offsetof(struct vm_options, member)
@@ -203,7 +186,6 @@ static const struct rule rules[] = {
     {"outage-after", parse_number, AT(outage_after), .maximum = VM_OUTAGE_SECONDS_MAXIMUM, .needs = "overlay"},
     {"record", parse_descriptor, AT(record), .needs = "overlay"}, // it notes the reads of its base
     {"net", parse_net, .to = 0},
-    {"mac", parse_mac, AT(mac), .needs = "net"},
     {"console", parse_descriptor, AT(console)},
     {"control", parse_descriptor, AT(control)},
     {"paused", set_flag, AT(paused), .minimum = true, .needs = "control"}, // nobody else could resume the machine
@@ -311,7 +293,6 @@ int vm_options_parse(char **argv, struct vm_options *ret, struct error *error)
         .overlay = {.folder.fd = -1, .base.fd = -1},
         .record = -1,
         .net_fd = -1,
-        .mac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56}, // locally administered; as good as any on a network of two
         .console = -1,
         .control = -1,
         .sandbox = true,

@@ -41,7 +41,6 @@ struct vm_options {
     unsigned outage_after; // seconds
     enum vm_net net;
     int net_fd;
-    unsigned char mac[6];
     int console_input, console_output; // standard input and output unless given; not closed by vm_options_free
     int console, control;              // −1: not given
     int record;                        // where to note the reads of the overlay's base; −1: nowhere

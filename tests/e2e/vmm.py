@@ -205,7 +205,6 @@ def refused():
         (["--kernel", KERNEL, "--kernel", KERNEL], 2, "twice"),
         (["--kernel", KERNEL, "--net", "user"], 2, "--net"),
         (["--kernel", KERNEL, "--net", "tap:fd:77"], 2, "77"),
-        (["--kernel", KERNEL, "--mac", "52:54:00:00:00:01"], 2, "--mac needs --net"),
         (["--kernel", KERNEL, "--console", "fd:1"], 2, "fd:1|descriptor 1"),
         (["--kernel", KERNEL, "--console", "terminal"], 2, "fd:N"),
         (["--kernel", KERNEL, "--paused"], 2, "--control"),

@@ -31,7 +31,7 @@ static struct block_backend *make_disk(int *ret_fd)
     int fd = memfd_create("disk", MFD_CLOEXEC);
     require(fd >= 0 && ftruncate(fd, DISK_SIZE) == 0);
     *ret_fd = fd;
-    require(block_file_new(dup(fd), "disk", false, &b, NULL) == 0);
+    require(block_file_new(dup(fd), "disk", false, -1, &b, NULL) == 0);
     return b;
 }
 

@@ -198,7 +198,6 @@ static inline bool hostile_begin(struct hostile *h, bool by_guest, bool sandbox)
                    .read_only = true}},
         .net = VM_NET_PASST,
         .net_fd = net[1],
-        .mac = {2, 0, 0, 0, 0, 1},
         .console_input = console[1],
         .console_output = console[1],
         .console = console[1],

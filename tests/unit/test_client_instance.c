@@ -62,7 +62,9 @@ static struct instance_settings some_settings(void)
                                   .asked = "12",
                                   .disk_size = 1u << 20,
                                   .memory = 512u << 20,
-                                  .cpus = 2};
+                                  .cpus = 2,
+                                  .volumes = {{"/a disk/with spaces", 1u << 20}, {"/dev/sdx", 4096}},
+                                  .volume_count = 2};
     s.manifest = sha256_of("manifest", 8);
     return s;
 }
@@ -72,7 +74,7 @@ static void make(const char *name, bool ephemeral)
     struct instance i = INSTANCE_NONE;
     struct instance_settings s = some_settings();
     s.ephemeral = ephemeral;
-    assert_int_equal(instance_create(name, &s, &i, NULL), 0);
+    assert_int_equal(instance_create(name, &s, NULL, &i, NULL), 0);
     instance_close(&i);
 }
 
@@ -98,7 +100,7 @@ static void test_settings_come_back(void **state)
     (void)state;
     struct instance i = INSTANCE_NONE, again = INSTANCE_NONE;
     const struct instance_settings s = some_settings();
-    assert_int_equal(instance_create("one", &s, &i, NULL), 0);
+    assert_int_equal(instance_create("one", &s, NULL, &i, NULL), 0);
     assert_true(i.lock_fd >= 0);
     assert_memory_equal(&i.settings, &s, sizeof(s));
     assert_int_equal(instance_open("one", &again, NULL), 0);
@@ -114,7 +116,70 @@ static void test_settings_come_back(void **state)
     assert_int_equal(again.settings.cpus, s.cpus);
     assert_false(again.settings.ephemeral);
     assert_string_equal(again.settings.asked, "12");
+    assert_int_equal(again.settings.volume_count, 2);
+    assert_string_equal(again.settings.volumes[0].path, "/a disk/with spaces");
+    assert_true(again.settings.volumes[0].size == 1u << 20);
+    assert_string_equal(again.settings.volumes[1].path, "/dev/sdx");
     instance_close(&again);
+    instance_close(&i);
+}
+
+static void test_volumes_are_remembered_alone(void **state)
+{
+    (void)state;
+    struct instance i = INSTANCE_NONE, again = INSTANCE_NONE;
+    const struct instance_settings s = some_settings();
+    const struct volume other = {.path = "/other", .size = 8192};
+    assert_int_equal(instance_create("one", &s, NULL, &i, NULL), 0);
+    i.settings.memory = 1u << 30; // of this run
+    assert_int_equal(instance_remember_volumes(&i, &other, 1, NULL), 0);
+    assert_int_equal(instance_open("one", &again, NULL), 0);
+    assert_int_equal(again.settings.volume_count, 1);
+    assert_string_equal(again.settings.volumes[0].path, "/other");
+    assert_int_equal(again.settings.memory, s.memory);
+    instance_close(&again);
+    assert_int_equal(instance_remember_volumes(&i, NULL, 0, NULL), 0);
+    assert_int_equal(instance_open("one", &again, NULL), 0);
+    assert_int_equal(again.settings.volume_count, 0);
+    assert_int_equal(again.settings.source_count, 2);
+    instance_close(&again);
+    instance_close(&i);
+}
+
+static void test_bad_volumes_are_damage(void **state)
+{
+    static const char *const bad[] = {"volume 1 relative\n", "volume x /a\n", "volume /a\n", "volume 1\n",
+                                      "volume 1 /a\nvolume 1 /a\nvolume 1 /a\n"}; // five in all
+    struct instance_settings s = some_settings();
+    (void)state;
+    for (size_t n = 0; n < ARRAY_SIZE(bad); n++) {
+        struct instance i = INSTANCE_NONE, again = INSTANCE_NONE;
+        assert_int_equal(instance_create("one", &s, NULL, &i, NULL), 0);
+        int fd = openat(i.folder_fd, "settings", O_WRONLY | O_APPEND);
+        assert_int_equal(write(fd, bad[n], strlen(bad[n])), (ssize_t)strlen(bad[n]));
+        close(fd);
+        assert_int_equal(instance_open("one", &again, NULL), -EBADMSG);
+        instance_close(&again);
+        assert_int_equal(instance_remove(&i, NULL), 0);
+        instance_close(&i);
+    }
+}
+
+static void test_a_seed_comes_with_the_instance(void **state)
+{
+    (void)state;
+    struct instance i = INSTANCE_NONE;
+    struct buf seed CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16);
+    const struct instance_settings s = some_settings();
+    char bytes[16];
+    assert_int_equal(buf_append(&seed, "settings", 8), 0);
+    assert_int_equal(instance_create("one", &s, &seed, &i, NULL), 0);
+    int fd = openat(i.folder_fd, "seed.img", O_RDONLY);
+    assert_int_equal(read(fd, bytes, sizeof(bytes)), 8);
+    assert_memory_equal(bytes, "settings", 8);
+    close(fd);
+    assert_int_equal(instance_remove(&i, NULL), 0);
+    assert_false(stands("one"));
     instance_close(&i);
 }
 
@@ -124,7 +189,7 @@ static void test_running_means_locked(void **state)
     struct instance i = INSTANCE_NONE, other = INSTANCE_NONE;
     struct error error = {.text = ""};
     const struct instance_settings s = some_settings();
-    assert_int_equal(instance_create("one", &s, &i, NULL), 0);
+    assert_int_equal(instance_create("one", &s, NULL, &i, NULL), 0);
     assert_int_equal(instance_open("one", &other, NULL), 0);
     assert_true(instance_is_running(&other));
     assert_int_equal(instance_lock(&other, &error), -EBUSY);
@@ -145,12 +210,12 @@ static void test_names(void **state)
     struct error error;
     for (size_t n = 0; n < sizeof(wrong) / sizeof(wrong[0]); n++) {
         assert_int_equal(instance_open(wrong[n], &i, &error), -EINVAL);
-        assert_int_equal(instance_create(wrong[n], &s, &i, &error), -EINVAL);
+        assert_int_equal(instance_create(wrong[n], &s, NULL, &i, &error), -EINVAL);
     }
     assert_int_equal(instance_open("none", &i, &error), -ENOENT);
     assert_non_null(strstr(error.text, "rondo ps"));
     make("one", false);
-    assert_int_equal(instance_create("one", &s, &i, &error), -EEXIST);
+    assert_int_equal(instance_create("one", &s, NULL, &i, &error), -EEXIST);
     assert_int_equal(instance_open("one", &i, NULL), 0); // and is as it was
     instance_close(&i);
 }
@@ -259,7 +324,7 @@ static void test_running_ephemeral_is_not_swept(void **state)
     struct instance i = INSTANCE_NONE;
     struct instance_settings s = some_settings();
     s.ephemeral = true;
-    assert_int_equal(instance_create("one", &s, &i, NULL), 0);
+    assert_int_equal(instance_create("one", &s, NULL, &i, NULL), 0);
     assert_int_equal(instance_list(note, &seen, NULL), 0);
     assert_string_equal(seen.names, "one ");
     instance_close(&i);
@@ -278,7 +343,7 @@ static void test_creation_is_whole_or_nothing(void **state)
             struct error error = {.text = ""};
             const int code = codes[at % 3];
             io_fault_start(at, code, persistent != 0);
-            int r = instance_create("one", &s, &i, &error);
+            int r = instance_create("one", &s, NULL, &i, &error);
             unsigned long calls = io_fault_stop();
             if (r < 0) {
                 failed++;
@@ -350,7 +415,7 @@ static void test_one_of_many_makes_it(void **state)
         assert_true(children[n] >= 0);
         if (children[n] == 0) {
             struct instance i = INSTANCE_NONE;
-            int r = instance_create("one", &s, &i, NULL);
+            int r = instance_create("one", &s, NULL, &i, NULL);
             _exit(r == 0 ? 0 : r == -EEXIST ? 1 : 2);
         }
     }
@@ -375,6 +440,9 @@ int main(void)
         TEST(test_names),
         TEST(test_list),
         TEST(test_damaged_can_be_removed),
+        TEST(test_volumes_are_remembered_alone),
+        TEST(test_bad_volumes_are_damage),
+        TEST(test_a_seed_comes_with_the_instance),
         TEST(test_remove_takes_everything),
         TEST(test_leftovers_are_swept),
         TEST(test_running_ephemeral_is_not_swept),

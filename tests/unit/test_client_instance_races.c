@@ -66,7 +66,7 @@ static void create(const char *name, struct instance *ret)
 {
     struct instance_settings s = some_settings();
     struct error error = {.text = ""};
-    if (instance_create(name, &s, ret, &error) < 0)
+    if (instance_create(name, &s, NULL, ret, &error) < 0)
         fail_msg("%s", error.text);
 }
 

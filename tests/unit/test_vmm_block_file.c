@@ -43,7 +43,7 @@ static int set_up(void **state)
     broken = false;
     file = memfd_create("disk", MFD_CLOEXEC);
     assert_int_equal(write(file, bytes, sizeof bytes), sizeof bytes);
-    assert_int_equal(block_file_new(dup(file), "disk", false, &disk, &error), 0);
+    assert_int_equal(block_file_new(dup(file), "disk", false, -1, &disk, &error), 0);
     return 0;
 }
 
