@@ -58,6 +58,14 @@ boot second
 unlike "$out" 'made itself anew' "the second time it does not"
 like "$out" '/root/.ash_history' "and keeps what is its own"
 
+run_rondo commit clone --name tiny --version next --generalize --key "$TMPDIR/key" --to "$TMPDIR/site"
+status_is 0 "the machine is committed"
+like "$err" 'warning: +ssh host keys: /etc/ssh/ssh_host_new_key
+.*warning: +histories: /root/.ash_history' "with a warning, too"
+is "$(rondo inspect "$TMPDIR/site/tiny:next" --json | jq -r .cmdline | grep -o 'generalize=' | wc -l)" 1 "and a token in place of the other"
+older=$(rondo inspect "$TMPDIR/site/tiny:anew" --json | jq -r .cmdline)
+not_ok "which is a new one" [ "$(rondo inspect "$TMPDIR/site/tiny:next" --json | jq -r .cmdline)" = "$older" ]
+
 debugfs -w -R 'rm /bin/rondo-generalize' "$appliance_disk" >"$TMPDIR/debugfs.log" 2>&1
 run_rondo publish --name tiny --version never --disk "$appliance_disk" --kernel "$image/kernel" --generalize --key "$TMPDIR/key" --to "$TMPDIR/site"
 status_is 2 "an image that cannot make itself anew is refused with --generalize"
