@@ -71,6 +71,8 @@ void cache_stream_free(struct cache_stream *s); // NULL is fine
 // Small whole objects (manifests, catalog shards). Getting one checks its hash: -ENOENT if it is absent or wrong.
 int cache_get_object(struct cache *c, const struct sha256 *name, size_t maximum, void **ret_bytes, size_t *ret_size);
 void cache_put_object(struct cache *c, const struct sha256 *name, const void *bytes, size_t n);
+// Takes back objects that somebody has put there, but what is pinned or leased; best effort: what stays is evicted.
+void cache_remove_objects(struct cache *c, const struct sha256 *names, size_t count);
 
 // Pins. One says that all of a version was there when it was made, and that nothing of it is evicted as long as one of
 // its owners is left: the user, who pulled it, or machines made from it, each named by its folder (an absolute path,

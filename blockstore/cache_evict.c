@@ -145,6 +145,26 @@ int cache_collect(struct cache *c, const struct cache_collect *options, struct c
     return 0;
 }
 
+void cache_remove_objects(struct cache *c, const struct sha256 *names, size_t count)
+{
+    struct cache_walk w CLEANUP(cache_walk_free) = {0};
+    struct needs *unwanted = NULL;
+    int lock CLEANUP_CLOSE = count > 0 ? cache_lock(c, COLLECT_WAIT_MS) : -1;
+    int r = lock < 0 ? lock : needs_new(&unwanted, NULL);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = needs_add(unwanted, &names[i], 0, NULL);
+    if (r == 0)
+        r = cache_walk_files(c, &w);
+    if (r == 0)
+        r = mark_needed(c, &w, NULL, 0, NULL);
+    for (size_t i = 0; i < w.count && r == 0; i++)
+        if (w.files[i].claim == CLAIM_NONE && needs_has(unwanted, &w.files[i].name))
+            unlink_file(c, &w.files[i]);
+    needs_free(unwanted);
+    if (r == 0)
+        cache_sweep_handles(c, true);
+}
+
 bool cache_make_room(struct cache *c, uint64_t need, const struct sha256 *except)
 {
     struct cache_usage usage;

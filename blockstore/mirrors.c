@@ -26,6 +26,7 @@ static int add_address(struct transport *t, struct mirrors *m, const char *addre
         source_close(s);
         return error_set(error, E2BIG, "more than %u sources", MIRRORS_MAXIMUM);
     }
+    m->mirror[m->count].here = !source_is_remote(s);
     m->mirror[m->count++].source = s;
     return 0;
 }

@@ -3,8 +3,9 @@
 // liars.
 //
 // Rules
-//   1. Of the healthy sources the one is asked first that is expected to deliver a job first (mirrors_speed.h); where
-//      nothing is known of them, or they are about as quick, the order of the list decides. A source that failed lately
+//   1. Healthy folders are asked before the network: what they lack costs nothing to find out. Then, of the healthy
+//      sources the one is asked first that is expected to deliver a job first (mirrors_speed.h); where nothing is known
+//      of them, or they are about as quick, the order of the list decides. A source that failed lately
 //      is asked after the healthy ones; one that gave wrong data is asked last, for ten minutes.
 //   2. Wrong data is never retried from the same source within one fetch (TRUST rule 5).
 //   3. A fetch ends with success, with -ENOENT or -EBADMSG once every source has given such an answer, or with

@@ -62,8 +62,14 @@ static bool is_try_due(const struct mirrors *m, const struct attempt *a, const s
 // A mirror that is worth a try (mirrors_speed.h, 3), in place of the one that is thought to be the best.
 static unsigned prefer_try(const struct mirrors *m, const struct attempt *a, unsigned best, uint64_t now)
 {
-    for (unsigned i = 0; i < m->count && a->asked == 0 && a->rounds == 0 && m->mirror[best].speed.asked; i++)
-        if (i != best && !(a->refused & 1u << i) && mirrors_health_is_well(&m->mirror[i], now) &&
+    unsigned folders = 0;
+    for (unsigned i = 0; i < m->count; i++)
+        folders |= m->mirror[i].here ? 1u << i : 0;
+    // (Nothing is tried in place of a folder: what that has costs the network nothing.)
+    if (m->mirror[best].here || !m->mirror[best].speed.asked || (a->asked & ~folders) != 0 || a->rounds != 0)
+        return best;
+    for (unsigned i = 0; i < m->count; i++)
+        if (i != best && !m->mirror[i].here && !(a->refused & 1u << i) && mirrors_health_is_well(&m->mirror[i], now) &&
             is_try_due(m, a, &m->mirror[i].speed))
             return i;
     return best;

@@ -18,18 +18,20 @@
 #define FAILED_DOUBLINGS 5           // … this often
 #define FAILURES_BEFORE_PAUSE 3
 
-enum rank { HEALTHY, FAILED, LIAR, NONE };
+enum rank { HEALTHY_HERE, HEALTHY, FAILED, LIAR, NONE };
 
 static enum rank rank_of(const struct mirror *m, uint64_t now)
 {
     if (m->liar_until > now)
         return LIAR;
-    return m->failures && m->failed_until > now ? FAILED : HEALTHY;
+    if (m->failures && m->failed_until > now)
+        return FAILED;
+    return m->here ? HEALTHY_HERE : HEALTHY;
 }
 
 bool mirrors_health_is_well(const struct mirror *m, uint64_t now)
 {
-    return m->paused_until <= now && rank_of(m, now) == HEALTHY;
+    return m->paused_until <= now && rank_of(m, now) <= HEALTHY;
 }
 
 bool mirrors_health_pick(const struct mirror *mirrors, unsigned count, unsigned excluded, uint64_t bytes, uint64_t now,
@@ -47,7 +49,8 @@ bool mirrors_health_pick(const struct mirror *mirrors, unsigned count, unsigned 
             continue;
         }
         enum rank rank = rank_of(m, now);
-        if (rank < best || (rank == HEALTHY && mirrors_speed_is_better(&m->speed, &mirrors[best_index].speed, bytes))) {
+        if (rank < best || (rank == best && rank <= HEALTHY &&
+                            mirrors_speed_is_better(&m->speed, &mirrors[best_index].speed, bytes))) {
             best = rank;
             best_index = i;
         }

@@ -16,6 +16,7 @@
 
 struct mirror {
     struct source *source;
+    bool here; // a folder of this machine: asked before all others that are healthy
     struct mirror_speed speed;
     atomic_uint_fast64_t received; // body bytes, of all its answers
     // Times are of io_monotonic_ns().
@@ -27,8 +28,8 @@ struct mirror {
 };
 
 // The one to ask for so many bytes, of those that `excluded` (bits) does not name and that are not paused: of the best
-// rank the quickest, or the first where none is quicker. False if there is none: *ret_wake is then when one of them can
-// be asked (UINT64_MAX: never).
+// rank (folders before the network) the quickest, or the first where none is quicker. False if there is none: *ret_wake
+// is then when one of them can be asked (UINT64_MAX: never).
 bool mirrors_health_pick(const struct mirror *mirrors, unsigned count, unsigned excluded, uint64_t bytes, uint64_t now,
                          unsigned *ret_index, uint64_t *ret_wake);
 // True if it can be asked, and neither failed nor lied lately.

@@ -27,6 +27,11 @@ static int set(struct configuration *c, struct slice key, const char *value, str
     uint64_t number;
     if (slice_equal(key, "site"))
         return address_parse_site(value, "/", c->site, error);
+    if (slice_equal(key, "source")) {
+        if (c->source_count == CONFIGURATION_SOURCES_MAXIMUM)
+            return error_set(error, EINVAL, "at most %u are possible", CONFIGURATION_SOURCES_MAXIMUM);
+        return address_parse_site(value, "/", c->sources[c->source_count++], error);
+    }
     if (slice_equal(key, "cache-size")) {
         if (!text_parse_size(value, &c->cache_size) || c->cache_size == 0)
             return error_set(error, EINVAL, "a size like 10G is needed");

@@ -6,11 +6,14 @@
 //   require-pin yes           refuse first contact without a key in the address
 //   keep no                   what a machine's base lacks in the cache is not fetched while it runs, unless asked for
 //   fill-rate 2M              how much of it a second; none: no limit
+//   source /media/usb         where objects may be, too, asked before the site (may be repeated; up to 8)
 #pragma once
 
 #include "base/error.h"
 #include "catalog/catalog.h"
 #include <stdbool.h>
+
+#define CONFIGURATION_SOURCES_MAXIMUM 8u
 
 struct configuration {
     char site[CATALOG_URL_SIZE]; // empty: none
@@ -19,6 +22,8 @@ struct configuration {
     bool require_pin;
     bool keep;          // yes unless it says no
     uint64_t fill_rate; // bytes a second; 0: no limit
+    char sources[CONFIGURATION_SOURCES_MAXIMUM][CATALOG_URL_SIZE];
+    unsigned source_count;
 };
 #define CONFIGURATION_FILL_RATE (2ull << 20) // docs/decisions.md has the reasons
 

@@ -22,7 +22,7 @@ static int open_side(struct side *side, struct store *store, const struct config
         return result;
     result = version_open(store, &r->manifest, (const char *const *)r->sources, r->source_count, &side->version, error);
     if (result < 0) {
-        result = resolve_explain_offline(result, r->source_count, r->address.site, r->description->name,
+        result = resolve_explain_offline(result, r->offline, r->address.site, r->description->name,
                                          r->description->version, error);
         side->version = NULL;
         resolve_free(r);
@@ -93,8 +93,8 @@ static int diff(struct report *p, const char *const *addresses, const struct res
     if (r == 0)
         r = compare(p, &from, &to, error);
     r = from.version && to.version
-            ? resolve_explain_offline(r, to.resolved.source_count, to.resolved.address.site,
-                                      to.resolved.description->name, to.resolved.description->version, error)
+            ? resolve_explain_offline(r, to.resolved.offline, to.resolved.address.site, to.resolved.description->name,
+                                      to.resolved.description->version, error)
             : r;
     close_side(&from);
     close_side(&to);

@@ -90,7 +90,7 @@ static int inspect_image(struct report *p, struct store *store, const struct con
         r = report_members(p, v, error);
         version_close(v);
     }
-    r = resolve_explain_offline(r, resolved.source_count, resolved.address.site, resolved.description->name,
+    r = resolve_explain_offline(r, resolved.offline, resolved.address.site, resolved.description->name,
                                 resolved.description->version, error);
     resolve_free(&resolved);
     return r;

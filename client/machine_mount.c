@@ -41,17 +41,15 @@ static int connect_again(struct machine *m, int answer, struct error *error)
 {
     struct supervisor_options *o = m->options;
     const struct instance_settings *s = &m->instance->settings;
-    char *sources[CATALOG_MIRRORS_MAXIMUM], folder[PATH_TEXT_SIZE];
-    for (unsigned i = 0; i < s->source_count; i++)
-        sources[i] = (char *)s->sources[i]; // not written to
+    char folder[PATH_TEXT_SIZE];
     int r = cloop_connect(&o->cloop, error);
     if (r == 0)
         r = cloop_hold(&o->cloop, error); // before anything else, so that the successor may die at once, too
     if (r == 0)
-        r = cloop_open_version(&o->cloop, &s->manifest, sources, o->offline ? 0 : s->source_count, NULL, folder, error);
+        r = cloop_open_version(&o->cloop, &s->manifest, o->sources, o->source_count, NULL, folder, error);
     if (r == 0 && o->keep_owner)
-        r = cloop_keep_version(&o->cloop, &s->manifest, o->keep_owner, o->keep_rate, sources,
-                               o->offline ? 0 : s->source_count, error);
+        r = cloop_keep_version(&o->cloop, &s->manifest, o->keep_owner, o->keep_rate, o->sources, o->source_count,
+                               error);
     if (r < 0)
         return r;
     const int fds[] = {o->cloop.socket, o->cloop.session_fd, o->cloop.state_fd};

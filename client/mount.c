@@ -45,9 +45,10 @@ static int check_folder(const char *path, char ret_path[static PATH_TEXT_SIZE], 
     return 0;
 }
 
-static int mount_image(const char *image, const char *folder, const struct resolve_options *options,
-                       struct error *error)
+static int mount_image(const char *image, const char *folder, struct resolve_options *options,
+                       const struct option_list *named, struct error *error)
 {
+    struct resolve_others others;
     struct configuration configuration = {.cache_size = 0};
     struct store *store = NULL;
     struct resolved resolved;
@@ -56,9 +57,12 @@ static int mount_image(const char *image, const char *folder, const struct resol
     if (r == 0)
         r = configuration_read(&configuration, error);
     if (r == 0)
+        r = resolve_list_others(&configuration, named, options->offline, &others, error);
+    if (r == 0)
         r = resolve_open_store(&configuration, &store, error);
     if (r < 0)
         return r;
+    options->others = &others;
     r = resolve_image(store, &configuration, image, options, &resolved, error);
     store_free(store);
     if (r < 0)
@@ -78,7 +82,9 @@ static int mount_image(const char *image, const char *folder, const struct resol
 int verb_mount(int argc, char **argv)
 {
     struct resolve_options resolve = {.connect_ahead = true};
+    struct option_list named = {.count = 0};
     const struct option options[] = {{"offline", OPTION_FLAG, &resolve.offline},
+                                     {"source", OPTION_LIST, &named},
                                      {"require-pin", OPTION_FLAG, &resolve.require_pin},
                                      {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
                                      {NULL, OPTION_FLAG, NULL}};
@@ -88,7 +94,7 @@ int verb_mount(int argc, char **argv)
         return cli_parsed(r);
     struct error error = {.text = ""};
     cli_cancel_on_signals();
-    r = mount_image(argv[1], argv[2], &resolve, &error);
+    r = mount_image(argv[1], argv[2], &resolve, &named, &error);
     return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
 }
 

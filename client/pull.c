@@ -54,8 +54,11 @@ static int pull(const struct configuration *configuration, struct store *store, 
 
 int verb_pull(int argc, char **argv)
 {
-    struct resolve_options resolve = {.for_update = true};
-    const struct option options[] = {{"require-pin", OPTION_FLAG, &resolve.require_pin}, {NULL, OPTION_FLAG, NULL}};
+    struct resolve_others others;
+    struct resolve_options resolve = {.for_update = true, .others = &others};
+    struct option_list named = {.count = 0};
+    const struct option options[] = {
+        {"require-pin", OPTION_FLAG, &resolve.require_pin}, {"source", OPTION_LIST, &named}, {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
     if (r != 0)
@@ -65,6 +68,8 @@ int verb_pull(int argc, char **argv)
     struct store *store = NULL;
     cli_cancel_on_signals();
     r = configuration_read(&configuration, &error);
+    if (r == 0)
+        r = resolve_list_others(&configuration, &named, false, &others, &error);
     if (r == 0)
         r = resolve_open_store(&configuration, &store, &error);
     if (r < 0)

@@ -10,23 +10,64 @@
 
 #include "base/banned.h"
 
-static int list_sources(struct resolved *r, const struct catalog *c)
+static int add_source(struct resolved *r, const char *address)
 {
-    r->sources = calloc(1 + c->mirror_count, sizeof(*r->sources));
-    if (!r->sources)
+    if (r->source_count == MIRRORS_MAXIMUM)
+        return 0;
+    r->sources[r->source_count] = strdup(address);
+    if (!r->sources[r->source_count])
         return -ENOMEM;
-    for (unsigned i = 0; i < 1 + c->mirror_count && i < MIRRORS_MAXIMUM; i++) {
-        r->sources[i] = strdup(i == 0 ? r->address.site : c->mirrors[i - 1]);
-        if (!r->sources[i])
-            return -ENOMEM;
-        r->source_count++;
-    }
+    r->source_count++;
     return 0;
 }
 
-// Does the manifest say what the catalog's line says of it, and may its signer publish that name?
-static int check_manifest(const struct resolved *r, const struct catalog *c, const struct catalog_image *image,
-                          struct version *v, struct error *error)
+// A folder that is not there, such as a stick that is not plugged in, is none to ask; nor is a URL, offline.
+static void add_other(struct resolve_others *others, const char *address, bool offline, bool tell)
+{
+    if (others->count == RESOLVE_OTHERS_MAXIMUM || (offline && !address_is_directory(address)))
+        return;
+    if (!address_is_directory(address) || access(address, X_OK) == 0)
+        snprintf(others->list[others->count++], CATALOG_URL_SIZE, "%s", address);
+    else if (tell)
+        fprintf(stderr, "rondo: the source %s cannot be opened (%s); going on without it\n", address, strerror(errno));
+}
+
+int resolve_list_others(const struct configuration *configuration, const struct option_list *named, bool offline,
+                        struct resolve_others *ret, struct error *error)
+{
+    CLEANUP_FREE char *folder = getcwd(NULL, 0);
+    char address[CATALOG_URL_SIZE];
+    if (named->count > RESOLVE_OTHERS_MAXIMUM)
+        return error_set(error, EINVAL, "--source: at most %u are possible", RESOLVE_OTHERS_MAXIMUM);
+    ret->count = 0;
+    for (unsigned i = 0; i < named->count; i++) {
+        int r = address_parse_site(named->values[i], folder ? folder : "/", address, error);
+        if (r < 0)
+            return error_prefix(error, r, "--source");
+        add_other(ret, address, offline, true);
+    }
+    for (unsigned i = 0; i < configuration->source_count; i++)
+        add_other(ret, configuration->sources[i], offline, false);
+    return 0;
+}
+
+// Everybody whom the objects may be asked of.
+static int list_sources(struct resolved *r, const struct resolve_options *options, const struct catalog *c)
+{
+    r->sources = calloc(MIRRORS_MAXIMUM, sizeof(*r->sources));
+    int code = r->sources ? 0 : -ENOMEM;
+    for (unsigned i = 0; options->others && i < options->others->count && code == 0; i++)
+        code = add_source(r, options->others->list[i]);
+    r->other_count = r->source_count;
+    if (code == 0 && !options->offline)
+        code = add_source(r, r->address.site);
+    for (unsigned i = 0; i < c->mirror_count && code == 0 && !options->offline; i++)
+        code = add_source(r, c->mirrors[i]);
+    return code;
+}
+
+int resolve_check_manifest(const char *site, const struct catalog *c, const struct catalog_image *image,
+                           const struct version *v, struct error *error)
 {
     const struct manifest *m = version_manifest(v);
     struct key_public signer = {.id = {0}};
@@ -40,19 +81,19 @@ static int check_manifest(const struct resolved *r, const struct catalog *c, con
     char key[KEY_TEXT_SIZE];
     if (!catalog_allows(c, &signer, image->name))
         return error_set(error, EKEYREJECTED, "%s of %s is signed by %s, which may not publish that name there",
-                         image->name, r->address.site, key_to_text(&signer, key));
+                         image->name, site, key_to_text(&signer, key));
     if (strcmp(m->name, image->name) != 0 || strcmp(m->version, image->version) != 0 || m->serial != image->serial)
         return error_set(error, EBADMSG,
-                         "the catalog of %s says %s %s (serial %llu), but the manifest is of %s %s (%llu)",
-                         r->address.site, image->name, image->version, (unsigned long long)image->serial, m->name,
-                         m->version, (unsigned long long)m->serial);
+                         "the catalog of %s says %s %s (serial %llu), but the manifest is of %s %s (%llu)", site,
+                         image->name, image->version, (unsigned long long)image->serial, m->name, m->version,
+                         (unsigned long long)m->serial);
     return 0;
 }
 
-int resolve_explain_offline(int result, unsigned source_count, const char *site, const char *name, const char *version,
+int resolve_explain_offline(int result, bool offline, const char *site, const char *name, const char *version,
                             struct error *error)
 {
-    if (result != -ENOENT || source_count > 0)
+    if (result != -ENOENT || !offline)
         return result;
     return error_set(error, ENETUNREACH, "%s %s is not, or not whole, in the cache: rondo pull %s%s:%s, with a network",
                      name, version, site, name, version);
@@ -68,9 +109,9 @@ static int open_manifest(struct store *store, struct resolved *r, const struct c
     transport_take_ahead(store_transport(store), &r->ahead);
     if (code < 0) {
         error_prefix(error, code, "%s %s", image->name, image->version);
-        return resolve_explain_offline(code, r->source_count, r->address.site, image->name, image->version, error);
+        return resolve_explain_offline(code, r->offline, r->address.site, image->name, image->version, error);
     }
-    code = check_manifest(r, c, image, v, error);
+    code = resolve_check_manifest(r->address.site, c, image, v, error);
     if (code == 0) {
         r->description = malloc(sizeof(*r->description));
         if (r->description)
@@ -82,7 +123,7 @@ static int open_manifest(struct store *store, struct resolved *r, const struct c
     return code;
 }
 
-static const struct catalog_image *newest(const struct catalog *c, const char *name)
+const struct catalog_image *resolve_newest(const struct catalog *c, const char *name)
 {
     const struct catalog_image *best = NULL;
     for (unsigned i = 0; i < c->image_count; i++)
@@ -129,12 +170,16 @@ static int resolve_once(struct store *store, struct resolve_decision *d, const s
     if (code == 0)
         code = find_image(r, &c, &image, error);
     if (image)
-        code = resolve_settle(d, &c, r->address.name, newest(&c, r->address.name)->serial, error);
+        code = resolve_settle(d, &c, r->address.name, resolve_newest(&c, r->address.name)->serial, error);
     else // that it could not be found, or not be told, says nothing against the catalog
         resolve_settle(d, &c, NULL, 0, NULL);
     if (code == 0 && image) {
         r->manifest = image->manifest;
-        code = options->offline ? 0 : list_sources(r, &c);
+        r->offline = options->offline;
+        r->catalog = d->signed_bytes;
+        d->signed_bytes.data = NULL;
+        buf_free(&d->signed_bytes);
+        code = list_sources(r, options, &c);
         if (code < 0)
             error_set(error, -code, "out of memory");
         else
@@ -181,6 +226,7 @@ void resolve_free(struct resolved *r)
     for (unsigned i = 0; i < r->source_count; i++)
         free(r->sources[i]);
     free(r->sources);
+    buf_free(&r->catalog);
     free(r->description);
     transport_close_ahead(&r->ahead);
     *r = (struct resolved){.source_count = 0};

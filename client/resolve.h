@@ -3,6 +3,10 @@
 //   address → catalog (from the site, or the remembered one) → signature → trust (key, number, expiry) → image line
 //   → manifest (from cache or sources) → hash, signature, publisher allowed, name, version, serial as the line says
 //
+// Objects, manifests included, may also come from other places that the user names (--source, and `source` in the
+// configuration): folders and URLs that are asked before the site, and believed no more than the site is. One that is
+// not there is left out.
+//
 // A catalog checked within the last RESOLVE_CATALOG_SECONDS is not asked for again, except when the wanted version is
 // missing from it, when the site is a directory, or when its owner here has published since (publisher_sign_catalog).
 // Offline, or when the site cannot be reached, the remembered catalog serves: an expired one with one warning.
@@ -11,25 +15,38 @@
 #include "blockstore/store.h"
 #include "catalog/address.h"
 #include "catalog/trust.h"
+#include "client/cli.h"
 #include "client/configuration.h"
 
 #define RESOLVE_CATALOG_SECONDS 60
 
+#define RESOLVE_OTHERS_MAXIMUM 8u
+struct resolve_others {
+    char list[RESOLVE_OTHERS_MAXIMUM][CATALOG_URL_SIZE];
+    unsigned count;
+};
+// The other places: those of --source, then the configuration's. Offline they are folders alone.
+int resolve_list_others(const struct configuration *configuration, const struct option_list *named, bool offline,
+                        struct resolve_others *ret, struct error *error);
+
 struct resolve_options {
-    bool offline;       // no connection attempt at all
+    bool offline;       // no connection attempt at all; folders among the other places are asked
     bool require_fresh; // exit 6 unless the catalog has not expired
     bool require_pin;   // exit 5 at an unpinned first contact; so does the configuration's line
     bool connect_ahead; // if the manifest is fetched over HTTP, connections are made with it (resolved.ahead)
     bool for_update;    // asks the site whatever the catalog's age; no falling back to the remembered one
+    const struct resolve_others *others; // may be NULL
 };
 
 struct resolved {
     struct address address;
     struct sha256 manifest;
     struct manifest *description; // parsed; owned
-    char **sources;               // the site, then its mirrors; owned
-    unsigned source_count;        // 0 when offline
-    bool fresh;
+    char **sources;               // the other places, then the site, then its mirrors; owned
+    unsigned source_count;        // offline, of these, the folders among the other places
+    unsigned other_count;         // the first so many are the other places
+    bool offline, fresh;
+    struct buf catalog;           // the signed file that vouches for all this
     struct transport_ahead ahead; // for rondo-cloop, which will want the first blocks; owned
 };
 
@@ -38,9 +55,9 @@ int resolve_image(struct store *store, const struct configuration *configuration
                   const struct resolve_options *options, struct resolved *ret, struct error *error);
 void resolve_free(struct resolved *r);
 
-// What a failure of the store means where there were no sources to ask: -ENOENT becomes -ENETUNREACH (exit code 4:
+// What a failure of the store means where the site was not to be asked: -ENOENT becomes -ENETUNREACH (exit code 4:
 // "network, and not in the cache") with the next step; anything else is returned as it is.
-int resolve_explain_offline(int result, unsigned source_count, const char *site, const char *name, const char *version,
+int resolve_explain_offline(int result, bool offline, const char *site, const char *name, const char *version,
                             struct error *error);
 
 // Only the site's catalog (for ls and publish): fetched, verified, trusted. The caller frees with catalog_free.

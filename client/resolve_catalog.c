@@ -172,9 +172,8 @@ int resolve_load_shards(struct store *store, const char *site, const char *name,
 
 // --- trust ---------------------------------------------------------------------------------------------------------
 
-// Verifies and asks trust about these bytes of a catalog.
-static int accept(struct resolve_decision *d, const void *bytes, size_t n, struct catalog *ret, bool *ret_fresh,
-                  struct error *error)
+int resolve_accept(struct resolve_decision *d, const void *bytes, size_t n, struct catalog *ret, bool *ret_fresh,
+                   struct error *error)
 {
     char key[KEY_TEXT_SIZE];
     struct trust_verdict verdict;
@@ -198,6 +197,12 @@ static int accept(struct resolve_decision *d, const void *bytes, size_t n, struc
     else if (!verdict.fresh)
         log_warning("the catalog of %s expired on %s: what it names may be old", d->site,
                     text_format_time(c.expires, (char[32]){0}));
+    buf_clear(&d->signed_bytes);
+    r = buf_append(&d->signed_bytes, bytes, n);
+    if (r < 0) {
+        catalog_free(&c);
+        return error_set(error, -r, "out of memory");
+    }
     *ret = c;
     *ret_fresh = verdict.fresh;
     return 0;
@@ -209,7 +214,7 @@ static int use_remembered(struct resolve_decision *d, const void *bytes, size_t 
 {
     if (!bytes)
         return error_set(error, ENETUNREACH, "%s was never seen, so it cannot be used without a network", d->site);
-    return accept(d, bytes, n, ret, ret_fresh, error);
+    return resolve_accept(d, bytes, n, ret, ret_fresh, error);
 }
 
 // Once its versions were looked at: for the next minute, and for when the site cannot be reached.
@@ -256,7 +261,7 @@ static int ask_mirrors(struct store *store, struct resolve_decision *d, const vo
         struct error why = {.text = ""};
         r = fetch_catalog(store, last.mirrors[i], NULL, false, &fetched, &why);
         if (r == 0)
-            r = accept(d, fetched.bytes.data, fetched.bytes.size, ret, ret_fresh, &why);
+            r = resolve_accept(d, fetched.bytes.data, fetched.bytes.size, ret, ret_fresh, &why);
         if (r == 0) {
             log_warning("%s; its catalog comes from the mirror %s", reason->text, last.mirrors[i]);
             remember(d, fetched.bytes.data, fetched.bytes.size, "");
@@ -283,7 +288,7 @@ static int ask_site(struct store *store, struct resolve_decision *d, const void 
     if (old && !known)
         r = error_set(error, EBADMSG, "%s says that a catalog has not changed which was never fetched", d->site);
     if (r == 0)
-        r = accept(d, bytes, n, ret, ret_fresh, error);
+        r = resolve_accept(d, bytes, n, ret, ret_fresh, error);
     if (r == 0)
         remember(d, bytes, n, old ? etag : fetched.etag);
     buf_free(&fetched.bytes);
@@ -306,7 +311,7 @@ int resolve_get_catalog(struct store *store, struct resolve_decision *d, const s
         return use_remembered(d, known, known_size, ret, ret_fresh, error);
     }
     if (known && *may_be_recent && !options->for_update && !address_is_directory(d->site) && d->now >= checked &&
-        d->now - checked < RESOLVE_CATALOG_SECONDS && accept(d, known, known_size, ret, ret_fresh, NULL) == 0)
+        d->now - checked < RESOLVE_CATALOG_SECONDS && resolve_accept(d, known, known_size, ret, ret_fresh, NULL) == 0)
         return 0;
     *may_be_recent = false;
     r = ask_site(store, d, known, known_size, etag, !known || options->for_update, ret, ret_fresh, &reason);
@@ -324,8 +329,10 @@ int resolve_begin(struct resolve_decision *d, const struct configuration *config
                   const struct key_public *pin, const struct resolve_options *options, struct error *error)
 {
     char home[PATH_TEXT_SIZE];
-    *d = (struct resolve_decision){
-        .site = site, .now = io_realtime_seconds(), .accepted = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
+    *d = (struct resolve_decision){.site = site,
+                                   .now = io_realtime_seconds(),
+                                   .accepted = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM),
+                                   .signed_bytes = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
     d->request = (struct trust_request){.site = site,
                                         .pin = pin,
                                         .require_pin = options->require_pin || configuration->require_pin,
@@ -340,6 +347,7 @@ void resolve_end(struct resolve_decision *d)
 {
     trust_close(d->trust);
     buf_free(&d->accepted);
+    buf_free(&d->signed_bytes);
 }
 
 int resolve_catalog(struct store *store, const struct configuration *configuration, const char *site,

@@ -11,6 +11,7 @@ struct resolve_decision {
     int64_t now;
     struct buf accepted; // a catalog that just came, to be remembered by resolve_settle; empty if none did
     char accepted_etag[128];
+    struct buf signed_bytes; // of the catalog that resolve_get_catalog gave, wherever it came from
 };
 // The caller ends with resolve_end.
 int resolve_begin(struct resolve_decision *d, const struct configuration *configuration, const char *site,
@@ -22,6 +23,18 @@ void resolve_end(struct resolve_decision *d);
 // to ask.) The caller frees with catalog_free.
 int resolve_get_catalog(struct store *store, struct resolve_decision *d, const struct resolve_options *options,
                         bool *may_be_recent, struct catalog *ret, bool *ret_fresh, struct error *error);
+
+// Verifies these bytes of a catalog, wherever they came from, and asks trust about it, which remembers nothing yet. A
+// first contact, an expired catalog and a wrong clock are told. `signed_bytes` are set.
+int resolve_accept(struct resolve_decision *d, const void *bytes, size_t n, struct catalog *ret, bool *ret_fresh,
+                   struct error *error);
+
+// Does the manifest say what the catalog's line says of it, and may its signer publish that name at `site`?
+int resolve_check_manifest(const char *site, const struct catalog *c, const struct catalog_image *image,
+                           const struct version *v, struct error *error);
+
+// The highest-numbered version of a name that has a line; NULL if there is none.
+const struct catalog_image *resolve_newest(const struct catalog *c, const char *name);
 
 // What resolve_get_catalog gave is remembered only here, unless `name`'s newest serial in it is lower than one that was
 // seen: -ESTALE, and nothing has changed. NULL: no name is asked for.

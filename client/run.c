@@ -54,15 +54,12 @@ static int keep_base(struct run *run, struct error *error)
 {
     struct supervisor_options *o = &run->supervisor;
     const struct instance_settings *s = &run->instance.settings;
-    char *sources[CATALOG_MIRRORS_MAXIMUM];
-    for (unsigned i = 0; i < s->source_count; i++)
-        sources[i] = (char *)s->sources[i]; // not written to
     if (!run->keep && (run->no_keep || !run->configuration.keep || s->ephemeral))
         return 0;
     o->keep_owner = run->keep ? CACHE_OWNER_PULL : run->instance.folder;
     o->keep_rate = run->keep ? 0 : run->configuration.fill_rate;
-    int r = cloop_keep_version(&o->cloop, &s->manifest, o->keep_owner, o->keep_rate, sources,
-                               run->offline ? 0 : s->source_count, error);
+    int r =
+        cloop_keep_version(&o->cloop, &s->manifest, o->keep_owner, o->keep_rate, o->sources, o->source_count, error);
     if (r == 0 || o->cloop.socket < 0)
         return 0;
     if (run->keep)
@@ -229,6 +226,7 @@ int verb_run(int argc, char **argv)
         {"require-pin", OPTION_FLAG, &run.require_pin},
         {"keep", OPTION_FLAG, &run.keep},
         {"no-keep", OPTION_FLAG, &run.no_keep},
+        {"source", OPTION_LIST, &run.sources},
         {"on-outage", OPTION_TEXT, &run.on_outage},
         {NULL, OPTION_FLAG, NULL},
     };

@@ -5,6 +5,7 @@
 #include "blockstore/transport.h"
 #include "catalog/address.h"
 #include "client/configuration.h"
+#include "client/resolve.h"
 #include "client/seed.h"
 #include "client/supervisor.h"
 
@@ -14,7 +15,7 @@ struct run {
     const char *name, *engine_name, *network, *until, *append, *on_outage;
     uint64_t cpus, memory, disk_size, timeout;
     bool ephemeral, detach, offline, require_fresh, require_pin, keep, no_keep;
-    struct option_list ports, volumes;
+    struct option_list ports, volumes, sources;
     struct seed_options seed;
 
     // Read by run.c:
@@ -25,6 +26,7 @@ struct run {
     // Decided by run_prepare:
     struct configuration configuration;
     struct address parsed;
+    struct resolve_others others;
     char instance_name[CATALOG_NAME_SIZE];
     const struct engine *engine;
     struct instance instance;

@@ -116,18 +116,27 @@ static int copy_manifest(struct run *run, const struct manifest *m, struct error
     return 0;
 }
 
+// Whom rondo-cloop may ask: the other places of this run, and, unless offline, where the machine's version came from.
+static void list_sources(struct run *run)
+{
+    struct supervisor_options *o = &run->supervisor;
+    o->source_count = 0;
+    for (unsigned i = 0; i < run->others.count; i++)
+        o->sources[o->source_count++] = run->others.list[i];
+    for (unsigned i = 0; i < run->settings.source_count && !run->offline && o->source_count < MIRRORS_MAXIMUM; i++)
+        o->sources[o->source_count++] = run->settings.sources[i];
+}
+
 // The version that an existing machine was made from: it keeps that, wherever the tags have moved (TRUST T43).
 static int find_own_version(struct run *run, struct store *store, struct error *error)
 {
     const struct instance_settings *s = &run->settings;
-    const char *sources[CATALOG_MIRRORS_MAXIMUM];
-    for (unsigned i = 0; i < s->source_count; i++)
-        sources[i] = s->sources[i];
+    const struct supervisor_options *o = &run->supervisor;
     struct version *v;
-    unsigned count = run->offline ? 0 : s->source_count;
-    int r = version_open(store, &s->manifest, sources, count, &v, error);
+    list_sources(run);
+    int r = version_open(store, &s->manifest, (const char *const *)o->sources, o->source_count, &v, error);
     if (r < 0)
-        return resolve_explain_offline(r, count, s->site, s->image, s->version, error);
+        return resolve_explain_offline(r, run->offline, s->site, s->image, s->version, error);
     r = copy_manifest(run, version_manifest(v), error);
     version_close(v);
     return r;
@@ -138,7 +147,8 @@ static int find_version(struct run *run, struct store *store, struct error *erro
     struct resolve_options options = {.offline = run->offline,
                                       .require_fresh = run->require_fresh,
                                       .require_pin = run->require_pin,
-                                      .connect_ahead = !run->exists};
+                                      .connect_ahead = !run->exists,
+                                      .others = &run->others};
     struct resolved resolved;
     int r = 0;
     // What a machine is made from does not change any more; but what the user demands of its site is looked at.
@@ -159,7 +169,7 @@ static int find_version(struct run *run, struct store *store, struct error *erro
     snprintf(s->version, sizeof(s->version), "%s", resolved.description->version);
     snprintf(s->site, sizeof(s->site), "%s", run->parsed.site);
     snprintf(s->asked, sizeof(s->asked), "%s", run->parsed.selector[0] ? run->parsed.selector : "latest");
-    for (unsigned i = 0; i < resolved.source_count && i < CATALOG_MIRRORS_MAXIMUM; i++)
+    for (unsigned i = resolved.other_count; i < resolved.source_count && s->source_count < CATALOG_MIRRORS_MAXIMUM; i++)
         snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", resolved.sources[i]);
     if (s->source_count == 0) // offline now, but perhaps not for ever
         snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", run->parsed.site);
@@ -197,9 +207,8 @@ static int open_version_once(struct run *run, struct error *error)
 {
     struct instance_settings *s = &run->settings;
     struct supervisor_options *o = &run->supervisor;
-    char *sources[CATALOG_MIRRORS_MAXIMUM], counts[1024];
-    for (unsigned i = 0; i < s->source_count; i++)
-        sources[i] = s->sources[i];
+    char counts[1024];
+    list_sources(run);
     o->cloop = (struct cloop)CLOOP_NONE;
     o->cloop.cache_limit = run->configuration.cache_size;
     o->cloop.wait_seconds = run->configuration.outage_seconds;
@@ -210,8 +219,8 @@ static int open_version_once(struct run *run, struct error *error)
         o->requests_before = supervisor_count_in(counts, "requests");
         o->bytes_before = supervisor_count_in(counts, "bytes");
         o->wrong_before = supervisor_count_in(counts, "wrong");
-        r = cloop_open_version(&o->cloop, &s->manifest, sources, run->offline ? 0 : s->source_count, &run->ahead,
-                               o->version_folder, error);
+        r = cloop_open_version(&o->cloop, &s->manifest, o->sources, o->source_count, &run->ahead, o->version_folder,
+                               error);
     }
     return r == 0 ? cloop_hold(&o->cloop, error) : r;
 }
@@ -235,6 +244,8 @@ int run_prepare(struct run *run, struct error *error)
         r = engine_choose(run->engine_name, &run->engine, reason, sizeof(reason), error);
     if (r == 0)
         r = parse_address(run, error);
+    if (r == 0)
+        r = resolve_list_others(&run->configuration, &run->sources, run->offline, &run->others, error);
     if (r == 0)
         r = take_existing(run, error);
     if (r == 0)

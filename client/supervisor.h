@@ -8,6 +8,7 @@
 #pragma once
 
 #include "blockstore/manifest.h"
+#include "blockstore/mirrors.h"
 #include "client/cli.h"
 #include "client/cloop.h"
 #include "client/engine.h"
@@ -34,10 +35,12 @@ struct supervisor_options {
     struct engine_disk disks[ENGINE_DISKS_MAXIMUM]; // volumes, in the order of the instance's settings, then its
     unsigned disk_count;                            // first-boot settings; the descriptors are taken over
     bool network;
-    bool offline;             // no source is named to rondo-cloop, not to a successor either
-    bool remove_on_failure;   // the instance was made for this run: a machine that does not start leaves nothing
-    bool outage_error;        // --on-outage error
-    uint64_t requests, bytes; // spent on this run before; subtracted are rondo-cloop's counts when it began:
+    bool offline;                   // nobody comes back: what is missing is not waited for
+    char *sources[MIRRORS_MAXIMUM]; // that rondo-cloop, or a successor, may ask; the strings are the instance's or the
+    unsigned source_count;          // caller's
+    bool remove_on_failure;         // the instance was made for this run: a machine that does not start leaves nothing
+    bool outage_error;              // --on-outage error
+    uint64_t requests, bytes;       // spent on this run before; subtracted are rondo-cloop's counts when it began:
     uint64_t requests_before, bytes_before, wrong_before;
     // Connection to whoever starts it (launch.h): an owner's, which first of all gets "ok" or "error …"; and its
     // console, or -1. Taken over.

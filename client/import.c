@@ -1,0 +1,375 @@
+// rondo import FILE: a version that rondo export wrote comes into the cache, as if it had been pulled from its site.
+//
+//   description ─▶ catalog: signature, and trust in the site that it says it is of (key, number, date) ─▶ shard
+//   ─▶ the image's line ─▶ manifest: hash, signature, publisher ─▶ packs, each hashed before it stands in the cache
+//   ─▶ all that the map names is there, and nothing else came ─▶ catalog and key remembered, version pinned
+//
+// 1. The file is believed in nothing: the chain is the one of resolve.h, but that no site is asked.
+// 2. A catalog that is older than what was seen changes nothing. The version may still be had, if the newer catalog
+//    that is remembered names it, too.
+// 3. Until the last step, a failure takes back every object that came to stand in the cache by this file.
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "blockstore/archive_read.h"
+#include "blockstore/store_packs.h"
+#include "client/cli.h"
+#include "client/resolve_private.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define PIECE_SIZE (256u << 10)
+
+struct import {
+    struct store *store;
+    struct archive_reader archive;
+    struct archive_description about;
+    struct resolve_decision decision;
+    struct catalog catalog; // that vouches for the version: the file's, or a newer one that is remembered
+    bool remembered;
+    const struct catalog_image *image; // its line
+    struct version *version;
+    struct sha256 shard; // zero: none
+    struct buf placed;   // struct sha256: objects that this file brought into the cache
+    struct pack_set *packs;
+    uint64_t bytes, objects; // of the file's objects
+};
+
+// --- objects -------------------------------------------------------------------------------------------------------
+
+static int note_object(struct import *i, const struct sha256 *name, uint32_t size, struct error *error)
+{
+    i->objects++;
+    i->bytes += size;
+    if (i->objects > i->about.objects || i->bytes > i->about.bytes)
+        return error_set(error, EBADMSG, "it holds more than it says");
+    if (cache_has_object(store_cache(i->store), name))
+        return 0;
+    return buf_append(&i->placed, name, sizeof(*name)) < 0 ? error_set(error, ENOMEM, "out of memory") : 0;
+}
+
+static int not_kept(struct import *i, struct error *error)
+{
+    struct cache *cache = store_cache(i->store);
+    char need[32], limit[32];
+    int why = cache_write_failure(cache);
+    return error_set(error, ENOSPC,
+                     "the cache %s does not keep it (%s); this version needs %s, the cache's limit is %s: free space "
+                     "there, raise the limit, or name another cache with RONDO_CACHE",
+                     cache_folder(cache), why ? strerror(-why) : "it is too small",
+                     text_format_size(i->about.bytes, need), text_format_size(cache_limit(cache), limit));
+}
+
+// The next entry, which must be an object, is read as a whole; of that name, if one is given.
+static int read_object(struct import *i, const struct sha256 *name, size_t maximum, void **ret, size_t *ret_size,
+                       struct error *error)
+{
+    CLEANUP_FREE void *bytes = NULL;
+    struct archive_entry e;
+    char hex[SHA256_HEX_SIZE];
+    int r = archive_next(&i->archive, &e, error);
+    if (r < 0)
+        return r;
+    if (r == 0 || e.kind != ARCHIVE_OBJECT || !sha256_equal(&e.object, name))
+        return error_set(error, EBADMSG, "object %.12s… is not where it should be", sha256_to_hex(name, hex));
+    r = archive_read_all(&i->archive, &e, maximum, &bytes, error);
+    if (r == 0)
+        r = note_object(i, name, e.size, error);
+    if (r < 0)
+        return r;
+    struct sha256 actual = sha256_of(bytes, e.size);
+    if (!sha256_equal(&actual, name))
+        return error_set(error, EBADMSG, "object %.12s… is not what its name says", sha256_to_hex(name, hex));
+    cache_put_object(store_cache(i->store), name, bytes, e.size);
+    *ret = TAKE_PTR(bytes);
+    *ret_size = e.size;
+    return 0;
+}
+
+static int read_pack(struct import *i, const struct archive_entry *e, struct error *error)
+{
+    CLEANUP_FREE unsigned char *piece = malloc(PIECE_SIZE);
+    struct cache_stream *s = NULL;
+    char hex[SHA256_HEX_SIZE], at[32], all[32];
+    int r = pack_set_put(i->packs, &(struct whole_object){e->object, e->size}, error);
+    if (r == 0)
+        return error_set(error, EBADMSG, "object %.12s… is in it twice", sha256_to_hex(&e->object, hex));
+    if (r == 1)
+        r = note_object(i, &e->object, e->size, error);
+    if (r < 0)
+        return r;
+    if (!piece || cache_stream_new(store_cache(i->store), &e->object, e->size, &s) < 0)
+        return error_set(error, ENOMEM, "out of memory");
+    ssize_t n;
+    while ((n = archive_read(&i->archive, piece, PIECE_SIZE, error)) > 0) {
+        cache_stream_add(s, piece, (size_t)n);
+        cli_progress("%s of %s", text_format_size(i->archive.at, at), text_format_size(i->about.bytes, all));
+    }
+    r = n < 0 ? (int)n : cache_stream_finish(s);
+    cache_stream_free(s);
+    if (n == 0 && r == -EBADMSG)
+        return error_set(error, EBADMSG, "object %.12s… is not what its name says", sha256_to_hex(&e->object, hex));
+    return r == 1 ? not_kept(i, error) : r;
+}
+
+// --- the chain -----------------------------------------------------------------------------------------------------
+
+static int read_description(struct import *i, struct error *error)
+{
+    CLEANUP_FREE void *bytes = NULL;
+    struct archive_entry e = {.size = 0};
+    char site[CATALOG_URL_SIZE];
+    int r = archive_next(&i->archive, &e, error);
+    if (r < 0 || (r == 1 && e.kind != ARCHIVE_DESCRIPTION) || r == 0)
+        return r < 0 && r != -EBADMSG ? r : error_set(error, EBADMSG, "it is nothing that rondo export wrote");
+    r = archive_read_all(&i->archive, &e, ARCHIVE_DESCRIPTION_MAXIMUM, &bytes, error);
+    if (r == 0)
+        r = archive_parse_description(bytes, e.size, &i->about, error);
+    if (r == 0 && (address_parse_site(i->about.site, "/", site, NULL) < 0 || strcmp(site, i->about.site) != 0))
+        r = error_set(error, EBADMSG, "the site that it says it is of has no proper address");
+    return r == 0 && i->about.bytes > cache_limit(store_cache(i->store)) ? not_kept(i, error) : r;
+}
+
+// Rule 2: after `older`, the failure that the file's own catalog met, and which stands if nothing can be had this way.
+static int use_remembered(struct import *i, int older, bool *fresh)
+{
+    CLEANUP_FREE void *known = NULL;
+    size_t size;
+    char etag[128];
+    int64_t checked;
+    struct error why;
+    if (older != -ESTALE ||
+        trust_load_catalog(i->decision.trust, i->about.site, &known, &size, etag, &checked, &why) < 0 ||
+        resolve_accept(&i->decision, known, size, &i->catalog, fresh, &why) < 0 ||
+        resolve_load_shards(i->store, i->about.site, i->about.name, true, &i->catalog, &why) < 0)
+        return older;
+    i->remembered = true;
+    return 0;
+}
+
+static bool find_line(struct import *i)
+{
+    for (unsigned k = 0; k < i->catalog.image_count; k++) {
+        const struct catalog_image *image = &i->catalog.images[k];
+        if (strcmp(image->name, i->about.name) == 0 && strcmp(image->version, i->about.version) == 0 &&
+            sha256_equal(&image->manifest, &i->about.manifest)) {
+            i->image = image;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int read_catalog(struct import *i, bool *fresh, struct buf *ret_bytes, struct error *error)
+{
+    CLEANUP_FREE void *bytes = NULL;
+    CLEANUP_FREE void *shard_bytes = NULL;
+    struct catalog own CLEANUP(catalog_free) = {.number = 0};
+    struct archive_entry e;
+    size_t size;
+    int r = archive_next(&i->archive, &e, error);
+    if (r < 0)
+        return r;
+    if (r == 0 || e.kind != ARCHIVE_CATALOG)
+        return error_set(error, EBADMSG, "it has no catalog");
+    r = archive_read_all(&i->archive, &e, CATALOG_SIZE_MAXIMUM, &bytes, error);
+    if (r == 0 && buf_append(ret_bytes, bytes, e.size) < 0)
+        r = error_set(error, ENOMEM, "out of memory");
+    if (r == 0)
+        r = catalog_open(bytes, e.size, &own, error);
+    if (r < 0)
+        return r;
+    r = resolve_accept(&i->decision, bytes, e.size, &i->catalog, fresh, error);
+    int older = r;
+    if (r < 0 && (r = use_remembered(i, older, fresh)) < 0)
+        return r;
+    const struct catalog_shard *found = catalog_find_shard(&own, i->about.name);
+    if (found) {
+        const struct catalog_shard shard = *found; // parsing may move the arrays
+        r = read_object(i, &shard.object, CATALOG_SHARD_MAXIMUM, &shard_bytes, &size, error);
+        if (r == 0 && !i->remembered)
+            r = catalog_parse_shard(&i->catalog, &shard, shard_bytes, size, error);
+        if (r < 0)
+            return r;
+        i->shard = shard.object;
+    }
+    bool named = find_line(i);
+    if (named && i->remembered)
+        log_warning(
+            "its catalog is older than what was seen of %s; the newer one is used, which names this version, too",
+            i->about.site);
+    if (named)
+        return 0;
+    return i->remembered ? older
+                         : error_set(error, EBADMSG, "its catalog does not name %s %s as the version that it holds",
+                                     i->about.name, i->about.version);
+}
+
+static int read_manifest(struct import *i, struct error *error)
+{
+    CLEANUP_FREE void *bytes = NULL;
+    size_t size;
+    int r = read_object(i, &i->about.manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size, error);
+    if (r == 0)
+        r = version_open(i->store, &i->about.manifest, NULL, 0, &i->version, error);
+    if (r == -ENOENT) // what was put there a moment ago
+        return not_kept(i, error);
+    return r < 0 ? r : resolve_check_manifest(i->about.site, &i->catalog, i->image, i->version, error);
+}
+
+static int read_packs(struct import *i, struct error *error)
+{
+    struct archive_entry e;
+    int r = pack_set_new(&i->packs, error);
+    while (r == 0 && (r = archive_next(&i->archive, &e, error)) == 1)
+        r = e.kind == ARCHIVE_OBJECT ? read_pack(i, &e, error)
+                                     : error_set(error, EBADMSG, "something else is among its objects");
+    cli_progress_end();
+    if (r == 0 && (i->objects != i->about.objects || i->bytes != i->about.bytes))
+        r = error_set(error, EBADMSG, "it holds less than it says");
+    return r;
+}
+
+static int check_packs(struct import *i, struct error *error)
+{
+    struct pack_set *wanted CLEANUP(pack_set_free) = NULL;
+    size_t came = pack_set_count(i->packs);
+    char hex[SHA256_HEX_SIZE];
+    int r = pack_set_new(&wanted, error);
+    if (r == 0)
+        r = pack_set_add(wanted, i->version, error);
+    if (r == -ENOENT)
+        return error_set(error, EBADMSG, "a pack with a part of the version's map is not in it");
+    for (size_t k = 0; r >= 0 && k < pack_set_count(wanted); k++) {
+        struct whole_object pack = pack_set_get(wanted, k);
+        r = pack_set_put(i->packs, &pack, error);
+        if (r == 1)
+            return error_set(error, EBADMSG, "pack %.12s… of the version is not in it", sha256_to_hex(&pack.name, hex));
+    }
+    if (r >= 0 && pack_set_count(wanted) != came)
+        r = error_set(error, EBADMSG, "it holds objects that the version does not need");
+    return r < 0 ? r : 0;
+}
+
+// --- the end -------------------------------------------------------------------------------------------------------
+
+static int report_check(void *context, uint64_t have, uint64_t all)
+{
+    char have_text[32], all_text[32];
+    (void)context;
+    cli_progress("checked %s of %s", text_format_size(have, have_text), text_format_size(all, all_text));
+    return cli_interrupted() ? -ECANCELED : 0;
+}
+
+// What the site has signed is remembered for when it cannot be asked; but not as if it had been asked just now.
+static int remember(struct import *i, const struct buf *bytes, struct error *error)
+{
+    CLEANUP_FREE void *known = NULL;
+    size_t size;
+    char etag[128];
+    int64_t checked;
+    struct catalog last CLEANUP(catalog_free) = {.number = 0};
+    struct resolve_decision *d = &i->decision;
+    int r = resolve_settle(d, &i->catalog, i->about.name, resolve_newest(&i->catalog, i->about.name)->serial, error);
+    if (r < 0 || i->remembered)
+        return r;
+    if (trust_load_catalog(d->trust, d->site, &known, &size, etag, &checked, NULL) == 0 &&
+        catalog_open(known, size, &last, NULL) == 0 && last.number >= i->catalog.number)
+        return 0;
+    return trust_save_catalog(d->trust, d->site, bytes->data, bytes->size, "",
+                              i->catalog.issued - RESOLVE_CATALOG_SECONDS, error);
+}
+
+static int keep(struct import *i, const struct buf *bytes, struct error *error)
+{
+    CLEANUP_FREE struct sha256 *objects = NULL;
+    size_t count;
+    int r = version_pull(i->version, report_check, NULL, &objects, &count, error);
+    cli_progress_end();
+    if (r == -ENOENT) // all of it was there, and some is gone
+        return not_kept(i, error);
+    if (r == 0 && !sha256_is_zero(&i->shard)) { // without it the image's name is not found offline
+        struct sha256 *more = realloc(objects, (count + 1) * sizeof(*objects));
+        if (!more)
+            return error_set(error, ENOMEM, "out of memory");
+        more[count++] = i->shard;
+        objects = more;
+    }
+    if (r == 0)
+        r = remember(i, bytes, error);
+    return r < 0 ? r : cache_pin(store_cache(i->store), &i->about.manifest, CACHE_OWNER_PULL, objects, count, error);
+}
+
+static int import(struct import *i, const struct configuration *configuration, const struct resolve_options *options,
+                  struct error *error)
+{
+    struct buf bytes CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
+    char size[32], hex[SHA256_HEX_SIZE];
+    bool fresh;
+    int r = read_description(i, error);
+    if (r < 0)
+        return r;
+    fprintf(stderr, "rondo: %s %s from %s\n", i->about.name, i->about.version, i->about.site);
+    r = resolve_begin(&i->decision, configuration, i->about.site, NULL, options, error);
+    if (r < 0)
+        return r;
+    r = read_catalog(i, &fresh, &bytes, error);
+    if (r == 0)
+        r = read_manifest(i, error);
+    if (r == 0)
+        r = read_packs(i, error);
+    if (r == 0)
+        r = check_packs(i, error);
+    if (r == 0)
+        r = keep(i, &bytes, error);
+    resolve_end(&i->decision);
+    if (r < 0)
+        return r;
+    fprintf(stderr, "rondo: took in %s; it runs offline now: rondo run --offline %s%s:%s\n",
+            text_format_size(i->bytes, size), i->about.site, i->about.name, i->about.version);
+    printf("%s\n", sha256_to_hex(&i->about.manifest, hex));
+    return 0;
+}
+
+int verb_import(int argc, char **argv)
+{
+    struct resolve_options resolve = {.offline = true};
+    const struct option options[] = {{"require-fresh", OPTION_FLAG, &resolve.require_fresh},
+                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
+                                     {NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    struct error error = {.text = ""};
+    struct configuration configuration;
+    struct import i = {.archive = {.fd = STDIN_FILENO, .cancelled = cli_interrupted},
+                       .placed = BUF_WITH_MAXIMUM((size_t)256 << 20)};
+    const bool stream = strcmp(argv[1], "-") == 0;
+    if (!stream && (i.archive.fd = open(argv[1], O_RDONLY | O_CLOEXEC)) < 0) {
+        r = error_set(&error, errno, "cannot open %s: %s", argv[1], strerror(errno));
+        return cli_fail(r, &error);
+    }
+    r = configuration_read(&configuration, &error);
+    if (r == 0)
+        r = resolve_open_store(&configuration, &i.store, &error);
+    if (r == 0) {
+        cli_catch_signals(); // from here on there are objects to take away
+        r = import(&i, &configuration, &resolve, &error);
+        if (r < 0)
+            error_prefix(&error, r, "%s", stream ? "standard input" : argv[1]);
+        version_close(i.version);
+        if (r < 0)
+            cache_remove_objects(store_cache(i.store), (const struct sha256 *)i.placed.data,
+                                 i.placed.size / sizeof(struct sha256));
+        pack_set_free(&i.packs);
+        catalog_free(&i.catalog);
+        buf_free(&i.placed);
+        store_free(i.store);
+    }
+    if (!stream)
+        close(i.archive.fd);
+    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+}

@@ -1,0 +1,74 @@
+#!/bin/bash
+# Any folder of objects, a stick or a share, is a source that is asked before the site: what it has makes no request, what it lacks
+# comes from the site, and what it has wrong hurts nobody.
+. "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/sites.sh"
+need python3 perl cmp
+need_fuse
+
+make_disk "$TMPDIR/disk" 8 1
+must_publish image 1 "$TMPDIR/disk"
+cp -r "$site" "$TMPDIR/stick"
+rm "$TMPDIR/stick/catalog.rondo" # objects are enough
+attack "$site"
+
+run_rondo pull --source "$TMPDIR/stick" "${url}image"
+status_is 0 "pull, with a stick"
+is "$(requests 'GET /objects/') $(requests 'GET /catalog')" "0 1" "the site is asked for its catalog alone" || diag "$(cat "$requests")"
+
+forget
+cd "$TMPDIR" || exit 1
+mount_image "${url}image" --source stick
+status_is 0 "mount, with a stick by a relative path"
+ok "the disk is right" cmp "$TMPDIR/disk" "$TMPDIR/mounted/disk"
+unmount_image
+is "$(requests 'GET /objects/')" 0 "and none of it came from the site"
+
+forget
+mkdir -p "$XDG_CONFIG_HOME/rondo"
+printf 'source %s\nsource %s\n' "$TMPDIR/not-plugged-in" "$TMPDIR/stick" >"$XDG_CONFIG_HOME/rondo/config"
+rules
+run_rondo pull "${url}image"
+status_is 0 "the stick is in the configuration, beside one that is not there"
+is "$(requests 'GET /objects/')" 0 "and serves"
+unlike "$err" 'not-plugged-in' "nothing is said of the other"
+rm -rf "$RONDO_CACHE"
+run_rondo pull "${url}image" # the catalog is remembered
+rm -rf "$RONDO_CACHE"
+rules '* status code=500'
+mount_image "${url}image" --offline
+status_is 0 "mount --offline, of what the stick has"
+ok "its disk is right" cmp "$TMPDIR/disk" "$TMPDIR/mounted/disk"
+unmount_image
+is "$(requests)" 0 "without a request"
+rm "$XDG_CONFIG_HOME/rondo/config"
+
+forget
+rules
+run_rondo pull --source "$TMPDIR/none" "${url}image"
+status_is 0 "a stick that is not there is no error"
+like "$err" "the source $TMPDIR/none/ cannot be opened" "but one that was named is told of"
+run_rondo pull --source 'http://[' "${url}image"
+status_is 2 "what is no address is one"
+
+largest=$(find "$TMPDIR/stick/objects" -type f -size +100k | sort | head -n 1)
+printf x | dd of="$largest" bs=1 seek=5000 conv=notrunc status=none
+forget
+rules
+run_rondo pull --source "$TMPDIR/stick" "${url}image"
+status_is 0 "a stick that has rotten"
+like "$err" 'stick.*asked last' "is told of"
+unlike "$(requests 'GET /objects/')" '^0$' "and the site asked"
+mount_image "${url}image" --offline
+ok "the disk is right" cmp "$TMPDIR/disk" "$TMPDIR/mounted/disk"
+unmount_image
+
+# Another site as a source, which is not believed in anything either.
+make_disk "$TMPDIR/other" 4 9
+site=$TMPDIR/othersite must_publish image 1 "$TMPDIR/other"
+forget
+run_rondo pull --source "$TMPDIR/othersite" "${url}image"
+status_is 0 "another site's folder as a source is no error"
+run_rondo ls "${url}" --json
+is "$(python3 -c 'import json,sys; print([i["pulled"] for i in json.loads(sys.argv[1])])' "$out")" "[True]" "and what was pulled is what this site names"
+done_testing
