@@ -1,8 +1,8 @@
 // rondo commit: what a stopped machine's disk holds now, as a new version.
 //
 //   machine locked, its disk opened over its base → searched for what a clone must not carry → keys → site locked →
-//   its catalog → packs of the base that the site lacks → what is known of the base → members, as changes → manifest,
-//   signed, stored → catalog, signed, replaced
+//   its catalog → packs of the base that the site lacks → what the base's and the newest version's hold → members, as
+//   changes → manifest, signed, stored → catalog, signed, replaced
 //
 // The work follows what changed: of the disk only changed blocks are read, of the base's map only the pages above them
 // (blockstore/writer_changes.c). Only where somebody else signed the base all of it is looked through, since its
@@ -76,27 +76,48 @@ static bool is_listed_under_name(const struct commit *c)
     return false;
 }
 
-static int know_base(struct commit *c, struct version_copied *copied, struct error *error)
+static int know_version(struct commit *c, const struct manifest *m, bool foreign, struct error *error)
 {
-    const struct manifest *base = version_manifest(c->base);
     struct site *site = writer_site(c->p.writer);
     struct parent_counts counts;
+
+    return foreign ? parent_know(c->p.writer, site, m, true, &counts, error)
+                   : parent_know_some(c->p.writer, site, m, KNOWN_BYTES + c->changed * BLOCK_SIZE, &counts, error);
+}
+
+// A machine that is committed again brings what it did the last time as well. Somebody else's version is worth the
+// trouble only where all is looked through anyway.
+static int know_newest(struct commit *c, const struct catalog_image *newest, struct error *error)
+{
+    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
+
+    if (!newest || sha256_equal(&newest->manifest, version_name(c->base)))
+        return 0;
+    if (!m)
+        return error_set(error, ENOMEM, "out of memory");
+    int r = publisher_read_manifest(writer_site(c->p.writer), newest, m, error);
+    if (r < 0)
+        return error_prefix(error, r, "%s %s of %s", newest->name, newest->version, c->p.site);
+    bool foreign = memcmp(m->publisher, c->p.manifest->publisher, sizeof(m->publisher)) != 0;
+    return foreign && !c->foreign ? 0 : know_version(c, m, foreign, error);
+}
+
+static int know_versions(struct commit *c, struct version_copied *copied, struct error *error)
+{
+    const struct catalog_image *newest = publish_count_serial(&c->p);
     int r = 0;
 
-    publish_count_serial(&c->p);
     if (is_listed_under_name(c)) {
         c->p.manifest->has_parent = true;
         c->p.manifest->parent = *version_name(c->base);
     }
     if (!is_listed(c)) {
         const struct version_copy copy = {.needs = commit_needs, .progress = publish_report_progress, .context = c};
-        r = version_copy_packs(c->base, site, &copy, copied, error);
+        r = version_copy_packs(c->base, writer_site(c->p.writer), &copy, copied, error);
     }
     if (r == 0)
-        r = c->foreign
-                ? parent_know(c->p.writer, site, base, true, &counts, error)
-                : parent_know_some(c->p.writer, site, base, KNOWN_BYTES + c->changed * BLOCK_SIZE, &counts, error);
-    return r;
+        r = know_version(c, version_manifest(c->base), c->foreign, error);
+    return r < 0 ? r : know_newest(c, newest, error);
 }
 
 // Which of the publication's files replaces the member; 0: none does.
@@ -183,7 +204,7 @@ static int publish_version(struct commit *c, struct error *error)
     if (r == 0)
         r = publish_prepare_catalog(&c->p, error);
     if (r == 0)
-        r = know_base(c, &copied, error);
+        r = know_versions(c, &copied, error);
     if (r == 0)
         r = add_members(c, &counts, error);
     if (r == 0)
