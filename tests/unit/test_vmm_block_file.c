@@ -3,11 +3,14 @@
 #include "vmm/block_backend.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -122,12 +125,83 @@ static void a_flush_that_failed_never_succeeds_again(void **state)
     disk = NULL;
 }
 
+// --- no space ------------------------------------------------------------------------------------------------------
+
+static atomic_bool full;
+
+static ssize_t pwrite_unless_full(int fd, const void *from, size_t n, off_t offset)
+{
+    if (!full)
+        return io_table_system.pwrite(fd, from, n, offset);
+    errno = ENOSPC;
+    return -1;
+}
+
+static int write_result;
+
+static void *write_beside(void *context)
+{
+    static unsigned char bytes[512] = {0x33};
+    const struct iovec piece = {bytes, sizeof bytes};
+    (void)context;
+    write_result = disk->write(disk, 512, &piece, sizeof bytes);
+    return NULL;
+}
+
+static void hears(int fd, const char *wanted)
+{
+    char said[64] = "";
+    assert_true(recv(fd, said, sizeof said - 1, 0) > 0);
+    assert_string_equal(said, wanted);
+}
+
+// The supervisor hears of it; let_go: it is told to wait no longer.
+static void hold_a_write(bool let_go)
+{
+    int control[2];
+    pthread_t thread;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, control), 0);
+    assert_int_equal(disk->close(disk, NULL), 0);
+    faulty.pwrite = pwrite_unless_full;
+    full = true;
+    assert_int_equal(block_file_new(dup(file), "volume", false, control[0], &disk, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, write_beside, NULL), 0);
+    hears(control[1], "no-space volume");
+    if (let_go)
+        disk->let_go(disk);
+    else
+        full = false;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    if (!let_go)
+        hears(control[1], "space");
+    close(control[0]);
+    close(control[1]);
+}
+
+static void a_write_waits_for_space(void **state)
+{
+    (void)state;
+    hold_a_write(false);
+    assert_int_equal(write_result, 0);
+    assert_int_equal(byte_at(512), 0x33);
+}
+
+static void a_write_that_is_let_go_fails(void **state)
+{
+    (void)state;
+    hold_a_write(true);
+    assert_int_equal(write_result, -ENOSPC);
+    assert_int_equal(byte_at(512), 0x11);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(changes_reach_the_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_a_flush_each_change_is_stable, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_flush_that_failed_never_succeeds_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_write_waits_for_space, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_write_that_is_let_go_fails, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
