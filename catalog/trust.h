@@ -24,6 +24,9 @@ struct trust;
 int trust_open(const char *home, struct trust **ret, struct error *error);
 void trust_close(struct trust *t);
 
+// Looks the whole database over, and changes nothing: 0 (also if there is none), -EUCLEAN if it is damaged.
+int trust_check_file(const char *home, struct error *error);
+
 struct trust_request {
     const char *site;             // address, ends in "/"
     const struct key_public *pin; // from the address or the configuration, or NULL

@@ -98,10 +98,11 @@ static int look_at_schema(struct trust *t, bool *ret_empty, struct error *error)
     return check_schema(t, ret_empty, error);
 }
 
-static int check_pages(struct trust *t, struct error *error)
+// `check`: the pragma that does it.
+static int check_pages(struct trust *t, const char *check, struct error *error)
 {
     sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
-    int r = trust_db_start(t, &s, error, "PRAGMA quick_check(1)", "");
+    int r = trust_db_start(t, &s, error, check, "");
     if (r == 0)
         r = trust_db_step(t, s, error);
     if (r < 0)
@@ -175,6 +176,14 @@ static void close_db(struct trust *t)
     t->db = NULL;
 }
 
+static int open_file(struct trust *t, struct error *error)
+{
+    int code = sqlite3_open_v2(
+        t->path, &t->db,
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
+    return code == SQLITE_OK ? configure(t, error) : trust_db_fail(t, code, error);
+}
+
 // -EUCLEAN if it is damaged. On failure the database is closed.
 static int open_db(struct trust *t, struct error *error)
 {
@@ -182,14 +191,11 @@ static int open_db(struct trust *t, struct error *error)
     int r = prepare_file(t, error);
     if (r < 0)
         return r;
-    int code = sqlite3_open_v2(
-        t->path, &t->db,
-        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
-    r = code == SQLITE_OK ? configure(t, error) : trust_db_fail(t, code, error);
+    r = open_file(t, error);
     if (r == 0)
         r = look_at_schema(t, &empty, error);
     if (r == 0)
-        r = empty ? make_tables(t, error) : check_pages(t, error);
+        r = empty ? make_tables(t, error) : check_pages(t, "PRAGMA quick_check(1)", error);
     if (r < 0)
         close_db(t);
     return r;
@@ -249,6 +255,28 @@ static int rebuild(struct trust *t, const char *home, struct error *error)
         return r;
     r = move_aside(t, error);
     return r < 0 ? r : open_db(t, error);
+}
+
+int trust_check_file(const char *home, struct error *error)
+{
+    char path[PATH_TEXT_SIZE];
+    struct trust t = {.path = path};
+    bool empty = false;
+    char *real CLEANUP_FREE = realpath(home, NULL);
+    if (!real && errno == ENOENT)
+        return 0;
+    int r = real ? path_format(path, sizeof path, "%s/trust.db", real) : -errno;
+    if (r < 0)
+        return error_set(error, -r, "cannot use the folder %.64s…: %s", home, strerror(-r));
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    r = open_file(&t, error);
+    if (r == 0)
+        r = look_at_schema(&t, &empty, error);
+    if (r == 0 && !empty)
+        r = check_pages(&t, "PRAGMA integrity_check(1)", error);
+    close_db(&t);
+    return r;
 }
 
 int trust_open(const char *home, struct trust **ret, struct error *error)

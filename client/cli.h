@@ -20,6 +20,7 @@ int verb_commit(int argc, char **argv);
 int verb_console(int argc, char **argv);
 int verb_diff(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
+int verb_fsck(int argc, char **argv);
 int verb_gc(int argc, char **argv);
 int verb_export(int argc, char **argv);
 int verb_import(int argc, char **argv);

@@ -53,6 +53,8 @@ const struct verb verbs[] = {
     {"umount", verb_umount, "DIR", "End a mount."},
     {"gc", verb_gc, "[--max-size S] [--dry-run] [--json] | SITE [--grace 7d] [--dry-run] [--json]",
      "Make the cache smaller; with a site's folder, remove what no version needs."},
+    {"fsck", verb_fsck, "[SITE] [--repair] [--offline] [--json]",
+     "Check the cache and the machines, or a site's folder; mend what can be mended."},
     {"publish", verb_publish,
      "--name NAME --version V --disk FILE --key KEYFILE --to DIR [--kernel F --initrd F --cmdline S] [--memory M]\n"
      "           [--ready TEXT] [--profile auto|FILE|none] [--timeout S] [--parent IMAGE]...\n"
