@@ -8,12 +8,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "base/banned.h"
 
 #define RETRY_SECONDS 30
 #define KEEP_STACK (256u << 10)
+#define SPARED_BYTES (512ull << 20) // free on the cache's disk, that only what a person asked for may take
 
 struct keep {
     struct store *store;
@@ -23,7 +25,7 @@ struct keep {
     char *addresses[MIRRORS_MAXIMUM];
     unsigned count;
     pthread_t thread;
-    bool stop;
+    bool stop, full;
     struct keep_progress progress;
 };
 
@@ -31,15 +33,24 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool at_work; // one of them
 
+// What nobody asked for must not take the last of a disk, on which machines' own disks may lie, too.
+static bool is_full(const struct keep *k)
+{
+    struct statvfs s;
+    return strcmp(k->owner, CACHE_OWNER_PULL) != 0 && statvfs(cache_folder(store_cache(k->store)), &s) == 0 &&
+           (uint64_t)s.f_bavail * s.f_frsize < SPARED_BYTES;
+}
+
 static int report(void *context, uint64_t have, uint64_t all)
 {
     struct keep *k = context;
     pthread_mutex_lock(&mutex);
     k->progress.have = have;
     k->progress.all = all;
-    int stop = k->stop;
+    bool stop = k->stop;
     pthread_mutex_unlock(&mutex);
-    return stop;
+    k->full = k->full || (have < all && is_full(k));
+    return stop || k->full;
 }
 
 static int fill(struct keep *k, struct error *error)
@@ -91,7 +102,7 @@ static void *work(void *context)
             ;
     }
     if (r < 0 && !k->stop && k->count)
-        log_warning("the version is not kept: %s", error.text);
+        log_warning("the version is not kept: %s", k->full ? "the disk of the cache is nearly full" : error.text);
     pthread_mutex_unlock(&mutex);
     return NULL;
 }

@@ -5,6 +5,7 @@
 //                                                        │ ▲
 //                                                        ▼ │ after RETRY_SECONDS
 //                                                       outage          full disk, wrong data ──▶ given up, with a word
+// A machine's keep gives up, too, where little is left free on the cache's disk.
 //
 // It has a version of its own (blockstore/store.h, version_fill), so that its end is nobody's; it runs on a thread of
 // its own, and lasts until keep_stop.

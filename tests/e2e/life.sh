@@ -148,15 +148,25 @@ run_rondo stop fake --timeout 5
 ok "and no longer" wait_until 10 eval '! kill -0 "$follower"'
 
 # What a machine has pinned goes with the machine.
-for name in fake two three; do
+for name in two three; do
 	ok "$name is removed" rondo rm $name
+	rondo gc --max-size 4K >/dev/null 2>&1
+	is "$(pins)" 1 "what another one needs stays pinned"
 done
+ok "the last one is removed" rondo rm fake
+rondo gc --max-size 4K >/dev/null 2>&1
+is "$(pins)" 0 "what nobody needs is not"
 run_rondo run "$fake" --name last --net none --no-keep --append 'print=up exit=0'
-is "$(machine_base last)" complete "its base is there still"
-run_rondo pull "$fake"
-ok "the user pulls it" rondo rm last
-run_rondo ls
-like "$out" fake "what he has pulled is his, whatever becomes of machines"
+is "$(machine_base last)" "needs site" "a new machine needs its site again"
+run_rondo start last --net none --keep --detach --append print=up
+is_pulled() {
+	rondo ls | grep -q fake
+}
+ok "with --keep it is the user's, as if pulled" wait_until 10 is_pulled
+run_rondo stop last --timeout 1
+ok "the machine is removed" rondo rm last
+rondo gc --max-size 4K >/dev/null 2>&1
+ok "what is the user's stays, whatever becomes of machines" is_pulled
 run_rondo run "$fake" --ephemeral --offline --net none --append 'print=up exit=0'
 status_is 0 "and runs without its site"
 ok "nothing is left" wait_until 5 no_machine_left

@@ -21,7 +21,7 @@ for kind in 'status code=500:4' 'reset:4' 'cut at=70000:4' 'silent:4' 'flip step
 	rm -rf "$RONDO_CACHE"
 	rules "${others[@]}" "* range=no serve" "* ${kind%:*}"
 	started=$SECONDS
-	run timeout 60 rondo run "${url}image" --net none --timeout 20
+	run timeout 60 rondo run "${url}image" --no-keep --net none --timeout 20
 	status_is "${kind##*:}" "${kind%:*}: exit code ${kind##*:} ($((SECONDS - started)) s)"
 	like "$err" "the kernel of image 1 cannot be read; $RONDO_RUNTIME/cloop.log says why" "and says what is missing"
 	ok "the log says why" grep -qE "kernel of image 1 at byte [0-9]+: chunk [0-9a-f]{64}.*${url%/}" "$RONDO_RUNTIME/cloop.log"
