@@ -121,6 +121,7 @@ static int check_pack(struct site_check *k, struct item *item, int fd)
         return r;
     unsigned char *table CLEANUP_FREE = malloc(trailer.table_length);
     unsigned char *stored CLEANUP_FREE = malloc(PAGE_STORED_MAXIMUM);
+    t.stored = stored;
     if (!table || !stored)
         return -ENOMEM;
     r = io_read_full(fd, table, trailer.table_length, trailer.table_offset);
@@ -129,7 +130,6 @@ static int check_pack(struct site_check *k, struct item *item, int fd)
     item->table = sha256_of(table, trailer.table_length);
     if (!sha256_equal(&item->table, &trailer.table))
         return -EBADMSG;
-    t.stored = stored;
     r = make_places(k, item, trailer.chunk_count);
     return r < 0 ? r : pack_walk_table(table, trailer.table_length, &trailer, check_entry, &t, NULL);
 }

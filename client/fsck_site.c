@@ -52,12 +52,12 @@ static int check_version(struct site_fsck *s, struct site_check *k, const struct
 {
     char label[2 * CATALOG_NAME_SIZE];
     struct error why = {.text = ""};
-    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
-    if (!m)
-        return error_set(error, ENOMEM, "out of memory");
     snprintf(label, sizeof(label), "%s %s", image->name, image->version);
     if (!site_check_object(k, &image->manifest, 0, label))
         return 0;
+    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
+    if (!m)
+        return error_set(error, ENOMEM, "out of memory");
     int r = publisher_read_manifest(s->site, image, m, &why);
     struct key_public publisher = {.id = {0}};
     if (r == 0)
