@@ -117,7 +117,7 @@ static int receive(struct check *c, struct clone_message *ret, struct error *err
 static int serve(struct check *c, struct error *error)
 {
     for (;;) {
-        struct clone_message m;
+        struct clone_message m = {.type = CLONE_READ};
         char text[CLONE_WORD_SIZE];
         cli_progress("searching the disk's file system for what a clone must not carry");
         int r = receive(c, &m, error);
@@ -158,9 +158,7 @@ static void fill_findings(const struct check *c, struct clone_findings *ret)
 int clone_check(const struct clone_disk *disk, struct clone_findings *ret, struct error *error)
 {
     int ours, theirs;
-    struct check *c CLEANUP_FREE = calloc(1, sizeof *c);
-    if (!c)
-        return error_set(error, ENOMEM, "out of memory");
+    struct check c = {.disk = disk};
     int r = socket_pair(SOCK_SEQPACKET, &ours, &theirs, error);
     if (r < 0)
         return r;
@@ -169,9 +167,8 @@ int clone_check(const struct clone_disk *disk, struct clone_findings *ret, struc
         clone_reader(theirs, disk->size);
     int code = errno;
     close(theirs);
-    c->disk = disk;
-    c->fd = ours;
-    r = child < 0 ? broken(error, strerror(code)) : serve(c, error);
+    c.fd = ours;
+    r = child < 0 ? broken(error, strerror(code)) : serve(&c, error);
     cli_progress_end();
     close(ours);
     if (child > 0) {
@@ -180,7 +177,7 @@ int clone_check(const struct clone_disk *disk, struct clone_findings *ret, struc
             ;
     }
     if (r == 0)
-        fill_findings(c, ret);
+        fill_findings(&c, ret);
     return r;
 }
 
@@ -211,17 +208,17 @@ static void warn(const struct clone_findings *f, bool generalize)
 
 int clone_check_warn(const struct clone_disk *disk, bool generalize, struct error *error)
 {
-    struct clone_findings *f CLEANUP_FREE = malloc(sizeof *f);
+    struct clone_findings f = {.count = 0};
     struct error why = {.text = ""};
-    int r = f ? clone_check(disk, f, &why) : error_set(&why, ENOMEM, "out of memory");
+    int r = clone_check(disk, &f, &why);
     if (r == 0)
-        warn(f, generalize);
+        warn(&f, generalize);
     else if (r == -ECANCELED)
         return error_set(error, ECANCELED, "%s", why.text);
     else
         fprintf(stderr, "rondo: %s%s; it was not searched for host keys, histories and the like\n",
                 r == -ENODATA ? "" : "warning: ", why.text);
-    if (generalize && (r < 0 || !f->generalizes))
+    if (generalize && (r < 0 || !f.generalizes))
         return error_set(error, EINVAL,
                          "--generalize: the system on the disk has no " GENERALIZE_PROGRAM
                          ", which would do it; appliances/README.md says how an image takes part%s",

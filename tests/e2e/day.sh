@@ -1,5 +1,5 @@
 #!/bin/bash
-# time-limit: 900
+# time-limit: 3000
 # A day with a machine: install something, keep it, break it, go back, commit it as the next version, run that elsewhere, and offline,
 # three times at once. With RONDO_TEST_LONG, Debian has such a day, too.
 . "$(dirname "$0")/../lib.sh"
@@ -87,6 +87,9 @@ second_half() { # NEXT
 	cat "$TMPDIR"/connects.? >"$TMPDIR/connects"
 	ok "$name: connections were traced" grep -q AF_UNIX "$TMPDIR/connects"
 	not_ok "$name: and nothing tried to connect to a network" grep AF_INET "$TMPDIR/connects"
+	for n in a b c; do
+		elsewhere rondo rm "$n"
+	done
 }
 
 # --- Tiny: commands on the kernel's command line --------------------------------------------------------------------
@@ -112,4 +115,46 @@ tiny_runs "printf '#!/bin/sh\necho hello from the package\n' >/bin/hello; chmod 
 like "$out" 'hello from the package' "tiny: a program is installed, and works"
 first_half 2
 second_half 2
+[ -n "${RONDO_TEST_LONG:-}" ] || done_testing
+
+# --- Debian: commands typed at its prompt ---------------------------------------------------------------------------
+
+debian_types() { # MACHINE IMAGE COMMAND: its output is in $out, which also has the line as it was typed
+	start_guest "$1" "$2" true --net none
+	guest_shows "$1" 'debian login:' 400 && tell_guest "$1" root
+	guest_shows "$1" 'root@debian' 200 && tell_guest "$1" "$3; poweroff"
+	end_guest "$1" 300
+	out=$(tr -d '\r\0' <"$TMPDIR/$1.console")
+}
+guest_breaks() {
+	debian_types debian "$url/debian:1" 'rm -rf /usr/bin/hello /etc/systemd /etc/pam.d; hello || echo broken in $((1 + 1)) ways'
+	like "$out" 'broken in 2 ways' "debian: it is broken"
+}
+guest_tries() {
+	debian_types debian "$url/debian:1" hello
+}
+name=debian
+offline_shows='debian login:'
+publish_appliance debian "$TMPDIR/site"
+serve_site "$TMPDIR/site"
+run elsewhere rondo pull "$url/debian:1"
+status_is 0 "debian: elsewhere has the first version"
+debian_types debian "$url/debian:1" "mkdir -p p/DEBIAN p/usr/bin; head -c 1500000 /dev/urandom >p/usr/random
+printf 'Package: hello\nVersion: 1\nArchitecture: all\nMaintainer: none <none@example.org>\nDescription: says hello\n' >p/DEBIAN/control
+printf '%s\n' '#!/bin/sh' 'echo hello \"from\" the package' >p/usr/bin/hello; chmod 755 p/usr/bin/hello
+dpkg-deb -b p hello.deb && rm -r p && dpkg -i hello.deb; hello"
+like "$out" 'hello from the package' "debian: a package is installed, and works"
+first_half 12.6
+like "$err" 'warning: +machine-id: /etc/machine-id' "debian: with a warning of its machine-id"
+second_half 12.6
+
+run_rondo commit debian --name debian --version 12.7 --generalize --key "$TMPDIR/key" --to "$TMPDIR/site"
+status_is 0 "debian: it is committed with --generalize"
+for n in x y; do
+	debian_types $n "$TMPDIR/site/debian:12.7" 'sed s/^/machine-/ /etc/machine-id; systemctl is-system-running --wait | sed s/^/state-/'
+	like "$out" 'rondo-generalize: this machine has made itself anew' "debian: machine $n makes itself anew"
+	like "$out" 'state-running' "debian: and comes up"
+	grep -aoE 'machine-[0-9a-f]{32}' <<<"$out" >>"$TMPDIR/ids"
+done
+is "$(sort -u "$TMPDIR/ids" | wc -l)" 2 "debian: each has a machine-id of its own"
 done_testing

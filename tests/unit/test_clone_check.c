@@ -259,7 +259,7 @@ static void make_parts(struct image *ret)
 static void put_gpt(struct image *i, unsigned entry_size)
 {
     unsigned char *head = i->bytes + SECTOR, *entry = i->bytes + 2 * SECTOR;
-    memcpy(head, "EFI PART", 8);
+    put_le64(head, UINT64_C(0x5452415020494645)); // "EFI PART"
     put_le64(head + 72, 2);
     put_le32(head + 80, 128);
     put_le32(head + 84, entry_size);
