@@ -66,6 +66,20 @@ is "$(rondo inspect "$TMPDIR/site/tiny:next" --json | jq -r .cmdline | grep -o '
 older=$(rondo inspect "$TMPDIR/site/tiny:anew" --json | jq -r .cmdline)
 not_ok "which is a new one" [ "$(rondo inspect "$TMPDIR/site/tiny:next" --json | jq -r .cmdline)" = "$older" ]
 
+# In two pieces: the command line itself must not look like what is searched for.
+run_rondo run "$TMPDIR/site/tiny:anew" --name clone --net none --timeout 150 \
+	--append "rw $(guest_command 'for i in 1 2 3 4; do echo pri""vate-words >>/root/.ash_history; done; sync; rondo-generalize clean')"
+status_is 0 "rondo-generalize clean switches the machine off"
+unlike "$out" 'could not be freed' "after giving back what the removed files took"
+run_rondo commit clone --name tiny --version cleaned --key "$TMPDIR/key" --to "$TMPDIR/site"
+status_is 0 "which is committed"
+unlike "$err" warning "there is nothing to warn of any more"
+mkdir "$TMPDIR/mounted"
+rondo mount "$TMPDIR/site/tiny:cleaned" "$TMPDIR/mounted" 2>/dev/null
+not_ok "nor are the bytes that were removed in what is published" grep -c private-words "$TMPDIR/mounted/disk"
+ok "which has others" grep -q BusyBox "$TMPDIR/mounted/disk"
+rondo umount "$TMPDIR/mounted"
+
 debugfs -w -R 'rm /bin/rondo-generalize' "$appliance_disk" >"$TMPDIR/debugfs.log" 2>&1
 run_rondo publish --name tiny --version never --disk "$appliance_disk" --kernel "$image/kernel" --generalize --key "$TMPDIR/key" --to "$TMPDIR/site"
 status_is 2 "an image that cannot make itself anew is refused with --generalize"
