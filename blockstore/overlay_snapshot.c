@@ -27,8 +27,6 @@
 
 #include "base/banned.h"
 
-#define LAYER_PREFIX "layer-"
-
 // --- the list ------------------------------------------------------------------------------------------------------
 
 // A snapshot's place in the list, or -1. Of the newest: label NULL.
@@ -96,7 +94,7 @@ static bool is_named(const struct overlay_layers *l, const char *file)
 static int sweep_one(void *context, int folder, const char *entry)
 {
     const struct overlay_layers *l = context;
-    bool is_layer = strncmp(entry, LAYER_PREFIX, strlen(LAYER_PREFIX)) == 0;
+    bool is_layer = strncmp(entry, OVERLAY_LAYER_PREFIX, strlen(OVERLAY_LAYER_PREFIX)) == 0;
     bool is_list = strncmp(entry, IO_TEMPORARY_PREFIX, strlen(IO_TEMPORARY_PREFIX)) == 0;
     if (!is_list && (!is_layer || is_named(l, entry)))
         return 0;

@@ -136,7 +136,8 @@ int version_measure(struct version *v, unsigned member, struct version_extent *r
 // Reads pages only.
 int version_count_missing(struct version *v, uint64_t *ret_missing, uint64_t *ret_all, struct error *error);
 
-// What a client that holds all of version `a` must fetch to hold `b`, and how they differ; reads pages only.
+// What a client that holds all of version `a` (NULL: nothing) must fetch to hold `b`, and how they differ; reads pages
+// only.
 struct version_difference {
     uint64_t data_bytes, data_chunks; // of b, that are not in a: stored bytes
     uint64_t page_bytes, pages;

@@ -102,8 +102,8 @@ static int compare_lists(struct version *a, struct version *b, struct version_li
                          struct version_difference *sum, struct error *error)
 {
     for (size_t first = 0, count; first < list->pack_count; first += count) {
-        struct list_window of_a, of_b;
-        int r = store_list_window(a, list, first, &of_a, error);
+        struct list_window of_a = {.count = 0}, of_b = {.count = 0};
+        int r = a ? store_list_window(a, list, first, &of_a, error) : 0;
         if (r < 0)
             return r;
         r = store_list_window(b, list, first, &of_b, error);
@@ -111,10 +111,10 @@ static int compare_lists(struct version *a, struct version *b, struct version_li
             compare_windows(&of_a, &of_b, sum);
             store_free_window(&of_b);
         }
-        count = of_a.count;
         store_free_window(&of_a);
         if (r < 0)
             return r;
+        count = of_b.count;
     }
     return 0;
 }
@@ -123,18 +123,19 @@ int version_compare(struct version *a, struct version *b, struct version_differe
 {
     struct version_difference sum = {.packs = 0};
     struct version_list list;
-    int r = store_list_packs(a, &list, error);
+    int r = store_list_packs(a ? a : b, &list, error);
 
     if (r < 0)
         return r;
-    r = store_add_packs(b, &list, error);
+    if (a)
+        r = store_add_packs(b, &list, error);
     if (r == 0)
         r = compare_lists(a, b, &list, &sum, error);
     store_free_list(&list);
     if (r < 0)
         return r;
     for (unsigned i = 0; i < b->manifest->boot_count; i++)
-        if (!is_boot_pack(a->manifest, &b->manifest->boot[i].pack)) {
+        if (!a || !is_boot_pack(a->manifest, &b->manifest->boot[i].pack)) {
             sum.boot_bytes += b->manifest->boot[i].size;
             sum.boot_packs++;
         }

@@ -89,6 +89,8 @@ int catalog_format(const struct catalog *c,
 // version with the highest serial. -ENOENT with a message that lists what there is. *ret is valid until *c changes.
 int catalog_find(const struct catalog *c, const char *name, const char *selector, const struct catalog_image **ret,
                  struct error *error);
+// "latest, stable": the tags of one version, sorted; cut to fit.
+void catalog_list_tags(const struct catalog *c, const struct catalog_image *image, char *ret, size_t capacity);
 // 1 if `key` may publish `name` (a key line allows it, or it is the site's own key) and is not revoked; else 0.
 int catalog_allows(const struct catalog *c, const struct key_public *key, const char *name);
 
@@ -98,10 +100,16 @@ int catalog_allows(const struct catalog *c, const struct key_public *key, const 
 int catalog_start(struct catalog *ret, const char *site, const struct key_public *site_key, struct error *error);
 // The next number, issued `now` (seconds since 1970), expiring `lifetime` seconds later: before each signing.
 int catalog_advance(struct catalog *c, int64_t now, int64_t lifetime, struct error *error);
-// The newest serial of a name; 0 if there is none.
+// The version of a name with the highest serial; NULL if there is none. Its serial alone; 0.
+const struct catalog_image *catalog_newest_image(const struct catalog *c, const char *name);
 uint64_t catalog_newest_serial(const struct catalog *c, const char *name);
 // Adds a version (replacing one of the same name and version) and points the tag latest to it; catalog_set_tag sets
 // others. -EINVAL if the serial is not above every other of the name, or the name's shard is not loaded.
 int catalog_add_image(struct catalog *c, const struct catalog_image *image, struct error *error);
 int catalog_set_tag(struct catalog *c, const char *name, const char *tag, const char *version, struct error *error);
+// Takes a tag away: -ENOENT if there is none of that name; -EINVAL for latest, which every image has.
+int catalog_remove_tag(struct catalog *c, const char *name, const char *tag, struct error *error);
+// Takes a version's line away: -ENOENT if it is not there; -EINVAL if a tag names it, or if it is the newest: readers
+// remember the highest serial of a name, and would take what is left for a rollback.
+int catalog_remove_image(struct catalog *c, const char *name, const char *version, struct error *error);
 int catalog_add_key(struct catalog *c, const struct key_public *key, const char *prefix, struct error *error);

@@ -121,17 +121,31 @@ int catalog_add_image(struct catalog *c, const struct catalog_image *image, stru
     return 0;
 }
 
+// The line of a version, which no tag's name can stand for: -ENOENT says what there is.
+static int find_version(const struct catalog *c, const char *name, const char *version, struct catalog_image **ret,
+                        struct error *error)
+{
+    const struct catalog_image *named;
+    struct catalog_image *image = catalog_image_at(c, name, version);
+    if (!image) {
+        int r = catalog_find(c, name, version, &named, error);
+        return r < 0
+                   ? r
+                   : error_set(error, EINVAL, "%s is a tag; the version that it names is %s", version, named->version);
+    }
+    *ret = image;
+    return 0;
+}
+
 int catalog_set_tag(struct catalog *c, const char *name, const char *tag, const char *version, struct error *error)
 {
     struct catalog_tag element;
+    struct catalog_image *image;
     int r = check_shard(c, name, error);
+    if (r == 0)
+        r = find_version(c, name, version, &image, error);
     if (r < 0)
         return r;
-    if (!catalog_image_at(c, name, version)) {
-        const struct catalog_image *image;
-        r = catalog_find(c, name, version, &image, error);
-        return r < 0 ? r : error_set(error, EINVAL, "%s is a tag; a tag names a version: %s", version, image->version);
-    }
     if (catalog_image_at(c, name, tag))
         return error_set(error, EINVAL, "%s is a version of %s; a tag must be called otherwise", tag, name);
     r = make_tag(name, tag, version, &element, error);
@@ -142,6 +156,54 @@ int catalog_set_tag(struct catalog *c, const char *name, const char *tag, const 
         return error_set(error, ENOMEM, "not enough memory for the catalog");
     c->tags = tags;
     put(c->tags, &c->tag_count, &element, sizeof element, catalog_compare_tags);
+    return 0;
+}
+
+// Closes the gap that an element leaves.
+static void take_out(void *array, unsigned *count, void *element, size_t size)
+{
+    char *const end = (char *)array + *count * size;
+    char *const behind = (char *)element + size;
+    memmove(element, behind, (size_t)(end - behind));
+    --*count;
+}
+
+int catalog_remove_tag(struct catalog *c, const char *name, const char *tag, struct error *error)
+{
+    const struct catalog_image *image;
+    int r = check_shard(c, name, error);
+    if (r == 0)
+        r = catalog_find(c, name, tag, &image, error);
+    if (r < 0)
+        return r;
+    if (strcmp(tag, "latest") == 0)
+        return error_set(error, EINVAL, "the tag latest stays as long as there are versions of %s; move it instead",
+                         name);
+    struct catalog_tag *element = catalog_tag_at(c, name, tag);
+    if (!element)
+        return error_set(error, EINVAL, "%s is a version of %s, not a tag", tag, name);
+    take_out(c->tags, &c->tag_count, element, sizeof *element);
+    return 0;
+}
+
+int catalog_remove_image(struct catalog *c, const char *name, const char *version, struct error *error)
+{
+    struct catalog_image *image = NULL;
+    int r = check_shard(c, name, error);
+    if (r == 0)
+        r = find_version(c, name, version, &image, error);
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < c->tag_count; i++)
+        if (strcmp(c->tags[i].name, name) == 0 && strcmp(c->tags[i].version, version) == 0)
+            return error_set(error, EINVAL, "%s %s bears the tag %s; move or remove that first", name, version,
+                             c->tags[i].tag);
+    if (image->serial == catalog_newest_serial(c, name))
+        return error_set(error, EINVAL,
+                         "%s %s is the newest version, and without it everybody who has seen it would refuse %s as "
+                         "rolled back; publish a newer one first",
+                         name, version, name);
+    take_out(c->images, &c->image_count, image, sizeof *image);
     return 0;
 }
 

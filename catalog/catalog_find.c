@@ -48,7 +48,7 @@ const struct catalog_shard *catalog_find_shard(const struct catalog *c, const ch
     return NULL;
 }
 
-static const struct catalog_image *newest(const struct catalog *c, const char *name)
+const struct catalog_image *catalog_newest_image(const struct catalog *c, const char *name)
 {
     const struct catalog_image *best = NULL;
     for (unsigned i = 0; i < c->image_count; i++)
@@ -59,7 +59,7 @@ static const struct catalog_image *newest(const struct catalog *c, const char *n
 
 uint64_t catalog_newest_serial(const struct catalog *c, const char *name)
 {
-    const struct catalog_image *image = newest(c, name);
+    const struct catalog_image *image = catalog_newest_image(c, name);
     return image ? image->serial : 0;
 }
 
@@ -126,7 +126,7 @@ int catalog_find(const struct catalog *c, const char *name, const char *selector
     if (catalog_find_shard(c, name))
         return error_set(error, EINVAL, "cannot look for %s: its part of the catalog was not read",
                          text_escape(slice_of(name), shown, sizeof shown));
-    const struct catalog_image *latest = newest(c, name);
+    const struct catalog_image *latest = catalog_newest_image(c, name);
     if (!latest)
         return complain_about_name(c, name, error);
     const struct catalog_image *image = any ? NULL : catalog_image_at(c, name, selector);
@@ -141,6 +141,15 @@ int catalog_find(const struct catalog *c, const char *name, const char *selector
         return complain_about_selector(c, name, selector, error);
     *ret = image;
     return 0;
+}
+
+void catalog_list_tags(const struct catalog *c, const struct catalog_image *image, char *ret, size_t capacity)
+{
+    size_t n = 0;
+    ret[0] = '\0';
+    for (unsigned i = 0; i < c->tag_count && n < capacity; i++)
+        if (strcmp(c->tags[i].name, image->name) == 0 && strcmp(c->tags[i].version, image->version) == 0)
+            n += (size_t)snprintf(ret + n, capacity - n, "%s%s", n ? ", " : "", c->tags[i].tag);
 }
 
 int catalog_allows(const struct catalog *c, const struct key_public *key, const char *name)

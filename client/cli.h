@@ -24,6 +24,7 @@ int verb_fsck(int argc, char **argv);
 int verb_gc(int argc, char **argv);
 int verb_export(int argc, char **argv);
 int verb_import(int argc, char **argv);
+int verb_history(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_key(int argc, char **argv);
 int verb_logs(int argc, char **argv);
@@ -44,8 +45,11 @@ int verb_serve(int argc, char **argv);
 int verb_snapshot(int argc, char **argv);
 int verb_start(int argc, char **argv);
 int verb_stop(int argc, char **argv);
+int verb_tag(int argc, char **argv);
 int verb_trust(int argc, char **argv);
 int verb_umount(int argc, char **argv);
+int verb_update(int argc, char **argv);
+int verb_withdraw(int argc, char **argv);
 
 // Options. Each takes the form --name or --name VALUE (or --name=VALUE); operands may stand between; "--" ends options.
 enum option_type {

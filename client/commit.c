@@ -241,7 +241,7 @@ static int commit(struct commit *c, struct error *error)
     if (r == 0)
         r = check_clone(c, error); // before there is a secret key in our memory
     if (r == 0)
-        r = publish_read_keys(&c->p, error);
+        r = publisher_read_keys(c->p.key_path, c->p.site_key_path, &c->p.key, &c->p.site_key, error);
     if (r == 0)
         r = begin_manifest(c, error);
     return r < 0 ? r : publish_version(c, error);

@@ -272,7 +272,7 @@ static int remember(struct import *i, const struct buf *bytes, struct error *err
     int64_t checked;
     struct catalog last CLEANUP(catalog_free) = {.number = 0};
     struct resolve_decision *d = &i->decision;
-    int r = resolve_settle(d, &i->catalog, i->about.name, resolve_newest(&i->catalog, i->about.name)->serial, error);
+    int r = resolve_settle(d, &i->catalog, i->about.name, catalog_newest_serial(&i->catalog, i->about.name), error);
     if (r < 0 || i->remembered)
         return r;
     if (trust_load_catalog(d->trust, d->site, &known, &size, etag, &checked, NULL) == 0 &&

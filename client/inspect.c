@@ -4,6 +4,7 @@
 #include "blockstore/overlay_snapshot.h"
 #include "client/ask.h"
 #include "client/cli.h"
+#include "client/newer.h"
 #include "client/report.h"
 #include "client/resolve.h"
 #include "client/seed.h"
@@ -149,6 +150,19 @@ static void report_base(struct report *p, struct store *store, const struct sha2
     version_close(v);
 }
 
+// What its tag names by now, as far as is known.
+static void report_newer(struct report *p, const struct instance *i)
+{
+    struct newer_source source;
+    struct newer newer;
+    newer_open(&source);
+    newer_find(&source, i, &newer);
+    newer_close(&source);
+    report_text(p, "asked", i->settings.asked);
+    report_text(p, "newer_version", newer.version);
+    report_bool(p, "newer_kept", newer.kept);
+}
+
 static int inspect_machine(struct report *p, struct store *store, const struct instance *i, struct error *error)
 {
     static const char *const asked[] = {"state", "reason", "engine", "pid", "since"};
@@ -173,6 +187,7 @@ static int inspect_machine(struct report *p, struct store *store, const struct i
     report_text(p, "manifest", sha256_to_hex(&s->manifest, hex));
     report_text(p, "site", s->site);
     report_base(p, store, &s->manifest);
+    report_newer(p, i);
     report_text(p, "folder", i->folder);
     report_number(p, "disk_bytes", s->disk_size);
     report_disks(p, i);

@@ -27,8 +27,6 @@
 
 #include "base/banned.h"
 
-#define TEMPORARY_SIZE 32u // INSTANCE_NEW or INSTANCE_GONE and 16 digits
-
 int instance_find_folders(const char *name, struct instance *i, struct error *error)
 {
     char home[PATH_TEXT_SIZE], runtime[PATH_TEXT_SIZE];
@@ -134,19 +132,18 @@ bool instance_is_running(const struct instance *i)
 
 // --- making --------------------------------------------------------------------------------------------------------
 
-static int make_temporary_name(const char *prefix, char ret_name[static TEMPORARY_SIZE])
+static int make_temporary_name(const char *prefix, char ret_name[static INSTANCE_TEMPORARY_SIZE])
 {
     uint64_t random;
     if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
         return -EIO;
-    snprintf(ret_name, TEMPORARY_SIZE, "%s%016llx", prefix, (unsigned long long)random);
+    snprintf(ret_name, INSTANCE_TEMPORARY_SIZE, "%s%016llx", prefix, (unsigned long long)random);
     return 0;
 }
 
-// The folder, made and locked while nobody sweeps.
-static int make_folder(int parent, char ret_name[static TEMPORARY_SIZE], struct instance *i)
+int instance_make_folder(int parent, char ret_name[static INSTANCE_TEMPORARY_SIZE], struct instance *i)
 {
-    char name[TEMPORARY_SIZE];
+    char name[INSTANCE_TEMPORARY_SIZE];
     int r = make_temporary_name(INSTANCE_NEW, name);
     if (r < 0)
         return r;
@@ -195,14 +192,14 @@ int instance_create(const char *name, const struct instance_settings *settings, 
                     struct instance *ret, struct error *error)
 {
     struct instance i = INSTANCE_NONE;
-    char temporary[TEMPORARY_SIZE];
+    char temporary[INSTANCE_TEMPORARY_SIZE];
     int r = instance_find_folders(name, &i, error);
     if (r < 0)
         return r;
     CLEANUP_CLOSE int parent = instance_open_parent(error);
     if (parent < 0)
         return parent;
-    r = make_folder(parent, temporary, &i);
+    r = instance_make_folder(parent, temporary, &i);
     if (r < 0)
         return error_set(error, -r, "cannot make a folder for machine %s: %s", name, strerror(-r));
     i.settings = *settings;
@@ -256,18 +253,25 @@ int instance_remove_folder(int parent, const char *name)
     return io->unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-int instance_remove(struct instance *i, struct error *error)
+int instance_refuse_folders(const struct instance *i, struct error *error)
 {
-    char gone[TEMPORARY_SIZE];
     int r = folder_walk(i->folder_fd, ".", refuse_folder, NULL);
     if (r == -ENOTEMPTY)
         return error_set(error, ENOTEMPTY, "%s holds a folder that is not Rondo's; move it away first", i->folder);
-    CLEANUP_CLOSE int parent = r < 0 ? r : instance_open_parent(error);
-    if (r == 0 && parent < 0)
+    return r < 0 ? error_set(error, -r, "cannot list %s: %s", i->folder, strerror(-r)) : 0;
+}
+
+int instance_remove(struct instance *i, struct error *error)
+{
+    char gone[INSTANCE_TEMPORARY_SIZE];
+    int r = instance_refuse_folders(i, error);
+    if (r < 0)
+        return r;
+    CLEANUP_CLOSE int parent = instance_open_parent(error);
+    if (parent < 0)
         return parent;
     instance_clear_runtime(i);
-    if (r == 0)
-        r = make_temporary_name(INSTANCE_GONE, gone);
+    r = make_temporary_name(INSTANCE_GONE, gone);
     if (r == 0 && io->renameat(parent, i->name, parent, gone) < 0)
         r = -errno;
     if (r < 0)

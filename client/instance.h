@@ -5,6 +5,7 @@
 //   <home>/instances/<name>/disk.data    the overlay (blockstore/overlay.h)
 //   <home>/instances/<name>/disk.map
 //   <home>/instances/<name>/layers       its snapshots, and their files layer-… (blockstore/overlay_snapshot.h)
+//   <home>/instances/<name>/kept         a newer version that its user does not want (client/newer.h)
 //   <home>/instances/<name>/console.log  what the console showed in the last run (bounded)
 //   <home>/instances/<name>/machine.log  what the supervisor and its programs said in the last run
 //   <home>/instances/<name>/lock         held by the supervisor and its rondo-overlay for as long as the machine runs
@@ -66,6 +67,16 @@ int instance_remember_volumes(const struct instance *i, const struct volume *vol
 // (client/seed.h); NULL or empty: none.
 int instance_create(const char *name, const struct instance_settings *settings, const struct buf *seed,
                     struct instance *ret, struct error *error);
+
+// Where a machine's version comes from, as resolved from an address: all settings up to the sources, and what was
+// asked.
+struct resolved;
+void instance_set_version(struct instance_settings *s, const struct resolved *from);
+
+// Puts a fresh overlay with these settings in the place of a locked instance's, with its snapshots; its other files
+// stay. At every moment the name is the whole old instance or the whole new one, and never an overlay over another base
+// (TRUST T43). *i is the new one then, locked.
+int instance_replace(struct instance *i, const struct instance_settings *settings, struct error *error);
 
 // Takes the lock: -EBUSY if its machine runs, -ENOENT if it has been removed since it was opened.
 int instance_lock(struct instance *i, struct error *error);

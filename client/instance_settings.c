@@ -5,6 +5,8 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "client/instance_private.h"
+#include "client/resolve.h"
+#include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -120,4 +122,19 @@ int instance_remember_volumes(const struct instance *i, const struct volume *vol
         memcpy(on_disk.settings.volumes, volumes, count * sizeof(*volumes));
     r = instance_write_settings(i->folder_fd, &on_disk.settings);
     return r < 0 ? error_set(error, -r, "cannot write %s/settings: %s", i->folder, strerror(-r)) : 0;
+}
+
+void instance_set_version(struct instance_settings *s, const struct resolved *from)
+{
+    const struct address *a = &from->address;
+    s->manifest = from->manifest;
+    snprintf(s->image, sizeof(s->image), "%s", from->description->name);
+    snprintf(s->version, sizeof(s->version), "%s", from->description->version);
+    snprintf(s->site, sizeof(s->site), "%s", a->site);
+    snprintf(s->asked, sizeof(s->asked), "%s", a->selector[0] ? a->selector : "latest");
+    s->source_count = 0;
+    for (unsigned i = from->other_count; i < from->source_count && s->source_count < CATALOG_MIRRORS_MAXIMUM; i++)
+        snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", from->sources[i]);
+    if (s->source_count == 0) // offline now, but perhaps not for ever
+        snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", a->site);
 }

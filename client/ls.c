@@ -17,16 +17,6 @@ static int by_name_then_newest(const void *a, const void *b)
     return order ? order : x->serial < y->serial ? 1 : -1;
 }
 
-// "latest, stable": the tags of one version.
-static void collect_tags(const struct catalog *c, const struct catalog_image *image, char *ret, size_t capacity)
-{
-    size_t n = 0;
-    ret[0] = '\0';
-    for (unsigned i = 0; i < c->tag_count && n < capacity; i++)
-        if (strcmp(c->tags[i].name, image->name) == 0 && strcmp(c->tags[i].version, image->version) == 0)
-            n += (size_t)snprintf(ret + n, capacity - n, "%s%s", n ? ", " : "", c->tags[i].tag);
-}
-
 static int print_json(const struct catalog_image *image, const char *tags, bool pinned, bool first)
 {
     struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
@@ -67,7 +57,7 @@ static int list(struct store *store, const struct configuration *configuration, 
         char tags[1024];
         const struct catalog_image *image = &c.images[i];
         bool pinned = cache_is_pinned(store_cache(store), &image->manifest, CACHE_OWNER_PULL);
-        collect_tags(&c, image, tags, sizeof(tags));
+        catalog_list_tags(&c, image, tags, sizeof(tags));
         if (json)
             r = print_json(image, tags, pinned, i == 0);
         else

@@ -7,6 +7,7 @@
 #include "client/ask.h"
 #include "client/cli.h"
 #include "client/json.h"
+#include "client/newer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct listing {
     struct cache *cache; // or NULL
     bool json;
     unsigned count;
+    struct newer_source newer;
 };
 
 struct row {
@@ -25,6 +27,7 @@ struct row {
     char state[32], reason[ERROR_TEXT_SIZE], engine[16], since[32];
     uint64_t written; // bytes that the overlay occupies, snapshots included
     unsigned snapshots;
+    struct newer newer; // of its image; of a damaged one nothing is known
 };
 
 static void describe(const struct listing *l, const struct instance *i, const struct error *damage, struct row *row)
@@ -71,7 +74,8 @@ static int print_json(const struct listing *l, const struct instance *i, const s
                                     {"engine", row->engine},
                                     {"since", row->since},
                                     {"folder", i->folder},
-                                    {"manifest", sha256_to_hex(&s->manifest, hex)}};
+                                    {"manifest", sha256_to_hex(&s->manifest, hex)},
+                                    {"newer", row->newer.version}};
     int r = buf_append_format(&b, "%s\n  {", l->count ? "," : "");
     for (size_t t = 0; t < ARRAY_SIZE(texts) && r == 0; t++)
         r = json_append_text(&b, texts[t][0], texts[t][1]);
@@ -92,6 +96,8 @@ static int each(void *context, struct instance *i, const struct error *damage)
     struct row row;
     char size[32];
     describe(l, i, damage, &row);
+    if (!damage)
+        newer_find(&l->newer, i, &row.newer);
     int r = 0;
     if (l->json) {
         r = print_json(l, i, &row);
@@ -101,8 +107,11 @@ static int each(void *context, struct instance *i, const struct error *damage)
         char image[2 * CATALOG_NAME_SIZE] = "-";
         if (!damage)
             snprintf(image, sizeof(image), "%s:%s", i->settings.image, i->settings.version);
-        printf("%-20s %-9s %-24s %-10s %-10s %s%s%s\n", i->name, row.state, image, text_format_size(row.written, size),
+        printf("%-20s %-9s %-24s %-10s %-10s %s%s%s", i->name, row.state, image, text_format_size(row.written, size),
                row.base, i->settings.site, row.reason[0] ? "  " : "", row.reason);
+        if (row.newer.version[0] && !row.newer.kept)
+            printf("  %s is there", row.newer.version);
+        fputs("\n", stdout);
     }
     l->count++;
     return r;
@@ -122,7 +131,9 @@ int verb_ps(int argc, char **argv)
         (void)cache_open(folder, 0, &l.cache, NULL); // without a cache, all of them need their sites
     if (l.json)
         fputs("[", stdout);
+    newer_open(&l.newer);
     r = instance_list(each, &l, &error);
+    newer_close(&l.newer);
     if (l.json)
         fputs(l.count ? "\n]\n" : "]\n", stdout);
     else if (r == 0 && l.count == 0)

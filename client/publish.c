@@ -10,7 +10,6 @@
 #include "base/io.h"
 #include "client/clone_check.h"
 #include "client/generalize.h"
-#include "client/passphrase.h"
 #include "client/publish_private.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,19 +26,6 @@ int publish_report_progress(void *context, const char *what, uint64_t done, uint
     (void)context;
     cli_progress("%s: %s of %s", what, text_format_size(done, done_text), text_format_size(all, all_text));
     return cli_interrupted() ? -ECANCELED : 0;
-}
-
-int publish_read_keys(struct publication *p, struct error *error)
-{
-    int r = key_read_secret(p->key_path, passphrase_ask, NULL, &p->key, error);
-    if (r < 0)
-        return r;
-    p->site_key = p->key;
-    if (p->site_key_path)
-        r = key_read_secret(p->site_key_path, passphrase_ask, NULL, &p->site_key, error);
-    if (r < 0)
-        p->site_key = NULL;
-    return r;
 }
 
 // What would make the catalog refuse the new lines; asked before the long work.
@@ -196,11 +182,8 @@ static int add_members(struct publication *p, struct writer_counts *ret, struct 
 
 int publish_sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error)
 {
-    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
     struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
-    int r = manifest_format(p->manifest, &text, error);
-    if (r == 0)
-        r = signed_write(p->key, text.data, text.size, "rondo manifest", &file, error);
+    int r = publisher_sign_manifest(p->manifest, p->key, &file, error);
     if (r == 0)
         r = writer_put_manifest(p->writer, file.data, file.size, ret_name, error);
     if (r < 0)
@@ -251,7 +234,7 @@ int publish(struct publication *p, struct error *error)
     if (r == 0)
         r = check_clone(p, error); // before there is a secret key in our memory
     if (r == 0)
-        r = publish_read_keys(p, error);
+        r = publisher_read_keys(p->key_path, p->site_key_path, &p->key, &p->site_key, error);
     if (r == 0)
         r = publish_fill_manifest(p, error);
     if (r == 0)
@@ -286,7 +269,7 @@ void publish_end(struct publication *p)
         if (p->file_fds[i] >= 0)
             close(p->file_fds[i]);
     catalog_free(&p->catalog);
-    if (p->site_key && p->site_key != p->key)
+    if (p->site_key != p->key)
         key_free(&p->site_key);
     key_free(&p->key);
     free(p->manifest);

@@ -1,5 +1,6 @@
-// rondo publish: the versions whose blocks are known. The first of --parent, else the newest of the image, is the
-// parent: the manifest names it, and its boot is inherited. Of all of them what this site holds is not stored again.
+// rondo publish: the versions whose blocks are known. The first of --parent, else the one that the image's tag latest
+// names, is the parent: the manifest names it, and its boot is inherited. Of all of them what this site holds is not
+// stored again.
 #include "base/cleanup.h"
 #include "blockstore/parent.h"
 #include "client/publish_private.h"
@@ -50,45 +51,41 @@ int publish_resolve_parents(struct publication *p, struct error *error)
     return r;
 }
 
-static int read_newest(struct publication *p, const struct catalog_image *newest, struct error *error)
+static int read_latest(struct publication *p, const struct catalog_image *latest, struct error *error)
 {
     struct manifest *m = malloc(sizeof(*m));
 
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
-    int r = publisher_read_manifest(writer_site(p->writer), newest, m, error);
+    // Its publisher decides whether what its packs' tables say is believed (blockstore/parent.h), so it must be who
+    // signed.
+    int r = publisher_read_manifest(writer_site(p->writer), latest, m, error);
     if (r < 0) {
         free(m);
-        return error_prefix(error, r, "%s %s of %s, the parent unless --parent names another", newest->name,
-                            newest->version, p->site);
+        return error_prefix(error, r, "%s %s of %s, the parent unless --parent names another", latest->name,
+                            latest->version, p->site);
     }
     p->known[p->known_count++] = m;
     p->manifest->has_parent = true;
-    p->manifest->parent = newest->manifest;
+    p->manifest->parent = latest->manifest;
     return 0;
 }
 
 const struct catalog_image *publish_count_serial(struct publication *p)
 {
-    const struct catalog_image *newest = NULL;
-
-    for (unsigned i = 0; i < p->catalog.image_count; i++) {
-        const struct catalog_image *image = &p->catalog.images[i];
-        if (strcmp(image->name, p->name) == 0 && (!newest || image->serial > newest->serial))
-            newest = image;
-    }
+    const struct catalog_image *newest = catalog_newest_image(&p->catalog, p->name);
     p->manifest->serial = newest ? newest->serial + 1 : 1;
     return newest;
 }
 
 int publish_learn_parents(struct publication *p, struct error *error)
 {
-    const struct catalog_image *newest = publish_count_serial(p);
+    const struct catalog_image *latest;
     unsigned missing = 0;
     int r = 0;
 
-    if (p->known_count == 0 && newest)
-        r = read_newest(p, newest, error);
+    if (publish_count_serial(p) && p->known_count == 0 && catalog_find(&p->catalog, p->name, NULL, &latest, NULL) == 0)
+        r = read_latest(p, latest, error);
     for (unsigned i = 0; r == 0 && i < p->known_count; i++) {
         const struct manifest *m = p->known[i];
         bool foreign = memcmp(m->publisher, p->manifest->publisher, sizeof(m->publisher)) != 0;

@@ -38,7 +38,6 @@ void publish_end(struct publication *p);
 // Called by the writer: a line on stderr; non-zero after a signal.
 int publish_report_progress(void *context, const char *what, uint64_t done, uint64_t all);
 // Its steps, in their order. What they open is publish_end's to close.
-int publish_read_keys(struct publication *p, struct error *error);
 int publish_fill_manifest(struct publication *p, struct error *error); // options that were given replace what is there
 int publish_open_files(struct publication *p, struct error *error);
 // The catalog as it will be, up to the new version's own lines: may this key publish this name here?

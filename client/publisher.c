@@ -6,11 +6,72 @@
 #include "catalog/address.h"
 #include "catalog/signed.h"
 #include "catalog/trust.h"
+#include "client/passphrase.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
+
+int publisher_read_keys(const char *path, const char *site_path, struct key_secret **ret_key,
+                        struct key_secret **ret_site_key, struct error *error)
+{
+    struct key_secret *key CLEANUP(key_free) = NULL;
+    struct key_secret *site_key = NULL;
+    int r = key_read_secret(path, passphrase_ask, NULL, &key, error);
+    if (r == 0 && site_path)
+        r = key_read_secret(site_path, passphrase_ask, NULL, &site_key, error);
+    if (r < 0)
+        return r;
+    *ret_site_key = site_path ? site_key : key;
+    *ret_key = TAKE_PTR(key);
+    return 0;
+}
+
+int publisher_begin(const char *site, const char *key_path, const char *site_key_path, struct publisher_change *ret,
+                    struct error *error)
+{
+    char catalog[PATH_TEXT_SIZE], text[KEY_TEXT_SIZE];
+    struct key_public site_public;
+    *ret = (struct publisher_change){.site = NULL};
+    int r = path_format(catalog, sizeof(catalog), "%s/catalog.rondo", site);
+    if (r < 0)
+        return error_set(error, -r, "the path %s is too long", site);
+    if (access(catalog, F_OK) < 0) // site_open would make one
+        return error_set(error, ENOENT, "%s is no site in a directory here: it has no catalog.rondo", site);
+    r = publisher_read_keys(key_path, site_key_path, &ret->key, &ret->site_key, error);
+    if (r == 0)
+        r = site_open(site, &ret->site, error);
+    if (r == 0)
+        r = publisher_read_catalog(ret->site, &ret->catalog, error);
+    if (r < 0)
+        return r;
+    key_public_of(ret->site_key, &site_public);
+    if (!key_equal(&site_public, &ret->catalog.site_key))
+        return error_set(error, EKEYREJECTED, "the key of the site %s is %s, which must sign this; another was given",
+                         site, key_to_text(&ret->catalog.site_key, text));
+    return 0;
+}
+
+void publisher_end(struct publisher_change *p)
+{
+    catalog_free(&p->catalog);
+    site_close(p->site);
+    if (p->site_key != p->key)
+        key_free(&p->site_key);
+    key_free(&p->key);
+}
+
+int publisher_check_key(const struct publisher_change *p, const char *name, struct error *error)
+{
+    struct key_public public;
+    char text[KEY_TEXT_SIZE];
+    key_public_of(p->key, &public);
+    return catalog_allows(&p->catalog, &public, name)
+               ? 0
+               : error_set(error, EKEYREJECTED, "the key %s may not publish %s in %s; give the key of who published it",
+                           key_to_text(&public, text), name, site_path(p->site));
+}
 
 static int read_object(struct site *s, const struct sha256 *name, size_t size, void **ret, struct error *error)
 {
@@ -96,6 +157,14 @@ int publisher_read_manifest(struct site *s, const struct catalog_image *image, s
         return error_set(error, EBADMSG, "manifest %.16s… is of %s %s (serial %llu)", hex, ret->name, ret->version,
                          (unsigned long long)ret->serial);
     return 0;
+}
+
+int publisher_sign_manifest(const struct manifest *m, const struct key_secret *key, struct buf *ret_file,
+                            struct error *error)
+{
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
+    int r = manifest_format(m, &text, error);
+    return r < 0 ? r : signed_write(key, text.data, text.size, "rondo manifest", ret_file, error);
 }
 
 int publisher_new_catalog(const char *path, const struct key_public *site_key, struct catalog *ret, struct error *error)

@@ -6,6 +6,29 @@
 #include "catalog/catalog.h"
 #include "client/cli.h"
 
+// Reads the secret keys, asking for passphrases where there is a terminal. Without `site_path` the site's key is the
+// same pointer as the other. The caller frees both, once.
+int publisher_read_keys(const char *path, const char *site_path, struct key_secret **ret_key,
+                        struct key_secret **ret_site_key, struct error *error);
+
+// A change of the catalog of a site that is there: its keys read, the site locked, its catalog read; the site's key is
+// the one that the catalog names. -ENOENT if there is no site. The caller ends with publisher_end, whatever this
+// returns.
+struct publisher_change {
+    struct key_secret *key, *site_key; // site_key may be the same pointer
+    struct site *site;                 // NULL: not opened
+    struct catalog catalog;
+};
+int publisher_begin(const char *site, const char *key_path, const char *site_key_path, struct publisher_change *ret,
+                    struct error *error);
+void publisher_end(struct publisher_change *p);
+// -EKEYREJECTED unless `key` may publish `name` there.
+int publisher_check_key(const struct publisher_change *p, const char *name, struct error *error);
+
+// A manifest's file: text and signature.
+int publisher_sign_manifest(const struct manifest *m, const struct key_secret *key, struct buf *ret_file,
+                            struct error *error);
+
 // Reads and verifies the catalog of an opened site, shards included. -ENOENT only if the site is new; -EBADMSG if
 // anything of a catalog that is there is damaged or missing.
 int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error);

@@ -1,8 +1,6 @@
 // rondo renew: signs a site's catalog anew, with the next number and a later date; --mirror replaces its mirrors.
 // Nothing else changes. Cut short at any point, the old catalog or the new one stands.
-#include "base/cleanup.h"
 #include "client/cli.h"
-#include "client/passphrase.h"
 #include "client/publisher.h"
 #include <stdio.h>
 
@@ -11,32 +9,17 @@
 static int renew(const char *path, const char *key_path, int64_t expires, const struct option_list *mirrors,
                  struct error *error)
 {
-    struct key_secret *key CLEANUP(key_free) = NULL;
-    struct site *s = NULL;
-    struct catalog c = {.number = 0};
+    struct publisher_change p;
     char date[32];
-    char catalog[PATH_TEXT_SIZE];
-    int r = path_format(catalog, sizeof(catalog), "%s/catalog.rondo", path);
-    if (r < 0)
-        return error_set(error, -r, "the path %s is too long", path);
-    if (access(catalog, F_OK) < 0) // site_open would make one
-        return error_set(error, ENOENT, "%s is no site: it has no catalog.rondo", path);
-    r = key_read_secret(key_path, passphrase_ask, NULL, &key, error);
+    int r = publisher_begin(path, key_path, NULL, &p, error);
     if (r == 0)
-        r = site_open(path, &s, error);
-    if (r < 0)
-        return r;
-    r = publisher_read_catalog(s, &c, error);
-    if (r == 0) {
-        r = publisher_set_mirrors(&c, mirrors, error);
-        if (r == 0)
-            r = publisher_sign_catalog(s, &c, key, expires, error);
-        if (r == 0)
-            printf("%s: number %llu, expires %s\n", path, (unsigned long long)c.number,
-                   text_format_time(c.expires, date));
-        catalog_free(&c);
-    }
-    site_close(s);
+        r = publisher_set_mirrors(&p.catalog, mirrors, error);
+    if (r == 0)
+        r = publisher_sign_catalog(p.site, &p.catalog, p.key, expires, error);
+    if (r == 0)
+        printf("%s: number %llu, expires %s\n", path, (unsigned long long)p.catalog.number,
+               text_format_time(p.catalog.expires, date));
+    publisher_end(&p);
     return r;
 }
 

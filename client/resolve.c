@@ -99,37 +99,39 @@ int resolve_explain_offline(int result, bool offline, const char *site, const ch
                      name, version, site, name, version);
 }
 
+int resolve_open_version(struct store *store, const struct resolved *r, const struct catalog *c,
+                         const struct catalog_image *image, unsigned source_count, struct version **ret,
+                         struct error *error)
+{
+    struct version *v;
+    int code = version_open(store, &image->manifest, (const char *const *)r->sources, source_count, &v, error);
+    if (code < 0) {
+        error_prefix(error, code, "%s %s", image->name, image->version);
+        return resolve_explain_offline(code, source_count == 0, r->address.site, image->name, image->version, error);
+    }
+    code = resolve_check_manifest(r->address.site, c, image, v, error);
+    if (code == 0)
+        *ret = v;
+    else
+        version_close(v);
+    return code;
+}
+
 static int open_manifest(struct store *store, struct resolved *r, const struct catalog *c,
                          const struct catalog_image *image, bool connect_ahead, struct error *error)
 {
     struct version *v;
     if (connect_ahead)
         transport_connect_ahead(store_transport(store));
-    int code = version_open(store, &r->manifest, (const char *const *)r->sources, r->source_count, &v, error);
+    int code = resolve_open_version(store, r, c, image, r->source_count, &v, error);
     transport_take_ahead(store_transport(store), &r->ahead);
-    if (code < 0) {
-        error_prefix(error, code, "%s %s", image->name, image->version);
-        return resolve_explain_offline(code, r->offline, r->address.site, image->name, image->version, error);
-    }
-    code = resolve_check_manifest(r->address.site, c, image, v, error);
-    if (code == 0) {
-        r->description = malloc(sizeof(*r->description));
-        if (r->description)
-            *r->description = *version_manifest(v);
-        else
-            code = error_set(error, ENOMEM, "out of memory");
-    }
+    if (code < 0)
+        return code;
+    r->description = malloc(sizeof(*r->description));
+    if (r->description)
+        *r->description = *version_manifest(v);
     version_close(v);
-    return code;
-}
-
-const struct catalog_image *resolve_newest(const struct catalog *c, const char *name)
-{
-    const struct catalog_image *best = NULL;
-    for (unsigned i = 0; i < c->image_count; i++)
-        if (strcmp(c->images[i].name, name) == 0 && (!best || c->images[i].serial > best->serial))
-            best = &c->images[i];
-    return best;
+    return r->description ? 0 : error_set(error, ENOMEM, "out of memory");
 }
 
 static int find_image(const struct resolved *r, const struct catalog *c, const struct catalog_image **ret,
@@ -170,7 +172,7 @@ static int resolve_once(struct store *store, struct resolve_decision *d, const s
     if (code == 0)
         code = find_image(r, &c, &image, error);
     if (image)
-        code = resolve_settle(d, &c, r->address.name, resolve_newest(&c, r->address.name)->serial, error);
+        code = resolve_settle(d, &c, r->address.name, catalog_newest_serial(&c, r->address.name), error);
     else // that it could not be found, or not be told, says nothing against the catalog
         resolve_settle(d, &c, NULL, 0, NULL);
     if (code == 0 && image) {
@@ -182,10 +184,13 @@ static int resolve_once(struct store *store, struct resolve_decision *d, const s
         code = list_sources(r, options, &c);
         if (code < 0)
             error_set(error, -code, "out of memory");
-        else
+        else if (!options->all_versions)
             code = open_manifest(store, r, &c, image, options->connect_ahead, error);
     }
-    catalog_free(&c);
+    if (code == 0 && options->all_versions)
+        r->versions = c;
+    else
+        catalog_free(&c);
     return code;
 }
 
@@ -228,6 +233,7 @@ void resolve_free(struct resolved *r)
     free(r->sources);
     buf_free(&r->catalog);
     free(r->description);
+    catalog_free(&r->versions);
     transport_close_ahead(&r->ahead);
     *r = (struct resolved){.source_count = 0};
 }

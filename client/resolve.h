@@ -35,6 +35,7 @@ struct resolve_options {
     bool require_pin;   // exit 5 at an unpinned first contact; so does the configuration's line
     bool connect_ahead; // if the manifest is fetched over HTTP, connections are made with it (resolved.ahead)
     bool for_update;    // asks the site whatever the catalog's age; no falling back to the remembered one
+    bool all_versions;  // resolved.versions are given, and no manifest opened: there is no description
     const struct resolve_others *others; // may be NULL
 };
 
@@ -42,6 +43,7 @@ struct resolved {
     struct address address;
     struct sha256 manifest;
     struct manifest *description; // parsed; owned
+    struct catalog versions;      // with all that governs the name; owned. Empty unless all_versions was asked for
     char **sources;               // the other places, then the site, then its mirrors; owned
     unsigned source_count;        // offline, of these, the folders among the other places
     unsigned other_count;         // the first so many are the other places
@@ -54,6 +56,12 @@ struct resolved {
 int resolve_image(struct store *store, const struct configuration *configuration, const char *address,
                   const struct resolve_options *options, struct resolved *ret, struct error *error);
 void resolve_free(struct resolved *r);
+
+// Opens one of the versions that *c lists: its manifest is what the catalog's line says, and its signer may publish
+// that name there. The first `source_count` of the sources are asked (0: the cache alone).
+int resolve_open_version(struct store *store, const struct resolved *r, const struct catalog *c,
+                         const struct catalog_image *image, unsigned source_count, struct version **ret,
+                         struct error *error);
 
 // What a failure of the store means where the site was not to be asked: -ENOENT becomes -ENETUNREACH (exit code 4:
 // "network, and not in the cache") with the next step; anything else is returned as it is.

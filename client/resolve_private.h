@@ -33,9 +33,6 @@ int resolve_accept(struct resolve_decision *d, const void *bytes, size_t n, stru
 int resolve_check_manifest(const char *site, const struct catalog *c, const struct catalog_image *image,
                            const struct version *v, struct error *error);
 
-// The highest-numbered version of a name that has a line; NULL if there is none.
-const struct catalog_image *resolve_newest(const struct catalog *c, const char *name);
-
 // What resolve_get_catalog gave is remembered only here, unless `name`'s newest serial in it is lower than one that was
 // seen: -ESTALE, and nothing has changed. NULL: no name is asked for.
 int resolve_settle(struct resolve_decision *d, const struct catalog *c, const char *name, uint64_t newest_serial,

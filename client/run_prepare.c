@@ -1,6 +1,7 @@
 // From an address, or the name of a machine that exists, to a version that is open, and the settings of the machine
 // that is to run it (see run.h).
 #include "base/cleanup.h"
+#include "client/newer.h"
 #include "client/ports.h"
 #include "client/resolve.h"
 #include "client/run.h"
@@ -163,16 +164,7 @@ static int find_version(struct run *run, struct store *store, struct error *erro
             resolve_free(&resolved);
         return find_own_version(run, store, error);
     }
-    struct instance_settings *s = &run->settings;
-    s->manifest = resolved.manifest;
-    snprintf(s->image, sizeof(s->image), "%s", resolved.description->name);
-    snprintf(s->version, sizeof(s->version), "%s", resolved.description->version);
-    snprintf(s->site, sizeof(s->site), "%s", run->parsed.site);
-    snprintf(s->asked, sizeof(s->asked), "%s", run->parsed.selector[0] ? run->parsed.selector : "latest");
-    for (unsigned i = resolved.other_count; i < resolved.source_count && s->source_count < CATALOG_MIRRORS_MAXIMUM; i++)
-        snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", resolved.sources[i]);
-    if (s->source_count == 0) // offline now, but perhaps not for ever
-        snprintf(s->sources[s->source_count++], CATALOG_URL_SIZE, "%s", run->parsed.site);
+    instance_set_version(&run->settings, &resolved);
     r = copy_manifest(run, resolved.description, error);
     run->ahead = resolved.ahead;
     resolved.ahead.count = 0;
@@ -273,5 +265,7 @@ int run_prepare(struct run *run, struct error *error)
     if (reason[0])
         fprintf(stderr, "rondo: %s\n", reason);
     fprintf(stderr, "rondo: %s %s as machine %s\n", run->settings.image, run->settings.version, run->instance_name);
+    if (run->exists)
+        newer_tell(&run->instance);
     return open_version(run, error);
 }

@@ -448,6 +448,74 @@ static void changes_keep_a_catalog_well_formed(void **state)
     assert_memory_not_equal(a.id, b.id, sizeof a.id);
 }
 
+static void tags_and_versions_go_without_a_trace(void **state)
+{
+    (void)state;
+    struct key_secret *k CLEANUP(key_free) = fixture_key();
+    struct catalog c CLEANUP(catalog_free) = {.number = 0};
+    struct catalog never CLEANUP(catalog_free) = {.number = 0};
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
+    struct buf wanted CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
+    struct error error;
+    fixture_catalog(k, 1, ISSUED, &c); // debian 12.4, 12.5 (tag 12), 13.0 (tag latest)
+    const struct catalog_image other = {.name = "a", .version = "1", .serial = 1};
+    assert_ok(catalog_add_image(&c, &other, &error), error);
+    static const struct {
+        const char *name, *version;
+        int code;
+        const char *says;
+    } refused[] = {
+        {"debian", "13.0", -EINVAL, "bears the tag latest"}, // and is the newest
+        {"debian", "12.5", -EINVAL, "bears the tag 12"},
+        {"debian", "12", -EINVAL, "12 is a tag; the version that it names is 12.5"},
+        {"debian", "latest", -EINVAL, "latest is a tag"},
+        {"debian", "9", -ENOENT, "versions: 12.4, 12.5, 13.0"},
+        {"debian", "", -EINVAL, "is a tag"},
+        {"none", "1", -ENOENT, "there are: a, debian"},
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(refused); i++) {
+        assert_int_equal(catalog_remove_image(&c, refused[i].name, refused[i].version, &error), refused[i].code);
+        if (!strstr(error.text, refused[i].says))
+            fail_msg("%s %s: %s", refused[i].name, refused[i].version, error.text);
+    }
+    assert_int_equal(catalog_remove_tag(&c, "debian", "latest", &error), -EINVAL);
+    assert_int_equal(catalog_remove_tag(&c, "debian", "12.5", &error), -EINVAL); // a version
+    assert_int_equal(catalog_remove_tag(&c, "debian", "13", &error), -ENOENT);
+    assert_int_equal(catalog_remove_tag(&c, "a", "12", &error), -ENOENT);
+    assert_int_equal(c.image_count, 4);
+    assert_int_equal(c.tag_count, 3);
+
+    assert_ok(catalog_remove_tag(&c, "debian", "12", &error), error);
+    assert_ok(catalog_remove_image(&c, "debian", "12.5", &error), error);
+    assert_ok(catalog_remove_image(&c, "debian", "12.4", &error), error);
+    assert_ok(catalog_set_tag(&c, "debian", "x", "13.0", &error), error);
+    assert_ok(catalog_remove_tag(&c, "debian", "x", &error), error);
+    assert_ok(catalog_format(&c, NULL, NULL, &text, &error), error);
+    assert_null(strstr(buf_text(&text), "12."));
+    // The newest stays even without a tag: its serial is what readers remember.
+    const struct catalog_image newer = {.name = "debian", .version = "14", .serial = 4};
+    assert_ok(catalog_add_image(&c, &newer, &error), error);
+    assert_ok(catalog_set_tag(&c, "debian", "latest", "13.0", &error), error);
+    assert_int_equal(catalog_remove_image(&c, "debian", "14", &error), -EINVAL);
+    assert_non_null(strstr(error.text, "newest"));
+    assert_ok(catalog_set_tag(&c, "debian", "latest", "14", &error), error);
+    assert_ok(catalog_remove_image(&c, "debian", "13.0", &error), error);
+    assert_int_equal(catalog_newest_serial(&c, "debian"), 4);
+
+    // The same catalog, had the others never been.
+    key_public_of(k, &never.site_key);
+    struct key_public public = never.site_key;
+    assert_ok(catalog_start(&never, "zoo", &public, &error), error);
+    memcpy(never.id, c.id, sizeof never.id);
+    assert_ok(catalog_advance(&never, ISSUED, CATALOG_EXPIRES_DEFAULT, &error), error);
+    assert_ok(catalog_add_image(&never, &other, &error), error);
+    assert_ok(catalog_add_image(&never, &newer, &error), error);
+    buf_clear(&text);
+    assert_ok(catalog_format(&c, NULL, NULL, &text, &error), error);
+    assert_ok(catalog_format(&never, NULL, NULL, &wanted, &error), error);
+    assert_string_equal(buf_text(&text), buf_text(&wanted));
+}
+
 static void what_would_not_parse_back_is_not_written(void **state)
 {
     (void)state;
@@ -562,6 +630,8 @@ static void beyond_64_kib_names_go_to_shards(void **state)
     assert_non_null(catalog_find_shard(&back, "debian"));
     assert_int_equal(catalog_add_image(&back, &debian, &error), -EINVAL);
     assert_int_equal(catalog_set_tag(&back, "debian", "x", "12.5", &error), -EINVAL);
+    assert_int_equal(catalog_remove_tag(&back, "debian", "x", &error), -EINVAL);
+    assert_int_equal(catalog_remove_image(&back, "debian", "12.4", &error), -EINVAL);
     assert_int_equal(catalog_add_key(&back, &p, "debian", &error), -EINVAL);
 
     for (unsigned i = 0; i < back.shard_count; i++) {
@@ -662,6 +732,7 @@ int main(void)
         cmocka_unit_test(keys_publish_under_their_prefix_only),
         cmocka_unit_test(revoked_keys_publish_nothing),
         cmocka_unit_test(changes_keep_a_catalog_well_formed),
+        cmocka_unit_test(tags_and_versions_go_without_a_trace),
         cmocka_unit_test(what_would_not_parse_back_is_not_written),
         cmocka_unit_test(beyond_64_kib_names_go_to_shards),
         cmocka_unit_test(shards_are_what_was_signed),

@@ -1,0 +1,253 @@
+// rondo history IMAGE: the versions that a site offers of one name, newest first, and what each adds to the one before.
+//
+// Only the catalog, manifests and map pages are fetched, all of it verified and kept in the cache: no data. At most two
+// versions are open at a time, and --limit bounds how many are asked for, however many the catalog lists. A version
+// whose manifest or pages cannot be had, or are not right, has its line all the same, and the line says why; after the
+// first failure of the network the rest comes from the cache alone, so that no more than one wait is added.
+#include "base/cleanup.h"
+#include "client/cli.h"
+#include "client/json.h"
+#include "client/resolve.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define LIMIT_DEFAULT 50u
+#define KEY_SHORT 8 // characters of a publisher's key that a line shows
+
+struct history {
+    struct store *store;
+    struct resolved resolved;
+    const struct catalog_image **images; // newest first; as many as are shown, and the one before the last of them
+    size_t count, shown, offered;
+    unsigned sources; // 0 from the first failure of the network on
+    bool json;
+};
+
+// One line.
+struct entry {
+    const struct catalog_image *image;
+    struct version *version; // NULL: it cannot be had
+    bool has_size, has_new;
+    uint64_t size, new; // stored bytes, data and pages: of all of it; of what the version before has not
+    struct error error; // why anything of this is missing
+};
+
+static int by_newest(const void *a, const void *b)
+{
+    const struct catalog_image *x = *(const struct catalog_image *const *)a;
+    const struct catalog_image *y = *(const struct catalog_image *const *)b;
+    return x->serial < y->serial ? 1 : -1; // no two of one name are equal
+}
+
+// An address that names a version begins there; otherwise the newest does, whatever latest names.
+static int list_images(struct history *h, uint64_t limit, struct error *error)
+{
+    const struct catalog *c = &h->resolved.versions;
+    const struct address *a = &h->resolved.address;
+    uint64_t newest = UINT64_MAX;
+    h->images = calloc(c->image_count + (size_t)1, sizeof(*h->images));
+    if (!h->images)
+        return error_set(error, ENOMEM, "out of memory");
+    for (unsigned i = 0; i < c->image_count; i++)
+        if (strcmp(c->images[i].name, a->name) == 0 && sha256_equal(&c->images[i].manifest, &h->resolved.manifest) &&
+            (a->selector[0] || a->has_manifest))
+            newest = c->images[i].serial;
+    for (unsigned i = 0; i < c->image_count; i++)
+        if (strcmp(c->images[i].name, a->name) == 0 && c->images[i].serial <= newest)
+            h->images[h->offered++] = &c->images[i];
+    qsort(h->images, h->offered, sizeof(*h->images), by_newest);
+    h->shown = limit < h->offered ? (size_t)limit : h->offered;
+    h->count = h->shown < h->offered ? h->shown + 1 : h->shown;
+    return 0;
+}
+
+static void note(struct history *h, int r)
+{
+    if (error_is_network(r))
+        h->sources = 0;
+}
+
+static void open_entry(struct history *h, size_t i, struct entry *ret)
+{
+    *ret = (struct entry){.image = h->images[i]};
+    cli_progress("reading %s %s (%zu of %zu)", ret->image->name, ret->image->version, i + 1, h->count);
+    note(h, resolve_open_version(h->store, &h->resolved, &h->resolved.versions, ret->image, h->sources, &ret->version,
+                                 &ret->error));
+}
+
+// `before` is NULL for the first version: all of it is new.
+static void measure(struct history *h, struct entry *e, const struct entry *before)
+{
+    struct version_difference all, new;
+    if (!e->version)
+        return;
+    int r = version_compare(NULL, e->version, &all, &e->error);
+    note(h, r);
+    e->has_size = r == 0;
+    e->size = r == 0 ? all.data_bytes + all.page_bytes : 0;
+    if (r < 0)
+        error_prefix(&e->error, r, "its map");
+    if (r < 0)
+        return;
+    if (before && !before->version) {
+        error_set(&e->error, ENOENT, "what is new cannot be told without %s", before->image->version);
+        return;
+    }
+    if (!before) {
+        e->has_new = true;
+        e->new = e->size;
+        return;
+    }
+    r = version_compare(before->version, e->version, &new, &e->error);
+    note(h, r);
+    e->has_new = r == 0;
+    e->new = r == 0 ? new.data_bytes + new.page_bytes : 0;
+    if (r < 0)
+        error_prefix(&e->error, r, "the map of the version before");
+}
+
+static const char *publisher_of(const struct manifest *m, char ret[static KEY_TEXT_SIZE])
+{
+    struct key_public publisher = {.id = {0}};
+    memcpy(publisher.bytes, m->publisher, sizeof(publisher.bytes));
+    return key_to_text(&publisher, ret);
+}
+
+static int print_json(const struct entry *e, const char *tags, bool pulled, bool first)
+{
+    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(32768);
+    const struct manifest *m = e->version ? version_manifest(e->version) : NULL;
+    char hex[SHA256_HEX_SIZE], key[KEY_TEXT_SIZE], date[32];
+    int r = buf_append_format(&b, "%s\n  {", first ? "" : ",");
+    if (r == 0)
+        r = json_append_text(&b, "name", e->image->name);
+    if (r == 0)
+        r = json_append_text(&b, "version", e->image->version);
+    if (r == 0)
+        r = json_append_number(&b, "serial", e->image->serial);
+    if (r == 0)
+        r = json_append_text(&b, "manifest", sha256_to_hex(&e->image->manifest, hex));
+    if (r == 0)
+        r = json_append_text(&b, "tags", tags);
+    if (r == 0)
+        r = json_append_bool(&b, "pulled", pulled);
+    if (r == 0 && m)
+        r = json_append_text(&b, "created", text_format_time(m->created, date));
+    if (r == 0 && m)
+        r = json_append_text(&b, "publisher", publisher_of(m, key));
+    if (r == 0 && m)
+        r = json_append_text(&b, "title", m->title);
+    if (r == 0 && e->has_size)
+        r = json_append_number(&b, "stored_bytes", e->size);
+    if (r == 0 && e->has_new)
+        r = json_append_number(&b, "new_bytes", e->new);
+    if (r == 0 && e->error.text[0])
+        r = json_append_text(&b, "error", e->error.text);
+    if (r == 0)
+        r = buf_append(&b, "}", 1);
+    if (r == 0)
+        fputs(buf_text(&b), stdout);
+    return r;
+}
+
+static int print(const struct history *h, const struct entry *e, bool first)
+{
+    char tags[1024], key[KEY_TEXT_SIZE] = "-", date[32] = "-", size[32] = "-", new[32] = "-";
+    const bool pulled = cache_is_pinned(store_cache(h->store), &e->image->manifest, CACHE_OWNER_PULL);
+    catalog_list_tags(&h->resolved.versions, e->image, tags, sizeof(tags));
+    cli_progress_end();
+    if (h->json)
+        return print_json(e, tags, pulled, first);
+    if (first)
+        printf("%-16s %-7s %-20s %-9s %-10s %-10s %-6s %-16s %s\n", "VERSION", "SERIAL", "CREATED", "PUBLISHER", "SIZE",
+               "NEW", "PULLED", "TAGS", "TITLE");
+    if (e->version) {
+        text_format_time(version_manifest(e->version)->created, date);
+        publisher_of(version_manifest(e->version), key);
+    }
+    if (e->has_size)
+        text_format_size(e->size, size);
+    if (e->has_new)
+        text_format_size(e->new, new);
+    printf("%-16s %-7llu %-20s %-9.*s %-10s %-10s %-6s %-16s %s\n", e->image->version,
+           (unsigned long long)e->image->serial, date, KEY_SHORT, key, size, new, pulled ? "yes" : "no", tags,
+           e->error.text[0] || !e->version ? e->error.text : version_manifest(e->version)->title);
+    return 0;
+}
+
+static int print_all(struct history *h)
+{
+    struct entry now, before;
+    int r = 0;
+    open_entry(h, 0, &now);
+    for (size_t i = 0; i < h->shown && r == 0; i++) {
+        const bool has_before = i + 1 < h->count;
+        if (has_before)
+            open_entry(h, i + 1, &before);
+        measure(h, &now, has_before ? &before : NULL);
+        r = print(h, &now, i == 0);
+        if (now.version)
+            version_close(now.version);
+        now = has_before ? before : (struct entry){.version = NULL};
+    }
+    if (now.version)
+        version_close(now.version);
+    return r;
+}
+
+static int history(struct history *h, const char *address, const struct resolve_options *options, uint64_t limit,
+                   struct error *error)
+{
+    struct configuration configuration;
+    int r = configuration_read(&configuration, error);
+    if (r == 0)
+        r = resolve_open_store(&configuration, &h->store, error);
+    if (r < 0)
+        return r;
+    r = resolve_image(h->store, &configuration, address, options, &h->resolved, error);
+    if (r == 0) {
+        h->sources = h->resolved.source_count;
+        r = list_images(h, limit, error);
+    }
+    if (r == 0) {
+        if (h->json)
+            fputs("[", stdout);
+        r = print_all(h);
+        if (h->json)
+            fputs("\n]\n", stdout);
+        cli_progress_end();
+        if (r < 0)
+            error_set(error, -r, "out of memory");
+        else if (h->shown < h->offered)
+            fprintf(stderr, "rondo: %zu older versions are not shown; --limit %zu shows all\n", h->offered - h->shown,
+                    h->offered);
+    }
+    free(h->images);
+    resolve_free(&h->resolved);
+    store_free(h->store);
+    return r;
+}
+
+int verb_history(int argc, char **argv)
+{
+    struct history h = {.json = false};
+    struct resolve_options resolve = {.all_versions = true};
+    uint64_t limit = LIMIT_DEFAULT;
+    const struct option options[] = {{"json", OPTION_FLAG, &h.json},
+                                     {"limit", OPTION_NUMBER, &limit},
+                                     {"offline", OPTION_FLAG, &resolve.offline},
+                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
+                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
+                                     {NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    if (r != 0)
+        return cli_parsed(r);
+    struct error error = {.text = ""};
+    cli_cancel_on_signals();
+    r = history(&h, argv[1], &resolve, limit, &error);
+    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+}

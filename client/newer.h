@@ -1,0 +1,34 @@
+// What is known, without asking anybody, of a newer version of the image that a machine was made from: the catalog that
+// is remembered of its site, looked up for the tag that it was made from. A machine never moves by itself (TRUST T43):
+// this is only to be told; `rondo update` is what its user does about it.
+//
+// A failure of any kind means that nothing is known. One thread.
+#pragma once
+
+#include "client/instance.h"
+
+#define NEWER_KEPT_NAME "kept" // a file in the instance's folder: the hash of a manifest, for newer_keep
+
+struct newer {
+    char version[CATALOG_NAME_SIZE]; // what the tag names now; "": nothing newer is known
+    struct sha256 manifest;
+    bool kept; // its user has decided to stay with the version that the machine has
+};
+
+// The catalogs that are looked into. Several machines of one site, one after the other, cost one look.
+struct newer_source {
+    struct trust *trust; // NULL: nothing is remembered of any site
+    struct cache *cache; // NULL until a shard is needed
+    char site[CATALOG_URL_SIZE];
+    bool known; // of `site`
+    struct catalog catalog;
+};
+void newer_open(struct newer_source *ret);
+void newer_close(struct newer_source *s);
+void newer_find(struct newer_source *s, const struct instance *i, struct newer *ret);
+
+// One line on stderr, if there is something to be told of.
+void newer_tell(const struct instance *i);
+
+// From now on that version is not told of any more; another one will be. Needs no lock.
+int newer_keep(const struct instance *i, const struct sha256 *manifest, struct error *error);
