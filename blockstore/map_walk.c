@@ -11,7 +11,7 @@
 int map_walk_read_page(const struct map_walk *w, const struct chunk_reference *ref, unsigned level, void *bytes,
                        struct map_page *ret, struct error *error)
 {
-    unsigned nblocks;
+    unsigned nblocks = 0;
     if (ref->length > PAGE_STORED_MAXIMUM)
         return error_set(error, EBADMSG, "a map page is too long");
     CLEANUP_FREE void *stored = malloc(ref->length);

@@ -110,7 +110,7 @@ static int make_places(struct site_check *k, struct item *item, uint32_t count)
 static int check_pack(struct site_check *k, struct item *item, int fd)
 {
     unsigned char end[PACK_TRAILER_SIZE];
-    struct pack_trailer trailer;
+    struct pack_trailer trailer = {.table_offset = 0};
     struct table_check t = {.k = k, .item = item, .fd = fd};
     if (item->size < sizeof(end) || item->size > PACK_SIZE_MAXIMUM)
         return -EBADMSG;

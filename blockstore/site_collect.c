@@ -221,9 +221,13 @@ static int collect(struct site *s, struct collection *c, const struct site_colle
     if (r < 0)
         return r;
     date_found(&c->found, &notes, o->now);
-    if (!o->dry_run && (c->found.count > 0 || notes.count > 0))
+    bool notes_change = !o->dry_run && (c->found.count > 0 || notes.count > 0);
+    if (notes_change)
         r = write_notes(s, &c->found, error);
-    return r < 0 ? r : remove_found(s, c, o, error);
+    bool full = r == -ENOSPC || r == -EDQUOT; // what is due was noted before, and its removal makes room
+    if (r == 0 || full)
+        r = remove_found(s, c, o, error);
+    return r == 0 && full ? write_notes(s, &c->found, error) : r;
 }
 
 int site_collect(struct site *s, const struct needs *needed, const struct site_collect *options,

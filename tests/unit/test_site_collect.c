@@ -148,6 +148,32 @@ static void unfinished_packs_and_foreign_files_stay(void **state)
     assert_int_equal(access(name, F_OK), 0);
 }
 
+// Whatever call fails: nothing needed goes, nothing goes before its time, and the same again ends it.
+static void a_failure_of_any_call_is_no_harm(void **state)
+{
+    (void)state;
+    const struct site_collect o = {.now = NOW + GRACE, .grace = GRACE};
+    struct sha256 needed = put("needed");
+    struct site_collected sum;
+    assert_int_equal(needs_add(needs, &needed, 6, NULL), 0);
+    unsigned removed_on_a_full_disk = 0;
+    for (unsigned long at = 1, calls = 1; calls >= at - 1; at++) { // the last one meets no failure
+        struct sha256 due = put("due");
+        collect(NOW, false);
+        struct sha256 young = put("young");
+        io_fault_start(at, ENOSPC, false);
+        int r = site_collect(site, needs, &o, &sum, NULL);
+        calls = io_fault_stop();
+        removed_on_a_full_disk += r == 0 && at <= calls && !stands(&due);
+        assert_true(stands(&needed) && stands(&young));
+        assert_int_equal(collect(NOW + GRACE, false).waiting, 1);
+        assert_true(stands(&needed) && stands(&young) && !stands(&due));
+        collect(NOW + 3 * GRACE, false);
+        assert_true(stands(&needed) && !stands(&young));
+    }
+    assert_true(removed_on_a_full_disk > 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -158,6 +184,7 @@ int main(void)
         TEST(a_dry_run_notes_nothing),
         TEST(damaged_notes_say_nothing),
         TEST(unfinished_packs_and_foreign_files_stay),
+        TEST(a_failure_of_any_call_is_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
