@@ -53,6 +53,11 @@ static int report(void *context, uint64_t have, uint64_t all)
     return stop || k->full;
 }
 
+static int explain_full(const struct keep *k, struct error *error)
+{
+    return error_set(error, ENOSPC, "the disk of the cache %s is nearly full", cache_folder(store_cache(k->store)));
+}
+
 static int fill(struct keep *k, struct error *error)
 {
     CLEANUP_FREE struct sha256 *objects = NULL;
@@ -61,10 +66,14 @@ static int fill(struct keep *k, struct error *error)
     int r = cache_join_pin(store_cache(k->store), &k->manifest, k->owner, error);
     if (r != -ENOENT)
         return r;
+    if (is_full(k))
+        return explain_full(k, error);
     r = version_open(k->store, &k->manifest, (const char *const *)k->addresses, k->count, &v, error);
     if (r < 0)
         return r;
     r = version_fill(v, k->rate, report, k, &objects, &count, error);
+    if (r == -ECANCELED && k->full)
+        r = explain_full(k, error);
     if (r == 0)
         r = cache_pin(store_cache(k->store), &k->manifest, k->owner, objects, count, error);
     if (r == 0)
@@ -102,7 +111,7 @@ static void *work(void *context)
             ;
     }
     if (r < 0 && !k->stop && k->count)
-        log_warning("the version is not kept: %s", k->full ? "the disk of the cache is nearly full" : error.text);
+        log_warning("the version is not kept: %s", error.text);
     pthread_mutex_unlock(&mutex);
     return NULL;
 }

@@ -147,6 +147,31 @@ ok "as long as it runs" kill -0 "$follower"
 run_rondo stop fake --timeout 5
 ok "and no longer" wait_until 10 eval '! kill -0 "$follower"'
 
+# A disk that is nearly full keeps what is left for those who ask for it.
+if [ "$(id -u)" = 0 ] && mkdir "$TMPDIR/small" && mount -t tmpfs -o size=64m tmpfs "$TMPDIR/small" 2>/dev/null; then
+	at_exit 'umount -l "$TMPDIR/small"'
+	small() {
+		RONDO_CACHE=$TMPDIR/small RONDO_RUNTIME=$TMPDIR/small.runtime rondo "$@"
+	}
+	ok "a machine, its cache on a small disk" small run "$fake" --name small --detach --net none --append print=up
+	ok "what it does not read is not fetched" wait_until 10 grep -q "not kept: the disk of the cache .* is nearly full" "$TMPDIR/small.runtime/cloop.log"
+	like "$(small inspect small)" 'base +needs site' "so that it needs its site"
+	small stop small --timeout 1
+	ok "unless somebody asks for it" small start small --detach --keep --net none --append print=up
+	small_is_complete() {
+		small inspect small | grep -q 'base *complete'
+	}
+	ok "then it is" wait_until 10 small_is_complete
+	small stop small --timeout 1
+	ok "it is removed" small rm small
+	for process in $(cloop_pid); do
+		grep -qzxF "RONDO_RUNTIME=$TMPDIR/small.runtime" "/proc/$process/environ" && kill "$process"
+	done
+	ok "and rondo-cloop ends when it is told to" wait_until 10 eval '! grep -q " $TMPDIR/small.runtime/" /proc/self/mountinfo'
+else
+	skip "a disk that is nearly full" "only root can mount a small one"
+fi
+
 # What a machine has pinned goes with the machine.
 for name in two three; do
 	ok "$name is removed" rondo rm $name
