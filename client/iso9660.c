@@ -40,6 +40,13 @@ static void put_both(unsigned char *at, uint32_t value, unsigned bytes)
     put_big(at + bytes, value, bytes);
 }
 
+// Fields of text have no end but their length.
+static void put_text(unsigned char *at, const char *text)
+{
+    while (*text)
+        *at++ = (unsigned char)*text++;
+}
+
 static uint32_t sectors_of(size_t size)
 {
     return (uint32_t)((size + ISO9660_SECTOR - 1) / ISO9660_SECTOR);
@@ -107,7 +114,7 @@ static unsigned put_file(unsigned char *at, uint32_t sector, const struct iso966
         if (c == '-')
             plain[i] = '_';
     }
-    memcpy(plain + length, ".;1", 3);
+    put_text((unsigned char *)plain + length, ".;1");
     unsigned n = put_record(at, sector, file->size, false, plain, (unsigned)length + 3);
     n += put_mode(at + n, FILE_MODE);
     unsigned char *value = begin_entry(at + n, "NM", NM_SIZE + (unsigned)length);
@@ -121,9 +128,9 @@ static unsigned put_file(unsigned char *at, uint32_t sector, const struct iso966
 // 8.4
 static void put_descriptor(unsigned char *at, const char *label, uint32_t sectors)
 {
-    memcpy(at, "\1CD001\1", 7);
+    put_text(at, "\1CD001\1");
     memset(at + 8, ' ', 64);
-    memcpy(at + 40, label, strlen(label));
+    put_text(at + 40, label);
     put_both(at + 80, sectors, 4);
     put_both(at + 120, 1, 2); // of one volume
     put_both(at + 124, 1, 2); // the first
@@ -154,7 +161,7 @@ int iso9660_write(struct buf *to, const char *label, const struct iso9660_file *
         return r;
     memset(image, 0, (size_t)sectors * ISO9660_SECTOR);
     put_descriptor(image + DESCRIPTOR * ISO9660_SECTOR, label, sectors);
-    memcpy(image + DESCRIPTOR_END * ISO9660_SECTOR, "\377CD001\1", 7);
+    put_text(image + DESCRIPTOR_END * ISO9660_SECTOR, "\377CD001\1");
     unsigned char *table = image + TABLE_LITTLE * ISO9660_SECTOR; // 9.4: the root alone
     table[0] = 1;
     put_little(table + 2, ROOT, 4);

@@ -97,6 +97,7 @@ static int append_keys(struct buf *meta, const char *path, struct error *error)
             error, EINVAL,
             "--ssh-key: %s is a private key, which must not leave this host; give its public half (%s.pub)", path,
             path);
+    static const char blanks[] = {' ', '\t', '\r'};
     unsigned keys = 0, number = 0;
     r = buf_append_format(meta, "public-keys:\n");
     for (const char *end = text + file.size; text < end && r == 0;) {
@@ -104,7 +105,7 @@ static int append_keys(struct buf *meta, const char *path, struct error *error)
         struct slice line = {text, (size_t)((newline ? newline : end) - text)};
         text += line.length + 1;
         number++;
-        while (line.length && memchr(" \t\r", line.at[line.length - 1], 3))
+        while (line.length && memchr(blanks, line.at[line.length - 1], sizeof(blanks)))
             line.length--;
         if (line.length == 0 || line.at[0] == '#')
             continue;
