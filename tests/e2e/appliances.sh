@@ -51,7 +51,7 @@ done
 is "$(conf "$image" ready)" "login:" "tiny is ready when it asks for a login"
 ok "the initrd is under 2 MiB" test "$(stat -c %s "$image/initrd")" -lt $((2 << 20))
 is "$(stat -c %s "$image/disk")" $((32 << 20)) "the disk has 32 MiB"
-ok "of which under 8 MiB are used" test "$(($(stat -c '%b * %B' "$image/disk")))" -lt $((8 << 20))
+ok "of which under 11 MiB are used" test "$(($(stat -c '%b * %B' "$image/disk")))" -lt $((11 << 20))
 ok "its file system is clean" e2fsck -fn "$image/disk"
 
 run "$ROOT/tests/images.sh" tiny
