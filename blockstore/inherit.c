@@ -331,3 +331,65 @@ int inherit_profile(struct writer *w, const struct inherit_source *source, struc
     free(h.piece);
     return r;
 }
+
+// --- in place --------------------------------------------------------------------------------------------------------
+
+static int take_places(struct inheritance *h, unsigned member, struct error *error)
+{
+    const struct runs *runs = &h->runs[member];
+    int r = 0;
+
+    h->member = member;
+    if (h->source->fds[member] >= 0)
+        for (uint64_t i = 0; r == 0 && runs->count > 0 && i < map_blocks(h->source->members[member].size); i++)
+            r = add_place(h, runs->list[0].rank, i, error);
+    else
+        for (size_t i = 0; r == 0 && i < runs->count; i++)
+            for (unsigned n = 0; r == 0 && n < runs->list[i].blocks; n++)
+                r = add_place(h, runs->list[i].rank + n, runs->list[i].first + n, error);
+    return r;
+}
+
+static int take_hashes(const struct inheritance *h, const struct profile *p, struct sha256 **ret, struct error *error)
+{
+    struct sha256 *hashes = calloc(p->block_count ? p->block_count : 1, sizeof(*hashes));
+
+    if (!hashes)
+        return error_set(error, ENOMEM, "no memory for the boot order");
+    for (size_t i = 0; i < h->count && i < p->block_count; i++)
+        hashes[i] = writer_index_block_hashes(
+            h->w->index, h->places[i].rank / CHUNK_BLOCKS_MAXIMUM)[h->places[i].rank % CHUNK_BLOCKS_MAXIMUM];
+    *ret = hashes;
+    return 0;
+}
+
+int inherit_profile_in_place(struct writer *w, const struct inherit_source *source, struct profile **ret,
+                             struct sha256 **ret_hashes, struct error *error)
+{
+    struct inheritance h = {.w = w, .source = source};
+    struct profile *p CLEANUP(cleanup_profile) = NULL;
+    int r = 0;
+
+    if (source->boot_chunks == 0 || source->boot_chunks > PROFILE_BLOCKS_MAXIMUM) {
+        *ret = NULL;
+        return 0;
+    }
+    for (unsigned i = 0; r == 0 && i < source->member_count; i++) {
+        int member = manifest_find_member(source->parent, source->members[i].name);
+        h.now = &h.runs[i];
+        if (member >= 0)
+            r = parent_walk_boot_map(writer_site(w), source->parent, (unsigned)member, note_page, &h, error);
+        if (r == 0)
+            r = take_places(&h, i, error);
+    }
+    if (r == 0)
+        r = make_profile(&h, &p, error);
+    if (r == 0)
+        r = take_hashes(&h, p, ret_hashes, error);
+    if (r == 0)
+        *ret = TAKE_PTR(p);
+    for (unsigned i = 0; i < MANIFEST_MEMBERS_MAXIMUM; i++)
+        free(h.runs[i].list);
+    free(h.places);
+    return r;
+}

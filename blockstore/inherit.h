@@ -27,3 +27,9 @@ struct inherit_source {
 // Reads all members once. *ret is NULL if the older version has no boot packs here; else it is to be freed with
 // profile_free.
 int inherit_profile(struct writer *w, const struct inherit_source *source, struct profile **ret, struct error *error);
+
+// The same for a version that is its parent but for what changed (writer_add_older_boot): its boot reads where the
+// parent's did, and all of a member that is replaced, where fds has its file; the others have −1 there. Only pages in
+// the parent's boot packs are read. *ret_hashes: of the profile's blocks, as the parent has them (malloc'ed).
+int inherit_profile_in_place(struct writer *w, const struct inherit_source *source, struct profile **ret,
+                             struct sha256 **ret_hashes, struct error *error);

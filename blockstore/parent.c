@@ -19,6 +19,7 @@ struct walk {
     struct site *site;
     parent_each_page each;
     void *context;
+    const struct manifest *manifest; // whose boot packs alone are looked into
 };
 
 struct pack_list {
@@ -118,6 +119,28 @@ int parent_walk_map(struct site *s, const struct manifest_member *member, parent
     if (r == 0)
         *ret_missing = walk.missing;
     return r;
+}
+
+static bool is_boot_pack(const struct manifest *m, const struct sha256 *name)
+{
+    for (unsigned i = 0; i < m->boot_count; i++)
+        if (sha256_equal(&m->boot[i].pack, name))
+            return true;
+    return false;
+}
+
+static bool is_outside_boot(void *context, const struct chunk_reference *ref)
+{
+    const struct walk *w = context;
+    return !is_boot_pack(w->manifest, &ref->pack.name);
+}
+
+int parent_walk_boot_map(struct site *s, const struct manifest *m, unsigned member, parent_each_page each,
+                         void *context, struct error *error)
+{
+    struct walk w = {.site = s, .each = each, .context = context, .manifest = m};
+    struct map_walk walk = {.read = read_page, .each = hand_page, .skip = is_outside_boot, .context = &w};
+    return map_walk_member(&walk, &m->members[member], error);
 }
 
 static void spend(struct pack_list *l, uint64_t bytes)
@@ -222,14 +245,6 @@ static int know_listed(struct writer *w, struct site *s, const struct pack_refer
     counts->missing += r == -ENOENT;
     w->done += pack->size;
     return r < 0 && r != -ENOENT ? r : writer_report_progress(w, false, error);
-}
-
-static bool is_boot_pack(const struct manifest *m, const struct sha256 *name)
-{
-    for (unsigned i = 0; i < m->boot_count; i++)
-        if (sha256_equal(&m->boot[i].pack, name))
-            return true;
-    return false;
 }
 
 static int know_all(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct pack_list *list,

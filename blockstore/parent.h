@@ -31,6 +31,9 @@ int parent_know_some(struct writer *w, struct site *s, const struct manifest *m,
 typedef int (*parent_each_page)(void *context, const struct map_page *page, uint64_t first, struct error *error);
 int parent_walk_map(struct site *s, const struct manifest_member *member, parent_each_page each, void *context,
                     unsigned *ret_missing, struct error *error);
+// The same, but only of pages that lie in boot packs of the version `m`: they lead to all that its boot reads.
+int parent_walk_boot_map(struct site *s, const struct manifest *m, unsigned member, parent_each_page each,
+                         void *context, struct error *error);
 
 // Reads and verifies one page of a map into `bytes` (room for PAGE_BYTES_MAXIMUM). -ENOENT, without a sentence, if its
 // pack is not in the site.

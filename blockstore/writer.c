@@ -153,23 +153,37 @@ static int measure_file(int fd, const char *name, uint64_t *ret_size, struct err
     return 0;
 }
 
-int writer_add_boot(struct writer *w, const struct profile *p, const int *fds, struct error *error)
+int writer_add_older_boot(struct writer *w, const struct profile *p, const struct writer_boot_source *sources,
+                          struct sha256 *hashes, struct error *error)
 {
     int r = check_usable(w, w->state == WRITER_KNOWING && w->image[0] != '\0', error);
 
     if (r < 0)
         return r;
     for (unsigned i = 0; r == 0 && i < p->member_count; i++) {
-        uint64_t size = 0;
-        r = measure_file(fds[i], p->members[i].name, &size, error);
+        uint64_t size = sources[i].changes ? sources[i].changes->size : 0;
+        if (!sources[i].changes)
+            r = measure_file(sources[i].fd, p->members[i].name, &size, error);
         if (r == 0 && size != p->members[i].size)
             r = error_set(error, EINVAL, "member %s has not the size that the boot profile says", p->members[i].name);
     }
     if (r == 0)
         r = begin_adding(w, error);
     if (r == 0)
-        r = writer_pack_boot(w, p, fds, error);
+        r = writer_pack_boot(w, p, sources, hashes, error);
     return keep_failure(w, r);
+}
+
+int writer_add_boot(struct writer *w, const struct profile *p, const int *fds, struct error *error)
+{
+    struct writer_boot_source sources[PROFILE_MEMBERS_MAXIMUM] = {{.fd = -1}};
+    CLEANUP_FREE struct sha256 *hashes = calloc(p->block_count ? p->block_count : 1, sizeof(*hashes));
+
+    if (!hashes)
+        return keep_failure(w, error_set(error, ENOMEM, "no memory for the boot profile"));
+    for (unsigned i = 0; i < p->member_count; i++)
+        sources[i].fd = fds[i];
+    return writer_add_older_boot(w, p, sources, hashes, error);
 }
 
 static int check_member(const struct writer *w, const char *name, struct error *error)

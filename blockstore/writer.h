@@ -64,6 +64,17 @@ uint64_t writer_known_chunks(const struct writer *w); // of all packs that are k
 // whose size must be the one that the profile says (-EINVAL). `p` is not needed any more after the call.
 int writer_add_boot(struct writer *w, const struct profile *p, const int *fds, struct error *error);
 
+// The same where members will be added as changes. `sources` are of the profile's members. `hashes`, of each block in
+// the profile's order, are those of the older version (whose boot packs are known): of such a member only blocks that
+// changed are read. They are changed to those of the blocks as they are now.
+struct writer_changes;
+struct writer_boot_source {
+    const struct writer_changes *changes; // or NULL: `fd` is the member's file
+    int fd;
+};
+int writer_add_older_boot(struct writer *w, const struct profile *p, const struct writer_boot_source *sources,
+                          struct sha256 *hashes, struct error *error);
+
 // Adds a member: reads the regular file or block device `fd` and fills *ret_member (name, size, top).
 int writer_add_member(struct writer *w, const char *name, int fd, struct manifest_member *ret_member,
                       struct error *error);

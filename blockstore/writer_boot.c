@@ -93,13 +93,20 @@ static int note_segments(struct writer *w, const struct profile *p)
     return 0;
 }
 
-bool writer_is_boot_segment(const struct writer *w, unsigned member, uint32_t segment)
+bool writer_is_boot_range(const struct writer *w, unsigned member, uint64_t first, uint64_t end)
 {
     for (uint64_t i = 0; i < w->boot.member_count; i++) {
         if (strcmp(w->boot.members[i].name, w->members[member].name) != 0)
             continue;
-        const uint64_t key = i << 32 | segment;
-        return bsearch(&key, w->boot.segments, w->boot.segment_count, sizeof(key), compare_numbers) != NULL;
+        size_t low = 0, high = w->boot.segment_count; // the first that is not below the range lies in [low, high]
+        while (low < high) {
+            size_t middle = low + (high - low) / 2;
+            if (w->boot.segments[middle] < (i << 32 | first))
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        return low < w->boot.segment_count && w->boot.segments[low] < (i << 32) + end;
     }
     return false;
 }
@@ -107,12 +114,18 @@ bool writer_is_boot_segment(const struct writer *w, unsigned member, uint32_t se
 // --- blocks --------------------------------------------------------------------------------------------------------
 
 // Reads blocks of a member into w->piece, zeros behind its end.
-static int read_piece(struct writer *w, int fd, const struct profile_member *member, uint64_t first, unsigned blocks,
-                      struct error *error)
+static int read_piece(struct writer *w, const struct writer_boot_source *source, const struct profile_member *member,
+                      uint64_t first, unsigned blocks, struct error *error)
 {
+    const struct writer_changes *changes = source->changes;
     uint64_t offset = first * BLOCK_SIZE, left = member->size - offset;
     size_t wanted = (size_t)blocks * BLOCK_SIZE, n = left < wanted ? (size_t)left : wanted;
-    ssize_t got = io_read_some(fd, w->piece, n, offset);
+    ssize_t got = (ssize_t)n;
+
+    if (!changes)
+        got = io_read_some(source->fd, w->piece, n, offset);
+    else if ((got = changes->read(changes->context, offset, w->piece, n)) == 0)
+        got = (ssize_t)n;
 
     if (got < 0)
         return error_set(error, (int)-got, "cannot read member %s at offset %llu: %s", member->name,
@@ -124,10 +137,11 @@ static int read_piece(struct writer *w, int fd, const struct profile_member *mem
 }
 
 // Calls `each` for every piece of the profile, with the number of its first block.
-static int walk_pieces(struct writer *w, const struct profile *p, struct sha256 *hashes, const int *fds,
-                       int (*each)(struct writer *w, const struct profile_member *member, int fd, uint64_t first,
-                                   unsigned blocks, struct sha256 *hashes, struct error *error),
-                       struct error *error)
+static int
+walk_pieces(struct writer *w, const struct profile *p, struct sha256 *hashes, const struct writer_boot_source *sources,
+            int (*each)(struct writer *w, const struct profile_member *member, const struct writer_boot_source *source,
+                        uint64_t first, unsigned blocks, struct sha256 *hashes, struct error *error),
+            struct error *error)
 {
     size_t at = 0;
 
@@ -135,7 +149,8 @@ static int walk_pieces(struct writer *w, const struct profile *p, struct sha256 
         const struct profile_read *read = &p->reads[i];
         for (uint32_t done = 0; done < read->blocks;) {
             unsigned n = read->blocks - done < PIECE_BLOCKS ? read->blocks - done : PIECE_BLOCKS;
-            int r = each(w, &p->members[read->member], fds[read->member], read->first + done, n, hashes + at, error);
+            int r =
+                each(w, &p->members[read->member], &sources[read->member], read->first + done, n, hashes + at, error);
             if (r == 0)
                 r = writer_report_progress(w, false, error);
             if (r < 0)
@@ -147,24 +162,47 @@ static int walk_pieces(struct writer *w, const struct profile *p, struct sha256 
     return 0;
 }
 
-static int hash_piece(struct writer *w, const struct profile_member *member, int fd, uint64_t first, unsigned blocks,
-                      struct sha256 *hashes, struct error *error)
+static int hash_blocks(struct writer *w, const struct profile_member *member, const struct writer_boot_source *source,
+                       uint64_t first, unsigned blocks, struct sha256 *hashes, struct error *error)
 {
-    int r = read_piece(w, fd, member, first, blocks, error);
+    int r = read_piece(w, source, member, first, blocks, error);
 
     for (unsigned i = 0; r == 0 && i < blocks; i++) {
         const unsigned char *bytes = w->piece + (size_t)i * BLOCK_SIZE;
-        if (bytes[0] == 0 && memcmp(bytes, bytes + 1, BLOCK_SIZE - 1) == 0)
-            continue;
-        hashes[i] = sha256_of(bytes, BLOCK_SIZE);
-        w->boot.blocks++;
+        bool zero = bytes[0] == 0 && memcmp(bytes, bytes + 1, BLOCK_SIZE - 1) == 0;
+        hashes[i] = zero ? (struct sha256){{0}} : sha256_of(bytes, BLOCK_SIZE);
     }
     return r;
 }
 
-// Gathers the blocks that no boot pack has; reads only if there are any.
-static int pack_piece(struct writer *w, const struct profile_member *member, int fd, uint64_t first, unsigned blocks,
-                      struct sha256 *hashes, struct error *error)
+// Of a member that is given as changes, only what changed.
+static int hash_piece(struct writer *w, const struct profile_member *member, const struct writer_boot_source *source,
+                      uint64_t first, unsigned blocks, struct sha256 *hashes, struct error *error)
+{
+    const struct writer_changes *changes = source->changes;
+    uint64_t end = first + blocks, at, count;
+    bool zero;
+    int r = changes ? 0 : hash_blocks(w, member, source, first, blocks, hashes, error);
+
+    for (uint64_t block = first; changes && block < end; block = at + count) {
+        r = changes->find_change(changes->context, block, &at, &count, &zero);
+        if (r < 0)
+            return error_set(error, -r, "cannot find what changed of member %s: %s", member->name, strerror(-r));
+        if (r == 0 || at >= end)
+            break;
+        count = count < end - at ? count : end - at;
+        r = hash_blocks(w, member, source, at, (unsigned)count, hashes + (at - first), error);
+        if (r < 0)
+            return r;
+    }
+    for (unsigned i = 0; i < blocks; i++)
+        w->boot.blocks += !sha256_is_zero(&hashes[i]);
+    return r < 0 ? r : 0;
+}
+
+// Gathers the blocks that no boot pack has; reads only if there are any, and of changes only these.
+static int pack_piece(struct writer *w, const struct profile_member *member, const struct writer_boot_source *source,
+                      uint64_t first, unsigned blocks, struct sha256 *hashes, struct error *error)
 {
     bool is_read = false;
     uint64_t chunk;
@@ -173,13 +211,19 @@ static int pack_piece(struct writer *w, const struct profile_member *member, int
 
     w->done += (uint64_t)blocks * BLOCK_SIZE;
     for (unsigned i = 0; r == 0 && i < blocks; i++) {
-        const unsigned char *bytes = w->piece + (size_t)i * BLOCK_SIZE;
+        const unsigned char *bytes = w->piece + (source->changes ? 0 : (size_t)i * BLOCK_SIZE);
         if (sha256_is_zero(&hashes[i]) || writer_find_boot(w, WRITER_INDEX_BLOCK, &hashes[i], &chunk, &position))
             continue;
-        if (!is_read && (r = read_piece(w, fd, member, first, blocks, error)) < 0)
+        if (source->changes)
+            r = read_piece(w, source, member, first + i, 1, error);
+        else if (!is_read)
+            r = read_piece(w, source, member, first, blocks, error);
+        if (r < 0)
             break;
         is_read = true;
         struct sha256 now = sha256_of(bytes, BLOCK_SIZE);
+        if (!sha256_equal(&now, &hashes[i]) && source->changes)
+            return error_set(error, EBADMSG, "a boot pack of the older version does not hold what its table says");
         if (!sha256_equal(&now, &hashes[i]))
             return error_set(error, EBUSY,
                              "the file of member %s changed while it was read; stop what writes to it and run the "
@@ -203,12 +247,12 @@ static void list_packs(struct writer *w, const struct sha256 *hashes, size_t n)
             w->boot.cut = true;
 }
 
-static int pack_blocks(struct writer *w, const struct profile *p, const int *fds, struct sha256 *hashes,
-                       struct error *error)
+static int pack_blocks(struct writer *w, const struct profile *p, const struct writer_boot_source *sources,
+                       struct sha256 *hashes, struct error *error)
 {
     w->done = 0;
     w->all = p->block_count * BLOCK_SIZE;
-    int r = walk_pieces(w, p, hashes, fds, hash_piece, error);
+    int r = walk_pieces(w, p, hashes, sources, hash_piece, error);
     if (r < 0)
         return r;
     r = writer_choose_boot_packs(w, WRITER_INDEX_BLOCK, hashes, p->block_count);
@@ -216,7 +260,7 @@ static int pack_blocks(struct writer *w, const struct profile *p, const int *fds
         return error_set(error, -r, "no memory for the boot profile");
     uint64_t new_before = w->counts.new_blocks;
     w->boot.packing = true;
-    r = walk_pieces(w, p, hashes, fds, pack_piece, error);
+    r = walk_pieces(w, p, hashes, sources, pack_piece, error);
     if (r == 0)
         r = writer_flush_chunk(w, error);
     if (r == 0)
@@ -231,19 +275,18 @@ static int pack_blocks(struct writer *w, const struct profile *p, const int *fds
     return r;
 }
 
-int writer_pack_boot(struct writer *w, const struct profile *p, const int *fds, struct error *error)
+int writer_pack_boot(struct writer *w, const struct profile *p, const struct writer_boot_source *sources,
+                     struct sha256 *hashes, struct error *error)
 {
-    struct sha256 *hashes = calloc(p->block_count ? p->block_count : 1, sizeof(*hashes));
-    int r = hashes ? note_segments(w, p) : -ENOMEM;
+    int r = note_segments(w, p);
 
     if (r < 0)
         error_set(error, -r, "no memory for the boot profile");
     w->reading = "boot";
     w->boot.wanted = true;
     if (r == 0)
-        r = pack_blocks(w, p, fds, hashes, error);
+        r = pack_blocks(w, p, sources, hashes, error);
     w->reading = NULL;
-    free(hashes);
     return r;
 }
 

@@ -1,7 +1,8 @@
 // A member from an older version and what changed since: its older map is walked from the top, and what follows depends
 // on what lies below a page:
 //
-//   nothing changed ──▶ the page is adopted: its reference is all that is known of it, and it is not read
+//   nothing changed ──▶ the page is adopted: its reference is all that is known of it, and it is not read (unless the
+//                       boot reads below it: such pages are made anew, or found to be the same)
 //   something did   ──▶ an index page: its children are walked, and a new page is made of them (writer_pages.c)
 //                   ──▶ a leaf: blocks that did not change keep their extents; those that did are read, and are dropped
 //                       as zeros, found among known blocks or gathered, as any other member's are (writer_member.c)
@@ -79,19 +80,52 @@ static int seek_change(struct merge *m, uint64_t block)
     return 0;
 }
 
-// Whether anything in blocks [first, end) is not as the older map says.
+// What leads to the blocks of a boot goes into packs of its own, wherever it was (writer_boot_pages.c); so does every
+// member's top.
+static bool is_in_boot(const struct merge *m, uint64_t first, uint64_t end)
+{
+    return m->w->boot.wanted &&
+           ((first == 0 && end == m->blocks) || writer_is_boot_range(m->w, m->member, first / MAP_LEAF_BLOCKS,
+                                                                     (end + MAP_LEAF_BLOCKS - 1) / MAP_LEAF_BLOCKS));
+}
+
+// Whether the page over blocks [first, end) is to be made anew.
 static int is_changed(struct merge *m, uint64_t first, uint64_t end, bool *ret)
 {
     int r = seek_change(m, first);
 
     if (end > m->blocks)
         end = m->blocks;
-    *ret = m->change < end || m->changes->foreign ||
+    *ret = m->change < end || m->changes->foreign || is_in_boot(m, first, end) ||
            (m->changes->size > m->changes->base->size && first < m->base_blocks && m->older < end);
     return r;
 }
 
 // --- leaves --------------------------------------------------------------------------------------------------------
+
+static bool is_in_boot_pack(const struct writer *w, uint64_t chunk)
+{
+    struct writer_index_place place;
+
+    return writer_index_find_place(w->index, chunk, &place) && writer_index_is_boot(w->index, place.pack);
+}
+
+// A block that is in a boot pack is taken from there: a boot must need no other.
+static void keep_run(struct writer *w, unsigned block, unsigned count, uint64_t chunk, unsigned position)
+{
+    if (!w->boot.wanted || is_in_boot_pack(w, chunk)) {
+        writer_add_extent(w, block, count, chunk, position);
+        return;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct sha256 hash = writer_index_block_hashes(w->index, chunk)[position + i];
+        uint64_t boot_chunk = 0;
+        unsigned boot_position = 0;
+        bool found =
+            !sha256_is_zero(&hash) && writer_find_boot(w, WRITER_INDEX_BLOCK, &hash, &boot_chunk, &boot_position);
+        writer_add_extent(w, block + i, 1, found ? boot_chunk : chunk, found ? boot_position : position + i);
+    }
+}
 
 // Blocks [from, to) of the segment as the older leaf has them. `chunks` are the numbers of its references, or
 // UINT64_MAX.
@@ -108,7 +142,7 @@ static int keep_blocks(struct merge *m, const struct map_page *leaf, uint64_t *c
             if (r < 0)
                 return r;
         }
-        writer_add_extent(m->w, block, n, chunks[run.reference], run.block_in_chunk);
+        keep_run(m->w, block, n, chunks[run.reference], run.block_in_chunk);
     }
     return 0;
 }

@@ -76,8 +76,8 @@ int writer_queue_leaf(struct writer *w, unsigned member, struct error *error)
     if (!leaf)
         return error_set(error, ENOMEM, "no memory for the map");
     *leaf = (struct writer_leaf){.member = member, .segment = w->segment, .after = w->submitted, .count = n};
-    leaf->boot =
-        w->boot.wanted && (map_levels(w->members[member].size) == 1 || writer_is_boot_segment(w, member, w->segment));
+    leaf->boot = w->boot.wanted && (map_levels(w->members[member].size) == 1 ||
+                                    writer_is_boot_range(w, member, w->segment, w->segment + UINT64_C(1)));
     memcpy(leaf->extents, w->extents, n * sizeof(*leaf->extents));
     for (unsigned i = 0; i < n; i++)
         if (leaf->extents[i].chunk >= leaf->before && !writer_index_is_adopted(w->index, leaf->extents[i].chunk))

@@ -165,11 +165,13 @@ void writer_drop_leaves(struct writer *w);
 int writer_add_page(struct writer_page_list *list, const struct writer_page *page, struct error *error);
 
 // --- writer_boot.c
-int writer_pack_boot(struct writer *w, const struct profile *p, const int *fds, struct error *error);
+int writer_pack_boot(struct writer *w, const struct profile *p, const struct writer_boot_source *sources,
+                     struct sha256 *hashes, struct error *error);
 // The copy of a block, or chunk, that lies in a boot pack.
 bool writer_find_boot(const struct writer *w, enum writer_index_kind kind, const struct sha256 *hash,
                       uint64_t *ret_chunk, unsigned *ret_position);
-bool writer_is_boot_segment(const struct writer *w, unsigned member, uint32_t segment);
+// Whether a boot reads anything in segments [first, end) of the member.
+bool writer_is_boot_range(const struct writer *w, unsigned member, uint64_t first, uint64_t end);
 // Adds the pack that holds a chunk to a list, unless it is in it; false if the list is full.
 bool writer_list_pack(const struct writer *w, uint64_t chunk, uint32_t *packs, unsigned *count, unsigned maximum);
 void writer_drop_boot(struct writer *w);

@@ -12,10 +12,12 @@
 // What is checked before the long work: names, keys, files, that the version is new.
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "blockstore/inherit.h"
 #include "client/clone_check.h"
 #include "client/commit_private.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -76,13 +78,13 @@ static bool is_listed_under_name(const struct commit *c)
     return false;
 }
 
-static int know_version(struct commit *c, const struct manifest *m, bool foreign, struct error *error)
+static int know_version(struct commit *c, const struct manifest *m, bool foreign, struct parent_counts *ret,
+                        struct error *error)
 {
     struct site *site = writer_site(c->p.writer);
-    struct parent_counts counts;
 
-    return foreign ? parent_know(c->p.writer, site, m, true, &counts, error)
-                   : parent_know_some(c->p.writer, site, m, KNOWN_BYTES + c->changed * BLOCK_SIZE, &counts, error);
+    return foreign ? parent_know(c->p.writer, site, m, true, ret, error)
+                   : parent_know_some(c->p.writer, site, m, KNOWN_BYTES + c->changed * BLOCK_SIZE, ret, error);
 }
 
 // A machine that is committed again brings what it did the last time as well. Somebody else's version is worth the
@@ -90,6 +92,7 @@ static int know_version(struct commit *c, const struct manifest *m, bool foreign
 static int know_newest(struct commit *c, const struct catalog_image *newest, struct error *error)
 {
     CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
+    struct parent_counts counts;
 
     if (!newest || sha256_equal(&newest->manifest, version_name(c->base)))
         return 0;
@@ -99,12 +102,13 @@ static int know_newest(struct commit *c, const struct catalog_image *newest, str
     if (r < 0)
         return error_prefix(error, r, "%s %s of %s", newest->name, newest->version, c->p.site);
     bool foreign = memcmp(m->publisher, c->p.manifest->publisher, sizeof(m->publisher)) != 0;
-    return foreign && !c->foreign ? 0 : know_version(c, m, foreign, error);
+    return foreign && !c->foreign ? 0 : know_version(c, m, foreign, &counts, error);
 }
 
 static int know_versions(struct commit *c, struct version_copied *copied, struct error *error)
 {
     const struct catalog_image *newest = publish_count_serial(&c->p);
+    struct parent_counts counts = {.known = 0};
     int r = 0;
 
     if (is_listed_under_name(c)) {
@@ -116,7 +120,8 @@ static int know_versions(struct commit *c, struct version_copied *copied, struct
         r = version_copy_packs(c->base, writer_site(c->p.writer), &copy, copied, error);
     }
     if (r == 0)
-        r = know_version(c, version_manifest(c->base), c->foreign, error);
+        r = know_version(c, version_manifest(c->base), c->foreign, &counts, error);
+    c->boot_chunks = counts.boot_chunks;
     return r < 0 ? r : know_newest(c, newest, error);
 }
 
@@ -129,6 +134,38 @@ static unsigned find_file(const struct commit *c, const char *member)
     return 0;
 }
 
+// The boot reads where the base's did; what changed there goes into boot packs of its own, what of the base's is of no
+// more use is left out, by the same rule as ever (blockstore/writer_boot_choice.c).
+static int add_boot(struct commit *c, struct error *error)
+{
+    const struct manifest *base = version_manifest(c->base);
+    struct profile_member members[MANIFEST_MEMBERS_MAXIMUM] = {{.size = 0}};
+    struct writer_boot_source sources[MANIFEST_MEMBERS_MAXIMUM] = {{.fd = -1}};
+    int fds[MANIFEST_MEMBERS_MAXIMUM];
+    const struct inherit_source source = {.parent = base,
+                                          .boot_chunks = c->boot_chunks,
+                                          .members = members,
+                                          .fds = fds,
+                                          .member_count = base->member_count};
+    struct profile *profile CLEANUP(cleanup_profile) = NULL;
+    CLEANUP_FREE struct sha256 *hashes = NULL;
+
+    for (unsigned i = 0; i < base->member_count; i++) {
+        unsigned file = find_file(c, base->members[i].name);
+        off_t size = file ? lseek(c->p.file_fds[file], 0, SEEK_END) : 0; // of a block device, too
+        fds[i] = sources[i].fd = file ? c->p.file_fds[file] : -1;
+        sources[i].changes = file ? NULL : commit_changes(c, i);
+        if (size < 0)
+            return error_set(error, errno, "cannot read %s: %s", c->p.files[file], strerror(errno));
+        members[i].size = file ? (uint64_t)size : sources[i].changes->size;
+        memcpy(members[i].name, base->members[i].name, sizeof(members[i].name));
+    }
+    int r = inherit_profile_in_place(c->p.writer, &source, &profile, &hashes, error);
+    if (r < 0 || !profile || profile->read_count == 0)
+        return r;
+    return writer_add_older_boot(c->p.writer, profile, sources, hashes, error);
+}
+
 static int add_file(struct commit *c, unsigned file, struct manifest_member *ret, struct error *error)
 {
     int r = writer_add_member(c->p.writer, publish_member_names[file], c->p.file_fds[file], ret, error);
@@ -136,31 +173,17 @@ static int add_file(struct commit *c, unsigned file, struct manifest_member *ret
     return r < 0 ? error_prefix(error, r, "%s", c->p.files[file]) : 0;
 }
 
-// What a boot of the base fetches whole serves the new version's as well, as far as it is in this site.
-static void keep_boot(struct commit *c)
-{
-    struct manifest *m = c->p.manifest;
-    unsigned kept = 0;
-
-    for (unsigned i = 0; i < m->boot_count; i++) {
-        CLEANUP_CLOSE int fd = site_open_object(writer_site(c->p.writer), &m->boot[i].pack);
-        if (fd >= 0)
-            m->boot[kept++] = m->boot[i];
-    }
-    m->boot_count = kept;
-}
-
 static int add_members(struct commit *c, struct writer_counts *ret, struct error *error)
 {
     const struct manifest *base = version_manifest(c->base);
     struct manifest *m = c->p.manifest;
-    int r = 0;
+    int r = add_boot(c, error);
 
     for (unsigned i = 0; r == 0 && i < base->member_count; i++) {
         unsigned file = find_file(c, base->members[i].name);
-        const struct writer_changes changes = commit_changes(c, i);
         r = file ? add_file(c, file, &m->members[i], error)
-                 : writer_add_changed_member(c->p.writer, base->members[i].name, &changes, &m->members[i], error);
+                 : writer_add_changed_member(c->p.writer, base->members[i].name, commit_changes(c, i), &m->members[i],
+                                             error);
     }
     for (unsigned file = 1; r == 0 && file < PUBLISH_MEMBERS; file++)
         if (c->p.file_fds[file] >= 0 && manifest_find_member(base, publish_member_names[file]) < 0)
@@ -170,7 +193,7 @@ static int add_members(struct commit *c, struct writer_counts *ret, struct error
     if (r == 0)
         r = writer_finish(c->p.writer, ret, error);
     if (r == 0)
-        keep_boot(c);
+        writer_fill_boot(c->p.writer, m);
     return r;
 }
 

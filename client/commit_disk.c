@@ -179,15 +179,17 @@ static int read_now(void *context, uint64_t offset, void *to, size_t n)
     return version_read(m->commit->base, m->number, offset, to, n, &error);
 }
 
-struct writer_changes commit_changes(struct commit *c, unsigned member)
+const struct writer_changes *commit_changes(struct commit *c, unsigned member)
 {
     const struct manifest_member *base = &version_manifest(c->base)->members[member];
 
-    return (struct writer_changes){.base = base,
-                                   .size = member == c->disk ? overlay_size(c->overlay) : base->size,
-                                   .foreign = c->foreign,
-                                   .read_page = read_page,
-                                   .find_change = find_change,
-                                   .read = read_now,
-                                   .context = &c->members[member]};
+    c->members[member].changes =
+        (struct writer_changes){.base = base,
+                                .size = member == c->disk ? overlay_size(c->overlay) : base->size,
+                                .foreign = c->foreign,
+                                .read_page = read_page,
+                                .find_change = find_change,
+                                .read = read_now,
+                                .context = &c->members[member]};
+    return &c->members[member].changes;
 }

@@ -20,10 +20,12 @@ struct commit {
     unsigned disk;           // the base's member
     bool foreign;            // somebody else signed the base
     uint64_t changed;        // blocks
+    uint64_t boot_chunks;    // of the base's boot packs (blockstore/inherit.h)
     // Members: what the writer asks of each (struct writer_changes)
     struct commit_member {
         struct commit *commit;
         unsigned number; // of the base
+        struct writer_changes changes;
     } members[MANIFEST_MEMBERS_MAXIMUM];
 };
 
@@ -35,5 +37,5 @@ int commit_close_disk(struct commit *c, struct error *error); // fine if it is n
 int commit_count_changes(struct commit *c, struct error *error);
 // Whether any of these blocks of a base's member is as it was: 1 or 0, or -errno.
 int commit_needs(void *commit, unsigned member, uint64_t first, uint64_t blocks);
-// A member of the base, and what changed of it, for the writer.
-struct writer_changes commit_changes(struct commit *c, unsigned member);
+// A member of the base, and what changed of it, for the writer. It lasts as long as *c.
+const struct writer_changes *commit_changes(struct commit *c, unsigned member);

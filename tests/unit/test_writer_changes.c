@@ -1,9 +1,10 @@
 // blockstore/writer.h, writer_add_changed_member: whatever changed of an older member, growth included, the new map
 // reads as the member does now; what did not change is neither read nor stored, and its pages stay as they are.
+#include "blockstore/inherit.h"
 #include "blockstore/parent.h"
 
+#include "boot_fixture.h"
 #include "overlay_fixture.h"
-#include "writer_fixture.h"
 
 #include "base/banned.h"
 
@@ -215,6 +216,123 @@ static void a_leaf_that_would_not_fit_is_stored_afresh(void **state)
     close(fd);
 }
 
+// A disk of three segments, of which a boot reads two, and a kernel that it reads whole.
+static struct publication publish_booting(const struct fixture *f, int fds[static 3])
+{
+    struct profile *boot = profile_new();
+    unsigned disk, kernel;
+    fds[0] = image_open(f, "disk", 3 * SEGMENT_BLOCKS * BLOCK_SIZE);
+    fds[1] = image_open(f, "kernel", 100 * BLOCK_SIZE);
+    fds[2] = -1;
+    image_fill(fds[0], 0, 2000, 2, 2);
+    image_fill(fds[0], SEGMENT_BLOCKS + 50, 1500, 10002, 2);
+    image_fill(fds[0], 2 * SEGMENT_BLOCKS + 50, 1000, 50002, 2);
+    image_fill(fds[1], 0, 100, 20002, 2);
+    assert_int_equal(profile_add_member(boot, "disk", 3 * SEGMENT_BLOCKS * BLOCK_SIZE, &disk), 0);
+    assert_int_equal(profile_add_member(boot, "kernel", 100 * BLOCK_SIZE, &kernel), 0);
+    assert_int_equal(profile_add_read(boot, kernel, 0, 100), 0);
+    assert_int_equal(profile_add_read(boot, disk, SEGMENT_BLOCKS + 500, 300), 0);
+    assert_int_equal(profile_add_read(boot, disk, 100, 300), 0);
+    struct publication p = {.site = f->site, .fds = fds, .threads = 2, .boot = boot};
+    publish_well(&p);
+    return p;
+}
+
+// The next version of both members, whose boot is inherited in place.
+static struct publication publish_booting_changes(const struct fixture *f, const struct publication *base,
+                                                  struct model *models)
+{
+    static const char *const names[] = {"disk", "kernel"};
+    struct publication next = *base;
+    struct writer_changes changes[2];
+    struct writer_boot_source sources[2];
+    struct profile_member members[2] = {{.size = 0}};
+    struct profile *inherited = NULL;
+    struct sha256 *hashes = NULL;
+    struct parent_counts counts;
+    struct error error = {""};
+    struct writer *w;
+    assert_int_equal(
+        writer_open(&(struct writer_options){.site = f->site, .image = "next", .level = 1, .threads = 2}, &w, NULL), 0);
+    assert_int_equal(parent_know(w, writer_site(w), &base->manifest, false, &counts, NULL), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        models[i].site = writer_site(w);
+        models[i].fd = base->fds[i];
+        models[i].bytes_read = models[i].pages_read = 0;
+        changes[i] = (struct writer_changes){.base = &base->manifest.members[i],
+                                             .size = base->manifest.members[i].size,
+                                             .read_page = read_page,
+                                             .find_change = find_change,
+                                             .read = read_now,
+                                             .context = &models[i]};
+        sources[i] = (struct writer_boot_source){.changes = &changes[i], .fd = -1};
+        members[i].size = changes[i].size;
+        memcpy(members[i].name, names[i], strlen(names[i]) + 1);
+    }
+    const struct inherit_source source = {.parent = &base->manifest,
+                                          .boot_chunks = counts.boot_chunks,
+                                          .members = members,
+                                          .fds = (int[]){-1, -1},
+                                          .member_count = 2};
+    int r = inherit_profile_in_place(w, &source, &inherited, &hashes, &error);
+    assert_int_equal(r, 0);
+    assert_int_equal(inherited->block_count, 700); // as it was recorded
+    assert_int_equal(inherited->reads[0].member, 1);
+    assert_int_equal(inherited->reads[1].first, SEGMENT_BLOCKS + 500);
+    r = writer_add_older_boot(w, inherited, sources, hashes, &error);
+    for (unsigned i = 0; i < 2 && r == 0; i++)
+        r = writer_add_changed_member(w, names[i], &changes[i], &next.manifest.members[i], &error);
+    if (r == 0)
+        r = writer_finish(w, &next.counts, &error);
+    if (r < 0)
+        fail_msg("%s", error.text);
+    writer_fill_boot(w, &next.manifest);
+    assert_int_equal(writer_end(w, NULL), 0);
+    writer_close(w);
+    profile_free(inherited);
+    free(hashes);
+    assert_published(&next);
+    assert_boot_is_whole(&next);
+    return next;
+}
+
+static void a_boot_is_inherited_in_place(void **state)
+{
+    const struct fixture *f = *state;
+    struct model models[2] = {{.listed = 0}};
+    int fds[3];
+    struct publication base = publish_booting(f, fds);
+
+    struct publication same = publish_booting_changes(f, &base, models);
+    assert_int_equal(same.counts.written_bytes, 0);
+    assert_int_equal(models[0].bytes_read + models[1].bytes_read, 0);
+    assert_int_equal(same.manifest.boot_count, base.manifest.boot_count);
+    assert_memory_equal(same.manifest.boot, base.manifest.boot, base.manifest.boot_count * sizeof(*base.manifest.boot));
+
+    // Five blocks of the boot and two others: the former go into a boot pack of their own.
+    models[0].list[0].first = 200, models[0].list[0].count = 5;
+    models[0].list[1].first = 2 * SEGMENT_BLOCKS + 60, models[0].list[1].count = 2;
+    models[0].listed = 2;
+    image_fill(fds[0], 200, 5, 70002, 2);
+    image_fill(fds[0], 2 * SEGMENT_BLOCKS + 60, 2, 80002, 2);
+    struct publication few = publish_booting_changes(f, &same, models);
+    assert_int_equal(few.counts.new_blocks, 7);
+    assert_int_equal(few.counts.changed_blocks, 7);
+    assert_in_range(models[0].bytes_read, 7 * BLOCK_SIZE, 17 * BLOCK_SIZE);
+    assert_true(boot_number(&few.manifest, &base.manifest.boot[base.manifest.boot_count - 1].pack) >= 0);
+
+    // Most of it: what is left of the older packs is stored afresh.
+    models[0].list[0].first = 100, models[0].list[0].count = 250;
+    models[0].listed = 1;
+    image_fill(fds[0], 100, 250, 90002, 2);
+    struct publication most = publish_booting_changes(f, &few, models);
+    assert_int_equal(most.counts.changed_blocks, 250);
+    assert_true(most.counts.new_blocks >= 250);
+    profile_free((struct profile *)base.boot);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     const struct fixture *f = *state;
@@ -265,6 +383,7 @@ int main(void)
         TEST(nothing_changed_means_nothing_written),
         TEST(the_work_follows_the_changes),
         TEST(a_leaf_that_would_not_fit_is_stored_afresh),
+        TEST(a_boot_is_inherited_in_place),
         TEST(what_cannot_be_is_refused),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
