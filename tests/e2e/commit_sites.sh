@@ -6,7 +6,8 @@
 need qemu-system-x86_64 jq python3
 need_fuse
 make_disk "$TMPDIR/base" 20 1
-must_publish image 1 "$TMPDIR/base" --title Base
+printf '%s\n' 'rondo-profile 1' "member disk $((20 << 20))" 'read disk 90 60' 'read disk 3000 4' >"$TMPDIR/profile"
+must_publish image 1 "$TMPDIR/base" --title Base --profile "$TMPDIR/profile"
 make_machine one "$site/image"
 flat=$TMPDIR/flat
 cp "$TMPDIR/base" "$flat"
@@ -43,6 +44,8 @@ like "$err" "image 3: 62 blocks changed, 42 new" "only that"
 reads_as "$site/image:3" "$flat" "the version is what the disk was"
 is "$(field "$site/image:3" parent)" "$(field "$site/image:1" manifest)" "its parent is what the machine was made from"
 is "$(field "$site/image:3" serial)" 3 "its serial the next"
+is "$(field "$site/image:3" disk_boot_bytes)" "$(field "$site/image:1" disk_boot_bytes)" "its boot is as large as that of the base"
+ok "in boot packs of which some are new" [ "$(field "$site/image:3" boot_packs)" -gt "$(field "$site/image:1" boot_packs)" ]
 commit image 4 --title New --tag best
 status_is 0 "the same once more, under another name"
 like "$err" "62 blocks changed, 0 new; stored 0 bytes in 0 packs" "and nothing is stored again"
