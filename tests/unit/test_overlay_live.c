@@ -2,8 +2,9 @@
 // failure at any call leaves the disk going on, with all that was flushed.
 #include "snapshot_fixture.h"
 
+#include "base/log.h"
+
 #include <pthread.h>
-#include <sys/stat.h>
 
 #define SIZE (UINT64_C(80) << 20) // two map pages
 #define BASE_SIZE (SIZE / 2 + 1234)
@@ -170,7 +171,7 @@ struct writer {
     struct overlay *overlay;
     unsigned number;
     atomic_ullong written; // acknowledged so far
-    int result;
+    atomic_int result;
 };
 static atomic_bool stop;
 
@@ -494,6 +495,8 @@ static void a_supervisors_words(void **state)
 
 int main(void)
 {
+    setenv("RONDO_LOG", "error", 1); // files that could not be removed any more are no news here
+    log_start("test_overlay_live");
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(the_disk_goes_on_over_its_snapshots),
