@@ -61,6 +61,9 @@ static int take(struct instance *i, const char *label, struct error *error)
     if (r == -EMLINK)
         error_set(error, EMLINK, "machine %s has %u snapshots, no more are possible; rondo snapshot %s LABEL --delete",
                   i->name, OVERLAY_DEPTH_MAXIMUM - 1, i->name);
+    if (r == -ENOSPC)
+        error_set(error, ENOSPC, "no space for a snapshot of %s in %s; free some, and give the command again", i->name,
+                  i->folder);
     if (r == 0)
         printf("%s\n", given);
     return r;
