@@ -188,6 +188,7 @@ kill_part() { # NAME: as soon as it is there and the guest is up
 	wait_until 60 grep -q up "$TMPDIR/parts.out"
 	wait_until 60 part_is_there "$1"
 	kill -KILL "$(part "$1")" || bail_out "there is no $1 to kill"
+	: >"$TMPDIR/parts.out" # the next one is not up yet
 }
 rondo run "$fake" --append print=up >"$TMPDIR/parts.out" 2>"$TMPDIR/parts.err" &
 owner=$!

@@ -3,7 +3,7 @@
 # A machine's disk is kept under labels, goes on, is broken, and is what it was again; a deleted snapshot takes nothing with it.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
-need qemu-system-x86_64 jq python3
+need qemu-system-x86_64 jq
 need_fuse
 publish_appliance tiny "$TMPDIR/site"
 serve_site "$TMPDIR/site"
@@ -17,16 +17,6 @@ layer_files() {
 }
 run_guest() { # COMMAND
 	run_rondo run "$url/tiny" --name tiny --net none --timeout 150 --append "$guest_mode $(guest_command "$1; sync; poweroff -f")"
-}
-
-control() { # MESSAGE: to the machine's control socket
-	python3 - "$RONDO_RUNTIME/instances/tiny/control" "$1" <<-END
-		import socket, sys
-		s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-		s.connect(sys.argv[1])
-		s.send(sys.argv[2].encode())
-		print(s.recv(8192).decode())
-	END
 }
 
 start_guest tiny "$url/tiny" 'echo first >/root/mark; sync; echo marked; read line; echo second >/root/mark; echo more >/root/more; sync; echo again; read line; cat /root/mark; poweroff -f' --net none
@@ -50,11 +40,11 @@ status_is 10 "nor its snapshots deleted"
 like "$err" "rondo stop tiny" "with the same advice"
 tell_guest tiny
 ok "it goes on and writes" guest_shows tiny '^again'
-is "$(control pause)" ok "it is paused"
+ok "it is paused" rondo pause tiny
 run_rondo snapshot tiny
 is "$status $out" "0 1" "of a paused one, a snapshot is taken, too"
 is "$(rondo ps --json | jq -r '.[0].state')" paused "and it stays paused"
-is "$(control resume)" ok "it goes on"
+ok "it goes on" rondo resume tiny
 tell_guest tiny
 end_guest tiny
 is "$status" 0 "it ends"
