@@ -93,6 +93,11 @@ refused(errno.EINVAL, "no hash", client.open, "nonsense", site)
 refused(errno.EINVAL, "an unknown message", client.ask, "dance")
 refused(errno.EINVAL, "a relative folder as a source", client.open, wrong, "some/folder")
 refused(errno.EINVAL, "17 sources", client.open, wrong, *(f"{site}{i}/" for i in range(17)))
+for what, first in (("a rate", f"keep pull\n{wrong}"), ("an owner", f"keep 0\n{wrong}"), ("a rate that is a number", f"keep -1 pull\n{wrong}"),
+                    ("a rate that is none too large", f"keep {2 ** 64} pull\n{wrong}"), ("a version", "keep 0 pull"),
+                    ("an owner with an absolute path", f"keep 0 some/folder\n{wrong}"), ("a hash", "keep 0 pull\nnonsense")):
+    refused(errno.EINVAL, f"to keep without {what}", client.ask, f"{first}\n{site}" if "\n" in first else first)
+refused(errno.EINVAL, "an owner in the own mount", client.ask, f"keep 0 {folder}\n{wrong}\n{site}")
 refused(errno.EINVAL, "a handover of nothing", client.ask, "handover")
 refused(errno.EINVAL, "a source in the own mount", client.open, wrong, folder)
 os.symlink(runtime + "/mnt", tmp + "/link")

@@ -94,6 +94,14 @@ is "$status $(machine_state two)" "0 running" "it is resumed"
 run_rondo pause two
 run_rondo stop two --timeout 5
 is "$status $(machine_state two)" "0 stopped" "a paused machine can be stopped"
+run_rondo start two --net none --detach --append 'print=up nobutton'
+rondo stop two --timeout 3 2>/dev/null &
+stopping=$!
+ok "one that is being stopped" wait_until 10 machine_is two stopping
+run_rondo pause two
+status_is 10 "is not paused any more: exit code 10"
+like "$err" "two is being stopped" "and why is said"
+wait "$stopping"
 for verb in pause resume stop; do
 	run_rondo $verb two
 	status_is 3 "then $verb is exit code 3"
