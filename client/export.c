@@ -27,6 +27,7 @@ struct export
     struct pack_set *objects; // the shard (if any), the manifest, the packs
     struct catalog catalog;
     const char *path; // for messages
+    int lease;        // of the version, so that nothing of it is evicted meanwhile
     int fd;
     bool stream; // standard output, which cannot be written at an offset
     uint64_t at; // bytes written
@@ -79,6 +80,8 @@ static int fetch(struct export *e, const struct configuration *configuration, co
     r = catalog_open(s->catalog.data, s->catalog.size, &e->catalog, error);
     if (r == 0)
         r = version_open(e->store, &s->manifest, (const char *const *)s->sources, s->source_count, &v, error);
+    if (r == 0)
+        e->lease = cache_lease(store_cache(e->store), &s->manifest);
     if (r == 0 && s->source_count)
         r = mirrors_new(store_transport(e->store), (const char *const *)s->sources, s->source_count, &e->copy.mirrors,
                         error);
@@ -269,7 +272,7 @@ int verb_export(int argc, char **argv)
         return cli_parsed(r);
     struct error error = {.text = ""};
     struct configuration configuration;
-    struct export e = {.path = argv[2], .stream = strcmp(argv[2], "-") == 0};
+    struct export e = {.lease = -1, .path = argv[2], .stream = strcmp(argv[2], "-") == 0};
     if (e.stream && isatty(STDOUT_FILENO))
         return cli_usage("export", "an archive is nothing for a terminal: name a file, or redirect the output");
     if (e.stream)
@@ -283,6 +286,7 @@ int verb_export(int argc, char **argv)
     if (r < 0)
         return cli_fail(r, &error);
     r = export(&e, &configuration, argv[1], &resolve, &error);
+    cache_end_lease(store_cache(e.store), &e.resolved.manifest, e.lease);
     pack_set_free(&e.objects);
     mirrors_free(e.copy.mirrors);
     catalog_free(&e.catalog);

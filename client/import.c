@@ -31,6 +31,7 @@ struct import {
     bool remembered;
     const struct catalog_image *image; // its line
     struct version *version;
+    int lease;           // of it, so that nothing of what came is evicted meanwhile
     struct sha256 shard; // zero: none
     struct buf placed;   // struct sha256: objects that this file brought into the cache
     struct pack_set *packs;
@@ -213,6 +214,8 @@ static int read_manifest(struct import *i, struct error *error)
     size_t size;
     int r = read_object(i, &i->about.manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size, error);
     if (r == 0)
+        i->lease = cache_lease(store_cache(i->store), &i->about.manifest);
+    if (r == 0)
         r = version_open(i->store, &i->about.manifest, NULL, 0, &i->version, error);
     if (r == -ENOENT) // what was put there a moment ago
         return not_kept(i, error);
@@ -345,7 +348,8 @@ int verb_import(int argc, char **argv)
         return cli_parsed(r);
     struct error error = {.text = ""};
     struct configuration configuration;
-    struct import i = {.archive = {.fd = STDIN_FILENO, .cancelled = cli_interrupted},
+    struct import i = {.lease = -1,
+                       .archive = {.fd = STDIN_FILENO, .cancelled = cli_interrupted},
                        .placed = BUF_WITH_MAXIMUM((size_t)256 << 20)};
     const bool stream = strcmp(argv[1], "-") == 0;
     if (!stream && (i.archive.fd = open(argv[1], O_RDONLY | O_CLOEXEC)) < 0) {
@@ -361,6 +365,7 @@ int verb_import(int argc, char **argv)
         if (r < 0)
             error_prefix(&error, r, "%s", stream ? "standard input" : argv[1]);
         version_close(i.version);
+        cache_end_lease(store_cache(i.store), &i.about.manifest, i.lease);
         if (r < 0)
             cache_remove_objects(store_cache(i.store), (const struct sha256 *)i.placed.data,
                                  i.placed.size / sizeof(struct sha256));
