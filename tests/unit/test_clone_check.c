@@ -8,6 +8,7 @@
 #include "client/cli.h"
 #include "client/generalize.h"
 #include "client/partition.h"
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -370,6 +371,70 @@ static void what_cannot_be_searched_is_said(void **state)
     free(image.bytes);
 }
 
+// The child that is reading: proc(5), while we have one thread and one child.
+static pid_t reader(void)
+{
+    char text[64] = "";
+    int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+    close(fd);
+    return (pid_t)strtol(text, NULL, 10);
+}
+
+static void assert_reader_says(const char *file, const char *line)
+{
+    char path[64], text[4096] = "";
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)reader(), file);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+    close(fd);
+    if (!strstr(text, line))
+        fail_msg("%s: no \"%s\" in %s", path, line, text);
+}
+
+static int look_at_reader(void *context, uint64_t offset, void *to, size_t n)
+{
+    char path[64];
+    unsigned open_files = 0;
+    assert_reader_says("status", "\nNoNewPrivs:\t1\n");
+    assert_reader_says("status", "\nSeccomp:\t2\n");
+    assert_reader_says("limits", "\nMax cpu time              10 ");
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)reader());
+    DIR *d CLEANUP_CLOSEDIR = opendir(path);
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d));)
+        open_files += e->d_name[0] != '.';
+    assert_int_equal(open_files, 1);
+    return read_image(context, offset, to, n);
+}
+
+static int kill_reader(void *context, uint64_t offset, void *to, size_t n)
+{
+    struct image *i = context;
+    if (i->reads == 20)
+        kill(reader(), SIGSEGV);
+    return read_image(context, offset, to, n);
+}
+
+static void the_reader_has_one_socket_and_may_fail(void **state)
+{
+    struct image image;
+    struct clone_findings f;
+    struct error error = {.text = ""};
+    (void)state;
+    make("dirty", "ext4", "64bit", "4096", &image);
+    struct clone_disk disk = disk_of(&image);
+    disk.read = look_at_reader;
+    assert_int_equal(clone_check(&disk, &f, &error), 0);
+    assert_int_equal(f.count, ARRAY_SIZE(all));
+    image.reads = 0;
+    disk.read = kill_reader;
+    assert_int_equal(clone_check(&disk, &f, &error), -EPROTO);
+    assert_non_null(strstr(error.text, "its reader"));
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    free(image.bytes);
+}
+
 // SplitMix64 (Steele, Lea, Flood, 2014): the damage of a seed is always the same.
 static uint64_t next_random(uint64_t *state)
 {
@@ -469,6 +534,7 @@ int main(void)
         cmocka_unit_test(the_partition_with_etc_is_searched),
         cmocka_unit_test(tables_that_make_no_sense_are_passed_over),
         cmocka_unit_test(what_cannot_be_searched_is_said),
+        cmocka_unit_test(the_reader_has_one_socket_and_may_fail),
         cmocka_unit_test(damage_costs_a_sentence_at_most),
         cmocka_unit_test(a_signal_ends_it),
         cmocka_unit_test(a_command_line_gets_a_token),
