@@ -53,18 +53,43 @@ static int report_pull(void *context, uint64_t have, uint64_t all)
     return fsck_progress(context, have, all);
 }
 
-// Reads all of a version; what is missing is fetched from the sources, if there are any.
-static int read_version(struct store *store, const struct sha256 *manifest, const struct fsck_sources *sources,
-                        char *label, size_t capacity, struct error *error)
+// Opens a version, and names it.
+static int open_version(struct store *store, const struct sha256 *manifest, const struct fsck_sources *sources,
+                        char *label, size_t capacity, struct version **ret, struct error *error)
+{
+    int r =
+        version_open(store, manifest, sources ? sources->addresses : NULL, sources ? sources->count : 0, ret, error);
+    if (r == 0)
+        snprintf(label, capacity, "%s %s", version_manifest(*ret)->name, version_manifest(*ret)->version);
+    return r;
+}
+
+// Whether all of it is there: what is, was hashed before (cache_check).
+static int look_for_missing(struct store *store, const struct sha256 *manifest, char *label, size_t capacity,
+                            struct error *error)
+{
+    struct version *v;
+    uint64_t missing, all;
+    char text[32];
+    int r = open_version(store, manifest, NULL, label, capacity, &v, error);
+    if (r < 0)
+        return r;
+    r = version_count_missing(v, &missing, &all, error);
+    version_close(v);
+    return r < 0 || missing == 0
+               ? r
+               : error_set(error, ENOENT, "%s of what was pulled are missing", text_format_size(missing, text));
+}
+
+static int pull_again(struct store *store, const struct sha256 *manifest, const struct fsck_sources *sources,
+                      char *label, size_t capacity, struct error *error)
 {
     CLEANUP_FREE struct sha256 *objects = NULL;
     struct version *v;
     size_t count;
-    int r = version_open(store, manifest, sources ? sources->addresses : NULL, sources ? sources->count : 0, &v, error);
+    int r = open_version(store, manifest, sources, label, capacity, &v, error);
     if (r < 0)
         return r;
-    const struct manifest *m = version_manifest(v);
-    snprintf(label, capacity, "%s %s", m->name, m->version);
     r = version_pull(v, report_pull, label, &objects, &count, error);
     version_close(v);
     return r;
@@ -75,7 +100,7 @@ static int check_pinned(struct fsck *f, struct store *store, const struct sha256
     char label[2 * CATALOG_NAME_SIZE], hex[SHA256_HEX_SIZE];
     struct error why = {.text = ""};
     snprintf(label, sizeof(label), "version %.16s…", sha256_to_hex(manifest, hex));
-    int r = read_version(store, manifest, NULL, label, sizeof(label), &why);
+    int r = look_for_missing(store, manifest, label, sizeof(label), &why);
     if (r == 0)
         return 0;
     if (r == -ENOMEM || r == -ECANCELED)
@@ -86,7 +111,7 @@ static int check_pinned(struct fsck *f, struct store *store, const struct sha256
     if (!sources)
         return error_set(error, ENOMEM, "out of memory");
     if (f->repair && !f->offline && fsck_find_sources(store, manifest, sources, &refused) == 0 && sources->count > 0) {
-        r = read_version(store, manifest, sources, label, sizeof(label), &refused);
+        r = pull_again(store, manifest, sources, label, sizeof(label), &refused);
         mended = r == 0;
         if (r == -ECANCELED)
             return error_set(error, ECANCELED, "cancelled");

@@ -81,6 +81,14 @@ ok "and not touched" cmp "$RONDO_HOME/trust.db" "$TMPDIR/trust.db"
 fsck 0 "moved aside" --repair
 fsck 0 "and replaced"
 
+# A machine whose settings are damaged.
+mkdir -p "$RONDO_HOME/instances/broken"
+echo nonsense >"$RONDO_HOME/instances/broken/settings"
+fsck 5 "a machine's damaged settings are found" --repair
+like "$out" 'machine broken: .*rondo rm broken removes it' "and the next step is named"
+run_rondo rm broken
+fsck 0 "after which all is sound"
+
 # Several at once: pull, mount, gc. Nothing that is in use goes, and all is sound afterwards.
 rm -rf "$RONDO_CACHE"
 pids=()
