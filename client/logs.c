@@ -38,10 +38,10 @@ static int show(struct following *f, struct error *error)
         if (f->terminal)
             plain_feed(&f->plain, bytes, (size_t)n);
         else
-            fwrite(bytes, 1, (size_t)n, stdout);
+            (void)fwrite(bytes, 1, (size_t)n, stdout); // its failure stays in ferror
     }
     plain_flush(&f->plain);
-    fflush(stdout); // its failure stays in ferror
+    (void)fflush(stdout);
     return 0;
 }
 

@@ -79,7 +79,7 @@ static char *read_file(char *to, size_t capacity)
     FILE *f = fopen(path, "r");
     assert_non_null(f);
     to[fread(to, 1, capacity - 1, f)] = '\0';
-    fclose(f);
+    assert_int_equal(fclose(f), 0);
     return to;
 }
 
