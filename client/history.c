@@ -222,8 +222,8 @@ static int history(struct history *h, const char *address, const struct resolve_
         if (r < 0)
             error_set(error, -r, "out of memory");
         else if (h->shown < h->offered)
-            fprintf(stderr, "rondo: %zu older versions are not shown; --limit %zu shows all\n", h->offered - h->shown,
-                    h->offered);
+            fprintf(stderr, "rondo: %zu of %zu versions are shown, the newest; --limit %zu shows all\n", h->shown,
+                    h->offered, h->offered);
     }
     free(h->images);
     resolve_free(&h->resolved);

@@ -67,16 +67,17 @@ static int publish_again(const struct request *q, struct publisher_change *p, co
     const struct catalog_image *found, *newest = catalog_newest_image(&p->catalog, q->name);
     struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
     struct key_public public;
-    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
-    if (!m)
-        return error_set(error, ENOMEM, "out of memory");
     int r = catalog_find(&p->catalog, q->name, NULL, &found, error);
     if (r < 0)
         return r;
     latest = *found;
     r = choose_version(q, &p->catalog, old, image.version, error);
-    if (r == 0)
-        r = publisher_read_manifest(p->site, old, m, error);
+    if (r < 0)
+        return r;
+    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
+    if (!m)
+        return error_set(error, ENOMEM, "out of memory");
+    r = publisher_read_manifest(p->site, old, m, error);
     if (r < 0)
         return r;
     snprintf(image.name, sizeof(image.name), "%s", q->name);

@@ -20,8 +20,10 @@ static int withdraw(const char *site, const char *name, const char *version, con
     if (r == 0)
         r = publisher_sign_catalog(p.site, &p.catalog, p.site_key, expires, error);
     if (r == 0)
-        fprintf(stderr, "rondo: %s does not offer %s %s any more; machines that were made from it keep it\n", site,
-                name, version);
+        fprintf(stderr,
+                "rondo: %s does not offer %s %s any more; machines that were made from it keep it, and what nothing "
+                "else needs of it stays until rondo gc %s\n",
+                site, name, version, site);
     publisher_end(&p);
     return r;
 }

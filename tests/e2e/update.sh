@@ -71,6 +71,8 @@ publish_next 3
 run_rondo ls "$url"
 start one
 like "$err" "fake:latest is 3 now" "of the next version it is"
+run_rondo start one --net none --append exit=0
+like "$err" "fake:latest is 3 now" "by rondo start, too"
 
 # Discard.
 run_rondo snapshot one before

@@ -57,7 +57,7 @@ rules
 run_rondo history "${url}image" --limit 4 --json
 is "$(field 'len(l)')" 4 "--limit"
 ok "asks for no more than it needs: $(requests)" [ "$(requests)" -le 21 ]
-like "$err" "28 older versions are not shown; --limit 32 shows all" "and says what it left out"
+like "$err" "4 of 32 versions are shown, the newest; --limit 32 shows all" "and says what it left out"
 run_rondo history "${url}image:1.3" --limit 2 --json
 is "$(field '[e["version"] for e in l]')" "['1.3', '1.2']" "--limit from a version on"
 is "$(field 'l[1]["new_bytes"] < 16384')" True "the last line, too, is compared with the version before"

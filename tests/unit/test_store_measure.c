@@ -88,6 +88,24 @@ static void a_version_does_not_differ_from_itself(void **state)
     close(fds[0]);
 }
 
+static void to_whoever_has_nothing_all_is_new(void **state)
+{
+    struct fixture *f = *state;
+    int fds[] = {make_disk(f), -1}, none[] = {image_open(f, "zeros", 500 * BLOCK_SIZE), -1};
+    struct publication p = publish_version(f, none, NULL), q = publish_version(f, fds, NULL);
+    struct two t = open_two(f, &p, &q); // the first has only zeros, so nothing of the second
+    struct version_difference d, wanted = compare(&t);
+
+    assert_int_equal(version_compare(NULL, t.b, &d, NULL), 0);
+    assert_memory_equal(&d, &wanted, sizeof(d));
+    assert_true(d.data_bytes > 2000 * BLOCK_SIZE && d.pages > 3 && d.packs > 0);
+    assert_int_equal(version_compare(NULL, t.a, &d, NULL), 0);
+    assert_int_equal(d.data_bytes + d.page_bytes + d.packs, 0);
+    close_two(&t);
+    close(fds[0]);
+    close(none[0]);
+}
+
 static void what_changed_is_to_be_fetched(void **state)
 {
     struct fixture *f = *state;
@@ -199,6 +217,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_version_does_not_differ_from_itself),
+        TEST(to_whoever_has_nothing_all_is_new),
         TEST(what_changed_is_to_be_fetched),
         TEST(members_come_go_and_grow),
         TEST(a_boot_set_is_measured),
