@@ -119,7 +119,7 @@ static int check_pack(struct site_check *k, struct item *item, int fd)
         r = pack_parse_trailer(end, sizeof(end), (uint32_t)item->size, &trailer, NULL);
     if (r < 0)
         return r;
-    unsigned char *table CLEANUP_FREE = malloc(trailer.table_length);
+    unsigned char *table CLEANUP_FREE = malloc(trailer.table_length ? trailer.table_length : 1);
     unsigned char *stored CLEANUP_FREE = malloc(PAGE_STORED_MAXIMUM);
     t.stored = stored;
     if (!table || !stored)
