@@ -115,7 +115,8 @@ static int put(struct export *e, const void *bytes, size_t n, struct error *erro
     if (r == -EINTR)
         return error_set(error, ECANCELED, "cancelled");
     if (r < 0)
-        return error_set(error, -r, "cannot write %s: %s", e->path, strerror(-r));
+        return error_set(error, -r, "cannot write %s: %s%s", e->path, strerror(-r),
+                         r == -ENOSPC || r == -EDQUOT ? "; make room and give the same command again" : "");
     e->at += n;
     return 0;
 }

@@ -42,6 +42,31 @@ run_rondo inspect --offline "${url}zebra"
 status_is 0 "inspect --offline"
 is "$(requests)" 0 "asks for nothing"
 
+# Out in one file, and in elsewhere: with the one shard that is needed.
+rules
+run_rondo export "${url}zebra" "$TMPDIR/zebra"
+status_is 0 "export of an image of it"
+home=$RONDO_HOME cache=$RONDO_CACHE
+export RONDO_HOME=$TMPDIR/home2 RONDO_CACHE=$TMPDIR/cache2
+rules '* status code=500'
+run_rondo import "$TMPDIR/zebra"
+status_is 0 "import, where nothing is known"
+run_rondo inspect --offline "${url}zebra"
+status_is 0 "it is known there"
+shard=$(tar tf "$TMPDIR/zebra" | sed -n 3p)
+python3 -c 'import sys; data = open(sys.argv[1], "rb").read(); open(sys.argv[2], "wb").write(data.replace(b"image zebra 1 ", b"image zebra 2 "))' \
+	"$TMPDIR/zebra" "$TMPDIR/altered"
+rm -rf "$RONDO_HOME" "$RONDO_CACHE"
+run_rondo import "$TMPDIR/altered"
+status_is 5 "with its shard altered, it is refused"
+not_ok "the shard is not kept" test -e "$RONDO_CACHE/$shard"
+rules
+run_rondo mirror "$url" "$TMPDIR/mirror" zebra
+status_is 0 "mirror"
+is "$(grep -c '^shard' "$TMPDIR/mirror/catalog.rondo") $(find "$TMPDIR/mirror/objects" -type f | wc -l)" \
+	"$shards $((shards + $(tar tf "$TMPDIR/zebra" | grep -c objects/) - 1))" "copies all shards, and what was chosen"
+export RONDO_HOME=$home RONDO_CACHE=$cache
+
 # A shard that is altered, cut, another one's, missing.
 shard=$(awk '/^shard/ { print $3; exit }' "$site/catalog.rondo")
 object=$site/objects/${shard:0:2}/$shard

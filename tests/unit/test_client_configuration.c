@@ -108,6 +108,16 @@ static void test_lines(void **state)
     assert_int_equal(c.fill_rate, 512 << 10);
     assert_int_equal(read_text("keep yes\nfill-rate none\n"), 0);
     assert_true(c.keep);
+    assert_int_equal(c.source_count, 0);
+    assert_int_equal(read_text("source /media/my stick/\nsource http://NAS/objects\n"), 0);
+    assert_int_equal(c.source_count, 2);
+    assert_string_equal(c.sources[0], "/media/my stick/");
+    assert_string_equal(c.sources[1], "http://nas/objects/");
+    assert_int_equal(read_text("source /1\nsource /2\nsource /3\nsource /4\nsource /5\nsource /6\nsource /7\n"
+                               "source /8\nsource /9\n"),
+                     -EINVAL);
+    assert_non_null(strstr(error.text, "line 9 (source): at most 8"));
+    assert_int_equal(read_text("source ftp://x/\n"), -EINVAL);
     assert_int_equal(c.fill_rate, 0);
 }
 
