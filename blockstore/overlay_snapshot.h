@@ -27,8 +27,8 @@
 
 #define OVERLAY_LAYERS_NAME "layers"
 #define OVERLAY_LAYER_PREFIX "layer-" // of the files of a layer that is not the first
-#define OVERLAY_DEPTH_MAXIMUM 64u // layers, the top included
-#define OVERLAY_LABEL_SIZE 65u    // a label: as a version's name (text_is_version_name)
+#define OVERLAY_DEPTH_MAXIMUM 64u     // layers, the top included
+#define OVERLAY_LABEL_SIZE 65u        // a label: as a version's name (text_is_version_name)
 
 struct overlay_snapshot {
     char label[OVERLAY_LABEL_SIZE];

@@ -169,8 +169,8 @@ static void a_read_costs_one_call_whatever_was_taken(void **state)
 struct writer {
     pthread_t thread;
     struct overlay *overlay;
-    unsigned number;
     atomic_ullong written; // acknowledged so far
+    unsigned number;
     atomic_int result;
 };
 static atomic_bool stop;
