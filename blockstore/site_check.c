@@ -101,7 +101,7 @@ static int make_places(struct site_check *k, struct item *item, uint32_t count)
     bool room = k->places + count <= SITE_CHECK_CHUNKS;
     k->places += room ? count : 0;
     pthread_mutex_unlock(&k->mutex);
-    if (room && !(item->places = calloc(count, sizeof(*item->places))))
+    if (room && !(item->places = calloc(count ? count : 1, sizeof(*item->places))))
         return -ENOMEM;
     return 0;
 }
