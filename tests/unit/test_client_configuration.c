@@ -108,6 +108,7 @@ static void test_lines(void **state)
     assert_int_equal(c.fill_rate, 512 << 10);
     assert_int_equal(read_text("keep yes\nfill-rate none\n"), 0);
     assert_true(c.keep);
+    assert_int_equal(c.fill_rate, 0);
     assert_int_equal(c.source_count, 0);
     assert_int_equal(read_text("source /media/my stick/\nsource http://NAS/objects\n"), 0);
     assert_int_equal(c.source_count, 2);
@@ -118,7 +119,6 @@ static void test_lines(void **state)
                      -EINVAL);
     assert_non_null(strstr(error.text, "line 9 (source): at most 8"));
     assert_int_equal(read_text("source ftp://x/\n"), -EINVAL);
-    assert_int_equal(c.fill_rate, 0);
 }
 
 static void test_wrong_lines(void **state)
