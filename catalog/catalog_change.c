@@ -192,7 +192,7 @@ int catalog_remove_image(struct catalog *c, const char *name, const char *versio
     int r = check_shard(c, name, error);
     if (r == 0)
         r = find_version(c, name, version, &image, error);
-    if (r < 0)
+    if (r < 0 || !image)
         return r;
     for (unsigned i = 0; i < c->tag_count; i++)
         if (strcmp(c->tags[i].name, name) == 0 && strcmp(c->tags[i].version, version) == 0)

@@ -20,9 +20,9 @@
 struct history {
     struct store *store;
     struct resolved resolved;
-    const struct catalog_image **images; // newest first; as many as are shown, and the one before the last of them
-    size_t count, shown, offered;
-    unsigned sources; // 0 from the first failure of the network on
+    struct catalog_image *images; // all that are offered, newest first
+    size_t count, shown, offered; // count: shown, and the one before the last of them
+    unsigned sources;             // 0 from the first failure of the network on
     bool json;
 };
 
@@ -37,8 +37,7 @@ struct entry {
 
 static int by_newest(const void *a, const void *b)
 {
-    const struct catalog_image *x = *(const struct catalog_image *const *)a;
-    const struct catalog_image *y = *(const struct catalog_image *const *)b;
+    const struct catalog_image *x = a, *y = b;
     return x->serial < y->serial ? 1 : -1; // no two of one name are equal
 }
 
@@ -57,7 +56,7 @@ static int list_images(struct history *h, uint64_t limit, struct error *error)
             newest = c->images[i].serial;
     for (unsigned i = 0; i < c->image_count; i++)
         if (strcmp(c->images[i].name, a->name) == 0 && c->images[i].serial <= newest)
-            h->images[h->offered++] = &c->images[i];
+            h->images[h->offered++] = c->images[i];
     qsort(h->images, h->offered, sizeof(*h->images), by_newest);
     h->shown = limit < h->offered ? (size_t)limit : h->offered;
     h->count = h->shown < h->offered ? h->shown + 1 : h->shown;
@@ -72,7 +71,7 @@ static void note(struct history *h, int r)
 
 static void open_entry(struct history *h, size_t i, struct entry *ret)
 {
-    *ret = (struct entry){.image = h->images[i]};
+    *ret = (struct entry){.image = &h->images[i]};
     cli_progress("reading %s %s (%zu of %zu)", ret->image->name, ret->image->version, i + 1, h->count);
     note(h, resolve_open_version(h->store, &h->resolved, &h->resolved.versions, ret->image, h->sources, &ret->version,
                                  &ret->error));
