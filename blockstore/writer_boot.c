@@ -170,7 +170,10 @@ static int hash_blocks(struct writer *w, const struct profile_member *member, co
     for (unsigned i = 0; r == 0 && i < blocks; i++) {
         const unsigned char *bytes = w->piece + (size_t)i * BLOCK_SIZE;
         bool zero = bytes[0] == 0 && memcmp(bytes, bytes + 1, BLOCK_SIZE - 1) == 0;
-        hashes[i] = zero ? (struct sha256){{0}} : sha256_of(bytes, BLOCK_SIZE);
+        if (zero)
+            memset(&hashes[i], 0, sizeof(hashes[i]));
+        else
+            hashes[i] = sha256_of(bytes, BLOCK_SIZE);
     }
     return r;
 }

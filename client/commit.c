@@ -91,11 +91,10 @@ static int know_version(struct commit *c, const struct manifest *m, bool foreign
 // trouble only where all is looked through anyway.
 static int know_newest(struct commit *c, const struct catalog_image *newest, struct error *error)
 {
-    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
-    struct parent_counts counts;
-
     if (!newest || sha256_equal(&newest->manifest, version_name(c->base)))
         return 0;
+    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
+    struct parent_counts counts;
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
     int r = publisher_read_manifest(writer_site(c->p.writer), newest, m, error);
@@ -256,10 +255,12 @@ static int commit(struct commit *c, struct error *error)
 {
     cli_cancel_on_signals(); // nothing was made yet
     int r = publish_open_files(&c->p, error);
+    cli_progress("opening the disk of machine %s", c->machine);
     if (r == 0)
         r = commit_open_disk(c, error);
     if (r == 0)
         r = check_changes(c, error);
+    cli_progress_end();
     cli_catch_signals();
     if (r == 0)
         r = check_clone(c, error); // before there is a secret key in our memory
