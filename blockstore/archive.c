@@ -77,7 +77,7 @@ int archive_parse_header(const unsigned char block[static ARCHIVE_BLOCK], struct
         e.kind = ARCHIVE_OBJECT;
         if (!sha256_from_hex(name + prefix, SHA256_HEX_SIZE - 1, &e.object))
             return refuse_header(block, error);
-    } else if (strncmp(name, catalog_name, NAME_SIZE) == 0) {
+    } else if (memcmp(name, catalog_name, sizeof(catalog_name)) == 0) {
         e.kind = ARCHIVE_CATALOG;
     }
     for (unsigned i = 0; i < SIZE_DIGITS; i++)

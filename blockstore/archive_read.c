@@ -61,7 +61,7 @@ static int end(struct archive_reader *a, struct error *error)
 int archive_next(struct archive_reader *a, struct archive_entry *ret, struct error *error)
 {
     unsigned char block[ARCHIVE_BLOCK];
-    struct archive_entry e;
+    struct archive_entry e = {.size = 0};
     int r = read_zeros(a, a->pad, error);
     a->pad = 0;
     if (r == 0)

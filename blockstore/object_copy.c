@@ -13,13 +13,13 @@
 
 struct copy_job {
     struct object_copy *c;
-    struct whole_object object;
     void *stream;
-    bool begun;  // this attempt has delivered bytes
-    int failure; // of the target
-    atomic_uint_fast64_t arrived;
     struct copy_job *all; // that run beside it, this one included; for progress
-    unsigned count;
+    atomic_uint_fast64_t arrived;
+    struct whole_object object;
+    unsigned count; // of `all`
+    int failure;    // of the target
+    bool begun;     // this attempt has delivered bytes
     char path[80];
 };
 

@@ -91,7 +91,6 @@ static int read_object(struct import *i, const struct sha256 *name, size_t maxim
 
 static int read_pack(struct import *i, const struct archive_entry *e, struct error *error)
 {
-    CLEANUP_FREE unsigned char *piece = malloc(PIECE_SIZE);
     struct cache_stream *s = NULL;
     char hex[SHA256_HEX_SIZE], at[32], all[32];
     int r = pack_set_put(i->packs, &(struct whole_object){e->object, e->size}, error);
@@ -101,6 +100,7 @@ static int read_pack(struct import *i, const struct archive_entry *e, struct err
         r = note_object(i, &e->object, e->size, error);
     if (r < 0)
         return r;
+    unsigned char *piece CLEANUP_FREE = malloc(PIECE_SIZE);
     if (!piece || cache_stream_new(store_cache(i->store), &e->object, e->size, &s) < 0)
         return error_set(error, ENOMEM, "out of memory");
     ssize_t n;
@@ -169,7 +169,7 @@ static int read_catalog(struct import *i, bool *fresh, struct buf *ret_bytes, st
     CLEANUP_FREE void *shard_bytes = NULL;
     struct catalog own CLEANUP(catalog_free) = {.number = 0};
     struct archive_entry e;
-    size_t size;
+    size_t size = 0;
     int r = archive_next(&i->archive, &e, error);
     if (r < 0)
         return r;

@@ -54,7 +54,7 @@ static int check_folder(struct mirror_verb *m, bool *ret_same, struct error *err
     CLEANUP_FREE void *bytes = NULL;
     char path[PATH_TEXT_SIZE];
     const struct buf *now = &m->decision.signed_bytes;
-    size_t n;
+    size_t n = 0;
     *ret_same = false;
     int r = path_format(path, sizeof(path), "%scatalog.rondo", m->folder_address);
     if (r == 0)
@@ -72,7 +72,7 @@ static int check_folder(struct mirror_verb *m, bool *ret_same, struct error *err
     if (there.number > m->catalog.number)
         return error_set(error, ESTALE, "%s holds a newer catalog (number %llu) than %s has (%llu)", m->folder,
                          (unsigned long long)there.number, m->address, (unsigned long long)m->catalog.number);
-    *ret_same = n == now->size && memcmp(bytes, now->data, n) == 0;
+    *ret_same = n > 0 && bytes && n == now->size && memcmp(bytes, now->data, n) == 0;
     return 0;
 }
 
