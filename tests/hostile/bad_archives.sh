@@ -178,7 +178,7 @@ run faketime '+100 days' "$BUILD/rondo" import "$TMPDIR/good"
 status_is 6 "first contact by an expired catalog"
 "$BUILD/rondo" key new "$TMPDIR/other" >/dev/null 2>&1
 run_rondo key show "$TMPDIR/other"
-run_rondo trust add "$site/" "${out##* }"
+run_rondo trust add -- "$site/" "${out##* }" # which may begin with a dash
 run_rondo import "$TMPDIR/good"
 status_is 5 "another key is known of that address"
 like "$err" 'rondo trust rm' "and what to do is said"
