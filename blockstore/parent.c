@@ -23,7 +23,7 @@ struct walk {
 };
 
 struct pack_list {
-    struct writer *writer;
+    struct writer *writer;        // NULL: nothing is to be known, only checked
     uint64_t budget;              // bytes of pages and tables that may still be read
     struct pack_reference *packs; // the first `sorted` by name, each once; then what came since
     size_t sorted, count, capacity;
@@ -60,7 +60,7 @@ static int make_room(struct pack_list *l, struct error *error)
 {
     sort_packs(l);
     if (l->count >= PACKS_MAXIMUM)
-        return error_set(error, E2BIG, "the parent version refers to more than %u packs", PACKS_MAXIMUM);
+        return error_set(error, E2BIG, "the version refers to more than %u packs", PACKS_MAXIMUM);
     if (l->count * 2 < l->capacity)
         return 0;
     size_t capacity = l->capacity ? 2 * l->capacity : 64;
@@ -92,7 +92,7 @@ static int read_page(void *context, const struct chunk_reference *ref, void *to,
     if (fd < 0)
         return fd;
     int r = io_read_full(fd, to, ref->length, ref->offset);
-    return r < 0 ? error_set(error, -r, "cannot read a map page of the parent: %s", strerror(-r)) : 0;
+    return r < 0 ? error_set(error, -r, "cannot read a map page: %s", strerror(-r)) : 0;
 }
 
 static int hand_page(void *context, const struct map_page *page, uint64_t first, struct error *error)
@@ -143,6 +143,11 @@ int parent_walk_boot_map(struct site *s, const struct manifest *m, unsigned memb
     return map_walk_member(&walk, &m->members[member], error);
 }
 
+static int report(const struct pack_list *l, struct error *error)
+{
+    return l->writer ? writer_report_progress(l->writer, false, error) : 0;
+}
+
 static void spend(struct pack_list *l, uint64_t bytes)
 {
     l->budget -= bytes < l->budget ? bytes : l->budget;
@@ -160,7 +165,7 @@ static int note_packs(void *context, const struct map_page *page, uint64_t first
         if (map_page_reference(page, i, &ref))
             r = note_pack(list, &ref.pack, error);
     if (r == 0)
-        r = writer_report_progress(list->writer, false, error);
+        r = report(list, error);
     return r < 0 ? r : list->budget == 0;
 }
 
@@ -208,7 +213,7 @@ static int check_pack(int fd, const struct pack_reference *pack, const struct pa
     return pack_walk_table(table, trailer->table_length, trailer, check_entry, &c, error);
 }
 
-// Hands one pack's table to the writer. -ENOENT if the site does not have the pack.
+// Hands one pack's table to the writer, if there is one. -ENOENT if the site does not have the pack.
 static int know_pack(struct writer *writer, struct site *site, const struct pack_reference *pack, bool foreign,
                      struct error *error)
 {
@@ -219,10 +224,10 @@ static int know_pack(struct writer *writer, struct site *site, const struct pack
     if (fd < 0)
         return fd;
     if (pack->size < PACK_TRAILER_SIZE)
-        return error_set(error, EBADMSG, "a pack of the parent is too short");
+        return error_set(error, EBADMSG, "a pack is shorter than any is");
     int r = io_read_full(fd, end, sizeof(end), pack->size - PACK_TRAILER_SIZE);
     if (r < 0)
-        return error_set(error, -r, "cannot read a pack of the parent: %s", strerror(-r));
+        return error_set(error, -r, "cannot read a pack: %s", strerror(-r));
     r = pack_parse_trailer(end, sizeof(end), pack->size, &trailer, error);
     if (r < 0)
         return r;
@@ -231,10 +236,10 @@ static int know_pack(struct writer *writer, struct site *site, const struct pack
         return error_set(error, ENOMEM, "out of memory");
     r = io_read_full(fd, table, trailer.table_length, trailer.table_offset);
     if (r < 0)
-        return error_set(error, -r, "cannot read a pack of the parent: %s", strerror(-r));
+        return error_set(error, -r, "cannot read a pack: %s", strerror(-r));
     if (foreign && (r = check_pack(fd, pack, &trailer, table, error)) < 0)
-        return error_prefix(error, r, "pack %.16s… of the parent", sha256_to_hex(&pack->name, hex));
-    return writer_know_pack(writer, pack, end, table, trailer.table_length, error);
+        return error_prefix(error, r, "pack %.16s…", sha256_to_hex(&pack->name, hex));
+    return writer ? writer_know_pack(writer, pack, end, table, trailer.table_length, error) : 0;
 }
 
 static int know_listed(struct writer *w, struct site *s, const struct pack_reference *pack, bool foreign,
@@ -247,20 +252,28 @@ static int know_listed(struct writer *w, struct site *s, const struct pack_refer
     return r < 0 && r != -ENOENT ? r : writer_report_progress(w, false, error);
 }
 
-static int know_all(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct pack_list *list,
-                    struct parent_counts *counts, struct error *error)
+// All that the version's maps name, as far as the budget goes.
+static int note_version(struct site *s, const struct manifest *m, struct pack_list *list, unsigned *missing,
+                        struct error *error)
 {
     int r = 0;
     for (unsigned i = 0; i < m->member_count && r == 0; i++) {
-        unsigned missing = 0;
+        unsigned of_member = 0;
         if (!m->members[i].zero)
             r = note_pack(list, &m->members[i].top.pack, error);
         if (r == 0)
-            r = parent_walk_map(s, &m->members[i], note_packs, list, &missing, error);
+            r = parent_walk_map(s, &m->members[i], note_packs, list, &of_member, error);
         r = r < 0 ? r : 0;
-        counts->missing += missing;
+        *missing += of_member;
     }
     sort_packs(list);
+    return r;
+}
+
+static int know_all(struct writer *w, struct site *s, const struct manifest *m, bool foreign, struct pack_list *list,
+                    struct parent_counts *counts, struct error *error)
+{
+    int r = note_version(s, m, list, &counts->missing, error);
     for (size_t i = 0; i < list->count; i++)
         w->all += list->packs[i].size;
     for (unsigned i = 0; i < m->boot_count && r == 0; i++) {
@@ -305,4 +318,20 @@ int parent_know_some(struct writer *w, struct site *s, const struct manifest *m,
                      struct parent_counts *ret, struct error *error)
 {
     return know(w, s, m, false, budget, ret, error);
+}
+
+int parent_check(struct site *s, const struct manifest *m, struct error *error)
+{
+    struct pack_list list = {.budget = UINT64_MAX};
+    char hex[SHA256_HEX_SIZE];
+    unsigned missing = 0;
+    int r = note_version(s, m, &list, &missing, error);
+    for (size_t i = 0; i < list.count && r == 0; i++) {
+        r = know_pack(NULL, s, &list.packs[i], true, error);
+        if (r == -ENOENT)
+            r = error_set(error, EBADMSG, "%s lacks its pack %.16s…; restore it from a mirror", site_path(s),
+                          sha256_to_hex(&list.packs[i].name, hex));
+    }
+    free(list.packs);
+    return r < 0 ? error_prefix(error, r, "%s %s", m->name, m->version) : 0;
 }

@@ -26,6 +26,10 @@ int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool
 int parent_know_some(struct writer *w, struct site *s, const struct manifest *m, uint64_t budget,
                      struct parent_counts *ret, struct error *error);
 
+// Reads and hashes all that a version of this site refers to, as parent_know does of a foreign one: for whoever is to
+// sign for it as it is. Versions that we signed are believed later on. -EBADMSG if anything is missing or a lie.
+int parent_check(struct site *s, const struct manifest *m, struct error *error);
+
 // Calls `each` for every page of a member's map, top first, with the number of the first block that the page covers.
 // What `each` returns ends the walk if it is not 0. Pages whose packs are not in the site are passed over and counted.
 typedef int (*parent_each_page)(void *context, const struct map_page *page, uint64_t first, struct error *error);

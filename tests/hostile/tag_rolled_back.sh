@@ -157,4 +157,16 @@ run_rondo inspect "${url}other" --json
 is "$(json publisher)" "$("$BUILD/rondo" key show "$TMPDIR/stranger")" "and signs for that"
 run_rondo tag "$site" other latest 1 --key "$TMPDIR/key"
 is "$status $out" "0 1+2" "the site's owner may, too"
+
+# What the owner signs for is believed by later publications, so another's packs are looked at first.
+before=$(cat "$site/catalog.rondo")
+cp -r "$site/objects" "$TMPDIR/good.objects"
+grep -rl RONDOPK1 "$site/objects" | while read -r pack; do
+	printf x | dd of="$pack" bs=1 seek=20 conv=notrunc status=none
+done
+refuse 5 "other 2: " tag "$site" other latest 2 --key "$TMPDIR/key"
+pass "but not of packs that do not hold what they say"
+cp -r "$TMPDIR/good.objects/." "$site/objects/"
+run_rondo tag "$site" other latest 2 --key "$TMPDIR/key"
+is "$status $out" "0 2+1" "those that do are signed for"
 done_testing

@@ -108,6 +108,7 @@ static void test_missing_packs(void **state)
         assert_int_equal(parent_know(w, writer_site(w), &p.manifest, false, &counts, NULL), 0);
         assert_true(counts.missing > 0);
         assert_true(counts.known < list.count - 1);
+        assert_int_equal(parent_check(writer_site(w), &p.manifest, &(struct error){""}), -EBADMSG);
         writer_close(w);
         count_new(f, &p.manifest, fds[0], false); // compares what it published with its source
         assert_int_equal(rename(aside, path), 0);
@@ -273,9 +274,10 @@ static void test_lies_of_another_publisher(void **state)
         struct writer *w = open_writer(f->site);
         struct manifest m = lie(writer_site(w), table[i].header, table[i].hashes);
         int r = parent_know(w, writer_site(w), &m, true, &counts, &error);
+        int checked = parent_check(writer_site(w), &m, &error);
         writer_close(w);
-        if (r != table[i].result)
-            fail_msg("row %zu gave %d: %s", i, r, error.text);
+        if (r != table[i].result || checked != r)
+            fail_msg("row %zu gave %d and %d: %s", i, r, checked, error.text);
     }
     // The honest one is of use.
     int fd = image_open(f, "disk", 3 * BLOCK_SIZE);
