@@ -73,8 +73,9 @@ static int serve_read(struct check *c, const struct clone_message *m, struct err
         code = c->disk->read(c->disk->context, m->offset, answer + sizeof code, m->value);
     memcpy(answer, &code, sizeof code);
     ssize_t size = (ssize_t)(sizeof code + (code < 0 ? 0 : m->value));
-    if (send(c->fd, answer, (size_t)size, MSG_NOSIGNAL) != size)
-        return broken(error, "its reader has ended");
+    // It has nothing else to read: an answer that would have to wait is one that was not waited for.
+    if (send(c->fd, answer, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT) != size)
+        return broken(error, "its reader has ended, or does not listen");
     return 0;
 }
 
