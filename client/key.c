@@ -10,7 +10,7 @@
 
 static int make_key(const char *path, struct error *error)
 {
-    char passphrase[256], text[KEY_TEXT_SIZE];
+    char passphrase[1024], text[KEY_TEXT_SIZE];
     struct key_secret *key CLEANUP(key_free) = NULL;
     struct key_public public;
     if (access(path, F_OK) == 0)
@@ -43,7 +43,7 @@ static int show_key(const char *path, struct error *error)
         r = key_read_public(path, &public, error);
         if (r < 0 && r != -ENOENT) {
             struct key_secret *key CLEANUP(key_free) = NULL;
-            if (key_read_secret(path, passphrase_ask, NULL, &key, NULL) == 0) {
+            if (passphrase_read_key(path, &key, NULL) == 0) {
                 key_public_of(key, &public);
                 r = 0;
             }

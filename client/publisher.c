@@ -18,9 +18,9 @@ int publisher_read_keys(const char *path, const char *site_path, struct key_secr
 {
     struct key_secret *key CLEANUP(key_free) = NULL;
     struct key_secret *site_key = NULL;
-    int r = key_read_secret(path, passphrase_ask, NULL, &key, error);
+    int r = passphrase_read_key(path, &key, error);
     if (r == 0 && site_path)
-        r = key_read_secret(site_path, passphrase_ask, NULL, &site_key, error);
+        r = passphrase_read_key(site_path, &site_key, error);
     if (r < 0)
         return r;
     *ret_site_key = site_path ? site_key : key;
