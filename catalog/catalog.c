@@ -129,6 +129,7 @@ int catalog_open(const void *bytes, size_t n, struct catalog *ret, struct error 
     r = catalog_parse(text.at, text.length, &c, error);
     if (r < 0)
         return r;
+    c.text = sha256_of(text.at, text.length);
     for (unsigned i = 0; i < c.revoked_count; i++)
         if (key_equal(&c.revoked[i], &c.site_key))
             return error_set(error, EKEYREJECTED,

@@ -51,6 +51,7 @@ struct catalog { // zeroed is empty
     unsigned char id[CATALOG_ID_SIZE];
     uint64_t number;
     int64_t issued, expires;
+    struct sha256 text; // hash of the verified text; only catalog_open sets it
     char (*mirrors)[CATALOG_URL_SIZE];
     struct key_public *revoked;
     struct catalog_key *keys;

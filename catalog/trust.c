@@ -151,7 +151,10 @@ static int remember(struct trust *t, const struct trust_request *request, const 
     if (r == 0 && c->issued > clock)
         r = trust_db_run(t, error, "INSERT OR REPLACE INTO clock(key, issued) VALUES(?, ?)", "bi", key, key_size,
                          c->issued);
-    return r;
+    if (r == 0 && (!site->known || site->pinned != pinned))
+        r = trust_log_key(t, request->now, request->site, pinned ? TRUST_PINNED : TRUST_FIRST_CONTACT, &c->site_key,
+                          error);
+    return r < 0 ? r : trust_log_accepted(t, request->now, request->site, c, error);
 }
 
 // What is known of the catalog's site and key.
@@ -175,16 +178,27 @@ static int decide(struct trust *t, const struct trust_request *request, const st
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
     struct known known = {.seen = 0};
     struct trust_verdict verdict = {.first_contact = false};
+    enum trust_event refusal = TRUST_REFUSED_KEY;
     int r = trust_db_begin(t, &x, error);
     if (r == 0)
         r = load_known(t, request, c, &known, error);
-    if (r == 0)
-        r = check_key(request, &known.site, c, error);
-    if (r == 0)
+    if (r < 0)
+        return r;
+    r = check_key(request, &known.site, c, error);
+    if (r == 0) {
+        refusal = TRUST_REFUSED_NUMBER;
         r = check_number(request, &known.site, c, known.seen, error);
-    if (r == 0)
+    }
+    if (r == 0) {
+        refusal = TRUST_REFUSED_EXPIRED;
         r = check_time(request, &known.site, c, known.clock, &verdict, error);
-    if (r == 0 && and_remember)
+    }
+    if (r < 0) {
+        trust_db_end(&x);
+        trust_log_refusal(t, request->now, request->site, refusal, c);
+        return r;
+    }
+    if (and_remember)
         r = remember(t, request, &known.site, c, known.seen, known.clock, error);
     if (r == 0 && and_remember)
         r = trust_db_commit(&x, error);
@@ -240,10 +254,17 @@ int trust_settle(struct trust *t, const struct trust_request *request, const str
     int r = trust_db_begin(t, &x, error);
     if (r == 0)
         r = load_known(t, request, c, &known, error);
-    if (r == 0)
-        r = check_key(request, &known.site, c, error); // that of a first contact may be known by now
+    if (r < 0)
+        return r;
+    r = check_key(request, &known.site, c, error); // that of a first contact may be known by now
+    const bool known_key = r == 0;
     if (r == 0 && name)
         r = settle_serial(t, c, name, newest_serial, error);
+    if (r == -EKEYREJECTED || r == -ESTALE) {
+        trust_db_end(&x);
+        trust_log_refusal(t, request->now, request->site, known_key ? TRUST_REFUSED_SERIAL : TRUST_REFUSED_KEY, c);
+        return r;
+    }
     if (r == 0 && check_number(request, &known.site, c, known.seen, NULL) == 0)
         r = remember(t, request, &known.site, c, known.seen, known.clock, error);
     return r < 0 ? r : trust_db_commit(&x, error);

@@ -8,10 +8,11 @@
 //   clock     per site key: the greatest `issued` ever verified. Not one for all: else one site's catalog from the
 //             year 9999 would make every other site's catalogs look expired
 //   contacts  per address: the last catalog (its bytes, ETag, when it was checked)
+//   log       what was seen and decided, for people to read and compare; nothing is decided by it
 //
 // One clock reading per command: the caller passes `now`. A changed database is written in one transaction with what
-// the decision was; on refusal nothing changes. A damaged database is moved aside with a warning naming it, and
-// rebuilt: what was known of sites is then learned anew (TRUST T16), so that is said aloud.
+// the decision was; on refusal nothing but the log changes. A damaged database is moved aside with a warning naming it,
+// and rebuilt: what was known of sites is then learned anew (TRUST T16), so that is said aloud.
 //
 // Any number of processes may use the database at once; a `struct trust` belongs to one thread. -EBUSY if others hold
 // the database for longer than ten seconds.
@@ -79,3 +80,32 @@ int trust_list(struct trust *t, int (*each)(void *context, const char *site, con
                void *context, struct error *error);
 int trust_add(struct trust *t, const char *site, const struct key_public *key, struct error *error);
 int trust_remove(struct trust *t, const char *site, struct error *error);
+
+// The log, oldest first. Numbers are stored: none is ever given another meaning. Two users who see the same site
+// compare their entries of catalogs: one number with two texts means that the site, or a thief of its key, shows each
+// of them something else (TRUST T36); so does a warning, where one user sees both.
+enum trust_event {
+    TRUST_FIRST_CONTACT, // a key was remembered that nobody had named
+    TRUST_PINNED,        // a key was named by the user or an address
+    TRUST_FORGOTTEN,     // trust_remove
+    TRUST_CATALOG,       // accepted, for the first time
+    TRUST_REFUSED_KEY =
+        64, // refusals from here on: another key than the known or named one, or one that nobody had named
+    TRUST_REFUSED_NUMBER,
+    TRUST_REFUSED_SERIAL,
+    TRUST_REFUSED_EXPIRED,
+};
+const char *trust_event_name(enum trust_event event); // "first-contact", …
+struct trust_entry {
+    int64_t time;     // by the clock of that day
+    const char *site; // valid during the call
+    enum trust_event event;
+    struct key_public key;
+    bool has_catalog; // of TRUST_CATALOG and the refusals
+    unsigned char id[CATALOG_ID_SIZE];
+    uint64_t number;
+    struct sha256 text; // of the catalog before its `---` line, so that it does not depend on the signature's comments
+};
+// `site` NULL: of all. A negative return of `each` ends the list and is returned.
+int trust_list_log(struct trust *t, const char *site, int (*each)(void *context, const struct trust_entry *entry),
+                   void *context, struct error *error);

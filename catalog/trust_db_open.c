@@ -27,21 +27,29 @@
 #include "base/banned.h"
 
 #define APPLICATION_ID 0x526f6e64 // "Rond"; pragma application_id
-#define SCHEMA_VERSION 1          // pragma user_version
+#define SCHEMA_VERSION 2          // pragma user_version; 1 had no log
 #define BUSY_TIMEOUT_MS 10000
 #define VALUE_MAXIMUM (1 << 20) // bytes of one value or row; a catalog has 64 KiB
 
-static const char *const tables[] = {
+static const struct {
+    int since; // the version
+    const char *sql;
+} tables[] = {
     // sorted by name
-    "CREATE TABLE clock(key BLOB PRIMARY KEY, issued INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE contacts(address TEXT PRIMARY KEY, bytes BLOB NOT NULL, etag TEXT NOT NULL, checked INTEGER NOT "
-    "NULL) "
-    "STRICT, WITHOUT ROWID",
-    "CREATE TABLE seen(key BLOB, id BLOB, number INTEGER NOT NULL, PRIMARY KEY(key, id)) STRICT, WITHOUT ROWID",
-    "CREATE TABLE serials(key BLOB, id BLOB, name TEXT, serial INTEGER NOT NULL, PRIMARY KEY(key, id, name)) STRICT, "
-    "WITHOUT ROWID",
-    "CREATE TABLE site(address TEXT PRIMARY KEY, key BLOB NOT NULL, pinned INTEGER NOT NULL, id BLOB, issued INTEGER) "
-    "STRICT, WITHOUT ROWID",
+    {1, "CREATE TABLE clock(key BLOB PRIMARY KEY, issued INTEGER NOT NULL) STRICT, WITHOUT ROWID"},
+    {1, "CREATE TABLE contacts(address TEXT PRIMARY KEY, bytes BLOB NOT NULL, etag TEXT NOT NULL, checked INTEGER NOT "
+        "NULL) "
+        "STRICT, WITHOUT ROWID"},
+    {2,
+     "CREATE TABLE log(entry INTEGER PRIMARY KEY, time INTEGER NOT NULL, address TEXT NOT NULL, what INTEGER NOT NULL, "
+     "key BLOB NOT NULL, id BLOB, number INTEGER, text BLOB) STRICT"},
+    {1, "CREATE TABLE seen(key BLOB, id BLOB, number INTEGER NOT NULL, PRIMARY KEY(key, id)) STRICT, WITHOUT ROWID"},
+    {1,
+     "CREATE TABLE serials(key BLOB, id BLOB, name TEXT, serial INTEGER NOT NULL, PRIMARY KEY(key, id, name)) STRICT, "
+     "WITHOUT ROWID"},
+    {1,
+     "CREATE TABLE site(address TEXT PRIMARY KEY, key BLOB NOT NULL, pinned INTEGER NOT NULL, id BLOB, issued INTEGER) "
+     "STRICT, WITHOUT ROWID"},
 };
 
 static int read_pragma(struct trust *t, const char *sql, int64_t *ret, struct error *error)
@@ -53,8 +61,17 @@ static int read_pragma(struct trust *t, const char *sql, int64_t *ret, struct er
     return r < 0 ? r : 0;
 }
 
-// In a transaction. -EUCLEAN unless the schema is ours to the letter, or (*ret_empty) there is none at all.
-static int check_schema(struct trust *t, bool *ret_empty, struct error *error)
+// The next table that a database of this version has.
+static size_t skip_newer(size_t at, int64_t version)
+{
+    while (at < ARRAY_SIZE(tables) && tables[at].since > version)
+        at++;
+    return at;
+}
+
+// In a transaction. -EUCLEAN unless the schema is ours to the letter, of this version or an earlier one, or there is
+// none at all (*ret_version 0).
+static int check_schema(struct trust *t, int *ret_version, struct error *error)
 {
     sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
     int64_t id = 0;
@@ -68,34 +85,34 @@ static int check_schema(struct trust *t, bool *ret_empty, struct error *error)
         return r;
     if (id == APPLICATION_ID && version > SCHEMA_VERSION)
         return error_set(error, EOPNOTSUPP, "%s was written by a newer rondo; use that one", t->path);
-    size_t count = 0;
+    bool any = false;
+    size_t at = 0;
     while ((r = trust_db_step(t, s, error)) == 1) {
         const char *sql = (const char *)sqlite3_column_text(s, 0);
-        if (count == ARRAY_SIZE(tables) || !sql || strcmp(sql, tables[count]) != 0)
+        at = skip_newer(at, version);
+        if (at == ARRAY_SIZE(tables) || !sql || strcmp(sql, tables[at].sql) != 0)
             return trust_db_complain(t, error);
-        count++;
+        any = true;
+        at++;
     }
     if (r < 0)
         return r;
-    if (count == 0 && id == 0 && version == 0) {
-        *ret_empty = true;
-        return 0;
-    }
-    if (count != ARRAY_SIZE(tables) || id != APPLICATION_ID || version != SCHEMA_VERSION)
+    const bool empty = !any && id == 0 && version == 0;
+    if (!empty && (skip_newer(at, version) != ARRAY_SIZE(tables) || id != APPLICATION_ID || version < 1))
         return trust_db_complain(t, error);
-    *ret_empty = false;
+    *ret_version = empty ? 0 : (int)version;
     return 0;
 }
 
 // In one transaction: between two looks of their own, another process could make the tables, which would look damaged.
-static int look_at_schema(struct trust *t, bool *ret_empty, struct error *error)
+static int look_at_schema(struct trust *t, int *ret_version, struct error *error)
 {
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
     int r = trust_db_run(t, error, "BEGIN", "");
     if (r < 0)
         return r;
     x.t = t;
-    return check_schema(t, ret_empty, error);
+    return check_schema(t, ret_version, error);
 }
 
 // `check`: the pragma that does it.
@@ -111,24 +128,26 @@ static int check_pages(struct trust *t, const char *check, struct error *error)
     return result && strcmp(result, "ok") == 0 ? 0 : trust_db_complain(t, error);
 }
 
+// Those that are missing: all of a new database, those that came later of an older one.
 static int make_tables(struct trust *t, struct error *error)
 {
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
-    bool empty = false;
+    int version = 0;
     int r = trust_db_begin(t, &x, error);
     if (r == 0)
-        r = check_schema(t, &empty, error);
-    if (r < 0 || !empty) // another process was first
+        r = check_schema(t, &version, error);
+    if (r < 0 || version == SCHEMA_VERSION) // another process was first
         return r;
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tables); i++)
-        r = trust_db_run(t, error, tables[i], "");
+        if (tables[i].since > version)
+            r = trust_db_run(t, error, tables[i].sql, "");
     if (r == 0)
         r = trust_db_run(t, error, "PRAGMA application_id = 1383034468", "");
     if (r == 0)
-        r = trust_db_run(t, error, "PRAGMA user_version = 1", "");
+        r = trust_db_run(t, error, "PRAGMA user_version = 2", "");
     return r < 0 ? r : trust_db_commit(&x, error);
 }
-_Static_assert(APPLICATION_ID == 1383034468 && SCHEMA_VERSION == 1, "pragmas take no bound values");
+_Static_assert(APPLICATION_ID == 1383034468 && SCHEMA_VERSION == 2, "pragmas take no bound values");
 
 static int configure(struct trust *t, struct error *error)
 {
@@ -187,15 +206,17 @@ static int open_file(struct trust *t, struct error *error)
 // -EUCLEAN if it is damaged. On failure the database is closed.
 static int open_db(struct trust *t, struct error *error)
 {
-    bool empty = false;
+    int version = 0;
     int r = prepare_file(t, error);
     if (r < 0)
         return r;
     r = open_file(t, error);
     if (r == 0)
-        r = look_at_schema(t, &empty, error);
-    if (r == 0)
-        r = empty ? make_tables(t, error) : check_pages(t, "PRAGMA quick_check(1)", error);
+        r = look_at_schema(t, &version, error);
+    if (r == 0 && version > 0)
+        r = check_pages(t, "PRAGMA quick_check(1)", error);
+    if (r == 0 && version < SCHEMA_VERSION)
+        r = make_tables(t, error);
     if (r < 0)
         close_db(t);
     return r;
@@ -261,7 +282,7 @@ int trust_check_file(const char *home, struct error *error)
 {
     char path[PATH_TEXT_SIZE];
     struct trust t = {.path = path};
-    bool empty = false;
+    int version = 0;
     char *real CLEANUP_FREE = realpath(home, NULL);
     if (!real && errno == ENOENT)
         return 0;
@@ -272,8 +293,8 @@ int trust_check_file(const char *home, struct error *error)
         return 0;
     r = open_file(&t, error);
     if (r == 0)
-        r = look_at_schema(&t, &empty, error);
-    if (r == 0 && !empty)
+        r = look_at_schema(&t, &version, error);
+    if (r == 0 && version > 0)
         r = check_pages(&t, "PRAGMA integrity_check(1)", error);
     close_db(&t);
     return r;

@@ -32,6 +32,19 @@ int trust_db_begin(struct trust *t, struct trust_transaction *ret, struct error 
 int trust_db_commit(struct trust_transaction *x, struct error *error);
 void trust_db_end(struct trust_transaction *x); // for CLEANUP
 
+// The log (trust_log.c). In the caller's transaction:
+int trust_log_key(struct trust *t, int64_t time, const char *address, enum trust_event event,
+                  const struct key_public *key, struct error *error);
+// Unless it is there already.
+int trust_log_catalog(struct trust *t, int64_t time, const char *address, enum trust_event event,
+                      const struct catalog *c, struct error *error);
+// The same for an accepted one; warns if another text is known under its number.
+int trust_log_accepted(struct trust *t, int64_t time, const char *address, const struct catalog *c,
+                       struct error *error);
+// In a transaction of its own; never fails.
+void trust_log_refusal(struct trust *t, int64_t time, const char *address, enum trust_event event,
+                       const struct catalog *c);
+
 // What is known of an address (trust_sites.c).
 struct known_site {
     bool known;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "catalog/trust_private.h"
 
 #include "base/banned.h"
@@ -71,6 +72,8 @@ int trust_add(struct trust *t, const char *site, const struct key_public *key, s
     else
         r = trust_db_run(t, error, "INSERT INTO site(address, key, pinned) VALUES(?, ?, 1)", "tb", site, key->bytes,
                          sizeof key->bytes);
+    if (r == 0 && !known.pinned)
+        r = trust_log_key(t, io_realtime_seconds(), site, TRUST_PINNED, key, error);
     return r < 0 ? r : trust_db_commit(&x, error);
 }
 
@@ -88,5 +91,7 @@ int trust_remove(struct trust *t, const char *site, struct error *error)
     r = trust_db_run(t, error, "DELETE FROM site WHERE address = ?", "t", site);
     if (r == 0)
         r = trust_db_run(t, error, "DELETE FROM contacts WHERE address = ?", "t", site);
+    if (r == 0)
+        r = trust_log_key(t, io_realtime_seconds(), site, TRUST_FORGOTTEN, &known.key, error);
     return r < 0 ? r : trust_db_commit(&x, error);
 }

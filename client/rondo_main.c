@@ -81,7 +81,8 @@ const struct verb verbs[] = {
      "Sign a site's catalog anew, with a later date."},
     {"key", verb_key, "new FILE | show FILE", "Make or show a signing key (minisign's format)."},
     {"serve", verb_serve, "DIR [--listen HOST:PORT] [--log FILE]", "Serve a site over HTTP."},
-    {"trust", verb_trust, "ls [--json] | add SITE KEY | rm SITE", "Show, pin or forget the keys of sites."},
+    {"trust", verb_trust, "ls [--json] | add SITE KEY | rm SITE | log [SITE] [--json]",
+     "Show, pin or forget the keys of sites; show what was seen of them."},
     {"doctor", verb_doctor, "[--json]", "Say what this host can do, and what to install or change."},
     {NULL, NULL, NULL, NULL},
 };

@@ -1,5 +1,5 @@
-// rondo trust ls | add SITE KEY | rm SITE: whose keys this user trusts. `add` pins a key before the first contact; `rm`
-// forgets one, so that the next contact is a first one again.
+// rondo trust ls | add SITE KEY | rm SITE | log [SITE]: whose keys this user trusts. `add` pins a key before the first
+// contact; `rm` forgets one, so that the next contact is a first one again; `log` shows what was seen and decided.
 #include "catalog/trust.h"
 #include "base/cleanup.h"
 #include "base/path.h"
@@ -58,34 +58,109 @@ static int add(struct trust *t, const char *site, const char *text, struct error
     return trust_add(t, site, &key, error);
 }
 
+static int format_entry(const struct trust_entry *e, struct buf *b)
+{
+    char time[32], key[KEY_TEXT_SIZE], hex[SHA256_HEX_SIZE], id[2 * CATALOG_ID_SIZE + 1];
+    for (size_t i = 0; i < CATALOG_ID_SIZE; i++)
+        snprintf(id + 2 * i, 3, "%02x", e->id[i]);
+    int r = json_append_text(b, "time", text_format_time(e->time, time));
+    if (r == 0)
+        r = json_append_text(b, "what", trust_event_name(e->event));
+    if (r == 0)
+        r = json_append_text(b, "site", e->site);
+    if (r == 0)
+        r = json_append_text(b, "key", key_to_text(&e->key, key));
+    if (r == 0 && e->has_catalog)
+        r = json_append_text(b, "id", id);
+    if (r == 0 && e->has_catalog)
+        r = json_append_number(b, "number", e->number);
+    if (r == 0 && e->has_catalog)
+        r = json_append_text(b, "sha256", sha256_to_hex(&e->text, hex));
+    return r;
+}
+
+static int print_entry(void *context, const struct trust_entry *e)
+{
+    struct listing *l = context;
+    char time[32], key[KEY_TEXT_SIZE], number[32] = "-", hex[SHA256_HEX_SIZE] = "-";
+    if (!l->json) {
+        if (e->has_catalog) {
+            snprintf(number, sizeof(number), "%llu", (unsigned long long)e->number);
+            sha256_to_hex(&e->text, hex);
+        }
+        printf("%s %-15s %s %s %s %s\n", text_format_time(e->time, time), trust_event_name(e->event),
+               key_to_text(&e->key, key), e->site, number, hex);
+        return 0;
+    }
+    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
+    int r = buf_append_format(&b, "%s\n  {", l->count++ ? "," : "");
+    if (r == 0)
+        r = format_entry(e, &b);
+    if (r == 0)
+        r = buf_append_format(&b, "}");
+    if (r == 0)
+        fputs(buf_text(&b), stdout);
+    return r;
+}
+
+static int show_log(struct trust *t, bool json, const char *site, struct error *error)
+{
+    struct listing l = {.json = json};
+    if (json)
+        fputs("[", stdout);
+    int r = trust_list_log(t, site, print_entry, &l, error);
+    if (json)
+        fputs(l.count ? "\n]\n" : "]\n", stdout);
+    return r;
+}
+
+static const struct action {
+    const char *name, *operands;
+    unsigned minimum, maximum; // of operands, the action itself among them
+    bool json;
+} actions[] = {{"ls", "no argument", 1, 1, true},
+               {"add", "a SITE and a KEY", 3, 3, false},
+               {"rm", "a SITE", 2, 2, false},
+               {"log", "a SITE, or nothing", 1, 2, true}};
+enum { LS, ADD, RM, LOG };
+
+static int act(unsigned action, struct trust *t, bool json, const char *site, const char *key, struct error *error)
+{
+    switch (action) {
+    case LS:
+        return list(t, json, error);
+    case ADD:
+        return add(t, site, key, error);
+    case RM:
+        return trust_remove(t, site, error);
+    default:
+        return show_log(t, json, site, error);
+    }
+}
+
 int verb_trust(int argc, char **argv)
 {
     bool json = false;
     const struct option options[] = {{"json", OPTION_FLAG, &json}, {NULL, OPTION_FLAG, NULL}};
-    unsigned operands;
+    unsigned operands, action = 0;
     int r = cli_parse(argc, argv, options, 1, 3, &operands);
     if (r != 0)
         return cli_parsed(r);
-    const char *action = argv[1];
-    unsigned wanted = strcmp(action, "ls") == 0    ? 1
-                      : strcmp(action, "rm") == 0  ? 2
-                      : strcmp(action, "add") == 0 ? 3
-                                                   : 0;
-    if (wanted == 0)
-        return cli_usage("trust", "ls, add or rm, not \"%s\"", action);
-    if (operands != wanted)
-        return cli_usage("trust", "%s takes %s", action,
-                         wanted == 1   ? "no argument"
-                         : wanted == 2 ? "a SITE"
-                                       : "a SITE and a KEY");
-    if (json && wanted != 1)
-        return cli_usage("trust", "--json is for ls");
+    while (action < ARRAY_SIZE(actions) && strcmp(argv[1], actions[action].name) != 0)
+        action++;
+    if (action == ARRAY_SIZE(actions))
+        return cli_usage("trust", "ls, add, rm or log, not \"%s\"", argv[1]);
+    const struct action *a = &actions[action];
+    if (operands < a->minimum || operands > a->maximum)
+        return cli_usage("trust", "%s takes %s", a->name, a->operands);
+    if (json && !a->json)
+        return cli_usage("trust", "--json is for ls and log");
 
     struct error error = {.text = ""};
     struct trust *t = NULL;
     char home[PATH_TEXT_SIZE], site[CATALOG_URL_SIZE];
     CLEANUP_FREE char *folder = getcwd(NULL, 0);
-    if (wanted > 1)
+    if (operands > 1)
         r = address_parse_site(argv[2], folder ? folder : "/", site, &error);
     if (r == 0)
         r = path_make(PATH_HOME, home, &error);
@@ -93,9 +168,7 @@ int verb_trust(int argc, char **argv)
         r = trust_open(home, &t, &error);
     if (r < 0)
         return cli_fail(r, &error);
-    r = wanted == 1   ? list(t, json, &error)
-        : wanted == 2 ? trust_remove(t, site, &error)
-                      : add(t, site, argv[3], &error);
+    r = act(action, t, json, operands > 1 ? site : NULL, argv[3], &error);
     trust_close(t);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

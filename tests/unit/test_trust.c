@@ -298,22 +298,136 @@ static void one_sites_dates_do_not_expire_anothers(void **state)
     assert_true(verdict.fresh);
 }
 
+// What an SQL query gives, as text.
+static char *query(const struct world *w, const char *sql)
+{
+    sqlite3 *db;
+    sqlite3_stmt *s;
+    assert_int_equal(sqlite3_open(fixture_path(w->folder, "trust.db"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    char *text = strdup((const char *)sqlite3_column_text(s, 0));
+    assert_non_null(text);
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    return text;
+}
+
+// But the log, once.
 static void a_refusal_changes_nothing(void **state)
+{
+    static const char all[] = "SELECT (SELECT group_concat(hex(key) || number) FROM seen) || (SELECT group_concat("
+                              "address || hex(key) || pinned || hex(id) || issued) FROM site) || (SELECT group_concat("
+                              "hex(key) || issued) FROM clock) || (SELECT count(*) FROM serials)";
+    struct world *w = *state;
+    struct trust_verdict verdict;
+    size_t before = 0;
+    size_t after;
+    assert_int_equal(check(w, 5, ISSUED), 0);
+    char *known CLEANUP_FREE = query(w, all);
+    char *a CLEANUP_FREE = NULL;
+    const struct trust_request update = {.for_update = true};
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(check_with(w, w->key, 4, ISSUED, ISSUED, update, 7, &verdict), -ESTALE);
+        assert_int_equal(check_with(w, w->key, 9, ISSUED, ISSUED + 1000 * DAY, update, 7, &verdict), -EKEYEXPIRED);
+        assert_int_equal(check_with(w, w->other_key, 9, ISSUED, ISSUED, update, 7, &verdict), -EKEYREJECTED);
+        assert_int_equal(check(w, 5, ISSUED + 1), 0); // nor does what is known already
+        if (i == 0)
+            a = fixture_read(w->folder, "trust.db", &before);
+    }
+    char *b CLEANUP_FREE = fixture_read(w->folder, "trust.db", &after);
+    char *still CLEANUP_FREE = query(w, all);
+    assert_string_equal(known, still);
+    assert_int_equal(before, after);
+    assert_memory_equal(a, b, before);
+}
+
+// The log.
+
+struct listing {
+    char text[4096]; // "first-contact catalog:5 …"
+    unsigned count;
+};
+
+static int list_entry(void *context, const struct trust_entry *e)
+{
+    struct listing *l = context;
+    const size_t n = strlen(l->text);
+    l->count++;
+    if (n < sizeof l->text - 64)
+        snprintf(l->text + n, sizeof l->text - n, "%s%s%s%.0llu", n ? " " : "", trust_event_name(e->event),
+                 e->has_catalog ? ":" : "", (unsigned long long)e->number);
+    return 0;
+}
+
+static struct listing list_log(struct world *w, const char *site)
+{
+    struct listing l = {.text = ""};
+    assert_ok(trust_list_log(w->t, site, list_entry, &l, &w->error), w->error);
+    return l;
+}
+
+static void the_log_tells_what_was_seen_and_decided(void **state)
 {
     struct world *w = *state;
     struct trust_verdict verdict;
-    size_t before;
-    size_t after;
+    struct key_public public;
+    struct catalog c CLEANUP(catalog_free) = {.number = 0};
+    key_public_of(w->key, &public);
     assert_int_equal(check(w, 5, ISSUED), 0);
-    char *a CLEANUP_FREE = fixture_read(w->folder, "trust.db", &before);
-    const struct trust_request update = {.for_update = true};
-    assert_int_equal(check_with(w, w->key, 4, ISSUED, ISSUED, update, 7, &verdict), -ESTALE);
-    assert_int_equal(check_with(w, w->key, 9, ISSUED, ISSUED + 1000 * DAY, update, 7, &verdict), -EKEYEXPIRED);
-    assert_int_equal(check_with(w, w->other_key, 9, ISSUED, ISSUED, update, 7, &verdict), -EKEYREJECTED);
-    assert_int_equal(check(w, 5, ISSUED + 1), 0); // nor does what is known already
-    char *b CLEANUP_FREE = fixture_read(w->folder, "trust.db", &after);
-    assert_int_equal(before, after);
-    assert_memory_equal(a, b, before);
+    assert_int_equal(check(w, 5, ISSUED), 0);
+    assert_int_equal(check(w, 6, ISSUED), 0);
+    assert_int_equal(check(w, 5, ISSUED), -ESTALE);
+    assert_int_equal(check_with(w, w->other_key, 9, ISSUED, ISSUED, (struct trust_request){.site = SITE}, 7, &verdict),
+                     -EKEYREJECTED);
+    assert_ok(trust_remove(w->t, SITE, &w->error), w->error);
+    assert_ok(trust_add(w->t, SITE, &public, &w->error), w->error);
+    assert_string_equal(list_log(w, NULL).text,
+                        "first-contact catalog:5 catalog:6 refused-number:5 refused-key:9 forgotten pinned");
+    assert_string_equal(list_log(w, "http://other/").text, "");
+    assert_int_equal(list_log(w, SITE).count, 7);
+
+    fixture_catalog(w->key, 7, ISSUED, &c);
+    memset(c.id, 7, sizeof c.id);
+    assert_ok(settle(w, &c, "debian", 5), w->error);
+    assert_int_equal(settle(w, &c, "debian", 4), -ESTALE);
+    assert_int_equal(check_with(w, w->key, 8, ISSUED, ISSUED + 1000 * DAY,
+                                (struct trust_request){.site = SITE, .require_fresh = true}, 7, &verdict),
+                     -EKEYEXPIRED);
+    assert_non_null(strstr(list_log(w, SITE).text, "pinned catalog:7 refused-serial:7 refused-expired:8"));
+}
+
+// TRUST T36, in one client: the number again, with another text.
+static void two_catalogs_of_one_number_are_both_logged(void **state)
+{
+    struct world *w = *state;
+    struct trust_verdict verdict;
+    for (unsigned i = 0; i < 3; i++) {
+        struct catalog c CLEANUP(catalog_free) = {.number = 0};
+        fixture_catalog(w->key, 5, ISSUED, &c);
+        memset(c.id, 7, sizeof c.id);
+        memset(c.text.bytes, i == 1, sizeof c.text.bytes);
+        assert_ok(trust_check(w->t, &(struct trust_request){.site = SITE, .now = ISSUED}, &c, &verdict, &w->error),
+                  w->error);
+    }
+    assert_string_equal(list_log(w, SITE).text, "first-contact catalog:5 catalog:5");
+}
+
+static void the_log_is_bounded_and_refusals_push_nothing_else_out(void **state)
+{
+    struct world *w = *state;
+    struct trust_verdict verdict;
+    assert_int_equal(check(w, 1000, ISSUED), 0);
+    for (uint64_t i = 1; i <= 150; i++)
+        assert_int_equal(check(w, i, ISSUED), -ESTALE);
+    assert_int_equal(list_log(w, SITE).count, 2 + 128);
+    assert_int_equal(strncmp(list_log(w, SITE).text, "first-contact catalog:1000 refused-number:23 ", 45), 0);
+    for (uint64_t i = 1; i <= 150; i++)
+        assert_int_equal(check(w, 1000 + i, ISSUED), 0);
+    assert_int_equal(list_log(w, SITE).count, 2 * 128);
+    const struct trust_request other = {.site = "http://other/"};
+    assert_int_equal(check_with(w, w->key, 2000, ISSUED, ISSUED, other, 7, &verdict), 0);
+    assert_int_equal(list_log(w, "http://other/").count, 2);
 }
 
 static void the_last_catalog_is_kept(void **state)
@@ -472,6 +586,8 @@ static void a_damaged_database_is_moved_aside(void **state)
         "DROP TABLE seen",
         "DROP TABLE seen; CREATE TABLE seen(key BLOB, id BLOB, number INTEGER)",
         "PRAGMA user_version = 0",
+        "PRAGMA user_version = 1", // with the tables of 2
+        "DROP TABLE log",
         "PRAGMA application_id = 1",
     };
     log_start("test_trust");
@@ -516,6 +632,10 @@ static void wrong_values_in_rows_are_not_used(void **state)
         "UPDATE site SET key = zeroblob(32)", // a key of small order
         "UPDATE site SET key = zeroblob(1000000)",
         "UPDATE site SET id = x'00'",
+        "UPDATE log SET what = 99",
+        "UPDATE log SET key = x'00'",
+        "UPDATE log SET number = 0 WHERE number IS NOT NULL",
+        "UPDATE log SET text = x'00' WHERE number IS NOT NULL",
         "UPDATE contacts SET bytes = zeroblob(70000)",
         "UPDATE contacts SET bytes = x''",
         "UPDATE contacts SET etag = hex(zeroblob(100))",
@@ -540,6 +660,9 @@ static void wrong_values_in_rows_are_not_used(void **state)
         assert_ok(trust_open(w->folder, &w->t, &w->error), w->error);
         if (strstr(damages[i], "contacts"))
             assert_int_equal(trust_load_catalog(w->t, SITE, &bytes, &size, etag, &checked, &w->error), -EUCLEAN);
+        else if (strstr(damages[i], "log"))
+            assert_int_equal(trust_list_log(w->t, NULL, list_entry, &(struct listing){.text = ""}, &w->error),
+                             -EUCLEAN);
         else
             assert_int_equal(check(w, 6, ISSUED), -EUCLEAN);
         assert_non_null(strstr(w->error.text, "trust.db"));
@@ -551,10 +674,27 @@ static void a_newer_database_is_left_alone(void **state)
     struct world *w = *state;
     trust_close(w->t);
     w->t = NULL;
-    exec_sql(w, "PRAGMA user_version = 2");
+    exec_sql(w, "PRAGMA user_version = 3");
     assert_int_equal(trust_open(w->folder, &w->t, &w->error), -EOPNOTSUPP);
     assert_non_null(strstr(w->error.text, "newer rondo"));
     assert_int_equal(count_aside(w), 0);
+}
+
+// What is known stays known.
+static void an_older_database_gets_what_it_lacks(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(check(w, 5, ISSUED), 0);
+    trust_close(w->t);
+    w->t = NULL;
+    exec_sql(w, "DROP TABLE log; PRAGMA user_version = 1");
+    assert_ok(trust_check_file(w->folder, &w->error), w->error);
+    reopen(w);
+    assert_int_equal(count_aside(w), 0);
+    assert_int_equal(check(w, 4, ISSUED), -ESTALE);
+    assert_string_equal(list_log(w, SITE).text, "refused-number:4");
+    reopen(w);
+    assert_ok(trust_check_file(w->folder, &w->error), w->error);
 }
 
 // Processes that start at once, on a folder in this state, and each climb from 1 to ROUNDS; each refuses to fall back.
@@ -651,6 +791,9 @@ int main(void)
         TEST(a_wrong_clock_is_told),
         TEST(one_sites_dates_do_not_expire_anothers),
         TEST(a_refusal_changes_nothing),
+        TEST(the_log_tells_what_was_seen_and_decided),
+        TEST(two_catalogs_of_one_number_are_both_logged),
+        TEST(the_log_is_bounded_and_refusals_push_nothing_else_out),
         TEST(the_last_catalog_is_kept),
         TEST(keys_are_listed_added_and_removed),
         TEST(an_added_key_is_no_first_contact),
@@ -658,6 +801,7 @@ int main(void)
         TEST(a_damaged_database_is_moved_aside),
         TEST(wrong_values_in_rows_are_not_used),
         TEST(a_newer_database_is_left_alone),
+        TEST(an_older_database_gets_what_it_lacks),
         TEST(many_processes_make_one_new_database),
         TEST(many_processes_move_damage_aside_once),
         TEST(a_folder_that_cannot_be_used_is_told),
