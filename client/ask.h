@@ -6,7 +6,7 @@
 #include "client/instance.h"
 
 // Sends one message and receives the answer, without its "ok " (NUL-terminated). -ENOENT if the machine does not run,
-// -EAGAIN if it does not answer in time; the failure that an "error" answer tells otherwise.
+// -EBUSY if nobody listens, -EAGAIN if it does not answer in time; the failure that an "error" answer tells otherwise.
 int ask_machine(const struct instance *i, const char *question, int timeout_ms,
                 char ret_answer[static SOCKET_LINE_MAXIMUM], struct error *error);
 

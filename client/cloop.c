@@ -229,6 +229,8 @@ int cloop_keep_version(struct cloop *c, const struct sha256 *manifest, const cha
                        char *const *sources, unsigned count, struct error *error)
 {
     char verb[PATH_TEXT_SIZE], answer[SOCKET_LINE_MAXIMUM];
+    if (strchr(owner, '\n')) // it ends the word
+        return error_set(error, EINVAL, "the name of a folder above it has a line break");
     int r = path_format(verb, sizeof(verb), "keep %llu %s\n", (unsigned long long)rate, owner);
     if (r < 0)
         return error_set(error, -r, "the path %s is too long", owner);

@@ -170,18 +170,19 @@ static int inspect_machine(struct report *p, struct store *store, const struct i
     char answer[SOCKET_LINE_MAXIMUM], value[ERROR_TEXT_SIZE], hex[SHA256_HEX_SIZE];
     bool running = instance_is_running(i);
     struct overlay_history history;
-    int r = running ? ask_machine(i, "status", ANSWER_MS, answer, error) : 0;
-    if (r == 0)
+    int r = running ? ask_machine(i, "status", ANSWER_MS, answer, error) : -ENOENT;
+    const char *silent = r == -ENOENT ? "stopped" : r == -EBUSY ? "busy" : NULL; // as rondo ps has it
+    if (r == 0 || silent)
         r = overlay_history_read(i->folder_fd, &history, error);
     if (r < 0)
         return r;
     report_text(p, "machine", i->name);
-    for (size_t a = 0; running && a < ARRAY_SIZE(asked); a++) {
+    for (size_t a = 0; !silent && a < ARRAY_SIZE(asked); a++) {
         ask_find(answer, asked[a], value, sizeof(value));
         report_text(p, asked[a], value);
     }
-    if (!running)
-        report_text(p, "state", "stopped");
+    if (silent)
+        report_text(p, "state", silent);
     report_text(p, "image", s->image);
     report_text(p, "version", s->version);
     report_text(p, "manifest", sha256_to_hex(&s->manifest, hex));
@@ -195,7 +196,7 @@ static int inspect_machine(struct report *p, struct store *store, const struct i
     report_number(p, "snapshots", history.count);
     report_number(p, "memory", s->memory);
     report_number(p, "cpus", s->cpus);
-    if (running && ask_machine(i, "counts", ANSWER_MS, answer, error) == 0) {
+    if (!silent && ask_machine(i, "counts", ANSWER_MS, answer, error) == 0) {
         struct slice rest = slice_of(answer);
         while (rest.length) {
             struct slice word = slice_cut_word(&rest);
@@ -208,7 +209,7 @@ static int inspect_machine(struct report *p, struct store *store, const struct i
             report_number(p, value, number);
         }
     }
-    if (running && ask_machine(i, "statistics", ANSWER_MS, answer, NULL) == 0)
+    if (!silent && ask_machine(i, "statistics", ANSWER_MS, answer, NULL) == 0)
         put_statistics(p, answer);
     return 0;
 }

@@ -87,10 +87,13 @@ bool instance_is_running(const struct instance *i);
 // An ephemeral one whose machine ended without its supervisor is a leftover: it is removed and closed. True if it was.
 bool instance_take_leftover(struct instance *i);
 
-// Makes the runtime folder (the mount point below it too), clearing what a dead machine left there.
+// Makes the runtime folder (the mount point below it too), clearing what a dead machine left there. The listening
+// control socket, which makes the folder ours until it is closed; -EBUSY if a machine of that name runs from another
+// home.
 int instance_prepare_runtime(struct instance *i, struct error *error);
 
-// Takes the runtime folder away, with what is mounted in it. The machine has ended.
+// Takes the runtime folder away, with what is mounted in it, unless a machine has it. Ours has ended, and does not
+// listen any more.
 void instance_clear_runtime(const struct instance *i);
 
 // Removes a locked instance, files and runtime folder. Nothing is touched if there is a folder in it, for it is none
@@ -107,5 +110,6 @@ int instance_list(int (*each)(void *context, struct instance *i, const struct er
 // folders with their mounts. *ret_count: how many.
 int instance_sweep(unsigned *ret_count, struct error *error);
 
-// Connects to a running machine's control socket: -ENOENT if it does not run.
+// Connects to a running machine's control socket: -ENOENT if it does not run, -EBUSY if nobody listens (not yet, or no
+// more, or it is another command that holds the lock).
 int instance_connect(const struct instance *i, struct error *error);

@@ -139,7 +139,6 @@ void machine_snapshot_look(struct machine *m);                    // nobody may 
 void machine_snapshot_stop(struct machine *m);
 
 // machine_clients.c
-int machine_listen(struct machine *m, struct error *error);
 void machine_clients_init(struct machine *m);
 // Takes over a connection that exists already, as an owner's, and its console's stream (or -1).
 void machine_clients_adopt(struct machine *m, int fd, int console);

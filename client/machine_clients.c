@@ -19,19 +19,6 @@
 #define READER_SECONDS 5
 #define DRAIN_NS 5000000000ull // for the last bytes of the console
 
-int machine_listen(struct machine *m, struct error *error)
-{
-    char path[PATH_TEXT_SIZE];
-    int r = path_format(path, sizeof(path), "%s/control", m->instance->runtime);
-    if (r < 0)
-        return error_set(error, -r, "the path of machine %s is too long", m->instance->name);
-    r = socket_listen(path, error);
-    if (r < 0)
-        return r;
-    m->listener = r;
-    return 0;
-}
-
 void machine_clients_init(struct machine *m)
 {
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
@@ -383,7 +370,4 @@ void machine_clients_close(struct machine *m)
     for (unsigned i = 0; i < CLIENTS_MAXIMUM; i++)
         if (m->clients[i].fd >= 0)
             let_go(&m->clients[i]);
-    if (m->listener >= 0)
-        close(m->listener);
-    m->listener = -1;
 }

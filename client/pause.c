@@ -2,7 +2,8 @@
 // already is said, and is no failure.
 //
 // An outage or a full disk pause a machine, too (supervisor.h). Each reason is its own: resume takes back what pause
-// did, and a machine that has another reason stays paused, which is said with it.
+// did, and a machine that has another reason stays paused, which is said with it. One that is only starting has its
+// reasons already, and is paused as soon as it runs.
 #include "client/ask.h"
 #include "client/cli.h"
 #include <errno.h>
@@ -13,36 +14,36 @@
 
 #define ANSWER_MS 10000
 
-static int look(const struct instance *i, char ret_state[static 32], char ret_reason[static ERROR_TEXT_SIZE],
-                struct error *error)
+// *ret_reason: why it is paused, or will be; empty if it is not.
+static int look(const struct instance *i, char ret_reason[static ERROR_TEXT_SIZE], struct error *error)
 {
     char answer[SOCKET_LINE_MAXIMUM];
     int r = ask_machine(i, "status", ANSWER_MS, answer, error);
     if (r < 0)
         return r;
-    ask_find(answer, "state", ret_state, 32);
     ask_find(answer, "reason", ret_reason, ERROR_TEXT_SIZE);
     return 0;
 }
 
 static int tell(const struct instance *i, const char *verb, struct error *error)
 {
-    char state[32], reason[ERROR_TEXT_SIZE], answer[SOCKET_LINE_MAXIMUM];
-    int r = look(i, state, reason, error);
+    char reason[ERROR_TEXT_SIZE], answer[SOCKET_LINE_MAXIMUM];
+    int r = look(i, reason, error);
     if (r < 0)
         return r;
-    bool paused = strcmp(state, "paused") == 0;
+    bool paused = reason[0] != '\0';
     r = ask_machine(i, verb, ANSWER_MS, answer, error);
     if (r < 0)
         return r;
     if (strcmp(verb, "pause") == 0) {
         if (paused)
-            fprintf(stderr, "rondo: %s is paused already: %s\n", i->name, reason);
+            fprintf(stderr, "rondo: %s is paused already: %s; rondo resume %s takes this pause back\n", i->name, reason,
+                    i->name);
         return 0;
     }
     if (!paused)
         fprintf(stderr, "rondo: %s is not paused\n", i->name);
-    if (paused && look(i, state, reason, NULL) == 0 && strcmp(state, "paused") == 0)
+    if (paused && look(i, reason, NULL) == 0 && reason[0])
         fprintf(stderr, "rondo: %s stays paused: %s\n", i->name, reason);
     return 0;
 }

@@ -34,11 +34,8 @@ static int take_live(const struct instance *i, const char *label, char ret_label
         return error_set(error, ECANCELED,
                          "cancelled; the snapshot may be taken all the same (rondo snapshot %s --list lists them)",
                          i->name);
-    if (r == -ENOENT) // nobody listens, but somebody holds the machine's lock
-        return error_set(error, EBUSY,
-                         "machine %s is starting or ending, or another command is changing it; give the command again "
-                         "in a moment",
-                         i->name);
+    if (r == -ENOENT) // not any more
+        return error_set(error, EBUSY, "machine %s has just ended; give the command again", i->name);
     if (r == 0)
         snprintf(ret_label, OVERLAY_LABEL_SIZE, "%.*s", (int)OVERLAY_LABEL_SIZE - 1, answer);
     return r;

@@ -17,20 +17,23 @@
 static int stop(struct instance *i, uint64_t seconds, struct error *error)
 {
     char question[64], answer[SOCKET_LINE_MAXIMUM];
-    bool told = false;
+    int r = -EBUSY;
     snprintf(question, sizeof(question), "stop %llu", (unsigned long long)seconds);
     if (!instance_is_running(i))
         return error_set(error, ENOENT, "machine %s is not running; rondo start %s starts it", i->name, i->name);
     uint64_t end = io_monotonic_ns() + (seconds + END_SECONDS) * 1000000000ull;
     do {
-        int r = told ? 0 : ask_machine(i, question, ANSWER_MS, answer, error);
-        if (r < 0 && r != -ENOENT && r != -EAGAIN)
+        if (r < 0)
+            r = ask_machine(i, question, ANSWER_MS, answer, error);
+        if (r < 0 && r != -ENOENT && r != -EBUSY && r != -EAGAIN) // it does not listen yet, or no more
             return r;
-        told = r == 0; // otherwise it does not listen yet, or no more
         if (cli_interrupted())
-            return error_set(error, ECANCELED, "cancelled; %s is still being stopped", i->name);
+            return r < 0 ? error_set(error, ECANCELED, "cancelled")
+                         : error_set(error, ECANCELED, "cancelled; %s is still being stopped", i->name);
         if (io_monotonic_ns() > end)
-            return error_set(error, EIO, "machine %s does not end; %s/machine.log may say why", i->name, i->folder);
+            return r < 0 ? r
+                         : error_set(error, EIO, "machine %s does not end; %s/machine.log may say why", i->name,
+                                     i->folder);
         cli_progress("stopping %s", i->name);
         poll(NULL, 0, 50);
     } while (instance_is_running(i));

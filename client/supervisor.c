@@ -164,10 +164,8 @@ int supervisor_run(struct supervisor_options *options)
     if (r == 0)
         r = open_logs(m, &error);
     if (r == 0)
-        r = instance_prepare_runtime(m->instance, &error);
-    if (r == 0)
-        r = machine_listen(m, &error);
-    if (r == 0)
+        r = m->listener = instance_prepare_runtime(m->instance, &error);
+    if (r >= 0)
         machine_mount_ask(m);
     else
         machine_fail_start(m, r, &error);
@@ -176,6 +174,7 @@ int supervisor_run(struct supervisor_options *options)
         one_round(m);
     machine_mount_stop(m);
     machine_snapshot_stop(m);
+    cleanup_close(&m->listener);
     instance_clear_runtime(m->instance);
     bool remove = m->instance->settings.ephemeral || (m->result < 0 && options->remove_on_failure);
     if (remove && instance_remove(m->instance, &error) < 0)

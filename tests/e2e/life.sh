@@ -18,6 +18,14 @@ base_is() {
 	[ "$(machine_base "$1")" = "$2" ]
 }
 
+end_cloop() { # RUNTIME
+	local process
+	for process in $(cloop_pid); do
+		grep -qzxF "RONDO_RUNTIME=$1" "/proc/$process/environ" && kill "$process"
+	done
+	ok "and rondo-cloop ends when it is told to" wait_until 10 eval '! grep -q " $1/" /proc/self/mountinfo'
+}
+
 pins() {
 	find "$RONDO_CACHE/pins" -type f | wc -l
 }
@@ -109,6 +117,54 @@ for verb in pause resume stop; do
 done
 run_rondo pause nobody
 status_is 3 "nobody is paused: exit code 3"
+rondo start two --net none --append mute >/dev/null 2>&1 &
+starting=$!
+ok "one that is only starting" wait_until 10 machine_is two starting
+run_rondo pause two
+is "$status $(machine_reason two)" "0 by rondo pause" "will be paused"
+run_rondo resume two
+is "$status$err$(machine_reason two)" 0 "or will not"
+run_rondo stop two
+wait "$starting"
+
+# Its lock is held, and nobody listens.
+start_process holder python3 -c 'import fcntl, signal, struct, sys
+lock = open(sys.argv[1], "r+")
+fcntl.fcntl(lock, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+signal.pause()' "$RONDO_HOME/instances/two/lock"
+ok "a machine that another command is changing" wait_until 10 machine_is two busy
+run_rondo inspect two --json
+is "$status $(jq -r .state <<<"$out")" "0 busy" "is inspected"
+for verb in pause resume console snapshot; do
+	run_rondo $verb two
+	status_is 10 "$verb is exit code 10"
+	like "$err" "another command is changing it; give the command again" "and the message says why"
+done
+stop_process "$process"
+
+# A machine of the same name in another home, over the same cache, and with the same runtime folder.
+other() {
+	RONDO_HOME="$TMPDIR/an other, home" rondo "$@"
+}
+mkdir "$TMPDIR/an other, home"
+run other run "$fake" --name three --detach --net none --append print=up
+status_is 10 "a machine of another home has the name of one that runs: it is not started"
+like "$err" "a machine three of another home is running.*set RONDO_RUNTIME" "and the message says what to do"
+is "$(machine_state three) $(other ps --json)" "running []" "the one that runs does so, and nothing is left of the other"
+RONDO_RUNTIME=$TMPDIR/other.runtime run other run "$fake" --name three --net none --append exit=0
+status_is 0 "with another runtime folder it is"
+end_cloop "$TMPDIR/other.runtime"
+for verb in pause stop console; do
+	run other $verb three
+	status_is 3 "$verb is not for the one that runs: exit code 3"
+done
+ok "gc of the other home" other gc
+ok "and the removal of its machine" other rm three
+touch -d '2 minutes ago' "$RONDO_RUNTIME/instances/three" "$RONDO_RUNTIME/instances/fake"
+ok "and gc once more" other gc
+is "$(machine_state three) $(machine_reason three)" "running " "do nothing to the one that runs"
+run_rondo snapshot three
+is "$status $out" "0 1" "which has its disk"
 
 # Killed.
 supervisor_of() {
@@ -172,10 +228,7 @@ if [ "$(id -u)" = 0 ] && mkdir "$TMPDIR/small" && mount -t tmpfs -o size=64m tmp
 	ok "then it is" wait_until 10 small_is_complete
 	small stop small --timeout 1
 	ok "it is removed" small rm small
-	for process in $(cloop_pid); do
-		grep -qzxF "RONDO_RUNTIME=$TMPDIR/small.runtime" "/proc/$process/environ" && kill "$process"
-	done
-	ok "and rondo-cloop ends when it is told to" wait_until 10 eval '! grep -q " $TMPDIR/small.runtime/" /proc/self/mountinfo'
+	end_cloop "$TMPDIR/small.runtime"
 else
 	skip "a disk that is nearly full" "only root can mount a small one"
 fi
