@@ -86,6 +86,8 @@ int cache_pin(struct cache *c, const struct sha256 *manifest, const char *owner,
 int cache_join_pin(struct cache *c, const struct sha256 *manifest, const char *owner, struct error *error);
 // Takes an owner away, the pin with its last one. NULL: the pin, whoever owns it. -ENOENT if it is not pinned for him.
 int cache_unpin(struct cache *c, const struct sha256 *manifest, const char *owner, struct error *error);
+// Takes the owner away from all pins but that version's: a machine that was given another version may not have said so.
+void cache_unpin_others(struct cache *c, const struct sha256 *manifest, const char *owner);
 // True if it is pinned for that owner; NULL: for anybody, which means that all of it is there.
 bool cache_is_pinned(struct cache *c, const struct sha256 *manifest, const char *owner);
 // Calls `each` for every version that is pinned for that owner (NULL: for anybody), in no order; its non-zero return

@@ -284,6 +284,26 @@ int cache_walk_pins(struct cache *c, const char *owner, int (*each)(void *contex
     return c->pins < 0 ? 0 : folder_walk(c->pins, ".", walk_pin, &w);
 }
 
+struct other_pins {
+    struct cache *cache;
+    const struct sha256 *manifest;
+    const char *owner;
+};
+
+static int unpin_other(void *context, const struct sha256 *manifest)
+{
+    const struct other_pins *o = context;
+    if (!sha256_equal(manifest, o->manifest))
+        (void)cache_unpin(o->cache, manifest, o->owner, NULL); // where that fails, the next call does it
+    return 0;
+}
+
+void cache_unpin_others(struct cache *c, const struct sha256 *manifest, const char *owner)
+{
+    struct other_pins o = {.cache = c, .manifest = manifest, .owner = owner};
+    (void)cache_walk_pins(c, owner, unpin_other, &o);
+}
+
 // --- for eviction --------------------------------------------------------------------------------------------------
 
 static int sweep_pin(void *context, const struct sha256 *manifest)

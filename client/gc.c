@@ -19,6 +19,7 @@
 // --- machines ------------------------------------------------------------------------------------------------------
 
 struct machines {
+    struct cache *cache;      // NULL: nothing is changed in it
     struct sha256 *manifests; // malloc'ed
     size_t count, capacity;
 };
@@ -37,6 +38,8 @@ static int note_machine(void *context, struct instance *i, const struct error *d
         m->capacity = capacity;
     }
     m->manifests[m->count++] = i->settings.manifest;
+    if (m->cache)
+        cache_unpin_others(m->cache, &i->settings.manifest, i->folder);
     return 0;
 }
 
@@ -111,6 +114,7 @@ static int gc_cache(const struct gc_options *options, struct error *error)
         return r;
     if (!options->dry_run)
         r = instance_sweep(&leftovers, error);
+    machines.cache = options->dry_run ? NULL : store_cache(store);
     if (r == 0)
         r = instance_list(note_machine, &machines, error);
     if (r == -ENOMEM)

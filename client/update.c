@@ -82,17 +82,22 @@ static int make_settings(struct update *u, struct instance_settings *ret, struct
     return 0;
 }
 
+// What the machine had kept of another version is needed no more.
+static void release_pins(const struct update *u)
+{
+    cache_unpin_others(store_cache(u->store), &u->instance.settings.manifest, u->instance.folder);
+}
+
 static int discard(struct update *u, struct error *error)
 {
     struct instance_settings settings;
     char size[32];
     int r = make_settings(u, &settings, error);
-    const struct sha256 old = u->instance.settings.manifest;
     if (r == 0)
         r = instance_replace(&u->instance, &settings, error);
     if (r < 0)
         return r;
-    cache_unpin(store_cache(u->store), &old, u->instance.folder, NULL); // where the machine had it kept
+    release_pins(u);
     fprintf(stderr, "rondo: machine %s is %s %s now; what it wrote (%s) is gone", u->instance.name, settings.image,
             settings.version, text_format_size(u->history.bytes, size));
     if (u->history.count)
@@ -163,6 +168,8 @@ static int carry_out(struct request *q, struct update *u, struct error *error)
         printf("machine %s is up to date: %s:%s is %s\n", q->name, s->image, q->to ? q->to : s->asked, s->version);
     else if (!q->discard && !q->keep)
         say_choices(q, u);
+    if (current && q->discard)
+        release_pins(u); // one that was cut short has not
     if (current || q->report.json)
         return 0;
     return q->discard ? discard(u, error) : q->keep ? keep(u, error) : 0;

@@ -91,6 +91,11 @@ status_is 0 "it runs"
 like "$err" "fake 3 as machine one" "as that"
 run_rondo update one --discard
 is "$status $out" "0 machine one is up to date: fake:latest is 3" "once more: there is nothing to do"
+for command in "update one --discard" gc; do # killed between the exchange and this, the old version would stay kept for nobody
+	echo "owner $RONDO_HOME/instances/one" >"$RONDO_CACHE/pins/$(printf '%064d' 1)"
+	run_rondo $command
+	not_ok "rondo $command lets go of what it had kept before" test -e "$RONDO_CACHE/pins/$(printf '%064d' 1)"
+done
 
 # What cannot be done.
 start_detached() {

@@ -214,6 +214,21 @@ static void a_walk_sees_one_owners_pins(void **state)
     assert_int_equal(machines, 1);
 }
 
+static void of_an_owners_pins_one_stays(void **state)
+{
+    (void)state;
+    struct sha256 second = sha256_of("second", 6);
+    pin(machine);
+    pin(other);
+    assert_int_equal(cache_pin(c, &second, machine, &object, 1, NULL), 0);
+    cache_unpin_others(c, &second, machine);
+    assert_true(cache_is_pinned(c, &second, machine));
+    assert_false(cache_is_pinned(c, &manifest, machine));
+    assert_true(cache_is_pinned(c, &manifest, other));
+    cache_unpin_others(c, &second, other);
+    assert_false(cache_is_pinned(c, &manifest, NULL));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -229,6 +244,7 @@ int main(void)
         TEST(what_cannot_own_is_refused),
         TEST(an_owner_of_an_unknown_kind_keeps_its_pin),
         TEST(a_walk_sees_one_owners_pins),
+        TEST(of_an_owners_pins_one_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
