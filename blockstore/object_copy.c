@@ -2,6 +2,7 @@
 // its place, on the caller's; a job's stream is never used by both at once (blockstore/mirrors.h).
 #include "blockstore/object_copy.h"
 #include "base/io.h"
+#include "blockstore/pack.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -73,7 +74,7 @@ static int begin_job(struct copy_job *j, struct mirrors_job *ret, struct error *
     if (r < 0)
         return r;
     *ret = (struct mirrors_job){.path = j->path,
-                                .maximum = j->object.size,
+                                .maximum = j->object.size ? j->object.size : PACK_SIZE_MAXIMUM,
                                 .priority = SOURCE_FILL,
                                 .restart = restart,
                                 .sink = take,
@@ -91,7 +92,7 @@ static int settle(struct object_copy *c, const struct copy_job *jobs, const stru
     for (unsigned i = 0; i < count; i++) {
         if (fetches[i].result == 0 && jobs[i].failure == 0) {
             c->copied++;
-            c->copied_bytes += jobs[i].object.size;
+            c->copied_bytes += atomic_load(&jobs[i].arrived);
         } else if (r == 0) {
             r = jobs[i].failure < 0 ? c->target.explain(c->target.context, jobs[i].failure, error)
                                     : error_set(error, -fetches[i].result, "%s", fetches[i].error.text);
@@ -109,8 +110,8 @@ static int run_jobs(struct object_copy *c, struct copy_job *jobs, unsigned count
     for (; begun < count && r == 0; begun += r == 0) {
         jobs[begun].all = jobs;
         jobs[begun].count = count;
-        bytes += jobs[begun].object.size;
         r = begin_job(&jobs[begun], &fetches[begun], error);
+        bytes += r == 0 ? fetches[begun].maximum : 0;
     }
     if (r == 0) {
         uint64_t patience = c->wait_seconds * 1000000000ull;

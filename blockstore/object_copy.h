@@ -7,7 +7,8 @@
 // 1. What is there and right is not fetched again; what is there and wrong is.
 // 2. An object comes to stand at its target only when all of its bytes were found to hash to its name, and at once
 //    then: whoever interrupts a copy loses the objects under way alone.
-// 3. Nothing larger than the size that is expected of an object is taken.
+// 3. Nothing larger than the size that is expected of an object is taken; where none is known (0), no more than any
+//    object may have.
 #pragma once
 
 #include "blockstore/cache.h"

@@ -3,6 +3,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "blockstore/object_copy.h"
+#include "blockstore/pack.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,8 +90,9 @@ static bool site_has(void *context, const struct whole_object *object)
     int fd = site_open_object(context, &object->name);
     if (fd < 0)
         return false;
-    bool right = io->fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == (off_t)object->size &&
-                 sha256_of_file(fd, &actual, NULL) == 0 && sha256_equal(&actual, &object->name);
+    bool right = io->fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+                 (object->size == 0 || st.st_size == (off_t)object->size) && sha256_of_file(fd, &actual, NULL) == 0 &&
+                 sha256_equal(&actual, &object->name);
     io->close(fd);
     // Who placed it may not have come to make its name durable.
     return right && site_sync_object(context, &object->name) == 0;
@@ -137,7 +139,7 @@ static int site_restart(void *stream)
 static int site_add(void *stream, const void *bytes, size_t n)
 {
     struct site_stream *s = stream;
-    if (n > s->wanted.size - s->added)
+    if (n > (s->wanted.size ? s->wanted.size : PACK_SIZE_MAXIMUM) - s->added)
         return -EBADMSG;
     int r = io_write_full(s->fd, bytes, n, s->added);
     if (r < 0)
@@ -151,12 +153,15 @@ static int site_finish(void *stream)
 {
     struct site_stream *s = stream;
     struct sha256 actual = hash_stream_end(s->hash);
-    bool right = s->added == s->wanted.size && sha256_equal(&actual, &s->wanted.name);
+    const uint32_t size = s->added;
+    bool right = (s->wanted.size == 0 || size == s->wanted.size) && sha256_equal(&actual, &s->wanted.name);
     s->added = 0;
     if (!right)
         return -EBADMSG;
-    // (The file has no bytes behind the last one: none was ever written beyond the object's size.)
-    int r = io->fsync(s->fd) < 0 ? -errno : 0;
+    // Whoever came first may have sent more than the object has, if nobody knew how much that is.
+    int r = s->wanted.size == 0 && io->ftruncate(s->fd, (off_t)size) < 0 ? -errno : 0;
+    if (r == 0 && io->fsync(s->fd) < 0)
+        r = -errno;
     int closed = io_close(s->fd);
     r = r < 0 ? r : closed;
     if (r == 0)

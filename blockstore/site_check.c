@@ -171,6 +171,7 @@ static int check_item(void *context, size_t i)
     if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
         return r;
     item->right = r == 0;
+    item->unread = r < 0 && r != -EBADMSG;
     if (r < 0)
         site_check_tell(k, &item->name, what);
     return 0;
@@ -224,7 +225,7 @@ void site_check_walk_wrong(const struct site_check *k,
                            void *context)
 {
     for (size_t i = 0; i < k->count; i++)
-        if (!k->items[i].right)
+        if (!k->items[i].right && (k->items[i].needed || !k->items[i].unread))
             each(context, &k->items[i].name, k->items[i].referred, k->items[i].needed);
     for (size_t i = 0; i < k->missing.pack_count; i++)
         each(context, &k->missing.packs[i].name, k->missing.packs[i].size, true);

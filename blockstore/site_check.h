@@ -34,7 +34,7 @@ bool site_check_object(struct site_check *k, const struct sha256 *name, uint32_t
 int site_check_version(struct site_check *k, const char *label, const struct manifest *m, struct error *error);
 
 // Afterwards: calls `each` for every object that is wrong or missing: the size that it should have (0: unknown), and
-// whether anything needs it.
+// whether anything needs it. What could not be read may be right, and is passed over unless it is needed.
 void site_check_walk_wrong(const struct site_check *k,
                            void (*each)(void *context, const struct sha256 *name, uint32_t size, bool needed),
                            void *context);

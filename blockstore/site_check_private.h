@@ -13,6 +13,7 @@ struct item {
     struct sha256 name;
     uint64_t size;
     bool right, is_pack, needed;
+    bool unread;       // what it holds is not known: it could not be read
     uint32_t referred; // the size that a reference gives it; 0: unknown
     bool told;         // of a wrong reference to it: one is enough
     struct sha256 table;

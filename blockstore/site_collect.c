@@ -171,6 +171,31 @@ static int write_notes(struct site *s, const struct unneeded_list *found, struct
     return r < 0 ? site_write_failed(s, error, r, "the notes on unneeded objects") : 0;
 }
 
+static int forget_notes(struct site *s, const struct needs *of, struct error *error)
+{
+    struct unneeded_list notes CLEANUP(free_list) = {.count = 0};
+    size_t kept = 0;
+    int r = read_notes(s, INT64_MAX, &notes, error);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < notes.count; i++)
+        if (!needs_has(of, &notes.list[i].name))
+            notes.list[kept++] = notes.list[i];
+    if (kept == notes.count)
+        return 0;
+    notes.count = kept;
+    return write_notes(s, &notes, error);
+}
+
+int site_renew_grace(struct site *s, const struct needs *of, struct error *error)
+{
+    if (of && forget_notes(s, of, NULL) == 0)
+        return 0;
+    return io->unlinkat(s->unfinished, NOTES, 0) < 0 && errno != ENOENT
+               ? site_write_failed(s, error, -errno, "the notes on unneeded objects")
+               : 0;
+}
+
 // --- removing ------------------------------------------------------------------------------------------------------
 
 int site_remove_object(struct site *s, const struct sha256 *name)

@@ -35,6 +35,11 @@ struct site_collected {
 int site_collect(struct site *s, const struct needs *needed, const struct site_collect *options,
                  struct site_collected *ret, struct error *error);
 
+// Begins the grace time of these objects anew: for whoever is about to list a version no longer. Some of what that
+// needs may have been found unneeded before the version was listed, and was not looked at since. NULL, or where the
+// notes cannot be read or written: of all objects.
+int site_renew_grace(struct site *s, const struct needs *of, struct error *error);
+
 // Calls `each` for every object of the site, in no order, and with a NULL name (and its path below the site) for what
 // lies among them and is none. A return other than 0 ends the walk.
 int site_walk_objects(struct site *s,

@@ -6,7 +6,7 @@
 
 struct whole_object { // as a site stores it
     struct sha256 name;
-    uint32_t size;
+    uint32_t size; // 0: not known, which a copy to a site (object_copy.h) alone can do without
 };
 
 struct pack_set;

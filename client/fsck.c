@@ -21,7 +21,7 @@ void fsck_tell(struct fsck *f, const char *object, const char *what, const char 
     cli_progress_end();
     if (!f->json)
         printf("%s: %s%s%s%s\n", escaped, what, next ? "; " : "", next ? next : "", mended ? " (mended)" : "");
-    int r = f->json ? buf_append_format(&b, "%s\n    {", f->problems ? "," : "") : 0;
+    int r = f->json ? buf_append_format(&b, "%s\n    {", f->problems ? "," : "{\n  \"problems\": [") : 0;
     if (f->json && r == 0)
         r = json_append_text(&b, "object", escaped);
     if (f->json && r == 0)
@@ -36,6 +36,14 @@ void fsck_tell(struct fsck *f, const char *object, const char *what, const char 
         error_set(&f->broken, ENOMEM, "out of memory");
     f->problems++;
     f->mended += mended;
+}
+
+void fsck_end_list(struct fsck *f, bool whole)
+{
+    if (f->problems == 0)
+        fputs("{\n  \"problems\": [", stdout);
+    fputs(whole ? "\n  ],\n" : "\n  ]\n}\n", stdout);
+    f->ended = true;
 }
 
 int fsck_progress(const char *what, uint64_t done, uint64_t all)
@@ -58,10 +66,10 @@ int verb_fsck(int argc, char **argv)
         return cli_parsed(r);
     struct error error = {.text = ""};
     cli_catch_signals(); // what is being mended is mended to its end
-    if (f.json)
-        fputs("{\n  \"problems\": [", stdout);
     r = operands ? fsck_site(&f, argv[1], &error) : fsck_cache(&f, &error);
     cli_progress_end();
+    if (r < 0 && f.json && f.problems > 0 && !f.ended)
+        fsck_end_list(&f, false);
     if (f.broken.text[0])
         r = error_set(&error, ENOMEM, "%s", f.broken.text);
     if (r < 0)

@@ -16,12 +16,15 @@ struct fsck {
     bool quiet;      // nothing is told, only counted: all is looked at again
     uint64_t untold; // problems, while it was quiet
     uint64_t problems, mended;
+    bool ended;          // the list, in JSON
     struct error broken; // of the list itself: out of memory
 };
 
 // One thing that is wrong: `object` is a path or a name, `next` what to do about it (NULL: nothing in particular). Any
 // thread, one at a time.
 void fsck_tell(struct fsck *f, const char *object, const char *what, const char *next, bool mended);
+// In JSON: the list of what is wrong ends; `whole`: what was looked at follows, from whoever calls, else nothing does.
+void fsck_end_list(struct fsck *f, bool whole);
 // "checking 1.2 GiB of 3.4 GiB"; -ECANCELED after a signal.
 int fsck_progress(const char *what, uint64_t done, uint64_t all);
 

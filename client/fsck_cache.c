@@ -221,7 +221,9 @@ int fsck_cache(struct fsck *f, struct error *error)
     if (r < 0)
         return r;
     if (f->json)
-        printf("\n  ],\n  \"objects\": %llu, \"bytes\": %llu, \"chunks\": %llu, \"machines\": %u, \"running\": %u\n}\n",
+        fsck_end_list(f, true);
+    if (f->json)
+        printf("  \"objects\": %llu, \"bytes\": %llu, \"chunks\": %llu, \"machines\": %u, \"running\": %u\n}\n",
                (unsigned long long)sum.objects, (unsigned long long)sum.object_bytes, (unsigned long long)sum.chunks,
                machines.checked, machines.running);
     else

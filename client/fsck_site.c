@@ -4,7 +4,6 @@
 // has, only the publisher can give: by publishing it again.
 #include "base/cleanup.h"
 #include "blockstore/object_copy.h"
-#include "blockstore/pack.h"
 #include "blockstore/site_check.h"
 #include "blockstore/site_collect.h"
 #include "client/cli.h"
@@ -98,9 +97,10 @@ static void print_sum(const struct site_fsck *s, const char *path, const struct 
     char size[32];
     site_check_count(k, &sum);
     if (s->f->json)
-        printf("\n  ],\n  \"versions\": %u, \"objects\": %llu, \"bytes\": %llu, \"needed\": %llu\n}\n",
-               s->catalog->image_count, (unsigned long long)sum.objects, (unsigned long long)sum.bytes,
-               (unsigned long long)sum.needed);
+        fsck_end_list(s->f, true);
+    if (s->f->json)
+        printf("  \"versions\": %u, \"objects\": %llu, \"bytes\": %llu, \"needed\": %llu\n}\n", s->catalog->image_count,
+               (unsigned long long)sum.objects, (unsigned long long)sum.bytes, (unsigned long long)sum.needed);
     else
         printf("%s: looked at %u versions and %llu objects (%s), of which %llu are needed\n", path,
                s->catalog->image_count, (unsigned long long)sum.objects, text_format_size(sum.bytes, size),
@@ -128,7 +128,7 @@ static void tell_mended(struct mending *m, const struct sha256 *name, const char
 static void look_at_wrong(void *context, const struct sha256 *name, uint32_t size, bool needed)
 {
     struct mending *m = context;
-    const struct whole_object object = {.name = *name, .size = size ? size : PACK_SIZE_MAXIMUM};
+    const struct whole_object object = {.name = *name, .size = size};
     if (!needed) {
         if (site_remove_object(m->s->site, name) == 0)
             tell_mended(m, name, "it was damaged, and nothing needs it: it is removed");

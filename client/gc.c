@@ -134,6 +134,8 @@ static int gc_cache(const struct gc_options *options, struct error *error)
             r = error_set(error, -l.result, "out of memory");
         if (r == 0)
             print_sum(options, &sum, o.limit, leftovers);
+        else if (options->json)
+            fputs("\n  ]\n}\n", stdout);
     }
     store_free(store);
     return r;

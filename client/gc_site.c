@@ -86,6 +86,18 @@ static int add_all(struct site *s, const struct catalog *c, struct needs *needs,
     return r;
 }
 
+int gc_renew_grace(struct site *s, const struct catalog_image *image, struct error *error)
+{
+    struct needs *needs;
+    int r = needs_new(&needs, error);
+    if (r < 0)
+        return r;
+    r = add_version(s, image, needs, NULL);
+    r = site_renew_grace(s, r < 0 ? NULL : needs, error);
+    needs_free(needs);
+    return r;
+}
+
 struct listing {
     const struct gc_options *options;
     unsigned count;
@@ -168,11 +180,13 @@ int gc_site(const char *path, const struct gc_options *options, struct error *er
         if (options->json)
             fputs("{\n  \"unneeded\": [", stdout);
         r = site_collect(s, needs, &o, &sum, error);
+        if (r == 0 && l.result < 0)
+            r = error_set(error, -l.result, "out of memory");
+        if (r == 0)
+            print_sum(path, options, &sum);
+        else if (options->json)
+            fputs("\n  ]\n}\n", stdout);
     }
-    if (r == 0)
-        r = l.result < 0 ? error_set(error, -l.result, "out of memory") : 0;
-    if (r == 0)
-        print_sum(path, options, &sum);
     needs_free(needs);
     site_close(s);
     return r;

@@ -212,9 +212,8 @@ static int read_manifest(struct import *i, struct error *error)
 {
     CLEANUP_FREE void *bytes = NULL;
     size_t size;
+    i->lease = cache_lease(store_cache(i->store), &i->about.manifest);
     int r = read_object(i, &i->about.manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size, error);
-    if (r == 0)
-        i->lease = cache_lease(store_cache(i->store), &i->about.manifest);
     if (r == 0)
         r = version_open(i->store, &i->about.manifest, NULL, 0, &i->version, error);
     if (r == -ENOENT) // what was put there a moment ago
@@ -294,6 +293,8 @@ static int keep(struct import *i, const struct buf *bytes, struct error *error)
     if (r == -ENOENT) // all of it was there, and some is gone
         return not_kept(i, error);
     if (r == 0 && !sha256_is_zero(&i->shard)) { // without it the image's name is not found offline
+        if (!cache_has_object(store_cache(i->store), &i->shard))
+            return not_kept(i, error);
         struct sha256 *more = realloc(objects, (count + 1) * sizeof(*objects));
         if (!more)
             return error_set(error, ENOMEM, "out of memory");

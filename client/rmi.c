@@ -103,7 +103,8 @@ static int remove_pin(struct store *store, const struct configuration *configura
                 text);
     else if (measured && cache_measure(cache, &after) == 0)
         fprintf(stderr, "rondo: %s is not kept any more; %s may leave the cache now (rondo gc)\n", text,
-                text_format_size(before.pinned_bytes - after.pinned_bytes, size));
+                text_format_size(
+                    before.pinned_bytes > after.pinned_bytes ? before.pinned_bytes - after.pinned_bytes : 0, size));
     printf("%s\n", sha256_to_hex(&manifest, hex));
     return 0;
 }

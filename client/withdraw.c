@@ -3,6 +3,7 @@
 //
 // What a tag names stays, and so does the newest version (catalog/catalog.h says why). Interrupted at any point, the
 // old catalog or the new one stands.
+#include "client/gc.h"
 #include "client/publisher.h"
 #include <stdio.h>
 
@@ -12,9 +13,12 @@ static int withdraw(const char *site, const char *name, const char *version, con
                     const char *site_key_path, int64_t expires, struct error *error)
 {
     struct publisher_change p;
+    const struct catalog_image *image;
     int r = publisher_begin(site, key_path, site_key_path, &p, error);
     if (r == 0)
         r = publisher_check_key(&p, name, error);
+    if (r == 0 && catalog_find(&p.catalog, name, version, &image, NULL) == 0)
+        r = gc_renew_grace(p.site, image, error);
     if (r == 0)
         r = catalog_remove_image(&p.catalog, name, version, error);
     if (r == 0)

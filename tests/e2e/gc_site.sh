@@ -74,6 +74,22 @@ rm "$site/objects/README" "$site/objects/${page:0:2}/${page:0:2}00"
 ok "and the site is whole" check_site "$site"
 is "$(($(objects | wc -l) + unneeded))" "$(wc -l <<<"$all")" "without the rest"
 
+# What was found unneeded, then listed for a while, has all of its grace time when it is withdrawn.
+cp "$site/catalog.rondo" "$TMPDIR/before"
+must_publish other 2 "$TMPDIR/disk3"
+mv "$TMPDIR/before" "$site/catalog.rondo"
+run_rondo gc "$site"
+sed -i 's/ 20..-/ 2020-/' "$site/.unfinished/.unneeded"
+must_publish other 2 "$TMPDIR/disk3"
+must_publish other 3 "$TMPDIR/disk2"
+run_rondo withdraw "$site" other 2 --key "$TMPDIR/key"
+status_is 0 "a version is withdrawn that was unneeded before it was published"
+run_rondo gc "$site" --json
+is "$status $(json waiting)" "0 $unneeded" "its objects wait again" || diag "$out"
+is "$(ls "$site/objects"/*/* | wc -l)" "$(($(json objects) - $(json removed)))" "and are there"
+run_rondo gc "$site" --grace 0
+ok "the site is whole without them" check_site "$site"
+
 # An interrupted publication goes on after a collection.
 make_disk "$TMPDIR/large" 60 9
 start_process publishing "$BUILD/rondo" publish --name large --version 1 --disk "$TMPDIR/large" --key "$TMPDIR/key" --to "$site"

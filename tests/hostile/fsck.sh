@@ -161,9 +161,17 @@ manifest=$(json manifest)
 flip 2 1 "$site/objects/${manifest:0:2}/$manifest"
 run_rondo fsck "$site"
 status_is 5 "a damaged manifest is found"
+run_rondo fsck "$site" --repair
+status_is 0 "and fetched from the mirror, though nothing says how long it is" || diag "$err"
+rm "$site/objects/${manifest:0:2}/$manifest"
+run_rondo fsck "$site" --repair
+status_is 0 "so is a missing one"
+ok "it is the right one" cmp "$site/objects/${manifest:0:2}/$manifest" "$TMPDIR/copy/objects/${manifest:0:2}/$manifest"
 flip 3 4 "$site/catalog.rondo"
 run_rondo fsck "$site"
 status_is 5 "a damaged catalog is exit code 5"
 run_rondo fsck "$TMPDIR"
 status_is 3 "a folder that is no site"
+run_rondo fsck "$TMPDIR" --json
+is "$status $out" "3 " "and nothing on stdout that is cut short"
 done_testing

@@ -100,6 +100,22 @@ static void what_is_needed_again_begins_anew(void **state)
     assert_int_equal(collect(NOW + 4 * GRACE, false).removed, 1);
 }
 
+static void what_was_listed_in_between_begins_anew(void **state)
+{
+    (void)state;
+    struct sha256 listed = put("listed"), other = put("other");
+    collect(NOW, false);
+    assert_int_equal(needs_add(needs, &listed, 6, NULL), 0);
+    assert_int_equal(site_renew_grace(site, needs, NULL), 0); // it was listed after that, and no longer is
+    needs_free(needs);
+    assert_int_equal(needs_new(&needs, NULL), 0);
+    assert_int_equal(collect(NOW + GRACE, false).removed, 1);
+    assert_true(stands(&listed) && !stands(&other));
+    assert_int_equal(site_renew_grace(site, NULL, NULL), 0);
+    assert_int_equal(collect(NOW + 2 * GRACE, false).removed, 0);
+    assert_int_equal(collect(NOW + 3 * GRACE, false).removed, 1);
+}
+
 static void a_dry_run_notes_nothing(void **state)
 {
     (void)state;
@@ -181,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(unneeded_objects_go_after_their_grace_time),
         TEST(what_is_needed_again_begins_anew),
+        TEST(what_was_listed_in_between_begins_anew),
         TEST(a_dry_run_notes_nothing),
         TEST(damaged_notes_say_nothing),
         TEST(unfinished_packs_and_foreign_files_stay),
