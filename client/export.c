@@ -25,9 +25,8 @@ struct export
     struct resolved resolved;
     struct object_copy copy;
     struct pack_set *objects; // the shard (if any), the manifest, the packs
-    struct catalog catalog;
-    const char *path; // for messages
-    int lease;        // of the version, so that nothing of it is evicted meanwhile
+    const char *path;         // for messages
+    int lease;                // of the version, so that nothing of it is evicted meanwhile
     int fd;
     bool stream; // standard output, which cannot be written at an offset
     uint64_t at; // bytes written
@@ -52,9 +51,9 @@ static int list_objects(struct export *e, struct version *v, struct error *error
 {
     size_t manifest_size;
     version_manifest_bytes(v, &manifest_size);
-    const struct catalog_shard *shard = catalog_find_shard(&e->catalog, e->resolved.description->name);
+    const struct catalog_shard *shard = &e->resolved.shard;
     int r = pack_set_new(&e->objects, error);
-    if (r == 0 && shard)
+    if (r == 0 && shard->size > 0)
         r = pack_set_put(e->objects, &(struct whole_object){shard->object, shard->size}, error);
     if (r >= 0)
         r = pack_set_put(e->objects, &(struct whole_object){e->resolved.manifest, (uint32_t)manifest_size}, error);
@@ -76,10 +75,7 @@ static int fetch(struct export *e, const struct configuration *configuration, co
     int r = resolve_image(e->store, configuration, image, options, s, error);
     if (r < 0)
         return r;
-    // (It was verified a moment ago, by resolve_image.)
-    r = catalog_open(s->catalog.data, s->catalog.size, &e->catalog, error);
-    if (r == 0)
-        r = version_open(e->store, &s->manifest, (const char *const *)s->sources, s->source_count, &v, error);
+    r = version_open(e->store, &s->manifest, (const char *const *)s->sources, s->source_count, &v, error);
     if (r == 0)
         e->lease = cache_lease(store_cache(e->store), &s->manifest);
     if (r == 0 && s->source_count)
@@ -290,7 +286,6 @@ int verb_export(int argc, char **argv)
     cache_end_lease(store_cache(e.store), &e.resolved.manifest, e.lease);
     pack_set_free(&e.objects);
     mirrors_free(e.copy.mirrors);
-    catalog_free(&e.catalog);
     resolve_free(&e.resolved);
     store_free(e.store);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);

@@ -292,18 +292,9 @@ static int keep(struct import *i, const struct buf *bytes, struct error *error)
     cli_progress_end();
     if (r == -ENOENT) // all of it was there, and some is gone
         return not_kept(i, error);
-    if (r == 0 && !sha256_is_zero(&i->shard)) { // without it the image's name is not found offline
-        if (!cache_has_object(store_cache(i->store), &i->shard))
-            return not_kept(i, error);
-        struct sha256 *more = realloc(objects, (count + 1) * sizeof(*objects));
-        if (!more)
-            return error_set(error, ENOMEM, "out of memory");
-        more[count++] = i->shard;
-        objects = more;
-    }
     if (r == 0)
         r = remember(i, bytes, error);
-    return r < 0 ? r : cache_pin(store_cache(i->store), &i->about.manifest, CACHE_OWNER_PULL, objects, count, error);
+    return r < 0 ? r : resolve_pin_pulled(store_cache(i->store), &i->about.manifest, &i->shard, &objects, count, error);
 }
 
 static int import(struct import *i, const struct configuration *configuration, const struct resolve_options *options,

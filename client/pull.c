@@ -40,7 +40,8 @@ static int pull(const struct configuration *configuration, struct store *store, 
         cli_progress_end();
         store_count(store, &counts);
         if (r == 0)
-            r = cache_pin(store_cache(store), &resolved.manifest, CACHE_OWNER_PULL, objects, count, error);
+            r = resolve_pin_pulled(store_cache(store), &resolved.manifest, &resolved.shard.object, &objects, count,
+                                   error);
         version_close(v);
     }
     if (r == 0) {

@@ -134,6 +134,24 @@ static int open_manifest(struct store *store, struct resolved *r, const struct c
     return r->description ? 0 : error_set(error, ENOMEM, "out of memory");
 }
 
+int resolve_pin_pulled(struct cache *cache, const struct sha256 *manifest, const struct sha256 *shard,
+                       struct sha256 **objects, size_t count, struct error *error)
+{
+    if (!sha256_is_zero(shard)) {
+        struct sha256 *more = realloc(*objects, (count + 1) * sizeof(**objects));
+        if (!more)
+            return error_set(error, ENOMEM, "out of memory");
+        more[count++] = *shard;
+        *objects = more;
+        if (!cache_has_object(cache, shard))
+            return error_set(error, ENOSPC,
+                             "the cache %s does not keep a part of the site's catalog: free space there, raise the "
+                             "limit, or name another cache with RONDO_CACHE",
+                             cache_folder(cache));
+    }
+    return cache_pin(cache, manifest, CACHE_OWNER_PULL, *objects, count, error);
+}
+
 static int find_image(const struct resolved *r, const struct catalog *c, const struct catalog_image **ret,
                       struct error *error)
 {
@@ -168,6 +186,8 @@ static int resolve_once(struct store *store, struct resolve_decision *d, const s
     int code = resolve_get_catalog(store, d, options, may_be_recent, &c, &r->fresh, error);
     if (code < 0)
         return code;
+    const struct catalog_shard *shard = catalog_find_shard(&c, r->address.name);
+    r->shard = shard ? *shard : (struct catalog_shard){.size = 0};
     code = resolve_load_shards(store, r->address.site, r->address.name, options->offline, &c, error);
     if (code == 0)
         code = find_image(r, &c, &image, error);

@@ -49,6 +49,7 @@ struct resolved {
     unsigned other_count;         // the first so many are the other places
     bool offline, fresh;
     struct buf catalog;           // the signed file that vouches for all this
+    struct catalog_shard shard;   // of it, with the name's lines; size 0: they are in the file itself
     struct transport_ahead ahead; // for rondo-cloop, which will want the first blocks; owned
 };
 
@@ -62,6 +63,11 @@ void resolve_free(struct resolved *r);
 int resolve_open_version(struct store *store, const struct resolved *r, const struct catalog *c,
                          const struct catalog_image *image, unsigned source_count, struct version **ret,
                          struct error *error);
+
+// Pins what version_pull listed for the user who pulled it, and the shard (zero: none), without which the image's name
+// would not be found offline. -ENOSPC if the cache has that no more. *objects may be moved.
+int resolve_pin_pulled(struct cache *cache, const struct sha256 *manifest, const struct sha256 *shard,
+                       struct sha256 **objects, size_t count, struct error *error);
 
 // What a failure of the store means where the site was not to be asked: -ENOENT becomes -ENETUNREACH (exit code 4:
 // "network, and not in the cache") with the next step; anything else is returned as it is.

@@ -1,8 +1,8 @@
 // rondo rmi IMAGE: a pulled version is not kept any more. Nothing is deleted: what no other pulled version and no
 // machine needs may leave the cache when room is wanted.
 //
-//   address ─▶ its @sha256, or the one pulled version of that name and version, or, of several or for a tag, the one
-//              that the remembered catalog of its site means
+//   address ─▶ its @sha256, or the one pulled version of that name and version (if a site was named: which that is not
+//              known not to have), or, of several or for a tag, the one that the remembered catalog of its site means
 //
 // No site is asked, so that it works when the site is gone.
 #include "base/cleanup.h"
@@ -42,19 +42,41 @@ static int look_at(void *context, const struct sha256 *manifest)
     return 0;
 }
 
+// Whether a site that was named has that version, as far as is known here. A pin does not say where it came from.
+static bool may_be_of(struct store *store, const struct configuration *configuration, const char *text,
+                      const struct sha256 *manifest)
+{
+    struct resolved resolved;
+    bool listed = false;
+    if (!strchr(text, '/'))
+        return true;
+    int r = resolve_image(store, configuration, text, &(struct resolve_options){.offline = true, .all_versions = true},
+                          &resolved, NULL);
+    if (r < 0)
+        return r != -ENOENT;
+    for (unsigned i = 0; i < resolved.versions.image_count && !listed; i++)
+        listed = sha256_equal(&resolved.versions.images[i].manifest, manifest);
+    resolve_free(&resolved);
+    return listed;
+}
+
 // The version that the address means, by what was pulled.
 static int find_pulled(struct store *store, const struct configuration *configuration, const char *text,
                        const struct address *a, struct sha256 *ret, struct error *error)
 {
     struct search s = {.store = store, .address = a, .names = BUF_WITH_MAXIMUM(400)};
     struct resolved resolved;
+    char hex[SHA256_HEX_SIZE];
     int r = cache_walk_pins(store_cache(store), CACHE_OWNER_PULL, look_at, &s);
     if (r < 0)
         r = error_set(error, -r, "cannot list what was pulled: %s", strerror(-r));
     else if (s.names.size == 0)
         r = error_set(error, ENOENT, "%s was not pulled; rondo ls lists what was", a->name);
-    else if (s.count == 1)
+    else if (s.count == 1 && may_be_of(store, configuration, text, &s.found))
         *ret = s.found;
+    else if (s.count == 1)
+        r = error_set(error, ENOENT, "%s is not known to offer what was pulled of that name: rondo rmi %s@sha256:%s",
+                      a->site, a->name, sha256_to_hex(&s.found, hex));
     else if (resolve_image(store, configuration, text, &(struct resolve_options){.offline = true}, &resolved, NULL) ==
              0) {
         *ret = resolved.manifest;

@@ -94,6 +94,12 @@ status_is 3 "rmi: a version that was not pulled"
 run_rondo rmi nothing
 status_is 3 "rmi: an image that was not pulled"
 like "$err" 'rondo ls' "rmi: what to type next is said"
+(site=$TMPDIR/another && publish image 1 "$TMPDIR/key")
+run_rondo inspect "$TMPDIR/another/image"
+status_is 0 "another site has an image of that name"
+run_rondo rmi "$TMPDIR/another/image"
+status_is 3 "rmi: of that site nothing was pulled"
+like "$err" "rondo rmi image@sha256:$manifest" "rmi: it names what was"
 run_rondo pull "${url}image:2"
 second=$out
 run_rondo rmi image:1

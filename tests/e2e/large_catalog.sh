@@ -42,6 +42,16 @@ run_rondo inspect --offline "${url}zebra"
 status_is 0 "inspect --offline"
 is "$(requests)" 0 "asks for nothing"
 
+# What was pulled is known offline whatever leaves the cache.
+rules
+run_rondo pull "${url}zebra"
+status_is 0 "pull of an image of it"
+run_rondo gc --max-size 1
+run_rondo ls --json "$url" --offline
+status_is 4 "most of the catalog has left the cache"
+run_rondo inspect --offline "${url}zebra"
+status_is 0 "but for what names the pulled version" || diag "$err"
+
 # Out in one file, and in elsewhere: with the one shard that is needed.
 rules
 run_rondo export "${url}zebra" "$TMPDIR/zebra"
