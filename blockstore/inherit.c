@@ -42,6 +42,7 @@ struct inheritance {
     struct writer *w;
     const struct inherit_source *source;
     struct runs runs[MANIFEST_MEMBERS_MAXIMUM]; // by number in the new version
+    uint64_t older_blocks;                      // of the older member that is looked at
     struct place *places;
     size_t count, capacity;
     unsigned char *seen; // for each rank, in how many places
@@ -112,12 +113,14 @@ static int note_page(void *context, const struct map_page *page, uint64_t first,
 
     if (page->level > 0)
         return 0;
-    for (unsigned block = 0, n; r == 0 && block < MAP_LEAF_BLOCKS; block += n) {
+    // What a map says behind its member's end nobody has ever looked at.
+    unsigned end = h->older_blocks - first < MAP_LEAF_BLOCKS ? (unsigned)(h->older_blocks - first) : MAP_LEAF_BLOCKS;
+    for (unsigned block = 0, n; r == 0 && block < end; block += n) {
         struct map_run run = map_leaf_find(page, block);
         struct chunk_reference ref;
         uint64_t chunk;
         unsigned unused;
-        n = run.blocks;
+        n = run.blocks < end - block ? run.blocks : end - block;
         if (run.zero || !map_page_reference(page, run.reference, &ref))
             continue;
         h->now->mapped += n;
@@ -142,6 +145,7 @@ static int find_older_boot(struct inheritance *h, struct error *error)
     for (unsigned i = 0; r == 0 && i < h->source->member_count; i++) {
         int member = manifest_find_member(parent, h->source->members[i].name);
         h->now = &h->runs[i];
+        h->older_blocks = member >= 0 ? map_blocks(parent->members[member].size) : 0;
         if (member >= 0)
             r = parent_walk_map(writer_site(h->w), &parent->members[member], note_page, h, &missing, error);
     }
@@ -377,6 +381,7 @@ int inherit_profile_in_place(struct writer *w, const struct inherit_source *sour
     for (unsigned i = 0; r == 0 && i < source->member_count; i++) {
         int member = manifest_find_member(source->parent, source->members[i].name);
         h.now = &h.runs[i];
+        h.older_blocks = member >= 0 ? map_blocks(source->parent->members[member].size) : 0;
         if (member >= 0)
             r = parent_walk_boot_map(writer_site(w), source->parent, (unsigned)member, note_page, &h, error);
         if (r == 0)

@@ -29,6 +29,11 @@ struct pack_list {
     size_t sorted, count, capacity;
 };
 
+struct boot_list {
+    const struct manifest *manifest;
+    struct pack_list *list;
+};
+
 static int compare_packs(const void *a, const void *b)
 {
     const struct pack_reference *x = a, *y = b;
@@ -252,15 +257,31 @@ static int know_listed(struct writer *w, struct site *s, const struct pack_refer
     return r < 0 && r != -ENOENT ? r : writer_report_progress(w, false, error);
 }
 
-// All that the version's maps name, as far as the budget goes.
+static int note_boot_packs(void *context, const struct map_page *page, uint64_t first, struct error *error)
+{
+    struct boot_list *b = context;
+    struct chunk_reference ref;
+    int r = 0;
+    (void)first;
+    for (unsigned i = 0; r == 0 && i < page->references; i++)
+        if (map_page_reference(page, i, &ref) && is_boot_pack(b->manifest, &ref.pack.name))
+            r = note_pack(b->list, &ref.pack, error);
+    return r;
+}
+
+// All that the version's maps name, as far as the budget goes; its boot packs whatever that is: they are few, and an
+// order of which a part is missing is of little use.
 static int note_version(struct site *s, const struct manifest *m, struct pack_list *list, unsigned *missing,
                         struct error *error)
 {
+    struct boot_list boot = {.manifest = m, .list = list};
     int r = 0;
     for (unsigned i = 0; i < m->member_count && r == 0; i++) {
         unsigned of_member = 0;
         if (!m->members[i].zero)
             r = note_pack(list, &m->members[i].top.pack, error);
+        if (r == 0)
+            r = parent_walk_boot_map(s, m, i, note_boot_packs, &boot, error);
         if (r == 0)
             r = parent_walk_map(s, &m->members[i], note_packs, list, &of_member, error);
         r = r < 0 ? r : 0;

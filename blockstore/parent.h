@@ -22,7 +22,7 @@ int parent_know(struct writer *w, struct site *s, const struct manifest *m, bool
                 struct error *error);
 
 // The same for a work that is to cost no more than what it changes: after about `budget` bytes of tables and pages the
-// rest stays unknown.
+// rest stays unknown, but for the boot packs.
 int parent_know_some(struct writer *w, struct site *s, const struct manifest *m, uint64_t budget,
                      struct parent_counts *ret, struct error *error);
 

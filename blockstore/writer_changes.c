@@ -8,8 +8,7 @@
 //                       as zeros, found among known blocks or gathered, as any other member's are (writer_member.c)
 //
 // 1. Chunks and pages that are adopted lie in packs of the site already, so their leaves wait for no pack
-// (writer_pages.c)
-//    and their blocks are found by nobody: they have no hashes here.
+//    (writer_pages.c), and their blocks are found by nobody: they have no hashes here.
 // 2. Where the member grew, the page in which the older one ends is made anew: what the older map says behind that end
 //    is not taken over, nor is a last block that was not whole, as no reader has ever looked at it. It is read.
 // 3. A leaf that would not fit any more is made of blocks that are stored afresh, all of them (writer_member.c).
@@ -131,6 +130,8 @@ static void keep_run(struct writer *w, unsigned block, unsigned count, uint64_t 
 // UINT64_MAX.
 static int keep_blocks(struct merge *m, const struct map_page *leaf, uint64_t *chunks, unsigned from, unsigned to)
 {
+    char hex[SHA256_HEX_SIZE];
+
     for (unsigned block = from, n; block < to; block += n) {
         struct map_run run = map_leaf_find(leaf, block);
         struct chunk_reference ref;
@@ -142,6 +143,11 @@ static int keep_blocks(struct merge *m, const struct map_page *leaf, uint64_t *c
             if (r < 0)
                 return r;
         }
+        // A page, or a chunk that is not as long: nobody could read that.
+        if (m->changes->foreign &&
+            sha256_is_zero(&writer_index_block_hashes(m->w->index, chunks[run.reference])[run.block_in_chunk + n - 1]))
+            return error_set(m->error, EBADMSG, "the older version's map wants more of a chunk of pack %s than it has",
+                             sha256_to_hex(&ref.pack.name, hex));
         keep_run(m->w, block, n, chunks[run.reference], run.block_in_chunk);
     }
     return 0;

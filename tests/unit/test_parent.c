@@ -224,12 +224,13 @@ static int find_chunk(void *context, uint64_t chunk, struct chunk_reference *ret
     return 0;
 }
 
-// A version of one chunk with blocks 2 and 4, of which the table claims `header` and `hashes`.
-static struct manifest lie(struct site *s, const unsigned char header[4], const struct sha256 *hashes)
+// A version of one chunk with blocks 2 and 4, of which the table claims `header` and `hashes`, and the map that it has
+// so many blocks.
+static struct manifest lie(struct site *s, const unsigned char header[4], const struct sha256 *hashes, uint16_t mapped)
 {
     static unsigned char blocks[2 * BLOCK_SIZE], stored[CHUNK_STORED_MAXIMUM];
     static unsigned char page[PAGE_BYTES_MAXIMUM], page_stored[PAGE_STORED_MAXIMUM];
-    struct manifest m = {.member_count = 1, .members = {{.name = "disk", .size = 2 * BLOCK_SIZE}}};
+    struct manifest m = {.member_count = 1, .members = {{.name = "disk", .size = mapped * BLOCK_SIZE}}};
     size_t size;
     fill_block(blocks, 2);
     fill_block(blocks + BLOCK_SIZE, 4);
@@ -237,7 +238,7 @@ static struct manifest lie(struct site *s, const unsigned char header[4], const 
     assert_int_equal(chunk_encoder_new(CHUNK_ZSTD, 1, &e), 0);
     int length = chunk_encode(e, CHUNK_DATA, blocks, 2, stored);
     struct chunk_reference data = put_pack(s, stored, (size_t)length, header ? header : stored, hashes);
-    const struct map_extent extent = {.first = 0, .blocks = 2, .block_in_chunk = 0, .chunk = 0};
+    const struct map_extent extent = {.first = 0, .blocks = mapped, .block_in_chunk = 0, .chunk = 0};
     assert_int_equal(map_leaf_build(&extent, 1, find_chunk, &data, page, &size), 0);
     length = chunk_encode(e, CHUNK_PAGE, page, (unsigned)(size / BLOCK_SIZE), page_stored);
     chunk_encoder_free(e);
@@ -272,7 +273,7 @@ static void test_lies_of_another_publisher(void **state)
         struct parent_counts counts;
         struct error error = {.text = ""};
         struct writer *w = open_writer(f->site);
-        struct manifest m = lie(writer_site(w), table[i].header, table[i].hashes);
+        struct manifest m = lie(writer_site(w), table[i].header, table[i].hashes, 2);
         int r = parent_know(w, writer_site(w), &m, true, &counts, &error);
         int checked = parent_check(writer_site(w), &m, &error);
         writer_close(w);
@@ -283,10 +284,45 @@ static void test_lies_of_another_publisher(void **state)
     int fd = image_open(f, "disk", 3 * BLOCK_SIZE);
     image_fill(fd, 0, 3, 2, 2);
     struct writer *w = open_writer(f->site);
-    struct manifest m = lie(writer_site(w), NULL, right);
+    struct manifest m = lie(writer_site(w), NULL, right, 2);
     writer_close(w);
     assert_int_equal(count_new(f, &m, fd, true), 1);
     close(fd);
+}
+
+static int read_page_of(void *site, const struct chunk_reference *ref, unsigned level, void *bytes,
+                        struct map_page *ret, struct error *error)
+{
+    return parent_read_page(site, ref, level, bytes, ret, error);
+}
+
+static int find_no_change(void *context, uint64_t block, uint64_t *ret_first, uint64_t *ret_count, bool *ret_zero)
+{
+    (void)context, (void)block, (void)ret_first, (void)ret_count, (void)ret_zero;
+    return 0;
+}
+
+// What nobody could read is not signed for.
+static void test_a_map_wants_more_than_a_chunk_has(void **state)
+{
+    const struct fixture *f = *state;
+    const struct sha256 right[] = {hash_of_block(2), hash_of_block(4)};
+    for (uint16_t mapped = 2; mapped < 4; mapped++) {
+        struct parent_counts counts;
+        struct manifest_member member;
+        struct error error = {.text = ""};
+        struct writer *w = open_writer(f->site);
+        struct manifest m = lie(writer_site(w), NULL, right, mapped);
+        const struct writer_changes changes = {.base = &m.members[0],
+                                               .size = m.members[0].size,
+                                               .foreign = true,
+                                               .read_page = read_page_of,
+                                               .find_change = find_no_change,
+                                               .context = writer_site(w)};
+        assert_int_equal(parent_know(w, writer_site(w), &m, true, &counts, &error), 0);
+        assert_int_equal(writer_add_changed_member(w, "disk", &changes, &member, &error), mapped == 2 ? 0 : -EBADMSG);
+        writer_close(w);
+    }
 }
 
 // --- a version of many packs ---------------------------------------------------------------------------------------
@@ -376,9 +412,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_all_is_known),  TEST(test_zero_members_have_nothing), TEST(test_missing_packs),
-        TEST(test_damaged_packs), TEST(test_lies_of_another_publisher), TEST(test_it_can_be_cancelled),
-        TEST(test_many_packs),    TEST(test_one_block_many_times),
+        TEST(test_all_is_known),
+        TEST(test_zero_members_have_nothing),
+        TEST(test_missing_packs),
+        TEST(test_damaged_packs),
+        TEST(test_lies_of_another_publisher),
+        TEST(test_it_can_be_cancelled),
+        TEST(test_a_map_wants_more_than_a_chunk_has),
+        TEST(test_many_packs),
+        TEST(test_one_block_many_times),
     };
     return cmocka_run_group_tests_name("parent", tests, NULL, NULL);
 }

@@ -333,6 +333,47 @@ static void a_boot_is_inherited_in_place(void **state)
     close(fds[1]);
 }
 
+// However little else is looked at of a large version, its boot is inherited as a whole; and only as far as its members
+// reach, whatever their maps say.
+static void a_boot_is_found_whole_and_no_further(void **state)
+{
+    const struct fixture *f = *state;
+    struct parent_counts all, some;
+    struct profile *inherited = NULL;
+    struct sha256 *hashes = NULL;
+    struct error error = {""};
+    struct writer *w;
+    int fds[3];
+    struct publication base = publish_booting(f, fds);
+    const struct writer_options options = {.site = f->site, .image = "next", .level = 1, .threads = 1};
+    assert_int_equal(writer_open(&options, &w, NULL), 0);
+    assert_int_equal(parent_know(w, writer_site(w), &base.manifest, false, &all, NULL), 0);
+    writer_close(w);
+    assert_int_equal(writer_open(&options, &w, NULL), 0);
+    assert_int_equal(parent_know_some(w, writer_site(w), &base.manifest, 1, &some, NULL), 0);
+    assert_int_equal(some.boot_chunks, all.boot_chunks);
+    assert_true(some.known < all.known);
+
+    struct manifest cut = base.manifest;
+    cut.members[1].size = 30 * BLOCK_SIZE;
+    const struct inherit_source source = {
+        .parent = &cut,
+        .boot_chunks = some.boot_chunks,
+        .members = (struct profile_member[]){{.name = "disk", .size = cut.members[0].size},
+                                             {.name = "kernel", .size = cut.members[1].size}},
+        .fds = (int[]){-1, -1},
+        .member_count = 2};
+    if (inherit_profile_in_place(w, &source, &inherited, &hashes, &error) != 0)
+        fail_msg("%s", error.text);
+    assert_int_equal(inherited->block_count, 600 + 30);
+    profile_free(inherited);
+    free(hashes);
+    writer_close(w);
+    profile_free((struct profile *)base.boot);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     const struct fixture *f = *state;
@@ -384,6 +425,7 @@ int main(void)
         TEST(the_work_follows_the_changes),
         TEST(a_leaf_that_would_not_fit_is_stored_afresh),
         TEST(a_boot_is_inherited_in_place),
+        TEST(a_boot_is_found_whole_and_no_further),
         TEST(what_cannot_be_is_refused),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
