@@ -35,9 +35,9 @@ ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=3
               -I. $(WARNINGS) $(OPTIMIZE) $(HARDEN) $(PKG_CFLAGS) -pthread $(CFLAGS)
 
 LIBS_crypto := $(shell pkg-config --libs libcrypto libb2 2>/dev/null)
-LIBS_store  := $(shell pkg-config --libs libcurl liblz4 libzstd 2>/dev/null) $(LIBS_crypto)
+LIBS_store  := $(shell pkg-config --libs libcurl liblz4 libzstd libseccomp 2>/dev/null) $(LIBS_crypto)
 LIBS_fuse   := $(shell pkg-config --libs fuse3 2>/dev/null) $(LIBS_store)
-LIBS_client := $(shell pkg-config --libs sqlite3 ext2fs com_err libseccomp 2>/dev/null) $(LIBS_store)
+LIBS_client := $(shell pkg-config --libs sqlite3 ext2fs com_err 2>/dev/null) $(LIBS_store)
 LIBS_server := $(shell pkg-config --libs libmicrohttpd 2>/dev/null) $(LIBS_crypto)
 LIBS_vmm    := $(shell pkg-config --libs libseccomp 2>/dev/null) $(LIBS_crypto)
 LIBS_all    := $(LIBS_fuse) $(LIBS_client) $(LIBS_server) $(LIBS_vmm)

@@ -1,22 +1,27 @@
 // rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] DIR
 //
-// Order: options → site's folder → log → socket → threads → the line on stdout → wait for a signal → wind down. Every
-// file is opened for reading only, but for the access log, which is open before the first client comes.
+// Order: options → site's folder → log → socket → rights are given up → threads → the filter → the line on stdout →
+// wait for a signal → wind down. Every file is opened for reading only, but for the access log, which is open before
+// the first client comes.
 //
 // SIGTERM and SIGINT: no new connections; answers under way have WIND_DOWN_SECONDS to end; a second signal does not
 // wait for them. The signals are blocked in all threads, and taken by this one with sigwait.
 
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "server/http_server.h"
 #include "server/listener.h"
+#include "server/server_calls.h"
 
 #include <getopt.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/banned.h"
 
@@ -112,6 +117,14 @@ static void wait_for_signal(struct http_server *server, const sigset_t *signals)
     }
 }
 
+// What is left: to read below the site's folder, root's right to read others' files included.
+static int give_up_rights(const struct site_files *files, struct error *error)
+{
+    const struct confine_folder site = {.fd = files->folder};
+    tzset(); // the C library reads the time zone once, from a file outside
+    return confine_rights(&site, 1, UINT64_C(1) << CAP_DAC_READ_SEARCH, error);
+}
+
 static int serve(const struct options *options, struct error *error)
 {
     struct site_files files CLEANUP(site_files_close) = {.folder = -1};
@@ -136,12 +149,17 @@ static int serve(const struct options *options, struct error *error)
     r = access_log_open(options->log, &log, error);
     if (r < 0)
         return r;
-    int listener = listener_open(options->listen, url, error);
+    int listener CLEANUP_CLOSE = listener_open(options->listen, url, error);
     if (listener < 0)
         return listener;
+    r = give_up_rights(&files, error);
+    if (r < 0)
+        return r;
 
     const struct static_site site = {.files = &files, .log = &log};
-    r = http_server_start(listener, &site, options->stall, &server, error);
+    r = http_server_start(TAKE_FD(listener), &site, options->stall, &server, error);
+    if (r == 0)
+        r = confine_calls("rondo-server", server_calls, server_call_count, error);
     if (r < 0)
         return r;
     r = announce(url, error);

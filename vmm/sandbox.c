@@ -10,14 +10,13 @@
 #include "vmm/sandbox.h"
 
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/log.h"
 #include "vmm/sandbox_calls.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/filter.h>
-#include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -121,28 +120,6 @@ static bool enter_empty_root(void)
            chdir("/") == 0;
 }
 
-// Linux Documentation/userspace-api/landlock.rst: each version knows more kinds of access.
-static bool forbid_files(void)
-{
-    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    if (version < 1)
-        return false;
-    unsigned kinds = version >= 3 ? 15 : version == 2 ? 14 : 13;
-    const struct landlock_ruleset_attr all = {.handled_access_fs = (UINT64_C(1) << kinds) - 1};
-    int fd CLEANUP_CLOSE = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof all.handled_access_fs, 0);
-    return fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
-}
-
-static bool drop_capabilities(void)
-{
-    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    const struct __user_cap_data_struct none[2] = {{0}};
-    for (unsigned long c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
-        prctl(PR_CAPBSET_DROP, c, 0, 0, 0); // refused to those who have none to lose
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    return syscall(SYS_capset, &head, none) == 0;
-}
-
 // Not of processes: newer kernels count a thread of their own for the guest, made when it first runs.
 static bool set_limits(void)
 {
@@ -167,11 +144,12 @@ int sandbox_leave_host(struct error *error)
         log_debug("the sandbox cannot set limits: %s", strerror(errno));
     if (!enter_empty_root()) {
         log_debug("the sandbox has no empty root: %s", strerror(errno));
-        if (!forbid_files())
+        if (confine_files(NULL, 0) < 0)
             log_debug("nor can it forbid files: this kernel has no Landlock");
     }
-    if (!drop_capabilities())
-        log_debug("the sandbox cannot drop capabilities: %s", strerror(errno));
+    int r = confine_capabilities(0);
+    if (r < 0)
+        log_debug("the sandbox cannot drop capabilities: %s", strerror(-r));
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) // last: a change of credentials may turn it on
         log_debug("the sandbox cannot forbid dumps: %s", strerror(errno));
     return 0;

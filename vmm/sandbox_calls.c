@@ -26,21 +26,14 @@
 #define W (1u << SANDBOX_WORKER)
 #define ALL (M | V | W)
 
+#define IS CONFINE_IS
+#define WITHOUT CONFINE_WITHOUT
 // clang-format off
-#define IS(argument, value) {SANDBOX_EQUAL, argument, value, #value}
-#define WITHOUT(argument, bits) {SANDBOX_CLEAR, argument, bits, "without " #bits}
+#define CALL(kinds, name, why) {kinds, {SCMP_SYS(name), {.check = CONFINE_ANY}, {.check = CONFINE_ANY}, why}}
+#define CALL1(kinds, name, first, why) {kinds, {SCMP_SYS(name), first, {.check = CONFINE_ANY}, why}}
+#define CALL2(kinds, name, first, second, why) {kinds, {SCMP_SYS(name), first, second, why}}
+#define IOCTL(kinds, request, why) {kinds, {SCMP_SYS(ioctl), {CONFINE_EQUAL, 1, request, #request}, {.check = CONFINE_ANY}, why}}
 // clang-format on
-
-// clang-format off
-#define CALL(kinds, name, why) {kinds, SCMP_SYS(name), {.check = SANDBOX_ANY}, {.check = SANDBOX_ANY}, why}
-#define CALL1(kinds, name, first, why) {kinds, SCMP_SYS(name), first, {.check = SANDBOX_ANY}, why}
-#define CALL2(kinds, name, first, second, why) {kinds, SCMP_SYS(name), first, second, why}
-#define IOCTL(kinds, request, why) {kinds, SCMP_SYS(ioctl), {SANDBOX_EQUAL, 1, request, #request}, {.check = SANDBOX_ANY}, why}
-// clang-format on
-
-#define THREAD_OF_OURS                                                                                                 \
-    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |                 \
-     CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
 const struct sandbox_call sandbox_calls[] = {
     // The guest, and its devices' registers.
@@ -67,7 +60,7 @@ const struct sandbox_call sandbox_calls[] = {
     CALL1(M, newfstatat, IS(3, AT_EMPTY_PATH), "the size of a new base disk or layer (the C library's fstat)"),
     CALL(M, fstat, "the same, of a newer C library"),
     CALL(M, getpid, "the C library asks before it sends a signal to a thread"),
-    CALL2(M, tgkill, {.check = SANDBOX_OURSELVES}, {.check = SANDBOX_KICK}, "calls a vCPU out of the guest"),
+    CALL2(M, tgkill, {.check = CONFINE_OURSELVES}, {.check = CONFINE_KICK}, "calls a vCPU out of the guest"),
 
     // The disk.
     CALL(M | W, pread64, "the base, the overlay, a raw disk; the main thread, for a snapshot: the new layer's header"),
@@ -80,7 +73,7 @@ const struct sandbox_call sandbox_calls[] = {
 
     // A disk whose workers are all held up makes another one (virtio_block.c), which inherits its maker's filter. These
     // are the C library's steps; the flags of `clone` leave nothing but a thread of this process to be made.
-    CALL1(W, clone, IS(0, THREAD_OF_OURS), "another worker"),
+    CALL1(W, clone, IS(0, CONFINE_THREAD_OF_OURS), "another worker"),
     CALL2(W, mmap, IS(2, PROT_NONE), IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK), "its stack"),
     CALL1(W, mprotect, WITHOUT(2, PROT_EXEC), "its stack but for the guard page"),
     CALL(W, rseq, "it begins"),
@@ -106,44 +99,11 @@ const struct sandbox_call sandbox_calls[] = {
 
 const size_t sandbox_call_count = ARRAY_SIZE(sandbox_calls);
 
-// How many there are: one or none.
-static unsigned make_comparison(const struct sandbox_condition *c, struct scmp_arg_cmp *ret)
-{
-    switch (c->check) {
-    case SANDBOX_ANY:
-        return 0;
-    case SANDBOX_EQUAL:
-        *ret = SCMP_CMP(c->argument, SCMP_CMP_EQ, c->value);
-        return 1;
-    case SANDBOX_CLEAR:
-        *ret = SCMP_CMP(c->argument, SCMP_CMP_MASKED_EQ, c->value, 0);
-        return 1;
-    case SANDBOX_OURSELVES:
-        *ret = SCMP_CMP(0, SCMP_CMP_EQ, (uint64_t)getpid());
-        return 1;
-    case SANDBOX_KICK:
-        *ret = SCMP_CMP(2, SCMP_CMP_EQ, (uint64_t)SIGRTMIN);
-        return 1;
-    }
-    return 0;
-}
-
 int sandbox_add_calls(scmp_filter_ctx filter, enum sandbox_thread kind)
 {
     int r = 0;
-    for (size_t i = 0; r == 0 && i < sandbox_call_count; i++) {
-        const struct sandbox_call *c = &sandbox_calls[i];
-        struct scmp_arg_cmp comparisons[2];
-        unsigned n = 0;
-        if (!(c->kinds >> kind & 1))
-            continue;
-        n += make_comparison(&c->first, &comparisons[n]);
-        n += make_comparison(&c->second, &comparisons[n]);
-        r = seccomp_rule_add_exact_array(filter, SCMP_ACT_ALLOW, c->number, n, comparisons);
-    }
-    // The C library asks for clone3 first. Its flags lie behind a pointer, where no filter sees them; so there is none,
-    // and the library uses clone.
-    if (r == 0 && kind == SANDBOX_WORKER)
-        r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-    return r;
+    for (size_t i = 0; r == 0 && i < sandbox_call_count; i++)
+        if (sandbox_calls[i].kinds >> kind & 1)
+            r = confine_allow(filter, &sandbox_calls[i].call);
+    return r == 0 && kind == SANDBOX_WORKER ? confine_hide_clone3(filter) : r;
 }

@@ -1,23 +1,12 @@
 // What each kind of thread may call: one table, and the table as libseccomp's rules.
 #pragma once
 
+#include "base/confine.h"
 #include "vmm/sandbox.h"
-#include <seccomp.h>
-#include <stddef.h>
-#include <stdint.h>
-
-struct sandbox_condition {
-    enum { SANDBOX_ANY, SANDBOX_EQUAL, SANDBOX_CLEAR, SANDBOX_OURSELVES, SANDBOX_KICK } check; // see sandbox_calls.c
-    unsigned argument;
-    uint64_t value; // EQUAL: it is this; CLEAR: none of these bits is set
-    const char *text;
-};
 
 struct sandbox_call {
     unsigned kinds; // bits, by enum sandbox_thread
-    int number;
-    struct sandbox_condition first, second;
-    const char *why;
+    struct confine_call call;
 };
 
 extern const struct sandbox_call sandbox_calls[];

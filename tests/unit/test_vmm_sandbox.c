@@ -35,6 +35,7 @@
 
 #include <cmocka.h>
 
+#include "confine_list.h"
 #include "skip.h"
 
 #include "base/banned.h"
@@ -253,38 +254,15 @@ static void a_worker_makes_another_which_is_in_its_filter(void **state)
 
 // --- the list ------------------------------------------------------------------------------------------------------
 
-static void describe_condition(const struct sandbox_condition *c, struct buf *to)
-{
-    static const char *const texts[] = {[SANDBOX_OURSELVES] = "this process", [SANDBOX_KICK] = "SIGRTMIN"};
-    if (c->check != SANDBOX_ANY)
-        assert_true(buf_append_format(to, " [%s]", c->text ? c->text : texts[c->check]) >= 0);
-}
-
-static void describe(enum sandbox_thread kind, const struct sandbox_call *c, struct buf *to)
-{
-    char *name CLEANUP_FREE = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, c->number);
-    assert_true(c->why[0] != '\0');
-    assert_true(buf_append_format(to, "%s %s", names[kind], name) >= 0);
-    describe_condition(&c->first, to);
-    describe_condition(&c->second, to);
-    assert_true(buf_append_format(to, ": %s\n", c->why) >= 0);
-}
-
 static void the_allowed_calls_are_those_of_the_list(void **state)
 {
     struct buf list CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64 << 10);
-    static char golden[64 << 10];
     (void)state;
     for (unsigned kind = 0; kind < SANDBOX_THREADS; kind++)
         for (size_t i = 0; i < sandbox_call_count; i++)
             if (sandbox_calls[i].kinds >> kind & 1)
-                describe((enum sandbox_thread)kind, &sandbox_calls[i], &list);
-    int fd CLEANUP_CLOSE = open("tests/hostile/vmm_sandbox.calls", O_RDONLY | O_CLOEXEC);
-    assert_true(fd >= 0); // tests run in the sources' folder
-    ssize_t n = read(fd, golden, sizeof golden - 1);
-    assert_true(n > 0);
-    if (strcmp(golden, buf_text(&list)) != 0)
-        fail_msg("the list is another one: see the difference to\n%s", buf_text(&list));
+                confine_list_add(names[kind], &sandbox_calls[i].call, &list);
+    confine_list_compare("tests/hostile/vmm_sandbox.calls", &list);
 }
 
 // --- the first stage -----------------------------------------------------------------------------------------------

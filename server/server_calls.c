@@ -1,0 +1,79 @@
+// Found by reading what we and libmicrohttpd call, and by strace under the tests of the server. Where C libraries
+// differ in the call that they use for a function (fstat; locks; the clock), both are here. All threads are there
+// before the filter is: none is made any more.
+//
+// openat2's flags lie behind a pointer; that nothing is opened for writing, and nothing outside the site, is
+// Landlock's.
+#include "server/server_calls.h"
+
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "base/banned.h"
+
+const struct confine_call server_calls[] = {
+    // Connections.
+    CONFINE_CALL(accept4, "a client comes"),
+    CONFINE_CALL(epoll_wait, "each thread's loop"),
+    CONFINE_CALL(epoll_pwait, "the same, of another C library"),
+    CONFINE_CALL(epoll_ctl, "a connection is watched, or not any more"),
+    CONFINE_CALL(recvfrom, "a request"),
+    CONFINE_CALL(sendto, "an answer's head"),
+    CONFINE_CALL(sendmsg, "an answer's head with a body from memory"),
+    CONFINE_CALL(sendfile, "an answer's body"),
+    CONFINE_CALL(shutdown, "a connection ends"),
+    CONFINE_CALL(close, "a connection, a file that went out; everything at the end"),
+    CONFINE_CALL1(setsockopt, CONFINE_IS(1, IPPROTO_TCP), "packets are filled, or leave at once"),
+    CONFINE_CALL2(setsockopt, CONFINE_IS(1, SOL_SOCKET), CONFINE_IS(2, SO_LINGER), "a stalled client is reset"),
+    CONFINE_CALL1(getsockopt, CONFINE_IS(1, IPPROTO_TCP), "what a slow client has acknowledged"),
+    CONFINE_CALL1(getsockopt, CONFINE_IS(1, SOL_SOCKET), "why a connection failed"),
+    CONFINE_CALL1(ioctl, CONFINE_IS(1, SIOCOUTQ), "whether a client has yet to acknowledge something"),
+    CONFINE_CALL(getsockname, "the library asks what kind of socket came"),
+    CONFINE_CALL1(fcntl, CONFINE_IS(1, F_GETFL), "the library makes sockets non-blocking where accept4 did not"),
+    CONFINE_CALL1(fcntl, CONFINE_IS(1, F_SETFL), "the same"),
+
+    // Files.
+    CONFINE_CALL(openat2, "a file below the site's folder"),
+    CONFINE_CALL1(openat, CONFINE_WITHOUT(2, O_ACCMODE | O_CREAT | O_TRUNC), "the same, on kernels without openat2"),
+    CONFINE_CALL1(newfstatat, CONFINE_IS(3, AT_EMPTY_PATH), "its size and times (the C library's fstat)"),
+    CONFINE_CALL(fstat, "the same, of a newer C library"),
+    CONFINE_CALL(pread64, "its bytes, where sendfile cannot send them"),
+    CONFINE_CALL(write, "the access log; messages; an eventfd that wakes a thread"),
+    CONFINE_CALL(read, "that eventfd"),
+
+    // The main thread, and who watches slow clients.
+    CONFINE_CALL(rt_sigtimedwait, "for the signal that ends us"),
+    CONFINE_CALL(set_robust_list, "a thread begins"),
+    CONFINE_CALL(rseq, "the same"),
+    CONFINE_CALL1(prctl, CONFINE_IS(0, PR_SET_NAME), "the library names its threads"),
+    CONFINE_CALL(exit, "the end of a thread"),
+    CONFINE_CALL(exit_group, "the end of the process"),
+
+    // What the C library does by itself.
+    CONFINE_CALL(futex, "locks, conditions, a thread's end"),
+    CONFINE_CALL(rt_sigprocmask, "signals are blocked while a thread ends"),
+    CONFINE_CALL(rt_sigreturn, "the end of a signal's handler"),
+    CONFINE_CALL(restart_syscall, "a wait goes on after the process was stopped and continued"),
+    CONFINE_CALL(clock_gettime, "the time, where it cannot be told without a call"),
+    CONFINE_CALL(clock_nanosleep, "a pause"),
+    CONFINE_CALL(poll, "a wait for one descriptor"),
+    CONFINE_CALL(getrandom, "the heap's own secret"),
+    CONFINE_CALL(sched_getaffinity, "how many heaps are worth it"),
+    CONFINE_CALL2(mmap, CONFINE_WITHOUT(2, PROT_EXEC), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS), "memory"),
+    CONFINE_CALL2(mmap, CONFINE_IS(2, PROT_NONE), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
+                  "a heap's room"),
+    CONFINE_CALL1(mprotect, CONFINE_WITHOUT(2, PROT_EXEC), "a heap grows in its room"),
+    CONFINE_CALL(mremap, "a large piece of memory grows"),
+    CONFINE_CALL(munmap, "memory is given back"),
+    CONFINE_CALL(brk, "memory"),
+    CONFINE_CALL1(madvise, CONFINE_IS(2, MADV_DONTNEED), "an ended thread's stack is given back"),
+};
+
+const size_t server_call_count = ARRAY_SIZE(server_calls);
