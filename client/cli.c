@@ -126,32 +126,36 @@ int cli_fail(int result, const struct error *error)
     return (int)error_exit_code(result);
 }
 
-static bool progress_shown;
+static bool progress_shown; // with stderr locked
 
 void cli_progress(const char *format, ...)
 {
     static uint64_t last;
     if (!isatty(STDERR_FILENO))
         return;
+    flockfile(stderr); // threads that fetch or check tell of it, too
     uint64_t now = io_monotonic_ns();
-    if (progress_shown && now - last < 100000000u)
-        return;
-    last = now;
-    char text[256];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    fprintf(stderr, "\r\033[K%s", text);
-    (void)fflush(stderr);
-    progress_shown = true;
+    if (!progress_shown || now - last >= 100000000u) {
+        last = now;
+        char text[256];
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        fprintf(stderr, "\r\033[K%s", text);
+        (void)fflush(stderr);
+        progress_shown = true;
+    }
+    funlockfile(stderr);
 }
 
 void cli_progress_end(void)
 {
+    flockfile(stderr);
     if (progress_shown)
         fputs("\r\033[K", stderr);
     progress_shown = false;
+    funlockfile(stderr);
 }
 
 static void cancel(int number)

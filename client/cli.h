@@ -81,7 +81,8 @@ int cli_fail(int result, const struct error *error);
 // A usage error of a verb: message, its form, exit code 2.
 int cli_usage(const char *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// One line on stderr that replaces the one before it; only on a terminal, at most ten times a second.
+// One line on stderr that replaces the one before it; only on a terminal, at most ten times a second. Any
+// thread.
 void cli_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void cli_progress_end(void); // clears the line
 
