@@ -258,24 +258,41 @@ static int move_aside(const struct trust *t, struct error *error)
     return 0;
 }
 
+// Who opens the database shares trust.lock for that time; who moves it aside has it alone: SQLite finds a journal by
+// the database's path, and would play one of the new file into the old one. Returns the descriptor or -errno.
+static int lock_home(const char *home, int operation, struct error *error)
+{
+    char path[PATH_TEXT_SIZE];
+    int r = path_format(path, sizeof path, "%s/trust.lock", home);
+    if (r < 0)
+        return error_set(error, -r, "the path of %s is too long", home);
+    int lock CLEANUP_CLOSE = io_open(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
+    if (lock < 0)
+        return error_set(error, -lock, "cannot make %s: %s", path, strerror(-lock));
+    while (flock(lock, operation) < 0)
+        if (errno != EINTR)
+            return error_set(error, errno, "cannot lock %s: %s", path, strerror(errno));
+    return TAKE_FD(lock);
+}
+
 // Opens it once more, alone with it, and moves it aside if it is damaged indeed.
 static int rebuild(struct trust *t, const char *home, struct error *error)
 {
-    char lock_path[PATH_TEXT_SIZE];
-    int r = path_format(lock_path, sizeof lock_path, "%s/trust.lock", home);
-    if (r < 0)
-        return error_set(error, -r, "the path of %s is too long", home);
-    int lock CLEANUP_CLOSE = io_open(AT_FDCWD, lock_path, O_RDWR | O_CREAT, 0600);
+    int lock CLEANUP_CLOSE = lock_home(home, LOCK_EX, error);
     if (lock < 0)
-        return error_set(error, -lock, "cannot make %s: %s", lock_path, strerror(-lock));
-    while (flock(lock, LOCK_EX) < 0)
-        if (errno != EINTR)
-            return error_set(error, errno, "cannot lock %s: %s", lock_path, strerror(errno));
-    r = open_db(t, error);
+        return lock;
+    int r = open_db(t, error);
     if (r != -EUCLEAN)
         return r;
     r = move_aside(t, error);
     return r < 0 ? r : open_db(t, error);
+}
+
+// On a full or read-only disk there may be no lock to be had; what is known is to be read nevertheless.
+static int open_shared(struct trust *t, const char *home, struct error *error)
+{
+    int lock CLEANUP_CLOSE = lock_home(home, LOCK_SH, NULL);
+    return open_db(t, error);
 }
 
 int trust_check_file(const char *home, struct error *error)
@@ -314,8 +331,8 @@ int trust_open(const char *home, struct trust **ret, struct error *error)
         free(t);
         return error_set(error, ENOMEM, "not enough memory to open %s/trust.db", real);
     }
-    r = open_db(t, error);
-    // While another process moves a damaged one aside, it cannot be found, or not be opened, for a moment.
+    r = open_shared(t, real, error);
+    // (Without the lock: while another process moves a damaged one aside, it cannot be found, or opened, for a moment.)
     if (r == -EUCLEAN || r == -ENOENT || r == -EACCES)
         r = rebuild(t, real, error);
     if (r < 0)
