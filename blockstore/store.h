@@ -136,6 +136,13 @@ int version_measure(struct version *v, unsigned member, struct version_extent *r
 // Reads pages only.
 int version_count_missing(struct version *v, uint64_t *ret_missing, uint64_t *ret_all, struct error *error);
 
+// Names what the blocks [first, first + blocks) of a member consist of, as far as they are within it: of each segment
+// the pages on the way, top first (zeros are only what these say), then the data chunks, by block. Some are named
+// again, here and in later calls. Reads pages only. A negative return of `visit` ends it and is returned.
+typedef int version_visitor(void *context, enum chunk_kind kind, const struct sha256 *name, struct error *error);
+int version_visit_blocks(struct version *v, unsigned member, uint64_t first, uint64_t blocks, version_visitor *visit,
+                         void *context, struct error *error);
+
 // What a client that holds all of version `a` (NULL: nothing) must fetch to hold `b`, and how they differ; reads pages
 // only.
 struct version_difference {

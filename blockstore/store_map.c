@@ -1,5 +1,6 @@
-// The map: the way down to one leaf, and the walk over all pages. Pages are chunks like any other, fetched, verified
-// and kept in memory by store_chunks.c; each was checked as a whole before it is seen here.
+// The map: the way down to one leaf, the walk over all pages, and what a range of blocks consists of. Pages are chunks
+// like any other, fetched, verified and kept in memory by store_chunks.c; each was checked as a whole before it is seen
+// here.
 //
 //   1. One page at a time is held on the way down; on a walk, WALK_BATCH on each level. Their memory is bounded so,
 //      whatever the member's size.
@@ -25,8 +26,14 @@ static int child_reference(const struct store_chunk *index, unsigned i, struct c
     return map_page_reference(&index->page, i, ret);
 }
 
-int store_get_leaf(struct version *v, unsigned member, uint64_t segment, bool ahead, struct store_chunk **ret,
-                   struct error *error)
+// Who is told of what is passed on the way; or nobody.
+struct way {
+    version_visitor *visit;
+    void *context;
+};
+
+static int find_leaf(struct version *v, unsigned member, uint64_t segment, bool ahead, const struct way *way,
+                     struct store_chunk **ret, struct error *error)
 {
     const struct manifest_member *m = &v->manifest->members[member];
     struct chunk_reference ref = m->top;
@@ -38,6 +45,10 @@ int store_get_leaf(struct version *v, unsigned member, uint64_t segment, bool ah
                       : store_get_chunks(v, CHUNK_PAGE, level, &ref, 1, store_deadline(v->store), &page, error);
         if (r < 0)
             return r;
+        if (way && (r = way->visit(way->context, CHUNK_PAGE, &ref.name, error)) < 0) {
+            store_put_chunks(v->store, &page, 1);
+            return r;
+        }
         if (level == 0) {
             *ret = page;
             return 0;
@@ -53,6 +64,12 @@ int store_get_leaf(struct version *v, unsigned member, uint64_t segment, bool ah
             return 0;
         }
     }
+}
+
+int store_get_leaf(struct version *v, unsigned member, uint64_t segment, bool ahead, struct store_chunk **ret,
+                   struct error *error)
+{
+    return find_leaf(v, member, segment, ahead, NULL, ret, error);
 }
 
 // --- the walk ------------------------------------------------------------------------------------------------------
@@ -113,4 +130,46 @@ int store_walk_map(struct version *v, unsigned member, const struct map_visit *v
     struct walk w = {.v = v, .visit = visit, .blocks = map_blocks(m->size)};
     uint64_t first = 0;
     return m->zero || m->size == 0 ? 0 : walk_pages(&w, map_levels(m->size) - 1, &m->top, &first, 1, error);
+}
+
+// --- what a range of blocks consists of ------------------------------------------------------------------------------
+
+static int visit_leaf(const struct store_chunk *leaf, unsigned first, unsigned end, const struct way *way,
+                      struct error *error)
+{
+    int r = 0;
+    for (unsigned block = first; block < end && r == 0;) {
+        const struct map_run run = map_leaf_find(&leaf->page, block);
+        struct chunk_reference chunk;
+        if (!run.zero) {
+            map_page_reference(&leaf->page, run.reference, &chunk);
+            r = way->visit(way->context, CHUNK_DATA, &chunk.name, error);
+        }
+        block += run.blocks;
+    }
+    return r;
+}
+
+int version_visit_blocks(struct version *v, unsigned member, uint64_t first, uint64_t blocks, version_visitor *visit,
+                         void *context, struct error *error)
+{
+    const struct way way = {.visit = visit, .context = context};
+    if (member >= v->manifest->member_count)
+        return error_set(error, EINVAL, "there is no member %u", member);
+    const uint64_t all = map_blocks(v->manifest->members[member].size);
+    int r = 0;
+    if (v->manifest->members[member].zero || first >= all)
+        return 0;
+    for (const uint64_t end = blocks < all - first ? first + blocks : all; first < end && r == 0;) {
+        const uint64_t begin = first / MAP_LEAF_BLOCKS * MAP_LEAF_BLOCKS;
+        const uint64_t next = begin + MAP_LEAF_BLOCKS < end ? begin + MAP_LEAF_BLOCKS : end;
+        struct store_chunk *leaf = NULL;
+        r = find_leaf(v, member, begin / MAP_LEAF_BLOCKS, false, &way, &leaf, error);
+        if (r == 0 && leaf) {
+            r = visit_leaf(leaf, (unsigned)(first - begin), (unsigned)(next - begin), &way, error);
+            store_put_chunks(v->store, &leaf, 1);
+        }
+        first = next;
+    }
+    return r;
 }

@@ -49,6 +49,7 @@ int verb_tag(int argc, char **argv);
 int verb_trust(int argc, char **argv);
 int verb_umount(int argc, char **argv);
 int verb_update(int argc, char **argv);
+int verb_verify_log(int argc, char **argv);
 int verb_withdraw(int argc, char **argv);
 
 // Options. Each takes the form --name or --name VALUE (or --name=VALUE); operands may stand between; "--" ends options.

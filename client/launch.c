@@ -12,6 +12,7 @@
 #include "base/socket.h"
 #include "client/ask.h"
 #include "client/disks.h"
+#include "client/measure_log.h"
 #include "client/spawn.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -36,16 +37,17 @@ static int become_supervisor(struct supervisor_options *o)
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0)
         return EXIT_CODE_OTHER;
     // Nobody who waits for the end of a pipe that our caller left open may have to wait for the machine's.
-    int kept[9 + ENGINE_DISKS_MAXIMUM] = {i->folder_fd,
-                                          i->lock_fd,
-                                          o->cloop.socket,
-                                          o->cloop.session_fd,
-                                          o->cloop.state_fd,
-                                          o->starter,
-                                          o->starter_console,
-                                          o->recording ? o->recording->disk : -1,
-                                          o->recording ? o->recording->reads : -1};
-    unsigned count = 9;
+    int kept[10 + ENGINE_DISKS_MAXIMUM] = {i->folder_fd,
+                                           i->lock_fd,
+                                           o->cloop.socket,
+                                           o->cloop.session_fd,
+                                           o->cloop.state_fd,
+                                           o->starter,
+                                           o->starter_console,
+                                           o->recording ? o->recording->disk : -1,
+                                           o->recording ? o->recording->reads : -1,
+                                           o->measure ? o->measure->fd : -1};
+    unsigned count = 10;
     for (unsigned d = 0; d < o->disk_count; d++)
         kept[count++] = o->disks[d].fd;
     spawn_close_all_but(kept, count);

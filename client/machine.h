@@ -7,6 +7,7 @@
 //   machine_mount.c     rondo-cloop and its mount, through a helper process
 //   machine_clients.c   the control socket
 //   machine_snapshot.c  snapshots of its disk
+//   machine_measure.c   the log of what it was given
 //
 // 1. Nothing waits but the poll loop, and, for a snapshot, the sync of a few small files. Above all the supervisor
 // itself never touches a file in rondo-cloop's mount: if
@@ -78,6 +79,10 @@ struct machine {
     unsigned mount_failures;                  // while starting
     int listener, signals, console_log, machine_log;
     uint64_t console_logged;
+    int reads;                     // where the reads of the base are noted; -1: nowhere
+    int own_reads;                 // the same, if it is ours to close
+    int measure;                   // connection to the measuring process; -1: none
+    pid_t measure_pid;             // 0: not running
     struct overlay_taking *taking; // a snapshot; NULL: none is being taken
     struct machine_client clients[CLIENTS_MAXIMUM];
     unsigned char ring[CONSOLE_RING_SIZE]; // the last bytes that the console showed
@@ -137,6 +142,12 @@ int machine_snapshot_begin(struct machine *m, const char *label, struct error *e
 void machine_snapshot_hear(struct machine *m, struct slice said); // whoever has the disk open, behind "snapshot"
 void machine_snapshot_look(struct machine *m);                    // nobody may have it open any more
 void machine_snapshot_stop(struct machine *m);
+
+// machine_measure.c: all but the first do nothing for a machine that is not measured.
+int machine_measure_start(struct machine *m, struct error *error); // before anything is given to it
+void machine_measure_given(struct machine *m);                     // the engine was started
+void machine_measure_ended(struct machine *m, int status);         // the measuring process (waitpid's status)
+void machine_measure_end(struct machine *m);                       // everything has ended; the last line
 
 // machine_clients.c
 void machine_clients_init(struct machine *m);

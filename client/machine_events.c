@@ -283,5 +283,7 @@ void machine_hear_signals(struct machine *m)
             passt_ended(m);
         else if (pid == m->helper_pid)
             m->helper_pid = 0;
+        else if (pid == m->measure_pid)
+            machine_measure_ended(m, status);
     }
 }

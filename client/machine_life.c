@@ -102,6 +102,7 @@ static void start_engine(struct machine *m)
     int r = machine_start_engine(m, &error);
     m->engine_started = io_monotonic_ns();
     if (r == 0) {
+        machine_measure_given(m);
         machine_set_timer(m, TIMER_ENGINE_READY, ENGINE_READY_SECONDS);
     } else if (m->state == MACHINE_STARTING) {
         machine_fail_start(m, r, &error);

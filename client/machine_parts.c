@@ -50,8 +50,7 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
     snprintf(seconds, sizeof(seconds), "%u", outage_after(m));
     static char pause[] = "pause", fail[] = "error", option[] = "--record-fd";
     char *outage = m->options->outage_error ? fail : pause;
-    const int reads = m->options->recording ? m->options->recording->reads : -1;
-    snprintf(record, sizeof(record), "%d", reads);
+    snprintf(record, sizeof(record), "%d", m->reads);
     char *arguments[] = {program,
                          (char[]){"--dir"},
                          m->instance->folder,
@@ -67,7 +66,7 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
                          outage,
                          (char[]){"--outage-after"},
                          seconds,
-                         reads >= 0 ? option : NULL,
+                         m->reads >= 0 ? option : NULL,
                          record,
                          NULL};
     struct spawn s = {.path = program,
@@ -75,8 +74,8 @@ int machine_start_overlay(struct machine *m, int base, struct error *error)
                       .input = -1,
                       .output = m->machine_log,
                       .errors = m->machine_log,
-                      .kept = {base, theirs, m->instance->lock_fd, reads},
-                      .kept_count = reads >= 0 ? 4 : 3};
+                      .kept = {base, theirs, m->instance->lock_fd, m->reads},
+                      .kept_count = m->reads >= 0 ? 4 : 3};
     pid_t pid = spawn_program(&s, error);
     if (pid < 0)
         return pid;
@@ -115,7 +114,7 @@ int machine_start_engine(struct machine *m, struct error *error)
                              .manifest = &m->instance->settings.manifest,
                              .disks = o->disks,
                              .disk_count = o->disk_count,
-                             .record = o->recording ? o->recording->reads : -1,
+                             .record = m->reads,
                              .pass_outage = o->outage_error,
                              .outage_after = outage_after(m),
                              .network = -1,

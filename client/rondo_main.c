@@ -14,13 +14,14 @@ const struct verb verbs[] = {
      "IMAGE [--name N] [--cpus C] [--memory M] [--ephemeral] [--detach] [--engine auto|kvm|qemu] [--net user|none]\n"
      "           [--port HOST:GUEST] [--volume FILE[:SIZE]]... [--disk-size S] [--user-data FILE] [--ssh-key FILE]\n"
      "           [--hostname H] [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
-     "           [--require-fresh] [--require-pin] [--keep|--no-keep] [--on-outage pause|error] [--source DIR|URL]...",
+     "           [--require-fresh] [--require-pin] [--keep|--no-keep] [--on-outage pause|error] [--source DIR|URL]...\n"
+     "           [--measure FILE]",
      "Boot an image from its URL."},
     {"ps", verb_ps, "[--json]", "List the machines of this user."},
     {"start", verb_start,
      "NAME [--cpus C] [--memory M] [--detach] [--engine auto|kvm|qemu] [--net user|none] [--port HOST:GUEST]\n"
      "           [--volume FILE[:SIZE]]... [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
-     "           [--keep|--no-keep] [--on-outage pause|error] [--source DIR|URL]...",
+     "           [--keep|--no-keep] [--on-outage pause|error] [--source DIR|URL]... [--measure FILE]",
      "Start a stopped machine again, by its name."},
     {"console", verb_console, "NAME", "Attach to a running machine's console (Ctrl-] leaves)."},
     {"logs", verb_logs, "NAME [--follow] [--machine]",
@@ -52,6 +53,8 @@ const struct verb verbs[] = {
      "List the versions of an image, and what each one added."},
     {"diff", verb_diff, "IMAGE IMAGE [--json] [--offline] [--require-fresh] [--require-pin]",
      "Say what a holder of one version must fetch for another."},
+    {"verify-log", verb_verify_log, "FILE [IMAGE] [--json] [--offline] [--require-fresh] [--require-pin]",
+     "Check the log of a measured machine against what was signed."},
     {"mount", verb_mount, "IMAGE DIR [--offline] [--require-fresh] [--require-pin] [--source DIR|URL]...",
      "Show a version's members as read-only files."},
     {"umount", verb_umount, "DIR", "End a mount."},

@@ -12,6 +12,7 @@
 #include "client/console.h"
 #include "client/disks.h"
 #include "client/launch.h"
+#include "client/measure.h"
 #include "client/ports.h"
 #include <stdio.h>
 #include <string.h>
@@ -130,6 +131,10 @@ static int start(struct run *run, uint64_t deadline_ns, struct launched *ret, st
     o->remove_on_failure = !run->exists;
     o->outage_error = strcmp(run->on_outage, "error") == 0;
     r = disks_open_seed(o, &run->instance, error);
+    if (r == 0 && run->measure) {
+        o->measure = &run->log;
+        r = measure_begin(&run->log, o, &run->catalog, !run->exists, error);
+    }
     if (r == 0 && cli_interrupted())
         r = error_set(error, ECANCELED, "cancelled");
     if (r == 0)
@@ -167,10 +172,13 @@ static int run_machine(struct run *run)
         r = seed_make(&run->seed, &run->seed_image, &error);
     if (r == 0)
         r = run_prepare(run, &error);
+    if (r == 0 && run->measure)
+        r = measure_open(run->measure, &run->log, &error);
     if (r < 0)
         return cli_fail(r, &error);
     cli_catch_signals();
     r = start(run, deadline, &launched, &error);
+    measure_close(&run->log, run->measure); // it is the measuring process's now
     if (r < 0)
         return cli_fail(r, &error);
     if (run->detach) {
@@ -195,6 +203,7 @@ int run_and_free(struct run *run)
     instance_close(&run->instance);
     disks_close(&run->supervisor);
     buf_free(&run->seed_image);
+    buf_free(&run->catalog);
     cloop_close(&run->supervisor.cloop);
     transport_close_ahead(&run->ahead);
     free(run->description);
@@ -228,6 +237,7 @@ int verb_run(int argc, char **argv)
         {"no-keep", OPTION_FLAG, &run.no_keep},
         {"source", OPTION_LIST, &run.sources},
         {"on-outage", OPTION_TEXT, &run.on_outage},
+        {"measure", OPTION_TEXT, &run.measure},
         {NULL, OPTION_FLAG, NULL},
     };
     unsigned operands;

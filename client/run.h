@@ -5,6 +5,7 @@
 #include "blockstore/transport.h"
 #include "catalog/address.h"
 #include "client/configuration.h"
+#include "client/measure_log.h"
 #include "client/resolve.h"
 #include "client/seed.h"
 #include "client/supervisor.h"
@@ -12,7 +13,7 @@
 struct run {
     const char *verb;    // "run" or "start", for usage messages
     const char *address; // NULL: a machine that exists is started, by its name
-    const char *name, *engine_name, *network, *until, *append, *on_outage;
+    const char *name, *engine_name, *network, *until, *append, *on_outage, *measure;
     uint64_t cpus, memory, disk_size, timeout;
     bool ephemeral, detach, offline, require_fresh, require_pin, keep, no_keep;
     struct option_list ports, volumes, sources;
@@ -33,6 +34,8 @@ struct run {
     bool exists; // the instance did before this run
     struct instance_settings settings;
     struct manifest *description; // owned
+    struct measure_log log;       // of --measure
+    struct buf catalog;           // for it: what vouched for a new machine's version
     struct transport_ahead ahead; // to where that came from; rondo-cloop gets them with the version to open
     struct supervisor_options supervisor;
 };
@@ -44,7 +47,7 @@ int run_prepare(struct run *run, struct error *error);
 // What `run` holds before the options are parsed.
 #define RUN_DEFAULTS                                                                                                   \
     .engine_name = "auto", .network = "user", .on_outage = "pause", .instance = INSTANCE_NONE,                         \
-    .seed_image = BUF_WITH_MAXIMUM(SEED_IMAGE_MAXIMUM),                                                                \
+    .seed_image = BUF_WITH_MAXIMUM(SEED_IMAGE_MAXIMUM), .log = MEASURE_LOG_NONE,                                       \
     .supervisor = {.cloop = CLOOP_NONE, .starter = -1, .starter_console = -1}
 // Checks the options, does it all, and frees what `run` owns. The exit code.
 int run_and_free(struct run *run);

@@ -168,6 +168,8 @@ static int find_version(struct run *run, struct store *store, struct error *erro
     r = copy_manifest(run, resolved.description, error);
     run->ahead = resolved.ahead;
     resolved.ahead.count = 0;
+    run->catalog = resolved.catalog;
+    resolved.catalog = (struct buf){.data = NULL};
     resolve_free(&resolved);
     return r;
 }

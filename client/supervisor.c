@@ -155,7 +155,7 @@ int supervisor_run(struct supervisor_options *options)
     m->options = options;
     m->instance = options->instance;
     m->listener = m->overlay = m->helper = m->signals = m->engine.console = m->engine.control = -1;
-    m->console_log = m->machine_log = m->base = -1;
+    m->console_log = m->machine_log = m->base = m->reads = m->own_reads = m->measure = -1;
     m->input = (struct buf)BUF_WITH_MAXIMUM(INPUT_MAXIMUM);
     m->since = io_realtime_seconds();
     machine_clients_init(m);
@@ -166,6 +166,8 @@ int supervisor_run(struct supervisor_options *options)
     if (r == 0)
         r = m->listener = instance_prepare_runtime(m->instance, &error);
     if (r >= 0)
+        r = machine_measure_start(m, &error);
+    if (r == 0)
         machine_mount_ask(m);
     else
         machine_fail_start(m, r, &error);
@@ -174,6 +176,7 @@ int supervisor_run(struct supervisor_options *options)
         one_round(m);
     machine_mount_stop(m);
     machine_snapshot_stop(m);
+    machine_measure_end(m);
     cleanup_close(&m->listener);
     instance_clear_runtime(m->instance);
     bool remove = m->instance->settings.ephemeral || (m->result < 0 && options->remove_on_failure);

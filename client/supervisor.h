@@ -14,6 +14,8 @@
 #include "client/engine.h"
 #include "client/instance.h"
 
+struct measure_log;
+
 // A boot that is being recorded (record.h): its base disk is a file of the user's own, in place of rondo-cloop's mount.
 // What would pause such a machine ends it, since nobody is there to mend it.
 struct supervisor_recording {
@@ -26,6 +28,7 @@ struct supervisor_options {
     struct cloop cloop;                           // connected, the version opened, the session held; taken over
     const struct supervisor_recording *recording; // or NULL: then `cloop` is there. The descriptors stay the caller's
     char version_folder[PATH_TEXT_SIZE];          // has kernel and initrd
+    struct measure_log *measure; // its head is written; NULL: it is not measured. The descriptor is taken over
     const struct manifest *description;
     const struct engine *engine;
     const struct option_list *ports; // HOST:GUEST, for passt

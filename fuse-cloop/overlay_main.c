@@ -243,7 +243,7 @@ static int run(struct options *options, struct error *error)
         return r;
     const struct overlay_base held = {
         .read = overlay_hold_read_base, .context = hold, .size = overlay_hold_base_size(hold)};
-    struct overlay_record record;
+    struct overlay_record record = {.fd = -1};
     struct overlay_base base;
     struct overlay *overlay;
     r = overlay_record_open(&record, options->record, &held, &base, error);
@@ -262,6 +262,7 @@ static int run(struct options *options, struct error *error)
             *error = closing;
         }
     }
+    overlay_record_close(&record);
     overlay_hold_free(hold);
     return r;
 }

@@ -109,6 +109,7 @@ static int overlay_backend_close(struct block_backend *b, struct error *error)
         error_set(error, -r, "%s", why.text);
     }
     overlay_hold_free(d->hold);
+    overlay_record_close(&d->record);
     free(d);
     return r;
 }
@@ -133,6 +134,7 @@ int block_overlay_new(const struct block_overlay_settings *settings, struct bloc
     if (r == 0)
         r = overlay_open(settings->folder, &settings->manifest, &base, &d->overlay, error);
     if (r < 0) {
+        overlay_record_close(&d->record);
         overlay_hold_free(d->hold);
         return error_prefix(error, r, "cannot use the disk in %s", settings->folder_name);
     }

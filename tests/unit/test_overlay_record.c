@@ -1,4 +1,4 @@
-// The reads of a base, noted: every one, in order, and never in the way of the read itself.
+// The reads of a base, noted: every first one, in order, and never in the way of the read itself.
 #include "base/io.h"
 #include "blockstore/overlay_record.h"
 
@@ -63,6 +63,29 @@ static void reads_are_noted_in_order_whatever_comes_of_them(void **state)
     assert_noted(fd, 1, 4096 * 13, 512);
     assert_noted(fd, 2, 512, 65536);
     assert_int_equal(size_of(fd), 3 * sizeof(struct overlay_read));
+    overlay_record_close(&record);
+    close(fd);
+}
+
+static void what_was_read_before_is_not_noted_again(void **state)
+{
+    (void)state;
+    int fd = memfd_create("reads", MFD_CLOEXEC);
+    struct overlay_record record;
+    struct overlay_base through;
+    assert_int_equal(overlay_record_open(&record, fd, &base, &through, NULL), 0);
+    base_reads = 0;
+    assert_int_equal(read_through(&through, 8192, 8192), 0);
+    assert_int_equal(read_through(&through, 8192, 8192), 0);
+    assert_int_equal(read_through(&through, 12288, 512), 0);
+    assert_int_equal(size_of(fd), sizeof(struct overlay_read));
+    assert_int_equal(read_through(&through, 16383, 2), 0); // one byte of a new block
+    assert_noted(fd, 1, 16383, 2);
+    assert_int_equal(read_through(&through, BASE_SIZE - 4096, 4096), 0); // the last one
+    assert_int_equal(read_through(&through, BASE_SIZE - 1, 1), 0);
+    assert_int_equal(size_of(fd), 3 * sizeof(struct overlay_read));
+    assert_int_equal(base_reads, 6);
+    overlay_record_close(&record);
     close(fd);
 }
 
@@ -75,6 +98,7 @@ static void another_engine_goes_on_where_the_first_ended(void **state)
         struct overlay_base through;
         assert_int_equal(overlay_record_open(&record, fd, &base, &through, NULL), 0);
         assert_int_equal(read_through(&through, 4096 * i, 4096), 0);
+        overlay_record_close(&record);
     }
     assert_noted(fd, 0, 0, 4096);
     assert_noted(fd, 2, 8192, 4096);
@@ -96,10 +120,12 @@ static void a_full_record_stops_noting_and_nothing_else(void **state)
     assert_int_equal(base_reads, 3);
     assert_int_equal(size_of(fd), full);
     assert_noted(fd, OVERLAY_READS_MAXIMUM - 1, 4096, 4096);
+    overlay_record_close(&record);
     assert_int_equal(ftruncate(fd, 2 * full), 0); // whoever made it so long
     assert_int_equal(overlay_record_open(&record, fd, &base, &through, NULL), 0);
     assert_int_equal(read_through(&through, 4096, 4096), 0);
     assert_int_equal(size_of(fd), 2 * full);
+    overlay_record_close(&record);
     close(fd);
 }
 
@@ -114,6 +140,7 @@ static void a_record_that_cannot_be_written_fails_no_read(void **state)
     assert_int_equal(read_through(&through, 0, 4096), 0);
     assert_int_equal(io_fault_stop(), 1);
     assert_int_equal(size_of(fd), 0);
+    overlay_record_close(&record);
     close(fd);
 }
 
@@ -143,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_are_noted_in_order_whatever_comes_of_them),
+        cmocka_unit_test(what_was_read_before_is_not_noted_again),
         cmocka_unit_test(another_engine_goes_on_where_the_first_ended),
         cmocka_unit_test(a_full_record_stops_noting_and_nothing_else),
         cmocka_unit_test(a_record_that_cannot_be_written_fails_no_read),
