@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/parallel.h"
+#include "base/text.h"
 #include "blockstore/pack.h"
 #include "blockstore/site_check_private.h"
 #include "blockstore/site_collect.h"
@@ -41,7 +42,9 @@ static int add_item(void *context, const struct sha256 *name, uint64_t bytes, co
     struct site_check *k = context;
     struct error what = {.text = ""};
     if (!name) {
-        error_set(&what, EBADMSG, "%s is no object; move it away", path);
+        char shown[512]; // a file's name may be anything
+        text_escape(slice_of(path), shown, sizeof(shown));
+        error_set(&what, EBADMSG, "%s is no object; move it away", shown);
         site_check_tell(k, NULL, what.text);
         return 0;
     }

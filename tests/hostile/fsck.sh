@@ -138,6 +138,11 @@ run_rondo fsck "$site" --repair
 status_is 5 "without a mirror that cannot be mended"
 like "$err" 'publish those versions again' "and it says who can"
 
+mv "$site/objects/note" "$site/objects/"$'no\e[31mte'
+run_rondo fsck "$site"
+like "$out" 'objects/no\\x1b\[31mte is no object' "a file's name says nothing to the terminal"
+mv "$site/objects/"$'no\e[31mte' "$site/objects/note"
+
 # With a mirror it can, but for what is none of ours.
 site=$TMPDIR/copy
 attack "$TMPDIR/copy"
