@@ -31,10 +31,11 @@ static int qemu_probe(struct error *error)
                      PROGRAM " is not installed, or not in PATH; on Debian: apt-get install qemu-system-x86");
 }
 
+// One that has not listened for hundreds of commands gets no more of them.
 static int send_command(struct engine_process *p, const char *command)
 {
     size_t n = strlen(command);
-    ssize_t sent = send(p->control, command, n, MSG_NOSIGNAL);
+    ssize_t sent = send(p->control, command, n, MSG_NOSIGNAL | MSG_DONTWAIT);
     return sent == (ssize_t)n ? 0 : sent < 0 ? -errno : -EIO;
 }
 

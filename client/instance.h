@@ -6,7 +6,7 @@
 //   <home>/instances/<name>/disk.map
 //   <home>/instances/<name>/layers       its snapshots, and their files layer-… (blockstore/overlay_snapshot.h)
 //   <home>/instances/<name>/kept         a newer version that its user does not want (client/newer.h)
-//   <home>/instances/<name>/console.log  what the console showed in the last run (bounded)
+//   <home>/instances/<name>/console.log  what the console showed first in the last run
 //   <home>/instances/<name>/machine.log  what the supervisor and its programs said in the last run
 //   <home>/instances/<name>/lock         held by the supervisor and its rondo-overlay for as long as the machine runs
 //   <runtime>/instances/<name>/control   the supervisor's socket      <runtime>/instances/<name>/disk/  overlay mount
@@ -26,6 +26,7 @@
 
 #define INSTANCE_MEMORY_DEFAULT (512ull << 20) // of a version that does not say
 #define INSTANCE_CPUS_DEFAULT 2u
+#define INSTANCE_CONSOLE_LOG_MAXIMUM (16u << 20) // bytes, and a little
 
 struct instance_settings {
     char image[CATALOG_NAME_SIZE], version[CATALOG_NAME_SIZE];

@@ -60,8 +60,9 @@ static int follow(struct following *f, struct error *error)
     }
 }
 
-static int show_log(const struct instance *i, const char *name, bool following, struct error *error)
+static int show_log(const struct instance *i, bool machine, bool following, struct error *error)
 {
+    const char *name = machine ? "machine.log" : "console.log";
     CLEANUP_CLOSE int fd = io_open(i->folder_fd, name, O_RDONLY | O_NONBLOCK, 0);
     if (fd == -ENOENT)
         return error_set(error, ENOENT, "machine %s has no %s yet: it has not run; rondo start %s starts it", i->name,
@@ -69,7 +70,13 @@ static int show_log(const struct instance *i, const char *name, bool following, 
     if (fd < 0)
         return error_set(error, -fd, "cannot open %s/%s: %s", i->folder, name, strerror(-fd));
     struct following f = {.instance = i, .fd = fd, .terminal = isatty(STDOUT_FILENO), .plain = PLAIN_TO(stdout)};
-    return following ? follow(&f, error) : show(&f, error);
+    int r = following ? follow(&f, error) : show(&f, error);
+    if (r == 0 && !machine && f.offset >= INSTANCE_CONSOLE_LOG_MAXIMUM)
+        fprintf(
+            stderr,
+            "\nrondo: the log ends here, as it is full; rondo console %s shows what a machine that runs said last\n",
+            i->name);
+    return r;
 }
 
 int verb_logs(int argc, char **argv)
@@ -86,7 +93,7 @@ int verb_logs(int argc, char **argv)
     cli_cancel_on_signals();
     r = instance_open(argv[1], &i, &error);
     if (r == 0 || (r == -EBADMSG && i.folder_fd >= 0)) // a damaged machine's logs are of interest, too
-        r = show_log(&i, machine ? "machine.log" : "console.log", following, &error);
+        r = show_log(&i, machine, following, &error);
     instance_close(&i);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

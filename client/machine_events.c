@@ -129,8 +129,9 @@ static void overlay_ended(struct machine *m, int status)
 
 static void log_console(struct machine *m, const void *bytes, size_t n)
 {
-    if (m->console_logged < CONSOLE_LOG_MAXIMUM && io_write_full(m->console_log, bytes, n, m->console_logged) < 0)
-        m->console_logged = CONSOLE_LOG_MAXIMUM; // a full disk: the console itself goes on
+    if (m->console_logged < INSTANCE_CONSOLE_LOG_MAXIMUM &&
+        io_write_full(m->console_log, bytes, n, m->console_logged) < 0)
+        m->console_logged = INSTANCE_CONSOLE_LOG_MAXIMUM; // a full disk: the console itself goes on
     else
         m->console_logged += n;
 }

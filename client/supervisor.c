@@ -69,7 +69,7 @@ static void one_round(struct machine *m)
 
 static int open_logs(struct machine *m, struct error *error)
 {
-    m->console_log = io_open(m->instance->folder_fd, "console.log", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    m->console_log = io_open(m->instance->folder_fd, "console.log", O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK, 0600);
     m->machine_log = io_open(m->instance->folder_fd, "machine.log", O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
     if (m->console_log < 0 || m->machine_log < 0)
         return error_set(error, m->console_log < 0 ? -m->console_log : -m->machine_log, "cannot write the logs in %s",

@@ -157,6 +157,8 @@ static int carry_out(struct request *q, struct update *u, struct error *error)
         r = instance_lock_stopped(&u->instance, error);
     if (r == 0)
         r = overlay_history_read(u->instance.folder_fd, &u->history, error);
+    if (r == -EBADMSG && q->discard)
+        r = 0; // what is damaged is given up, too
     if (r == 0)
         r = resolve(q, u, error);
     if (r < 0)

@@ -204,6 +204,9 @@ run_rondo logs two
 like "$out" $'^\e\[31mred' "as it was, to a pipe"
 script -qec "$BUILD/rondo logs two" /dev/null </dev/null >"$TMPDIR/terminal" 2>&1
 is "$(tr -d '\r' <"$TMPDIR/terminal")" $'red\n\\xc2\\x9bbell' "as plain text, on a terminal"
+truncate -s 16M "$RONDO_HOME/instances/two/console.log"
+run_rondo logs two
+like "$status $err" "0 .*the log ends here, as it is full; rondo console two" "where it is full, that is said"
 rondo logs fake --follow >"$TMPDIR/followed" 2>&1 &
 follower=$!
 ok "the log of a machine that runs is followed" wait_until 10 grep -q up "$TMPDIR/followed"

@@ -97,6 +97,15 @@ for command in "update one --discard" gc; do # killed between the exchange and t
 	not_ok "rondo $command lets go of what it had kept before" test -e "$RONDO_CACHE/pins/$(printf '%064d' 1)"
 done
 
+echo damage >"$RONDO_HOME/instances/one/layers"
+run_rondo update one --to 2
+status_is 5 "the disk of a machine is damaged: exit code 5"
+run_rondo update one --to 2 --discard
+status_is 0 "but it can be given up"
+start one --append 'read=0,4096 exit=0'
+status_is 0 "and the machine runs again"
+run_rondo update one --to latest --discard
+
 # What cannot be done.
 start_detached() {
 	run_rondo run "$fake" --name "$1" --net none --detach
