@@ -130,10 +130,9 @@ int catalog_open(const void *bytes, size_t n, struct catalog *ret, struct error 
     if (r < 0)
         return r;
     c.text = sha256_of(text.at, text.length);
-    for (unsigned i = 0; i < c.revoked_count; i++)
-        if (key_equal(&c.revoked[i], &c.site_key))
-            return error_set(error, EKEYREJECTED,
-                             "the site %s has revoked its own key; learn the new one from its owner", c.site);
+    if (catalog_revokes(&c, &c.site_key))
+        return error_set(error, EKEYREJECTED, "the site %s has revoked its own key; learn the new one from its owner",
+                         c.site);
     *ret = c;
     c = (struct catalog){.number = 0};
     return 0;

@@ -95,6 +95,8 @@ void catalog_list_tags(const struct catalog *c, const struct catalog_image *imag
 // 1 if `key` may publish `name` (a key line allows it, or it is the site's own key) and is not revoked; else 0.
 int catalog_allows(const struct catalog *c, const struct key_public *key, const char *name);
 
+bool catalog_revokes(const struct catalog *c, const struct key_public *key);
+
 // Changes, for publishers; on failure nothing has changed.
 
 // A new site's catalog: empty, with a random id, number 0. catalog_advance then gives it its dates.
@@ -113,4 +115,6 @@ int catalog_remove_tag(struct catalog *c, const char *name, const char *tag, str
 // Takes a version's line away: -ENOENT if it is not there; -EINVAL if a tag names it, or if it is the newest: readers
 // remember the highest serial of a name, and would take what is left for a rollback.
 int catalog_remove_image(struct catalog *c, const char *name, const char *version, struct error *error);
+// Revokes a key: -EINVAL for the site's own. Versions that it signed stay listed, and nobody accepts them.
+int catalog_add_revoked(struct catalog *c, const struct key_public *key, struct error *error);
 int catalog_add_key(struct catalog *c, const struct key_public *key, const char *prefix, struct error *error);

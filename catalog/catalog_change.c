@@ -223,3 +223,23 @@ int catalog_add_key(struct catalog *c, const struct key_public *key, const char 
     put(c->keys, &c->key_count, &element, sizeof element, catalog_compare_keys);
     return 0;
 }
+
+static int compare_revoked(const void *a, const void *b)
+{
+    return memcmp(((const struct key_public *)a)->bytes, ((const struct key_public *)b)->bytes, KEY_PUBLIC_SIZE);
+}
+
+int catalog_add_revoked(struct catalog *c, const struct key_public *key, struct error *error)
+{
+    if (key_equal(key, &c->site_key))
+        return error_set(error, EINVAL,
+                         "that is the key of the site itself, without which nothing of it would be left");
+    if (!key_is_sound(key))
+        return error_set(error, EINVAL, "that is not a usable key");
+    struct key_public *revoked = grow(c->revoked, c->revoked_count, sizeof *revoked);
+    if (!revoked)
+        return error_set(error, ENOMEM, "not enough memory for the catalog");
+    c->revoked = revoked;
+    put(c->revoked, &c->revoked_count, key, sizeof *key, compare_revoked);
+    return 0;
+}

@@ -152,11 +152,18 @@ void catalog_list_tags(const struct catalog *c, const struct catalog_image *imag
             n += (size_t)snprintf(ret + n, capacity - n, "%s%s", n ? ", " : "", c->tags[i].tag);
 }
 
-int catalog_allows(const struct catalog *c, const struct key_public *key, const char *name)
+bool catalog_revokes(const struct catalog *c, const struct key_public *key)
 {
     for (unsigned i = 0; i < c->revoked_count; i++)
         if (key_equal(&c->revoked[i], key))
-            return 0;
+            return true;
+    return false;
+}
+
+int catalog_allows(const struct catalog *c, const struct key_public *key, const char *name)
+{
+    if (catalog_revokes(c, key))
+        return 0;
     if (key_equal(&c->site_key, key))
         return 1;
     for (unsigned i = 0; i < c->key_count; i++) {

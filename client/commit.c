@@ -41,7 +41,6 @@ static int check_changes(struct commit *c, struct error *error)
 static int begin_manifest(struct commit *c, struct error *error)
 {
     struct manifest *m = malloc(sizeof(*m));
-    struct key_public ours;
 
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
@@ -55,8 +54,7 @@ static int begin_manifest(struct commit *c, struct error *error)
     if (c->p.generalize && manifest_find_member(m, "kernel") < 0 && !c->p.files[1])
         return error_set(error, EINVAL, "--generalize puts a word on a kernel's command line, and %s has no kernel",
                          m->name);
-    key_public_of(c->p.key, &ours);
-    c->foreign = memcmp(m->publisher, ours.bytes, sizeof(m->publisher)) != 0;
+    c->foreign = memcmp(m->publisher, c->p.public.bytes, sizeof(m->publisher)) != 0;
     return publish_fill_manifest(&c->p, error);
 }
 
@@ -265,7 +263,7 @@ static int commit(struct commit *c, struct error *error)
     if (r == 0)
         r = check_clone(c, error); // before there is a secret key in our memory
     if (r == 0)
-        r = publisher_read_keys(c->p.key_path, c->p.site_key_path, &c->p.key, &c->p.site_key, error);
+        r = publish_read_keys(&c->p, error);
     if (r == 0)
         r = begin_manifest(c, error);
     return r < 0 ? r : publish_version(c, error);

@@ -11,6 +11,7 @@
 #include "client/clone_check.h"
 #include "client/generalize.h"
 #include "client/publish_private.h"
+#include "client/signing.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,8 +30,9 @@ int publish_report_progress(void *context, const char *what, uint64_t done, uint
 }
 
 // What would make the catalog refuse the new lines; asked before the long work.
-static int check_names(const struct publication *p, const struct catalog *c, struct error *error)
+int publish_check_new_names(const struct publication *p, struct error *error)
 {
+    const struct catalog *c = &p->catalog;
     for (unsigned i = 0; i < c->image_count; i++) {
         if (strcmp(c->images[i].name, p->name) != 0)
             continue;
@@ -46,29 +48,34 @@ static int check_names(const struct publication *p, const struct catalog *c, str
     return 0;
 }
 
+int publish_check_site_key(const struct publication *p, struct error *error)
+{
+    char text[KEY_TEXT_SIZE];
+    return key_equal(&p->site_public, &p->catalog.site_key)
+               ? 0
+               : error_set(error, EKEYREJECTED, "the key of %s is %s; give its file with --site-key", p->site,
+                           key_to_text(&p->catalog.site_key, text));
+}
+
 int publish_prepare_catalog(struct publication *p, struct error *error)
 {
     struct catalog *c = &p->catalog;
-    struct key_public public, site_public;
     char text[KEY_TEXT_SIZE];
-    key_public_of(p->key, &public);
-    key_public_of(p->site_key, &site_public);
     int r = publisher_read_catalog(writer_site(p->writer), c, error);
     if (r == -ENOENT) {
         error->text[0] = '\0';
-        r = publisher_new_catalog(p->site, &site_public, c, error);
+        r = p->unsigned_path ? 0 : publisher_new_catalog(p->site, &p->site_public, c, error);
     }
-    if (r < 0)
+    if (r == 0)
+        r = publish_check_new_names(p, error);
+    if (r < 0 || p->unsigned_path) // the rest is for whoever signs the catalog
         return r;
-    if (!key_equal(&site_public, &c->site_key))
-        return error_set(error, EKEYREJECTED, "the key of %s is %s; give its file with --site-key", p->site,
-                         key_to_text(&c->site_key, text));
-    r = check_names(p, c, error);
-    if (r == 0 && !catalog_allows(c, &public, p->name)) {
-        r = catalog_add_key(c, &public, p->name, error); // the site's owner signs for this
-        if (r == 0 && !catalog_allows(c, &public, p->name))
+    r = publish_check_site_key(p, error);
+    if (r == 0 && !catalog_allows(c, &p->public, p->name)) {
+        r = catalog_add_key(c, &p->public, p->name, error); // the site's owner signs for this
+        if (r == 0 && catalog_revokes(c, &p->public))
             r = error_set(error, EKEYREJECTED, "the key %s is revoked in %s; publish with another --key",
-                          key_to_text(&public, text), p->site);
+                          key_to_text(&p->public, text), p->site);
     }
     return r < 0 ? r : publisher_set_mirrors(c, &p->mirrors, error);
 }
@@ -87,12 +94,10 @@ static int fill_text(char *to, const char *name, const char *from, struct error 
 int publish_fill_manifest(struct publication *p, struct error *error)
 {
     struct manifest *m = p->manifest;
-    struct key_public public;
-    key_public_of(p->key, &public);
     snprintf(m->name, sizeof(m->name), "%s", p->name);
     snprintf(m->version, sizeof(m->version), "%s", p->version);
     snprintf(m->arch, sizeof(m->arch), "x86_64");
-    memcpy(m->publisher, public.bytes, sizeof(m->publisher));
+    memcpy(m->publisher, p->public.bytes, sizeof(m->publisher));
     m->created = io_realtime_seconds();
     if (p->memory)
         m->memory = p->memory;
@@ -180,6 +185,18 @@ static int add_members(struct publication *p, struct writer_counts *ret, struct 
     return r;
 }
 
+int publish_read_keys(struct publication *p, struct error *error)
+{
+    if (p->unsigned_path)
+        return signing_read_public(p->key_path, &p->public, error);
+    int r = publisher_read_keys(p->key_path, p->site_key_path, &p->key, &p->site_key, error);
+    if (r < 0)
+        return r;
+    key_public_of(p->key, &p->public);
+    key_public_of(p->site_key, &p->site_public);
+    return 0;
+}
+
 int publish_sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error)
 {
     struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
@@ -221,7 +238,7 @@ int publish(struct publication *p, struct error *error)
 {
     struct writer_counts counts = {.packs = 0};
     struct sha256 name;
-    char hex[SHA256_HEX_SIZE];
+    char hex[SHA256_HEX_SIZE], key[KEY_TEXT_SIZE];
     struct writer_options options = {.site = p->site,
                                      .image = p->name,
                                      .codec = p->codec,
@@ -234,7 +251,7 @@ int publish(struct publication *p, struct error *error)
     if (r == 0)
         r = check_clone(p, error); // before there is a secret key in our memory
     if (r == 0)
-        r = publisher_read_keys(p->key_path, p->site_key_path, &p->key, &p->site_key, error);
+        r = publish_read_keys(p, error);
     if (r == 0)
         r = publish_fill_manifest(p, error);
     if (r == 0)
@@ -252,12 +269,17 @@ int publish(struct publication *p, struct error *error)
     if (r == 0)
         r = add_members(p, &counts, error);
     if (r == 0)
-        r = publish_sign_and_list(p, &name, error);
+        r = p->unsigned_path ? publish_write_unsigned(p, error) : publish_sign_and_list(p, &name, error);
     cli_progress_end();
     if (r < 0)
         return r;
     print_summary(p, &counts);
-    printf("%s\n", sha256_to_hex(&name, hex));
+    if (p->unsigned_path)
+        fprintf(stderr,
+                "rondo: nothing is listed yet: %s is to be signed with the key %s (rondo sign, or minisign -S), then: "
+                "rondo publish --signed %s.signed --to %s --site-key FILE\n",
+                p->unsigned_path, key_to_text(&p->public, key), p->unsigned_path, p->site);
+    printf("%s\n", p->unsigned_path ? p->unsigned_path : sha256_to_hex(&name, hex));
     return 0;
 }
 

@@ -27,6 +27,20 @@ static int check_compression(const char *verb, struct publication *p)
     return 0;
 }
 
+// What governs the catalog.
+static int check_site(const char *verb, struct publication *p)
+{
+    if (!p->site)
+        return cli_usage(verb, "--to is needed");
+    if (p->tag && !text_is_version_name(slice_of(p->tag)))
+        return cli_usage(verb, "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
+    if (strstr(p->site, "://"))
+        return cli_usage(verb, "--to takes a directory; serve it with rondo serve, or any web server");
+    if (p->expires_text && !publisher_parse_duration(p->expires_text, &p->expires))
+        return cli_usage(verb, "--expires takes a time like 90d or 12h, not \"%s\"", p->expires_text);
+    return 0;
+}
+
 int publish_check_names(const char *verb, struct publication *p)
 {
     const struct {
@@ -43,15 +57,10 @@ int publish_check_names(const char *verb, struct publication *p)
         return cli_usage(verb, "--version latest: that is the tag of the newest version");
     if (p->tag && strcmp(p->tag, p->version) == 0)
         return cli_usage(verb, "--tag and --version are the same");
-    if (p->tag && !text_is_version_name(slice_of(p->tag)))
-        return cli_usage(verb, "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
-    if (strstr(p->site, "://"))
-        return cli_usage(verb, "--to takes a directory; serve it with rondo serve, or any web server");
     if (p->memory > MANIFEST_MEMORY_MAXIMUM)
         return cli_usage(verb, "--memory takes at most 16T");
-    if (p->expires_text && !publisher_parse_duration(p->expires_text, &p->expires))
-        return cli_usage(verb, "--expires takes a time like 90d or 12h, not \"%s\"", p->expires_text);
-    return check_compression(verb, p);
+    int r = check_site(verb, p);
+    return r != 0 ? r : check_compression(verb, p);
 }
 
 static int check_options(struct publication *p)
@@ -69,6 +78,29 @@ static int check_options(struct publication *p)
     if (p->timeout && !publish_records_boot(p))
         return cli_usage("publish", "--timeout is how long the boot of --profile auto may take");
     return 0;
+}
+
+// With --signed the texts say what is published.
+static int check_signed(const struct publication *p)
+{
+    const char *const texts[] = {p->name,     p->version, p->files[0], p->files[1], p->files[2],
+                                 p->cmdline,  p->ready,   p->profile,  p->title,    p->summary,
+                                 p->homepage, p->licence, p->os,       p->key_path, p->codec_text};
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+        if (texts[i])
+            return cli_usage("publish",
+                             "--signed takes --to, --site-key, --unsigned, --tag, --mirror, --expires alone");
+    if (p->parents.count || p->memory || p->level || p->timeout || p->generalize)
+        return cli_usage("publish", "--signed takes --to, --site-key, --unsigned, --tag, --mirror, --expires alone");
+    return 0;
+}
+
+static int check_unsigned(const struct publication *p)
+{
+    return p->site_key_path || p->tag || p->mirrors.count || p->expires_text
+               ? cli_usage("publish", "--site-key, --tag, --mirror and --expires are for the catalog: give them with "
+                                      "--signed, when the manifest is signed")
+               : 0;
 }
 
 int verb_publish(int argc, char **argv)
@@ -100,20 +132,29 @@ int verb_publish(int argc, char **argv)
         {"codec", OPTION_TEXT, &p.codec_text},
         {"level", OPTION_NUMBER, &p.level},
         {"mirror", OPTION_LIST, &p.mirrors},
+        {"unsigned", OPTION_TEXT, &p.unsigned_path},
+        {"signed", OPTION_TEXT, &p.signed_path},
         {NULL, OPTION_FLAG, NULL},
     };
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 0, &operands);
     if (r != 0)
         return cli_parsed(r);
-    r = publish_check_names("publish", &p);
+    r = p.signed_path ? check_signed(&p) : publish_check_names("publish", &p);
     if (r == 0)
-        r = check_options(&p);
+        r = p.signed_path ? check_site("publish", &p) : check_options(&p);
+    if (r == 0 && p.unsigned_path && !p.signed_path)
+        r = check_unsigned(&p);
     if (r != 0)
         return r;
     struct error error = {.text = ""};
-    cli_catch_signals();
-    r = publish(&p, &error);
+    if (p.signed_path) {
+        cli_cancel_on_signals();
+        r = publish_take_signed(&p, &error);
+    } else {
+        cli_catch_signals();
+        r = publish(&p, &error);
+    }
     publish_end(&p);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

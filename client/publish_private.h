@@ -1,5 +1,6 @@
 // What the files of `rondo publish` share: publish_options.c (the verb), publish.c (the work), publish_parent.c (what
-// is known already), publish_profile.c (the boot's order). `rondo commit` (commit.c) ends with the same steps.
+// is known already), publish_profile.c (the boot's order), publish_signed.c (keys that are elsewhere). `rondo commit`
+// (commit.c) ends with the same steps.
 #pragma once
 
 #include "blockstore/writer.h"
@@ -20,9 +21,11 @@ struct publication {
     bool generalize;
     uint64_t memory, level, timeout; // timeout: seconds, of a boot that is recorded; 0: not given
     enum chunk_codec codec;
+    const char *unsigned_path, *signed_path; // publish_signed.c
 
     int64_t expires;
-    struct key_secret *key, *site_key; // site_key may be the same pointer
+    struct key_secret *key, *site_key;     // site_key may be the same pointer; NULL: they are elsewhere
+    struct key_public public, site_public; // site_public: not known with --unsigned alone
     struct writer *writer;
     struct catalog catalog;
     struct manifest *manifest;
@@ -42,7 +45,15 @@ int publish_fill_manifest(struct publication *p, struct error *error); // option
 int publish_open_files(struct publication *p, struct error *error);
 // The catalog as it will be, up to the new version's own lines: may this key publish this name here?
 int publish_prepare_catalog(struct publication *p, struct error *error);
+// Of the catalog alone: is its key the site's key that was given, may the version and the tag be so called?
+int publish_check_site_key(const struct publication *p, struct error *error);
+int publish_check_new_names(const struct publication *p, struct error *error);
+int publish_read_keys(struct publication *p, struct error *error); // public ones, with --unsigned
 int publish_sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error);
+
+// --- publish_signed.c
+int publish_write_unsigned(struct publication *p, struct error *error); // the manifest's text, instead of signing it
+int publish_take_signed(struct publication *p, struct error *error);    // --signed: all of it
 
 // --- publish_options.c
 // Checks what both verbs take: 0, or the exit code after a message.

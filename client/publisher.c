@@ -39,12 +39,13 @@ int publisher_begin(const char *site, const char *key_path, const char *site_key
         return error_set(error, -r, "the path %s is too long", site);
     if (access(catalog, F_OK) < 0) // site_open would make one
         return error_set(error, ENOENT, "%s is no site in a directory here: it has no catalog.rondo", site);
-    r = publisher_read_keys(key_path, site_key_path, &ret->key, &ret->site_key, error);
+    if (key_path)
+        r = publisher_read_keys(key_path, site_key_path, &ret->key, &ret->site_key, error);
     if (r == 0)
         r = site_open(site, &ret->site, error);
     if (r == 0)
         r = publisher_read_catalog(ret->site, &ret->catalog, error);
-    if (r < 0)
+    if (r < 0 || !key_path)
         return r;
     key_public_of(ret->site_key, &site_public);
     if (!key_equal(&site_public, &ret->catalog.site_key))
@@ -97,20 +98,11 @@ static int read_object(struct site *s, const struct sha256 *name, size_t size, v
     return 0;
 }
 
-int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error)
+int publisher_open_catalog(struct site *s, const char *path, const void *bytes, size_t size, struct catalog *ret,
+                           struct error *error)
 {
-    CLEANUP_FREE void *bytes = NULL;
-    char path[4096];
-    size_t size;
     struct catalog c;
-    int r = path_format(path, sizeof(path), "%s/catalog.rondo", site_path(s));
-    if (r < 0) // cut short, it would seem to be a site without a catalog
-        return error_set(error, -r, "the path %.64s… is too long; go to its folder and name the site from there",
-                         site_path(s));
-    r = io_read_file(AT_FDCWD, path, CATALOG_SIZE_MAXIMUM, &bytes, &size);
-    if (r < 0)
-        return error_set(error, -r, "cannot read %s: %s", path, strerror(-r));
-    r = catalog_open(bytes, size, &c, error);
+    int r = catalog_open(bytes, size, &c, error);
     if (r < 0)
         return error_prefix(error, r, "%s", path);
     for (unsigned i = 0; i < c.shard_count && r == 0; i++) {
@@ -126,6 +118,21 @@ int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *er
     else
         *ret = c;
     return r;
+}
+
+int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error)
+{
+    CLEANUP_FREE void *bytes = NULL;
+    char path[4096];
+    size_t size;
+    int r = path_format(path, sizeof(path), "%s/catalog.rondo", site_path(s));
+    if (r < 0) // cut short, it would seem to be a site without a catalog
+        return error_set(error, -r, "the path %.64s… is too long; go to its folder and name the site from there",
+                         site_path(s));
+    r = io_read_file(AT_FDCWD, path, CATALOG_SIZE_MAXIMUM, &bytes, &size);
+    if (r < 0)
+        return error_set(error, -r, "cannot read %s: %s", path, strerror(-r));
+    return publisher_open_catalog(s, path, bytes, size, ret, error);
 }
 
 int publisher_read_manifest(struct site *s, const struct catalog_image *image, struct manifest *ret,
@@ -231,6 +238,22 @@ static int store_shard(void *context, const void *bytes, size_t n, struct sha256
     return site_put_object(context, bytes, n, ret, NULL);
 }
 
+int publisher_format_catalog(struct site *s, struct catalog *c, int64_t expires_seconds, struct buf *ret_text,
+                             struct error *error)
+{
+    int r = catalog_advance(c, io_realtime_seconds(), expires_seconds, error);
+    return r < 0 ? r : catalog_format(c, store_shard, s, ret_text, error);
+}
+
+int publisher_put_catalog(struct site *s, const void *bytes, size_t n, const struct key_public *site_key,
+                          struct error *error)
+{
+    int r = site_put_catalog(s, bytes, n, error);
+    if (r == 0)
+        expect_change(site_key);
+    return r;
+}
+
 int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key,
                            int64_t expires_seconds, struct error *error)
 {
@@ -242,16 +265,10 @@ int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_s
                          key_to_text(&c->site_key, key));
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
     struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
-    int r = catalog_advance(c, io_realtime_seconds(), expires_seconds, error);
-    if (r == 0)
-        r = catalog_format(c, store_shard, s, &text, error);
+    int r = publisher_format_catalog(s, c, expires_seconds, &text, error);
     if (r == 0)
         r = signed_write(site_key, text.data, text.size, "rondo catalog", &file, error);
-    if (r == 0)
-        r = site_put_catalog(s, file.data, file.size, error);
-    if (r == 0)
-        expect_change(&public);
-    return r;
+    return r < 0 ? r : publisher_put_catalog(s, file.data, file.size, &public, error);
 }
 
 bool publisher_parse_duration(const char *text, int64_t *ret_seconds)

@@ -12,8 +12,8 @@ int publisher_read_keys(const char *path, const char *site_path, struct key_secr
                         struct key_secret **ret_site_key, struct error *error);
 
 // A change of the catalog of a site that is there: its keys read, the site locked, its catalog read; the site's key is
-// the one that the catalog names. -ENOENT if there is no site. The caller ends with publisher_end, whatever this
-// returns.
+// the one that the catalog names. Without `key_path` no keys are read. -ENOENT if there is no site. The caller ends
+// with publisher_end, whatever this returns.
 struct publisher_change {
     struct key_secret *key, *site_key; // site_key may be the same pointer
     struct site *site;                 // NULL: not opened
@@ -33,6 +33,10 @@ int publisher_sign_manifest(const struct manifest *m, const struct key_secret *k
 // anything of a catalog that is there is damaged or missing.
 int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error);
 
+// The same of bytes that are to become its catalog; `path` is for messages.
+int publisher_open_catalog(struct site *s, const char *path, const void *bytes, size_t size, struct catalog *ret,
+                           struct error *error);
+
 // The manifest of a version that the site's own catalog lists, checked as whoever runs it checks it: its hash, that its
 // publisher signed it, and that it is of the name, version and serial of the line.
 int publisher_read_manifest(struct site *s, const struct catalog_image *image, struct manifest *ret,
@@ -48,6 +52,12 @@ int publisher_set_mirrors(struct catalog *c, const struct option_list *urls, str
 // Counts the number up, dates it from now for `expires_seconds`, signs it with the site's key and replaces the file.
 int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key,
                            int64_t expires_seconds, struct error *error);
+
+// Its steps: the text of the next catalog, shards stored; and a signed one put in place.
+int publisher_format_catalog(struct site *s, struct catalog *c, int64_t expires_seconds, struct buf *ret_text,
+                             struct error *error);
+int publisher_put_catalog(struct site *s, const void *bytes, size_t n, const struct key_public *site_key,
+                          struct error *error);
 
 // "90d", "12h", "3600s": seconds; false if it is none of these, or over ten years.
 bool publisher_parse_duration(const char *text, int64_t *ret_seconds);

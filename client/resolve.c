@@ -79,6 +79,12 @@ int resolve_check_manifest(const char *site, const struct catalog *c, const stru
     if (code < 0)
         return error_prefix(error, code, "the manifest of %s", image->name);
     char key[KEY_TEXT_SIZE];
+    if (catalog_revokes(c, &signer))
+        return error_set(
+            error, EKEYREJECTED,
+            "%s %s of %s is signed by %s, which the site has revoked: it may not be what its name says. Ask "
+            "the site's owner for a newer version",
+            image->name, image->version, site, key_to_text(&signer, key));
     if (!catalog_allows(c, &signer, image->name))
         return error_set(error, EKEYREJECTED, "%s of %s is signed by %s, which may not publish that name there",
                          image->name, site, key_to_text(&signer, key));

@@ -66,7 +66,10 @@ const struct verb verbs[] = {
      "--name NAME --version V --disk FILE --key KEYFILE --to DIR [--kernel F --initrd F --cmdline S] [--memory M]\n"
      "           [--ready TEXT] [--profile auto|FILE|none] [--timeout S] [--parent IMAGE]...\n"
      "           [--generalize] [--title T] [--summary S] [--homepage U] [--licence L] [--os O] [--tag TAG]\n"
-     "           [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N]",
+     "           [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N] [--unsigned "
+     "FILE] |\n"
+     "           --signed FILE --to DIR [--site-key FILE] [--unsigned FILE] [--tag TAG] [--mirror URL|none]\n"
+     "           [--expires 90d]",
      "Publish a new version of an image to a site."},
     {"commit", verb_commit,
      "NAME --name NAME --version V --key KEYFILE --to DIR [--tag TAG] [--kernel F] [--initrd F] [--cmdline S]\n"
@@ -80,8 +83,10 @@ const struct verb verbs[] = {
      "Make, move or remove a tag of an image in a site."},
     {"withdraw", verb_withdraw, "SITE IMAGENAME VERSION --key KEYFILE [--site-key FILE] [--expires 90d]",
      "Offer a version no longer."},
-    {"renew", verb_renew, "SITE --key KEYFILE [--expires 90d] [--mirror URL|none]",
-     "Sign a site's catalog anew, with a later date."},
+    {"renew", verb_renew,
+     "SITE --key KEYFILE|--unsigned FILE [--expires 90d] [--mirror URL|none] [--allow KEY:NAME]... [--revoke KEY]...",
+     "Sign a site's catalog anew, with a later date; say whose keys may publish."},
+    {"sign", verb_sign, "FILE --key KEYFILE", "Sign what publish or renew --unsigned left in a file."},
     {"key", verb_key, "new FILE | show FILE", "Make or show a signing key (minisign's format)."},
     {"serve", verb_serve, "DIR [--listen HOST:PORT] [--log FILE]", "Serve a site over HTTP."},
     {"trust", verb_trust, "ls [--json] | add SITE KEY | rm SITE | log [SITE] [--json]",

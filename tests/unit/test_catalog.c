@@ -388,6 +388,32 @@ static void revoked_keys_publish_nothing(void **state)
     assert_int_equal(catalog_allows(&c, &alice, "alice"), 0);
 }
 
+static void keys_are_revoked_in_order_and_never_the_sites(void **state)
+{
+    (void)state;
+    struct catalog c CLEANUP(catalog_free) = {.number = 0};
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
+    struct catalog back CLEANUP(catalog_free) = {.number = 0};
+    struct key_public keys[3], unsound = {.bytes = {0}};
+    struct error error = {.text = ""};
+    struct key_secret *k CLEANUP(key_free) = fixture_key();
+    fixture_catalog(k, 5, 1000, &c);
+    for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+        struct key_secret *other CLEANUP(key_free) = fixture_key();
+        key_public_of(other, &keys[i]);
+        assert_ok(catalog_add_revoked(&c, &keys[i], &error), error);
+        assert_ok(catalog_add_revoked(&c, &keys[i], &error), error); // twice is once
+    }
+    assert_int_equal(catalog_add_revoked(&c, &c.site_key, &error), -EINVAL);
+    assert_int_equal(catalog_add_revoked(&c, &unsound, &error), -EINVAL);
+    assert_int_equal(c.revoked_count, ARRAY_SIZE(keys));
+    assert_ok(catalog_format(&c, NULL, NULL, &text, &error), error);
+    assert_ok(catalog_parse(text.data, text.size, &back, &error), error);
+    for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+        assert_true(catalog_revokes(&back, &keys[i]));
+    assert_false(catalog_revokes(&back, &c.site_key));
+}
+
 static void changes_keep_a_catalog_well_formed(void **state)
 {
     (void)state;
@@ -731,6 +757,7 @@ int main(void)
         cmocka_unit_test(long_lists_are_cut_in_messages),
         cmocka_unit_test(keys_publish_under_their_prefix_only),
         cmocka_unit_test(revoked_keys_publish_nothing),
+        cmocka_unit_test(keys_are_revoked_in_order_and_never_the_sites),
         cmocka_unit_test(changes_keep_a_catalog_well_formed),
         cmocka_unit_test(tags_and_versions_go_without_a_trace),
         cmocka_unit_test(what_would_not_parse_back_is_not_written),

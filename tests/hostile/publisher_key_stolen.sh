@@ -1,0 +1,73 @@
+#!/bin/bash
+# T34 and T35, key compromise: a thief of a publisher's key has published a version. The site's owner revokes the key, without having it: whoever has seen
+# that refuses what it signed, even from the cache and offline. A new key of the publisher needs nothing from users.
+. "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/sites.sh"
+need python3 perl
+
+cd "$TMPDIR" || bail_out "no folder"
+make_disk disk 1 1
+cp disk disk2
+change_disk disk2 4096 4096
+for name in owner old new; do
+	"$BUILD/rondo" key new "$name" >/dev/null 2>&1 || bail_out "no key"
+done
+old=$("$BUILD/rondo" key show old) new=$("$BUILD/rondo" key show new)
+publish_by() { # KEY NAME VERSION DISK
+	run_rondo publish --name "$2" --version "$3" --disk "$4" --key "$1" --site-key owner --to site
+	[ "$status" -eq 0 ] || bail_out "publish: $err"
+}
+site=$TMPDIR/site
+publish_by old image 1 disk
+publish_by new other 1 disk
+publish_by old image 2 disk2 # the thief's
+attack
+run_rondo pull "${url}image"
+status_is 0 "the thief's version is pulled"
+run_rondo inspect --offline "${url}image"
+status_is 0 "and runs from the cache"
+
+# T35: the publisher's new key.
+run_rondo renew site --key owner --allow "$new:image" --revoke old.pub
+status_is 0 "the owner revokes the old key and allows the new one"
+like "$err" '2 listed versions are signed with the key that is revoked' "and is told what falls"
+publish_by new image 3 disk
+run_rondo pull "${url}image"
+status_is 0 "a client takes the version of the new key, without being told anything"
+run_rondo inspect --json --offline "${url}image"
+is "$(json version) $(json publisher)" "3 $new" "it is the one"
+
+# T34: what the old key signed.
+for arguments in 'pull' 'inspect' 'inspect --offline' 'export --offline' 'mount --offline' 'run --offline --detach --engine qemu'; do
+	mkdir -p folder
+	operand=
+	case $arguments in
+	export*) operand=$TMPDIR/archive ;;
+	mount*) operand=$TMPDIR/folder ;;
+	esac
+	# shellcheck disable=SC2086
+	run_rondo $arguments "${url}image:2" $operand
+	status_is 5 "$arguments of the thief's version: exit code 5, although it is in the cache"
+	like "$err" "image 2 of .* is signed by $old, which the site has revoked" "and why"
+done
+run_rondo inspect "${url}image:1"
+status_is 5 "the older one of that key: exit code 5"
+run_rondo pull "${url}other"
+status_is 0 "other publishers are not concerned"
+
+# The revocation is not undone by an older catalog, nor by the thief, nor against the owner.
+run_rondo publish --name image --version 4 --disk disk2 --key old --site-key owner --to site
+like "$status $err" '^5 .*is revoked in site' "the old key publishes nothing any more"
+run_rondo renew site --key owner --allow "$old:image"
+like "$status $err" '^2 .*is revoked' "nor is it allowed again"
+run_rondo renew site --key owner --revoke owner.pub
+like "$status $err" '^2 .*key of the site itself' "the site's own key is not revoked by accident"
+run_rondo renew site --key owner --revoke nonsense
+status_is 2 "nor is nonsense"
+run_rondo renew site --key owner --allow "$new"
+status_is 2 "--allow without a name: exit code 2"
+run_rondo tag site image latest 1 --key new --site-key owner
+status_is 0 "the owner has the content of the first version published again"
+run_rondo pull "${url}image"
+status_is 0 "under the new key it is accepted"
+done_testing
