@@ -158,8 +158,6 @@ int confine_calls(const char *program, const struct confine_call *calls, size_t 
     if (r == 0)
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1); // all threads
     if (r == 0)
-        r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1); // in the kernel's log too: a thread may block SIGSYS
-    if (r == 0)
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); // a search tree
     for (size_t i = 0; r == 0 && i < count; i++)
         r = confine_allow(filter, &calls[i]);

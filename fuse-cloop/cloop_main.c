@@ -140,8 +140,11 @@ static int parse_options(int argc, char **argv, struct serve_options *o, struct 
 
 static void set_up_process(void)
 {
+    const struct rlimit none = {0, 0};
     struct rlimit files;
     umask(077);
+    if (setrlimit(RLIMIT_CORE, &none) < 0)
+        log_warning("core dumps cannot be forbidden: %s", strerror(errno));
     (void)signal(SIGPIPE, SIG_IGN);
     // Many threads that now and then allocate much: one arena and a fixed limit keep what they free from piling up.
     // (With two, four readers of 512 MiB took as long, and 2 MiB more.)

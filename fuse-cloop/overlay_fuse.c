@@ -13,11 +13,13 @@
 #include "fuse-cloop/overlay_fuse.h"
 
 #include "base/cleanup.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/falloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -299,7 +301,13 @@ void overlay_fuse_end(struct overlay_fuse *f)
 
 void overlay_fuse_unmount(struct overlay_fuse *f)
 {
-    fuse_session_unmount(f->session);
+    // What somebody else has unmounted is not ours any more; another mount may be there.
+    struct pollfd device = {.fd = fuse_session_fd(f->session)};
+    if (poll(&device, 1, 0) > 0 && (device.revents & POLLERR))
+        return;
+    struct error error = {.text = ""};
+    if (unmounter_remove(f->settings.unmounter, true, &error) < 0)
+        log_warning("%s", error.text);
 }
 
 void overlay_fuse_free(struct overlay_fuse *f)

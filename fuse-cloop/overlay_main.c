@@ -8,6 +8,7 @@
 // typed at a terminal (SIGINT, SIGHUP) do not concern it: the guest must be gone first, and the supervisor sees to
 // that. Killed, it leaves a mount that answers "not connected"; the next start at the same place detaches it.
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/socket.h"
@@ -15,25 +16,28 @@
 #include "blockstore/overlay.h"
 #include "blockstore/overlay_hold.h"
 #include "blockstore/overlay_record.h"
+#include "fuse-cloop/mount.h"
+#include "fuse-cloop/overlay_calls.h"
 #include "fuse-cloop/overlay_control.h"
 #include "fuse-cloop/overlay_fuse.h"
+#include "fuse-cloop/unmounter.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
 #define OUTAGE_SECONDS_MAXIMUM 86400u
+#define HEAPS 8 // for libfuse's threads
 
 static const char usage[] =
     "usage: rondo-overlay --dir INSTANCE_DIR --mount MOUNTPOINT --manifest SHA256 --base-fd N --control-fd M\n"
@@ -165,26 +169,13 @@ static void set_signals(void)
     }
 }
 
-// Takes a dead mount away: as root by the system call, else by FUSE's own program, which is allowed to.
-static void detach_dead_mount(const char *mountpoint)
-{
-    log_warning("detaching the mount at %s that a killed rondo-overlay left", mountpoint);
-    if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
-        return;
-    char *arguments[] = {(char[]){"fusermount3"}, (char[]){"-u"}, (char[]){"-z"}, (char *)mountpoint, NULL};
-    pid_t pid;
-    if (posix_spawnp(&pid, arguments[0], NULL, NULL, arguments, environ) != 0)
-        return; // the check that follows says what is wrong
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-}
-
 static int check_mountpoint(const char *mountpoint, struct error *error)
 {
     struct stat st;
     int r = stat(mountpoint, &st);
     if (r < 0 && errno == ENOTCONN) {
-        detach_dead_mount(mountpoint);
+        log_warning("detaching the mount at %s that a killed rondo-overlay left", mountpoint);
+        (void)mount_remove(mountpoint, true, NULL); // the check that follows says what is wrong
         r = stat(mountpoint, &st);
     }
     if (r < 0)
@@ -194,36 +185,76 @@ static int check_mountpoint(const char *mountpoint, struct error *error)
     return 0;
 }
 
-// Mounts and serves until the end; the overlay is flushed and closed by the caller.
-static int serve(const struct options *options, int folder, struct overlay *overlay, struct overlay_hold *hold,
-                 struct error *error)
+static void *wait_for_cancellation(void *context)
 {
-    struct overlay_fuse *fuse;
-    int r = check_mountpoint(options->mountpoint, error);
+    (void)context;
+    while (pause() < 0)
+        continue;
+    return NULL;
+}
+
+// What is left: the descriptors that are open. libfuse ends its threads by cancelling them; the C library loads what
+// that needs when it is done first, which must be now.
+static int give_up_rights(struct error *error)
+{
+    pthread_t thread;
+    int r = -pthread_create(&thread, NULL, wait_for_cancellation, NULL);
     if (r < 0)
-        return r;
-    const struct overlay_fuse_settings fuse_settings = {.overlay = overlay, .hold = hold, .folder = folder};
-    r = overlay_fuse_mount(&fuse_settings, options->mountpoint, &fuse, error);
+        return error_set(error, -r, "cannot start a thread: %s", strerror(-r));
+    pthread_cancel(thread);
+    pthread_join(thread, NULL);
+    return confine_rights(NULL, 0, 0, error);
+}
+
+// Serves until the end.
+static int serve_mounted(const struct options *options, struct overlay *overlay, struct overlay_hold *hold,
+                         struct overlay_fuse *fuse, struct error *error)
+{
+    int r = give_up_rights(error);
     if (r < 0)
         return r;
     struct overlay_control *control;
     const struct overlay_control_settings control_settings = {
         .control = options->control, .overlay = overlay, .hold = hold, .fuse = fuse};
     r = overlay_control_start(&control_settings, &control, error);
+    if (r < 0)
+        return r;
+    r = confine_calls("rondo-overlay", overlay_calls, overlay_call_count, error);
     if (r == 0) {
         r = socket_send(options->control, "ready", NULL, 0);
-        if (r < 0) {
+        if (r < 0)
             error_set(error, -r, "cannot tell the supervisor that the disk is ready: %s", strerror(-r));
-        } else {
-            r = overlay_fuse_serve(fuse);
-            if (r < 0)
-                error_set(error, -r, "the disk could not be served: %s", strerror(-r));
-        }
-        if (!overlay_control_stop(control) && r == 0)
-            r = error_set(error, ENOTCONN, "the disk at %s was unmounted while the machine ran", options->mountpoint);
     }
-    overlay_fuse_unmount(fuse);
-    overlay_fuse_free(fuse);
+    if (r == 0) {
+        r = overlay_fuse_serve(fuse);
+        if (r < 0)
+            error_set(error, -r, "the disk could not be served: %s", strerror(-r));
+    }
+    if (!overlay_control_stop(control) && r == 0)
+        r = error_set(error, ENOTCONN, "the disk at %s was unmounted while the machine ran", options->mountpoint);
+    return r;
+}
+
+// Mounts and serves; the overlay is flushed and closed by the caller.
+static int serve(const struct options *options, int folder, struct overlay *overlay, struct overlay_hold *hold,
+                 struct error *error)
+{
+    struct unmounter unmounter;
+    int r = check_mountpoint(options->mountpoint, error);
+    if (r == 0)
+        r = unmounter_start(options->mountpoint, &unmounter, error);
+    if (r < 0)
+        return r;
+    const struct overlay_fuse_settings settings = {
+        .overlay = overlay, .hold = hold, .folder = folder, .unmounter = &unmounter};
+    struct overlay_fuse *fuse;
+    r = overlay_fuse_mount(&settings, options->mountpoint, &fuse, error);
+    if (r == 0) {
+        r = serve_mounted(options, overlay, hold, fuse, error);
+        overlay_fuse_unmount(fuse);
+        overlay_fuse_free(fuse);
+    }
+    unmounter_end(&unmounter);
     return r;
 }
 
@@ -281,6 +312,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
     } else {
         set_signals();
+        mallopt(M_ARENA_MAX, HEAPS); // or else the C library looks into /sys for how many are worth it
         r = run(&options, &error);
     }
     if (r < 0)

@@ -176,8 +176,9 @@ status_is 12 "a time limit includes the start"
 ok "and nothing is left" wait_until 5 no_machine_left
 
 # Parts that are killed.
-part() { # NAME: the process of that name among ours
+part() { # NAME: the process of that name among ours, but not the one beside it that only unmounts
 	for process in $(our_processes); do
+		[ "$(cat "/proc/$process/comm" 2>/dev/null)" != rondo-unmount ] || continue
 		case $({ tr '\0' ' ' <"/proc/$process/cmdline"; } 2>/dev/null) in *"$1 "*) echo "$process" ;; esac
 	done
 }

@@ -438,6 +438,25 @@ def with_on_outage_error_the_request_fails_alone(m):
 
 
 @test
+def whoever_takes_it_over_finds_little(m):
+    m.ready()
+    write(m, 4096, b"x" * 4096)
+    pid = m.process.pid
+
+    def of_threads(field):
+        return {line.split()[1] for t in os.listdir(f"/proc/{pid}/task") for line in open(f"/proc/{pid}/task/{t}/status")
+                if line.startswith(field + ":")}
+    assert of_threads("Seccomp") == {"2"} and of_threads("NoNewPrivs") == {"1"}
+    assert of_threads("CapEff") | of_threads("CapPrm") == {"0" * 16}
+    assert [line.split()[4:6] for line in open(f"/proc/{pid}/limits") if line.startswith("Max core")] == [["0", "0"]]
+    beside, = open(f"/proc/{pid}/task/{pid}/children").read().split()  # it unmounts, and has no file of ours
+    assert open(f"/proc/{beside}/comm").read() == "rondo-unmount\n"
+    assert sorted(os.listdir(f"/proc/{beside}/fd")) == ["0", "1", "2", "3"]
+    assert m.end() == 0
+    assert not os.path.exists(f"/proc/{beside}")
+
+
+@test
 def held_reads_do_not_hold_up_the_end(m):
     m.ready()
     write(m, 1 << 20, b"kept")

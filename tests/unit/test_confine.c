@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "confine_list.h"
+#include "fuse-cloop/overlay_calls.h"
 #include "server/server_calls.h"
 #include "skip.h"
 
@@ -41,6 +42,7 @@ static const struct program {
     const size_t *count;
 } programs[] = {
     {"rondo-server", "tests/hostile/server.calls", server_calls, &server_call_count},
+    {"rondo-overlay", "tests/hostile/overlay.calls", overlay_calls, &overlay_call_count},
 };
 
 // Most, to make nothing but an error where the filter lets them through.
