@@ -126,7 +126,7 @@ int resolve_open_version(struct store *store, const struct resolved *r, const st
 static int open_manifest(struct store *store, struct resolved *r, const struct catalog *c,
                          const struct catalog_image *image, bool connect_ahead, struct error *error)
 {
-    struct version *v;
+    struct version *v = NULL;
     if (connect_ahead)
         transport_connect_ahead(store_transport(store));
     int code = resolve_open_version(store, r, c, image, r->source_count, &v, error);
