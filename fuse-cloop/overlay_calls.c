@@ -30,11 +30,8 @@ const struct confine_call overlay_calls[] = {
     CONFINE_CALL(pwritev, "the same, from several pieces"),
     CONFINE_CALL(fallocate, "space is reserved or given back"),
     CONFINE_CALL(fdatasync, "a flush"),
-    CONFINE_CALL(fsync, "the same, with the file's size"),
-    CONFINE_CALL(ftruncate, "the size of a new layer"),
     CONFINE_CALL1(newfstatat, CONFINE_IS(3, AT_EMPTY_PATH), "the size of a new base or layer (the C library's fstat)"),
     CONFINE_CALL(fstat, "the same, of a newer C library"),
-    CONFINE_CALL1(fcntl, CONFINE_IS(1, F_GETFL), "whether a file that was handed in is open for writing"),
     CONFINE_CALL(close, "a base that was replaced; everything at the end"),
 
     // The supervisor, and who unmounts.
@@ -62,7 +59,6 @@ const struct confine_call overlay_calls[] = {
     CONFINE_CALL(rt_sigreturn, "the end of a signal's handler"),
     CONFINE_CALL(restart_syscall, "a wait goes on after the process was stopped and continued"),
     CONFINE_CALL(clock_gettime, "the time, where it cannot be told without a call"),
-    CONFINE_CALL(clock_nanosleep, "a pause"),
     CONFINE_CALL(getrandom, "the heap's own secret"),
     CONFINE_CALL2(mmap, CONFINE_WITHOUT(2, PROT_EXEC), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS), "memory"),
     CONFINE_CALL2(mmap, CONFINE_IS(2, PROT_NONE), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
