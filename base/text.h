@@ -62,3 +62,5 @@ const char *text_escape(struct slice s, char *text, size_t capacity);
 // case letters and + allowed.
 bool text_is_image_name(struct slice s);
 bool text_is_version_name(struct slice s);
+// For messages about names of images, and of machines, which follow the same rule.
+#define TEXT_IMAGE_NAME_RULE "use 1 to 64 of a-z, 0-9, dot, dash and underscore, a letter or digit first"

@@ -85,8 +85,11 @@ static int fetch(struct export *e, const struct configuration *configuration, co
         r = list_objects(e, v, error);
     cli_progress_end();
     version_close(v);
-    return resolve_explain_offline(r, s->offline, s->address.site, s->description->name, s->description->version,
-                                   error);
+    if (r == -ENOENT && s->offline) // a pull would not do: it needs not all of a pack
+        return error_set(error, ENETUNREACH,
+                         "not all packs of %s %s are whole in the cache; without --offline, rondo export fetches them",
+                         s->description->name, s->description->version);
+    return r;
 }
 
 // --- the file ------------------------------------------------------------------------------------------------------

@@ -75,10 +75,12 @@ int verb_fsck(int argc, char **argv)
     if (r < 0)
         return cli_fail(r, &error);
     if (f.problems > f.mended && !f.repair)
-        fprintf(stderr, "rondo: %llu things are wrong; rondo fsck%s%s --repair mends what can be mended\n",
-                (unsigned long long)(f.problems - f.mended), operands ? " " : "", operands ? argv[1] : "");
+        fprintf(stderr, "rondo: %llu thing%s wrong; rondo fsck%s%s --repair mends what can be mended\n",
+                (unsigned long long)(f.problems - f.mended), f.problems - f.mended == 1 ? " is" : "s are",
+                operands ? " " : "", operands ? argv[1] : "");
     else if (f.problems > f.mended)
-        fprintf(stderr, "rondo: %llu things stay wrong\n", (unsigned long long)(f.problems - f.mended));
+        fprintf(stderr, "rondo: %llu thing%s wrong\n", (unsigned long long)(f.problems - f.mended),
+                f.problems - f.mended == 1 ? " stays" : "s stay");
     r = cli_finish_output(EXIT_CODE_OK);
     return r == EXIT_CODE_OK && f.problems > f.mended ? EXIT_CODE_VERIFICATION : r;
 }

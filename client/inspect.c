@@ -228,8 +228,15 @@ static int inspect(struct report *p, const char *what, const struct resolve_opti
     r = text_is_image_name(slice_of(what)) ? instance_open(what, &i, error) : -ENOENT;
     if (r == 0)
         r = inspect_machine(p, store, &i, error);
-    else if (r == -ENOENT)
+    else if (r == -ENOENT) {
         r = inspect_image(p, store, &configuration, what, options, error);
+        if (r == -EINVAL && !configuration.site[0] && text_is_image_name(slice_of(what)))
+            error_set(
+                error, EINVAL,
+                "there is no machine %s (rondo ps lists them); an image of that name needs its site before it, or "
+                "a default site (RONDO_SITE)",
+                what);
+    }
     instance_close(&i);
     store_free(store);
     return r;

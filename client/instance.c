@@ -31,7 +31,7 @@ int instance_find_folders(const char *name, struct instance *i, struct error *er
 {
     char home[PATH_TEXT_SIZE], runtime[PATH_TEXT_SIZE];
     if (!text_is_image_name(slice_of(name)))
-        return error_set(error, EINVAL, "\"%s\" cannot be a machine's name: use a-z, 0-9, dot, dash, underscore", name);
+        return error_set(error, EINVAL, "\"%s\" cannot be a machine's name: " TEXT_IMAGE_NAME_RULE, name);
     int r = path_find(PATH_HOME, home, error);
     if (r == 0)
         r = path_find(PATH_RUNTIME, runtime, error);

@@ -112,6 +112,8 @@ static int list_all_pulled(struct store *store, bool json, struct error *error)
     int r = cache_walk_pins(store_cache(store), CACHE_OWNER_PULL, list_pulled, &p);
     if (json)
         fputs(p.count ? "\n]\n" : "]\n", stdout);
+    else if (r == 0 && p.count == 0)
+        fputs("rondo: nothing was pulled; rondo pull IMAGE does\n", stderr);
     return r < 0 ? error_set(error, -r, "cannot list what was pulled: %s", strerror(-r)) : 0;
 }
 

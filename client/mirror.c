@@ -182,18 +182,25 @@ static int check_choice(const struct catalog *c, const char *choice, struct erro
     const struct catalog_image *found;
     char name[CATALOG_NAME_SIZE];
     size_t n = strcspn(choice, ":");
-    if (n >= sizeof(name) || (choice[n] == ':' && !text_is_version_name(slice_of(choice + n + 1))))
+    if (!text_is_image_name((struct slice){.at = choice, .length = n}) ||
+        (choice[n] == ':' && !text_is_version_name(slice_of(choice + n + 1))))
         return error_set(error, EINVAL, "\"%s\" is no name of an image: NAME, NAME:TAG or NAME:VERSION", choice);
     snprintf(name, sizeof(name), "%.*s", (int)n, choice);
     return catalog_find(c, name, choice[n] ? choice + n + 1 : NULL, &found, error);
+}
+
+static int check_choices(const struct mirror_verb *m, char *const *choices, unsigned count, struct error *error)
+{
+    int r = 0;
+    for (unsigned k = 0; k < count && r == 0; k++)
+        r = check_choice(&m->catalog, choices[k], error);
+    return r;
 }
 
 static int copy_versions(struct mirror_verb *m, char *const *choices, unsigned count, struct error *error)
 {
     const struct catalog *c = &m->catalog;
     int r = pack_set_new(&m->packs, error);
-    for (unsigned k = 0; k < count && r == 0; k++)
-        r = check_choice(c, choices[k], error);
     for (unsigned i = 0; i < c->image_count && r == 0; i++) {
         bool chosen = count == 0;
         for (unsigned k = 0; k < count && !chosen; k++)
@@ -223,6 +230,8 @@ static int mirror(struct mirror_verb *m, const struct configuration *configurati
     char copied[32], had[32];
     bool same = false;
     int r = get_catalog(m, configuration, options, error);
+    if (r == 0 && m->catalog.shard_count == 0) // before a folder is made; with shards, these lie in it
+        r = check_choices(m, choices, count, error);
     if (r < 0)
         return r;
     fprintf(stderr, "rondo: mirroring %s to %s\n", m->address, m->folder);
@@ -237,6 +246,8 @@ static int mirror(struct mirror_verb *m, const struct configuration *configurati
     m->copy.wait_seconds = configuration->outage_seconds;
     m->copy.progress = report;
     r = copy_shards(m, error);
+    if (r == 0)
+        r = check_choices(m, choices, count, error);
     if (r == 0)
         r = copy_versions(m, choices, count, error);
     if (r == 0 && !same)

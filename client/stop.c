@@ -21,10 +21,13 @@ static int stop(struct instance *i, uint64_t seconds, struct error *error)
     snprintf(question, sizeof(question), "stop %llu", (unsigned long long)seconds);
     if (!instance_is_running(i))
         return error_set(error, ENOENT, "machine %s is not running; rondo start %s starts it", i->name, i->name);
-    uint64_t end = io_monotonic_ns() + (seconds + END_SECONDS) * 1000000000ull;
+    uint64_t end = io_monotonic_ns() + (seconds + END_SECONDS) * 1000000000ull,
+             off = 0; // when it is switched off, until that is said
     do {
-        if (r < 0)
+        if (r < 0) {
             r = ask_machine(i, question, ANSWER_MS, answer, error);
+            off = io_monotonic_ns() + seconds * 1000000000ull;
+        }
         if (r < 0 && r != -ENOENT && r != -EBUSY && r != -EAGAIN) // it does not listen yet, or no more
             return r;
         if (cli_interrupted())
@@ -36,6 +39,12 @@ static int stop(struct instance *i, uint64_t seconds, struct error *error)
                                      i->folder);
         cli_progress("stopping %s", i->name);
         poll(NULL, 0, 50);
+        if (r == 0 && off && io_monotonic_ns() >= off) {
+            cli_progress_end();
+            fprintf(stderr, "rondo: %s did not shut down within %llu s, and is switched off\n", i->name,
+                    (unsigned long long)seconds);
+            off = 0;
+        }
     } while (instance_is_running(i));
     cli_progress_end();
     return 0;

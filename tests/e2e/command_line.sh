@@ -54,6 +54,11 @@ for image in '' '/' 'http://' 'http:///x' 'ftp://host/x' 'http://host/' 'http://
 done
 pass "addresses that are none: exit code 2, and a clean message"
 
+run_rondo inspect debian
+like "$err" "no machine debian .*rondo ps.*RONDO_SITE" "what may be a machine's name is told to be none"
+run_rondo stop -- -x
+like "$err" "a letter or digit first" "what cannot be one is told the rule"
+
 # The configuration.
 make_disk "$TMPDIR/disk" 1 1
 must_publish image 1 "$TMPDIR/disk"

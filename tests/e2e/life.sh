@@ -103,13 +103,14 @@ run_rondo pause two
 run_rondo stop two --timeout 5
 is "$status $(machine_state two)" "0 stopped" "a paused machine can be stopped"
 run_rondo start two --net none --detach --append 'print=up nobutton'
-rondo stop two --timeout 3 2>/dev/null &
+rondo stop two --timeout 3 2>"$TMPDIR/stop.err" &
 stopping=$!
 ok "one that is being stopped" wait_until 10 machine_is two stopping
 run_rondo pause two
 status_is 10 "is not paused any more: exit code 10"
 like "$err" "two is being stopped" "and why is said"
 wait "$stopping"
+is "$(cat "$TMPDIR/stop.err")" "rondo: two did not shut down within 3 s, and is switched off" "who stopped it is told how it ended"
 for verb in pause resume stop; do
 	run_rondo $verb two
 	status_is 3 "then $verb is exit code 3"

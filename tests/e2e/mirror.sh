@@ -79,6 +79,10 @@ RONDO_CACHE=$TMPDIR/c RONDO_HOME=$TMPDIR/h run_rondo pull "$TMPDIR/some/one:3"
 status_is 3 "another is not there"
 run_rondo mirror "$url" "$TMPDIR/some" three
 status_is 3 "an image that the site has not"
+run_rondo mirror "$url" "$TMPDIR/nothing" three
+not_ok "of which nothing is made" test -e "$TMPDIR/nothing"
+run_rondo mirror "$url" "$TMPDIR/some" ''
+status_is 2 "nor is an empty word an image"
 run_rondo mirror "$url" "$TMPDIR/some" 'one:'
 status_is 2 "no name of an image"
 
