@@ -21,8 +21,8 @@ static int stop(struct instance *i, uint64_t seconds, struct error *error)
     snprintf(question, sizeof(question), "stop %llu", (unsigned long long)seconds);
     if (!instance_is_running(i))
         return error_set(error, ENOENT, "machine %s is not running; rondo start %s starts it", i->name, i->name);
-    uint64_t end = io_monotonic_ns() + (seconds + END_SECONDS) * 1000000000ull,
-             off = 0; // when it is switched off, until that is said
+    uint64_t end = io_monotonic_ns() + (seconds + END_SECONDS) * 1000000000ull;
+    uint64_t off = 0; // when it is switched off, until that is said
     do {
         if (r < 0) {
             r = ask_machine(i, question, ANSWER_MS, answer, error);
