@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define INSTANCE_MEMORY_MINIMUM (64ull << 20)  // that is accepted from a user or a publisher
 #define INSTANCE_MEMORY_DEFAULT (512ull << 20) // of a version that does not say
 #define INSTANCE_CPUS_DEFAULT 2u
 #define INSTANCE_CONSOLE_LOG_MAXIMUM (16u << 20) // bytes, and a little

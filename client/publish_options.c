@@ -1,5 +1,6 @@
 // rondo publish: its options, checked before anything is read or made.
 #include "base/cleanup.h"
+#include "client/instance.h"
 #include "client/publish_private.h"
 #include <string.h>
 
@@ -50,13 +51,15 @@ int publish_check_names(const char *verb, struct publication *p)
         if (!needed[i].value)
             return cli_usage(verb, "--%s is needed", needed[i].name);
     if (!text_is_image_name(slice_of(p->name)))
-        return cli_usage(verb, "--name \"%s\": a-z, 0-9, dot, dash, underscore; 64 at most", p->name);
+        return cli_usage(verb, "--name \"%s\": " TEXT_IMAGE_NAME_RULE, p->name);
     if (!text_is_version_name(slice_of(p->version)))
         return cli_usage(verb, "--version \"%s\": letters, digits, dot, dash, underscore, plus", p->version);
     if (strcmp(p->version, "latest") == 0)
         return cli_usage(verb, "--version latest: that is the tag of the newest version");
     if (p->tag && strcmp(p->tag, p->version) == 0)
         return cli_usage(verb, "--tag and --version are the same");
+    if (p->memory && p->memory < INSTANCE_MEMORY_MINIMUM)
+        return cli_usage(verb, "--memory: a machine needs 64M at least");
     if (p->memory > MANIFEST_MEMORY_MAXIMUM)
         return cli_usage(verb, "--memory takes at most 16T");
     int r = check_site(verb, p);

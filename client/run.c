@@ -19,7 +19,6 @@
 
 #include "base/banned.h"
 
-#define MEMORY_MINIMUM (64ull << 20)
 #define CPUS_MAXIMUM 32u
 #define ANSWER_MS 10000
 
@@ -31,7 +30,7 @@ static int check_options(struct run *run)
         return cli_usage(run->verb, "--on-outage takes pause or error, not \"%s\"", run->on_outage);
     if (run->cpus > CPUS_MAXIMUM)
         return cli_usage(run->verb, "--cpus takes 1 to %u", CPUS_MAXIMUM);
-    if (run->memory && run->memory < MEMORY_MINIMUM)
+    if (run->memory && run->memory < INSTANCE_MEMORY_MINIMUM)
         return cli_usage(run->verb, "--memory: a machine needs 64M at least");
     if (run->detach && (run->until || run->timeout))
         return cli_usage(run->verb, "--detach leaves at once: --until and --timeout have no meaning with it");
@@ -44,8 +43,8 @@ static int check_options(struct run *run)
     if (ports_check(&run->ports) != 0)
         return EXIT_CODE_USAGE;
     if (run->name && !text_is_image_name(slice_of(run->name)))
-        return cli_usage(run->verb, "%s\"%s\": use a-z, 0-9, dot, dash, underscore",
-                         run->address ? "--name " : "the name ", run->name);
+        return cli_usage(run->verb, "%s\"%s\": " TEXT_IMAGE_NAME_RULE, run->address ? "--name " : "the name ",
+                         run->name);
     return run->until && !console_check_pattern(run->until) ? EXIT_CODE_USAGE : 0;
 }
 

@@ -47,6 +47,7 @@ refused 2 "a codec that is none" '--codec takes zstd or lz4, not "LZ4"' --name g
 refused 2 "the codec that is no choice" '--codec takes zstd or lz4, not "raw"' --name good --version 2 --codec raw "${usual[@]}"
 refused 2 "a level of zero" '--level takes' --name good --version 2 --level 0 "${usual[@]}"
 refused 2 "a memory that is none" '--memory takes a size' --name good --version 2 --memory lots "${usual[@]}"
+refused 2 "less memory than a machine can have" '--memory: a machine needs 64M' --name good --version 2 --memory 1 "${usual[@]}"
 refused 2 "more memory than there can be" '--memory takes at most 16T' --name good --version 2 --memory 17T "${usual[@]}"
 refused 2 "a homepage with another scheme" '--homepage: an address' --name good --version 2 --homepage ftp://host/ "${usual[@]}"
 for expires in soon 90 d 0d -1d 99999d 1y; do
