@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/cache.h"
+#include "blockstore/manifest.h"
 #include "catalog/trust.h"
 #include <stdio.h>
 #include <string.h>
@@ -48,20 +49,23 @@ static bool load_catalog(struct newer_source *s, const char *site, struct catalo
     return true;
 }
 
+static bool take_cache(struct newer_source *s)
+{
+    char folder[PATH_TEXT_SIZE];
+    if (!s->cache && (path_find(PATH_CACHE, folder, NULL) < 0 || cache_open(folder, 0, &s->cache, NULL) < 0))
+        s->cache = NULL;
+    return s->cache;
+}
+
 static bool load_shard(struct newer_source *s, const char *name)
 {
     CLEANUP_FREE void *bytes = NULL;
     size_t size;
-    char folder[PATH_TEXT_SIZE];
     const struct catalog_shard *found = catalog_find_shard(&s->catalog, name);
     if (!found)
         return true;
     const struct catalog_shard shard = *found; // parsing may move the arrays
-    if (!s->cache && (path_find(PATH_CACHE, folder, NULL) < 0 || cache_open(folder, 0, &s->cache, NULL) < 0)) {
-        s->cache = NULL;
-        return false;
-    }
-    return cache_get_object(s->cache, &shard.object, CATALOG_SHARD_MAXIMUM, &bytes, &size) == 0 &&
+    return take_cache(s) && cache_get_object(s->cache, &shard.object, CATALOG_SHARD_MAXIMUM, &bytes, &size) == 0 &&
            catalog_parse_shard(&s->catalog, &shard, bytes, size, NULL) == 0;
 }
 
@@ -103,12 +107,33 @@ void newer_find(struct newer_source *s, const struct instance *i, struct newer *
     ret->kept = is_kept(i, &now->manifest);
 }
 
+// Of a machine that exists there is a disk, which its user must get at: a revoked key is no reason to refuse it
+// (TRUST T34), but to be told each time.
+static void tell_revoked(struct newer_source *s, const struct instance *i)
+{
+    CLEANUP_FREE void *bytes = NULL;
+    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
+    struct key_public signer = {.id = {0}};
+    size_t size;
+    if (!m || !take_site(s, i->settings.site) || s->catalog.revoked_count == 0 || !take_cache(s) ||
+        cache_get_object(s->cache, &i->settings.manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size) < 0 ||
+        manifest_parse(bytes, size, m, NULL) < 0)
+        return;
+    memcpy(signer.bytes, m->publisher, sizeof(signer.bytes));
+    if (catalog_revokes(&s->catalog, &signer))
+        fprintf(stderr,
+                "rondo: machine %s was made from %s %s, and the site has revoked the key that signed it: what is in it "
+                "may not be what its name says. rondo update %s moves it to a version that is good\n",
+                i->name, i->settings.image, i->settings.version, i->name);
+}
+
 void newer_tell(const struct instance *i)
 {
     struct newer_source source;
     struct newer newer;
     newer_open(&source);
     newer_find(&source, i, &newer);
+    tell_revoked(&source, i);
     newer_close(&source);
     if (newer.version[0] && !newer.kept)
         fprintf(stderr, "rondo: %s:%s is %s now; machine %s stays with %s (rondo update %s says what can be done)\n",

@@ -27,7 +27,8 @@ void newer_open(struct newer_source *ret);
 void newer_close(struct newer_source *s);
 void newer_find(struct newer_source *s, const struct instance *i, struct newer *ret);
 
-// One line on stderr, if there is something to be told of.
+// A line on stderr, if there is something newer to be told of; and one if the site has revoked the key that signed the
+// version that the machine has.
 void newer_tell(const struct instance *i);
 
 // From now on that version is not told of any more; another one will be. Needs no lock.

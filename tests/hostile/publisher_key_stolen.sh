@@ -27,6 +27,15 @@ status_is 0 "the thief's version is pulled"
 run_rondo inspect --offline "${url}image"
 status_is 0 "and runs from the cache"
 
+machine=0 # its disk boots nothing, which does not matter
+if command -v qemu-system-x86_64 >/dev/null && [ -w /dev/fuse ]; then
+	run_rondo run "${url}image" --detach --engine qemu --net none --name kept
+	status_is 0 "a machine is made from it"
+	"$BUILD/rondo" stop kept --timeout 1 >/dev/null 2>&1
+	at_exit '"$BUILD/rondo" stop kept --timeout 1 >/dev/null 2>&1'
+	machine=1
+fi
+
 # T35: the publisher's new key.
 run_rondo renew site --key owner --allow "$new:image" --revoke old.pub
 status_is 0 "the owner revokes the old key and allows the new one"
@@ -50,6 +59,13 @@ for arguments in 'pull' 'inspect' 'inspect --offline' 'export --offline' 'mount 
 	status_is 5 "$arguments of the thief's version: exit code 5, although it is in the cache"
 	like "$err" "image 2 of .* is signed by $old, which the site has revoked" "and why"
 done
+if [ $machine -eq 1 ]; then
+	run_rondo start kept --detach --engine qemu --net none
+	status_is 0 "the machine that was made from it starts, for its disk is its user's"
+	like "$err" 'machine kept was made from image 2, and the site has revoked the key.*rondo update kept' "with a warning"
+else
+	skip "the machine that was made from it" "no qemu, or no FUSE"
+fi
 run_rondo inspect "${url}image:1"
 status_is 5 "the older one of that key: exit code 5"
 run_rondo pull "${url}other"
