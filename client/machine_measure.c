@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/socket.h"
+#include "base/text.h"
 #include "client/machine.h"
 #include "client/measure.h"
 #include "client/spawn.h"
@@ -55,11 +56,14 @@ void machine_measure_given(struct machine *m)
 
 void machine_measure_ended(struct machine *m, int status)
 {
-    const bool whole = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    const bool whole = WIFEXITED(status) && WEXITSTATUS(status) == 0 && m->state == MACHINE_ENDED;
+    char text[SOCKET_LINE_MAXIMUM], escaped[ERROR_TEXT_SIZE];
     m->measure_pid = 0;
-    if (!whole || m->state != MACHINE_ENDED)
-        machine_say(m, "the log of what %s is given is not complete; %.500s/machine.log says why", m->instance->name,
-                    m->instance->folder);
+    if (whole)
+        return;
+    const bool told = socket_receive(m->measure, 0, text, NULL, NULL) > 0;
+    machine_say(m, "the log of what %s is given is not complete: %.500s", m->instance->name,
+                told ? text_escape(slice_of(text), escaped, sizeof(escaped)) : "its process ended");
 }
 
 void machine_measure_end(struct machine *m)

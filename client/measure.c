@@ -266,23 +266,22 @@ int measure_run(const struct measure_job *job)
     char text[SOCKET_LINE_MAXIMUM];
     for (bool ended = false; !ended && m.failed == 0;) {
         int r = socket_receive(job->connection, TICK_MS, text, NULL, NULL);
-        struct slice rest = slice_of(text), word = {.length = 0};
-        if (r > 0)
-            word = slice_cut_word(&rest);
-        if (slice_equal(word, "given")) {
-            m.given = true;
-        } else if (slice_equal(word, "end")) {
+        struct slice rest = slice_of(r > 0 ? text : ""), word = slice_cut_word(&rest);
+        ended = slice_equal(word, "end") || (r <= 0 && r != -EAGAIN && r != -EINTR);
+        m.given |= slice_equal(word, "given");
+        if (slice_equal(word, "end"))
             end(&m, rest);
-            ended = true;
-            break;
-        }
-        ended = r <= 0 && r != -EAGAIN && r != -EINTR;
-        go_on(&m, ended);
+        else
+            go_on(&m, ended);
     }
     hash_set_free(&m.seen);
     if (m.version)
         version_close(m.version);
     if (m.store)
         store_free(m.store);
-    return m.failed < 0 || m.lost[0] ? EXIT_CODE_OTHER : EXIT_CODE_OK;
+    if (m.failed < 0)
+        snprintf(m.lost, sizeof(m.lost), "it cannot be written: %s", strerror(-m.failed));
+    if (m.lost[0])
+        socket_send(job->connection, m.lost, NULL, 0);
+    return m.lost[0] ? EXIT_CODE_OTHER : EXIT_CODE_OK;
 }

@@ -31,7 +31,8 @@ int measure_begin(struct measure_log *l, const struct supervisor_options *o, con
                   struct error *error);
 
 // The measuring process, from here to its end; the exit code. Told over `connection`: "given" when the engine starts,
-// "end <exit code> <sentence>" when the machine has ended. An end of the connection without that is the supervisor's:
+// "end <exit code> <sentence>" when the machine has ended. It says one thing itself, at its end: why the log is not
+// complete. An end of the connection without that is the supervisor's:
 // the log then stays without its last line.
 struct measure_job {
     struct measure_log *log;

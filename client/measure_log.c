@@ -57,14 +57,15 @@ static int write_pending(struct measure_log *l)
 int measure_log_add(struct measure_log *l, enum measure_key key, const char *format, ...)
 {
     char text[MEASURE_LINE_MAXIMUM - HASH_DIGITS], hex[SHA256_HEX_SIZE];
-    int n = snprintf(text, sizeof(text), "%s ", keys[key].name);
+    const size_t n = strlen(keys[key].name) + 1;
+    snprintf(text, sizeof(text), "%s ", keys[key].name);
     va_list arguments;
     va_start(arguments, format);
-    int more = vsnprintf(text + n, sizeof(text) - (size_t)n, format, arguments);
+    int more = vsnprintf(text + n, sizeof(text) - n, format, arguments);
     va_end(arguments);
-    if (more < 0 || (size_t)(n + more) >= sizeof(text))
+    if (more < 0 || n + (size_t)more >= sizeof(text))
         return -E2BIG;
-    const struct slice line = {text, (size_t)(n + more)};
+    const struct slice line = {text, n + (size_t)more};
     if (!text_is_printable(line))
         return -EINVAL;
     const struct sha256 hash = chain(&l->last, line);

@@ -109,6 +109,18 @@ verify "$TMPDIR/start.log" "$url/tiny" --json
 status_is 0 "its log is whole"
 is "$(jq -r '"\(.overlay) \(.catalog_number > 0)"' <<<"$out")" "used true" "and says that its disk was used before"
 run_rondo rm killed
+
+mkdir "$TMPDIR/full"
+if mount -t tmpfs -o size=8k measured "$TMPDIR/full" 2>/dev/null; then
+	at_exit 'umount "$TMPDIR/full"'
+	run_rondo run "$url/tiny" --ephemeral --engine qemu --net none --measure "$TMPDIR/full/log" --until 'login:' --timeout 120
+	status_is 0 "a log for which there is no space ends no machine"
+	like "$err" "not complete: .*No space left" "that is said aloud"
+	verify "$TMPDIR/full/log" "$url/tiny"
+	status_is 1 "and what there is of the log is not whole"
+else
+	skip "a log for which there is no space" "only root may mount a small disk"
+fi
 run_rondo run "$url/none" --measure "$TMPDIR/none.log"
 status_is 3 "a machine that cannot be started"
 not_ok "leaves no log" test -e "$TMPDIR/none.log"

@@ -88,6 +88,58 @@ static void a_version_does_not_differ_from_itself(void **state)
     close(fds[0]);
 }
 
+struct named {
+    unsigned pages, chunks, at_most;
+};
+
+static int count_named(void *context, enum chunk_kind kind, const struct sha256 *name, struct error *error)
+{
+    struct named *n = context;
+    assert_false(sha256_is_zero(name));
+    if (n->at_most && n->pages + n->chunks == n->at_most)
+        return error_set(error, ECANCELED, "enough");
+    n->pages += kind == CHUNK_PAGE;
+    n->chunks += kind == CHUNK_DATA;
+    return 0;
+}
+
+static struct named visit(struct version *v, uint64_t first, uint64_t blocks)
+{
+    struct named n = {.at_most = 0};
+    assert_int_equal(version_visit_blocks(v, 0, first, blocks, count_named, &n, NULL), 0);
+    return n;
+}
+
+static void a_range_of_blocks_is_its_pages_and_chunks(void **state)
+{
+    struct fixture *f = *state;
+    int fds[] = {make_disk(f), -1};
+    struct publication p = publish_version(f, fds, NULL);
+    struct two t = open_two(f, &p, &p);
+    struct version_difference all;
+    struct named n = visit(t.a, 7, 1);
+    assert_true(n.pages == 2 && n.chunks == 1); // index, leaf
+    n = visit(t.a, 2 * SEGMENT_BLOCKS + 5, 9);
+    assert_true(n.pages == 1 && n.chunks == 0); // the index says that all of that is zero
+    n = visit(t.a, SEGMENT_BLOCKS - 1, 2);
+    assert_true(n.pages == 4 && n.chunks == 0); // zeros on both sides of two segments, says each one's leaf
+    n = visit(t.a, 4 * SEGMENT_BLOCKS, 1);
+    assert_true(n.pages + n.chunks == 0); // beyond the end
+    n = visit(t.a, 3 * SEGMENT_BLOCKS, UINT64_MAX);
+    assert_true(n.pages == 2 && n.chunks >= 4); // 100 blocks
+    // Every chunk of the version is named: no pair of segments shares one, and the index is named for each of the four.
+    assert_int_equal(version_compare(NULL, t.a, &all, NULL), 0);
+    n = visit(t.a, 0, UINT64_MAX);
+    assert_int_equal(n.pages, all.pages + 3);
+    assert_true(n.chunks >= all.data_chunks);
+    struct named few = {.at_most = 3};
+    assert_int_equal(version_visit_blocks(t.a, 0, 0, 1000, count_named, &few, NULL), -ECANCELED);
+    assert_int_equal(few.pages + few.chunks, 3);
+    assert_int_equal(version_visit_blocks(t.a, 1, 0, 1, count_named, &few, NULL), -EINVAL);
+    close_two(&t);
+    close(fds[0]);
+}
+
 static void to_whoever_has_nothing_all_is_new(void **state)
 {
     struct fixture *f = *state;
@@ -217,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_version_does_not_differ_from_itself),
+        TEST(a_range_of_blocks_is_its_pages_and_chunks),
         TEST(to_whoever_has_nothing_all_is_new),
         TEST(what_changed_is_to_be_fetched),
         TEST(members_come_go_and_grow),
