@@ -389,7 +389,7 @@ int inherit_profile_in_place(struct writer *w, const struct inherit_source *sour
     }
     if (r == 0)
         r = make_profile(&h, &p, error);
-    if (r == 0)
+    if (r == 0 && p)
         r = take_hashes(&h, p, ret_hashes, error);
     if (r == 0)
         *ret = TAKE_PTR(p);

@@ -102,6 +102,17 @@ static int know_newest(struct commit *c, const struct catalog_image *newest, str
     return foreign && !c->foreign ? 0 : know_version(c, m, foreign, &counts, error);
 }
 
+// The network may be slow, and what is copied comes in whole objects: a signal ends the command at once.
+static int copy_base(struct commit *c, struct version_copied *ret, struct error *error)
+{
+    const struct version_copy copy = {.needs = commit_needs, .progress = publish_report_progress, .context = c};
+
+    cli_cancel_on_signals();
+    int r = version_copy_packs(c->base, writer_site(c->p.writer), &copy, ret, error);
+    cli_catch_signals();
+    return r;
+}
+
 static int know_versions(struct commit *c, struct version_copied *copied, struct error *error)
 {
     const struct catalog_image *newest = publish_count_serial(&c->p);
@@ -112,10 +123,8 @@ static int know_versions(struct commit *c, struct version_copied *copied, struct
         c->p.manifest->has_parent = true;
         c->p.manifest->parent = *version_name(c->base);
     }
-    if (!is_listed(c)) {
-        const struct version_copy copy = {.needs = commit_needs, .progress = publish_report_progress, .context = c};
-        r = version_copy_packs(c->base, writer_site(c->p.writer), &copy, copied, error);
-    }
+    if (!is_listed(c))
+        r = copy_base(c, copied, error);
     if (r == 0)
         r = know_version(c, version_manifest(c->base), c->foreign, &counts, error);
     c->boot_chunks = counts.boot_chunks;
