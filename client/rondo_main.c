@@ -99,7 +99,7 @@ static int help(FILE *to)
 {
     fputs("rondo boots an operating system from a URL.\n\n", to);
     for (const struct verb *v = verbs; v->name; v++)
-        fprintf(to, "  rondo %-8s %s\n", v->name, v->summary);
+        fprintf(to, "  rondo %-10s %s\n", v->name, v->summary);
     fputs("\nAn image is [URL/]name[:tag or version][@sha256:HASH][#KEY]; rondo VERB --help says more.\n", to);
     return 0;
 }
