@@ -10,6 +10,7 @@
 #include "client/newer.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -127,8 +128,8 @@ int verb_ps(int argc, char **argv)
         return cli_parsed(r);
     struct error error = {.text = ""};
     char folder[PATH_TEXT_SIZE];
-    if (path_find(PATH_CACHE, folder, NULL) == 0)
-        (void)cache_open(folder, 0, &l.cache, NULL); // without a cache, all of them need their sites
+    if (path_find(PATH_CACHE, folder, NULL) == 0 && access(folder, F_OK) == 0) // none is made for a look
+        (void)cache_open(folder, 0, &l.cache, NULL); // without one, all of them need their sites
     if (l.json)
         fputs("[", stdout);
     newer_open(&l.newer);
