@@ -120,13 +120,11 @@ static int read_piece(struct writer *w, const struct writer_boot_source *source,
     const struct writer_changes *changes = source->changes;
     uint64_t offset = first * BLOCK_SIZE, left = member->size - offset;
     size_t wanted = (size_t)blocks * BLOCK_SIZE, n = left < wanted ? (size_t)left : wanted;
-    ssize_t got = (ssize_t)n;
+    ssize_t got =
+        changes ? changes->read(changes->context, offset, w->piece, n) : io_read_some(source->fd, w->piece, n, offset);
 
-    if (!changes)
-        got = io_read_some(source->fd, w->piece, n, offset);
-    else if ((got = changes->read(changes->context, offset, w->piece, n)) == 0)
+    if (changes && got == 0)
         got = (ssize_t)n;
-
     if (got < 0)
         return error_set(error, (int)-got, "cannot read member %s at offset %llu: %s", member->name,
                          (unsigned long long)offset, strerror((int)-got));

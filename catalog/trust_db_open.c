@@ -291,8 +291,11 @@ static int rebuild(struct trust *t, const char *home, struct error *error)
 // On a full or read-only disk there may be no lock to be had; what is known is to be read nevertheless.
 static int open_shared(struct trust *t, const char *home, struct error *error)
 {
-    int lock CLEANUP_CLOSE = lock_home(home, LOCK_SH, NULL);
-    return open_db(t, error);
+    int lock = lock_home(home, LOCK_SH, NULL);
+    int r = open_db(t, error);
+    if (lock >= 0)
+        close(lock);
+    return r;
 }
 
 int trust_check_file(const char *home, struct error *error)

@@ -45,10 +45,11 @@ static int check_folder(const char *path, char ret_path[static PATH_TEXT_SIZE], 
     return 0;
 }
 
-static int mount_image(const char *image, const char *folder, struct resolve_options *options,
+static int mount_image(const char *image, const char *folder, const struct resolve_options *given,
                        const struct option_list *named, struct error *error)
 {
     struct resolve_others others;
+    struct resolve_options options = *given;
     struct configuration configuration = {.cache_size = 0};
     struct store *store = NULL;
     struct resolved resolved;
@@ -57,13 +58,13 @@ static int mount_image(const char *image, const char *folder, struct resolve_opt
     if (r == 0)
         r = configuration_read(&configuration, error);
     if (r == 0)
-        r = resolve_list_others(&configuration, named, options->offline, &others, error);
+        r = resolve_list_others(&configuration, named, options.offline, &others, error);
     if (r == 0)
         r = resolve_open_store(&configuration, &store, error);
     if (r < 0)
         return r;
-    options->others = &others;
-    r = resolve_image(store, &configuration, image, options, &resolved, error);
+    options.others = &others;
+    r = resolve_image(store, &configuration, image, &options, &resolved, error);
     store_free(store);
     if (r < 0)
         return r;
