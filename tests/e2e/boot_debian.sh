@@ -17,7 +17,7 @@ for _ in 1 2; do
 	diag "a boot with $(wc -l <"$access") requests"
 	rondo rm debian
 	kill "$(cloop_pid)" && wait_until 20 eval '[ -z "$(cloop_pid)" ]'
-	rm -rf "$RONDO_CACHE"
+	rm -rf "$RONDO_CACHE" "$RONDO_HOME" # the catalog is remembered for a minute
 done
 status_is 0 "Debian reaches its login prompt over HTTP"
 like "$out" "debian login:" "and shows it"
