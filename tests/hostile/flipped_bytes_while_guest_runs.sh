@@ -46,7 +46,7 @@ stop_process "$good"
 # Only the bad one is left. It behaves until the machines are up.
 rules
 rm -rf "$RONDO_CACHE"
-[ -z "$(cloop_pid)" ] || kill "$(cloop_pid)"
+[ -z "$(cloop_pid)" ] || { kill "$(cloop_pid)" && wait_until 20 eval '[ -z "$(cloop_pid)" ]'; }
 mapfile -t flipped < <(flips $((seed + 1)) 20)
 parts=$((size * 8))
 first=$((32 * 8)) # behind the file system, in parts of 128 KiB
