@@ -5,6 +5,7 @@
 #   make test       every test, in TAP, through prove        make test-long   the full-length soaks
 #   make asan       the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make fuzz       every fuzz target for FUZZ_SECONDS (10)   make bench       the tables of docs/benchmarks.md
+#   make coverage   what tests and corpora reach of every parser of untrusted bytes; fails below 95 % of the branches
 #   make lint       clang-format, clang-tidy, cppcheck        make install     DESTDIR, PREFIX
 #
 # One static library per folder (build/base.a, ...), one binary per program. A program's own files are
@@ -52,7 +53,7 @@ PROGRAMS := $(BUILD)/rondo $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all demo test test-long asan fuzz fuzz-corpus bench lint format install clean unit
+.PHONY: all demo test test-long asan fuzz fuzz-corpus coverage bench lint format install clean unit
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -126,6 +127,18 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/rondo.
 fuzz-corpus: $(FUZZERS)
 fuzz: $(FUZZERS)
 	tests/fuzz/run --seconds $(FUZZ_SECONDS) $(BUILD)/fuzz
+
+# Coverage: clang's counters in everything; a fuzz target then runs its corpus once, without sanitizers and mutations.
+$(BUILD)/corpus/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(call library,client server fuse-cloop vmm catalog blockstore base)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_all)
+coverage:
+	tests/prerequisites build test
+	@tests/coverage --programs >/dev/null
+	$(MAKE) BUILD=$(BUILD)/coverage CC=$(FUZZ_CC) WARNINGS= OPTIMIZE="-O1 -g" HARDEN="-fprofile-instr-generate -fcoverage-mapping" \
+	        LINK_HARDEN= $(addprefix $(BUILD)/coverage/,$(shell tests/coverage --programs))
+	tests/coverage $(BUILD)/coverage
 
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan OPTIMIZE="-O1 -g" HARDEN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \

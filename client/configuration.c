@@ -15,6 +15,9 @@
 #define FILE_MAXIMUM (64u << 10)
 #define LINE_MAXIMUM 2048u
 
+static const struct configuration configuration_default = {
+    .outage_seconds = STORE_WAIT_SECONDS, .keep = true, .fill_rate = CONFIGURATION_FILL_RATE};
+
 static int set_flag(bool *flag, const char *value, struct error *error)
 {
     *flag = strcmp(value, "yes") == 0;
@@ -56,27 +59,13 @@ static int set(struct configuration *c, struct slice key, const char *value, str
     return error_set(error, EINVAL, "there is no such setting");
 }
 
-int configuration_read(struct configuration *ret, struct error *error)
+int configuration_parse(const void *bytes, size_t n, const char *path, struct configuration *ret, struct error *error)
 {
-    struct configuration c = {.outage_seconds = STORE_WAIT_SECONDS, .keep = true, .fill_rate = CONFIGURATION_FILL_RATE};
-    char folder[PATH_TEXT_SIZE], path[PATH_TEXT_SIZE], value[LINE_MAXIMUM];
-    CLEANUP_FREE void *bytes = NULL;
-    size_t size;
-    int r = path_find(PATH_CONFIG, folder, error);
-    if (r < 0)
-        return r;
-    r = path_format(path, sizeof(path), "%s/config", folder);
-    if (r < 0)
-        return error_set(error, -r, "the path of the configuration is too long");
-    r = io_read_file(AT_FDCWD, path, FILE_MAXIMUM, &bytes, &size);
-    if (r == -ENOENT) {
-        *ret = c;
-        return 0;
-    }
-    if (r < 0)
-        return error_set(error, -r, "cannot read %s: %s", path, strerror(-r));
-    struct text_reader reader = text_reader_over(bytes, size, LINE_MAXIMUM - 1);
+    struct configuration c = configuration_default;
+    struct text_reader reader = text_reader_over(bytes, n, LINE_MAXIMUM - 1);
     struct slice line, key, text;
+    char value[LINE_MAXIMUM];
+    int r;
     while ((r = text_next_line(&reader, &line)) > 0) {
         if (line.length == 0 || line.at[0] == '#')
             continue;
@@ -90,4 +79,25 @@ int configuration_read(struct configuration *ret, struct error *error)
         return error_set(error, EINVAL, "%s, line %u: not a line of text that ends in a newline", path, reader.line);
     *ret = c;
     return 0;
+}
+
+int configuration_read(struct configuration *ret, struct error *error)
+{
+    char folder[PATH_TEXT_SIZE], path[PATH_TEXT_SIZE];
+    CLEANUP_FREE void *bytes = NULL;
+    size_t size;
+    int r = path_find(PATH_CONFIG, folder, error);
+    if (r < 0)
+        return r;
+    r = path_format(path, sizeof(path), "%s/config", folder);
+    if (r < 0)
+        return error_set(error, -r, "the path of the configuration is too long");
+    r = io_read_file(AT_FDCWD, path, FILE_MAXIMUM, &bytes, &size);
+    if (r == -ENOENT) {
+        *ret = configuration_default;
+        return 0;
+    }
+    if (r < 0)
+        return error_set(error, -r, "cannot read %s: %s", path, strerror(-r));
+    return configuration_parse(bytes, size, path, ret, error);
 }

@@ -27,4 +27,6 @@ struct configuration {
 };
 #define CONFIGURATION_FILL_RATE (2ull << 20) // docs/decisions.md has the reasons
 
+// The text of a configuration; `path` is for messages. -EINVAL names the line.
+int configuration_parse(const void *bytes, size_t n, const char *path, struct configuration *ret, struct error *error);
 int configuration_read(struct configuration *ret, struct error *error); // a missing file is the defaults

@@ -12,6 +12,8 @@ clang -fsanitize=fuzzer,address,undefined -o "$TMPDIR/probe" "$TMPDIR/probe.c" 2
 # Built here, not by `make test`: where clang is missing there is nothing to build.
 ok "the fuzz targets build" make -C "$ROOT" BUILD="$BUILD" -j "$(nproc)" fuzz-corpus || exit 1
 
+ok "every parser has its targets, and every target its parser" "$ROOT/tests/coverage" --programs
+
 for source in "$ROOT"/tests/fuzz/fuzz_*.c; do
 	name=$(basename "$source" .c)
 	corpus=$ROOT/tests/fuzz/corpus/${name#fuzz_}

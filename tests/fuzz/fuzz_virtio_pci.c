@@ -1,12 +1,20 @@
 // Fuzz target: a whole virtio device over PCI, driven in any order: registers, rings, doorbells, resets with requests
-// in flight. The input: "device u8, then operations", see operate. The devices are the entropy source, the balloon, and
-// one that keeps its requests until it is told to finish them.
+// in flight. The input: "device u8, then operations", see operate. The devices are the entropy source, the balloon, one
+// that keeps its requests until it is told to finish them, the console, and the network card; the last two have a peer
+// on a socket, which sends and reads, or does not.
 //
 // The rules of virtio.h hold after each operation.
 #include "vmm_bench.h"
 
 #include "vmm/virtio_balloon.h"
+#include "vmm/virtio_console.h"
+#include "vmm/virtio_net.h"
 #include "vmm/virtio_rng.h"
+
+#include "base/cleanup.h"
+
+#include <signal.h>
+#include <sys/socket.h>
 
 #include "base/banned.h"
 
@@ -74,6 +82,54 @@ static const struct virtio_operations keeper_operations = {
     .reset = keeper_reset,
 };
 
+// --- the devices with a peer -----------------------------------------------------------------------------------------
+
+static int peer = -1;
+static struct stream *stream;
+
+static int make_peer(void)
+{
+    int pair[2];
+    require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    peer = pair[1];
+    return pair[0];
+}
+
+static struct virtio_device *make_console(struct bench *b, int *ret_fd)
+{
+    struct virtio_device *d;
+    *ret_fd = make_peer();
+    require(stream_new(&b->loop, *ret_fd, *ret_fd, &stream, NULL) == 0);
+    require(virtio_console_new(&b->memory, stream, &d, NULL) == 0);
+    return d;
+}
+
+static struct virtio_device *make_net(struct bench *b)
+{
+    struct virtio_net_settings settings = {.mac = {2, 1, 2, 3, 4, 5}, .loop = &b->loop};
+    struct virtio_device *d;
+    require(net_link_new(NET_LINK_PASST, make_peer(), &settings.link, NULL) == 0);
+    require(virtio_net_new(&settings, &b->memory, &d, NULL) == 0);
+    return d;
+}
+
+// To the card a frame, with its length before it, which bit 7 makes a wrong one; to the console just bytes.
+static void peer_sends(struct cursor *input)
+{
+    unsigned char bytes[4 + 2048] = {0};
+    size_t kind = cursor_u8(input), n = 14 + (kind & 0x3f) * 32;
+    put_le16(bytes + 2, (uint16_t)(n << 8 | n >> 8)); // big-endian
+    bytes[0] = kind & 0x80 ? 1 : 0;
+    cursor_copy(input, bytes + 4, input->left < 14 ? input->left : 14);
+    (void)send(peer, bytes, 4 + n, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void peer_reads(void)
+{
+    static unsigned char bytes[1u << 16];
+    (void)recv(peer, bytes, sizeof bytes, MSG_DONTWAIT);
+}
+
 // --- the driver ----------------------------------------------------------------------------------------------------
 
 static void put(struct bench *b, unsigned reg, unsigned width, uint64_t value)
@@ -87,7 +143,9 @@ static void bring_up(struct bench *b, struct cursor *input)
     unsigned features = cursor_u8(input), size = 1u << (cursor_u8(input) & 7);
     put(b, 0x14, 1, 3);
     put(b, 0x08, 4, 0);
-    put(b, 0x0c, 4, (features & 1 ? 1u << 28 : 0) | (features & 2 ? 1u << 29 : 0) | (features & 0x26));
+    put(b, 0x0c, 4,
+        (features & 1 ? 1u << 28 : 0) | (features & 2 ? 1u << 29 : 0) | (features & 0x26) |
+            (features & 0x40 ? 1u << 15 : 0));
     put(b, 0x08, 4, 1);
     put(b, 0x0c, 4, 1);
     put(b, 0x14, 1, 11);
@@ -168,6 +226,14 @@ static void operate(struct bench *b, struct keeper *k, struct cursor *input)
         if (d)
             finish(k, cursor_u8(input) & 3);
         break;
+    case 12:
+        if (peer >= 0)
+            peer_sends(input);
+        break;
+    case 13:
+        if (peer >= 0)
+            peer_reads();
+        break;
     default:
         bench_turn_loop(b);
     }
@@ -187,10 +253,21 @@ static void check(struct virtio_device *d, const struct keeper *k)
     }
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    setenv("RONDO_LOG", "error", 1); // cables that are pulled
+    require(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
     struct cursor input = cursor_over(data, size);
-    unsigned which = cursor_u8(&input) % 3;
+    unsigned which = cursor_u8(&input) % 5;
+    int console = -1;
     struct bench b;
     struct keeper *keeper = NULL;
     struct virtio_device *d;
@@ -200,6 +277,10 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
         require(virtio_rng_new(&b.memory, &d, NULL) == 0);
     } else if (which == 1) {
         require(virtio_balloon_new(&b.memory, &d, NULL) == 0);
+    } else if (which == 3) {
+        d = make_console(&b, &console);
+    } else if (which == 4) {
+        d = make_net(&b);
     } else {
         require(virtio_new(sizeof *keeper, &keeper_operations, &b.memory, 0, &d, NULL) == 0);
         keeper = (struct keeper *)d;
@@ -224,8 +305,14 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     bench_turn_loop(&b);
     require(virtio_running(d));
 
+    if (peer >= 0)
+        close(TAKE_FD(peer)); // what is still to be written to it is lost at once
     virtio_pci_free(d);
     virtio_free(d);
+    if (console >= 0) {
+        stream_free(stream);
+        close(console);
+    }
     bench_destroy(&b);
     return 0;
 }
