@@ -173,6 +173,9 @@ static void give_up(struct mirrors *m, struct attempt *a, bool cancelled)
         mirrors_request_cancel(a, &a->requests[1]);
     } else if (a->state == WAITING && cancelled) {
         mirrors_attempt_conclude(a, error_set(&job->error, ECANCELED, "fetching %s was cancelled", job->path));
+    } else if (a->state == WAITING && a->refusal == -EBADMSG) { // graver news than who is silent
+        job->error = a->refusal_error;
+        mirrors_attempt_conclude(a, error_prefix(&job->error, -ENETUNREACH, "no other source answered in time"));
     } else if (a->state == WAITING && job->error.text[0]) {
         mirrors_attempt_conclude(a, error_prefix(&job->error, -ENETUNREACH, "no source answered in time"));
     } else if (a->state == WAITING) {

@@ -10,18 +10,18 @@ head -c 8000000 /dev/urandom >"$site/objects/ab/$hash"
 printf 'rondo-catalog 1\n' >"$site/catalog.rondo"
 
 cat >"$TMPDIR/slow.py" <<'END'
-# slow.py PORT KIND COUNT SECONDS: opens COUNT connections from 127.0.0.2 and behaves badly on each, for at most so
-# long. Prints "ready" when all are open; at the end, how many the server has closed, and after how many seconds the
+# slow.py PORT KIND COUNT SECONDS ADDRESS: opens COUNT connections from ADDRESS and behaves badly on each, for at most
+# so long. Prints "ready" when all are open; at the end, how many the server has closed, and after how many seconds the
 # last one.
 import select, socket, sys, time
-port, kind, count, limit = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+port, kind, count, limit, address = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
 path = b"/objects/ab/ab" + b"0" * 61 + b"1"
 open_ones = {}
 closed = 0
 for i in range(count):
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    s.bind(("127.0.0.2", 0))
+    s.bind((address, 0))
     s.settimeout(5)
     try:
         s.connect(("127.0.0.1", port))
@@ -82,8 +82,8 @@ serve() { # NAME ARGUMENT…: sets $process, $port and $url
 	port=${url##*:}
 	port=${port%/}
 }
-attack() { # NAME KIND COUNT SECONDS
-	start_process "$1" python3 "$TMPDIR/slow.py" "$port" "$2" "$3" "$4"
+attack() { # NAME KIND COUNT SECONDS [ADDRESS]
+	start_process "$1" python3 "$TMPDIR/slow.py" "$port" "$2" "$3" "$4" "${5:-127.0.0.2}"
 	attacker=$process
 	wait_until 30 grep -q ready "$TMPDIR/$1.log" || bail_out "the attack $1 begins"
 }
@@ -97,27 +97,17 @@ few_open_files() {
 	[ "$(open_files)" -le $((files_before + 2)) ]
 }
 
-serve server rondo-server
+# Descriptors for 22 connections only, all of which are taken at once. (Looked at below.)
+serve narrow bash -c 'ulimit -n 300; exec rondo-server "$@"' -
+attack flood idle 40 15
+flood=$attacker
+start_process waiting curl -sS --max-time 15 -o "$TMPDIR/waited" "${url}objects/ab/$hash"
+waiting=$process
+
+serve server rondo-server --log "$TMPDIR/access"
 server=$process
 ok "a good client is served" good_client 5
 files_before=$(open_files)
-
-# One window is 3 s. Half a request gets one; idle connections and answers get at most two.
-for kind in half drip idle stuck sip; do
-	attack "$kind" "$kind" 200 20
-	ok "$kind: 200 of them do not stop a good client" good_client 5
-	wait "$attacker"
-	read -r closed seconds < <(tail -n 1 "$TMPDIR/$kind.log")
-	is "$closed" 200 "$kind: all are closed"
-	ok "$kind: after at most two windows ($seconds s)" test "$seconds" -le 8
-done
-ok "their descriptors are free again" wait_until 5 few_open_files
-
-attack crowd idle 400 2
-ok "a crowd at one address: a good client at another is served" good_client 5
-held=$(grep -c "$(printf '0100007F:%04X' "$port") 0200007F:[0-9A-F]\\{4\\} 01" /proc/net/tcp)
-ok "and the crowd holds at most 256 connections ($held)" test "$held" -le 256
-wait "$attacker"
 
 # Slow, but honest: a small window, emptied steadily over more than two windows of ours. (curl --limit-rate reads in
 # bursts, with seconds of nothing in between.)
@@ -127,24 +117,53 @@ s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
 s.connect(("127.0.0.1", int(sys.argv[1])))
 s.sendall(b"GET " + sys.argv[2].encode() + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-got = b""
+got, started = b"", time.monotonic()
 while data := s.recv(8192):
     got += data
-    time.sleep(0.01)
-sys.stdout.buffer.write(got.split(b"\r\n\r\n", 1)[1])
+    time.sleep(max(0, len(got) / 800000 - (time.monotonic() - started)))
+open(sys.argv[3], "wb").write(got.split(b"\r\n\r\n", 1)[1])
+print(round(time.monotonic() - started))
 END
-begun=$SECONDS
-python3 "$TMPDIR/honest.py" "$port" "/objects/ab/$hash" >"$TMPDIR/good"
-ok "a slow client that does take its bytes gets all of them ($((SECONDS - begun)) s)" \
-	cmp "$TMPDIR/good" "$site/objects/ab/$hash"
+start_process honest python3 "$TMPDIR/honest.py" "$port" "/objects/ab/$hash" "$TMPDIR/honest.got"
+honest=$process
+
+# One window is 3 s. Half a request gets one; idle connections and answers get at most two.
+kinds=(half drip idle stuck sip)
+attackers=()
+for i in "${!kinds[@]}"; do
+	attack "${kinds[i]}" "${kinds[i]}" 200 20 "127.0.0.$((2 + i))"
+	attackers+=("$attacker")
+done
+ok "200 of each kind do not stop a good client" good_client 5
+for i in "${!kinds[@]}"; do
+	kind=${kinds[i]}
+	wait "${attackers[i]}"
+	read -r closed seconds < <(tail -n 1 "$TMPDIR/$kind.log")
+	is "$closed" 200 "$kind: all are closed"
+	ok "$kind: after at most two windows ($seconds s)" test "$seconds" -le 8
+	answered=$(grep -c " 127.0.0.$((2 + i)) " "$TMPDIR/access")
+	case $kind in
+	stuck | sip) is "$answered" 200 "$kind: in the log as what they asked for" ;;
+	*) is "$answered" 0 "$kind: not in the log, as nothing was asked" ;;
+	esac
+done
+wait "$honest"
+ok "a slow client that does take its bytes gets all of them ($(cat "$TMPDIR/honest.log") s)" cmp "$TMPDIR/honest.got" "$site/objects/ab/$hash"
+ok "longer than two windows" [ "$(cat "$TMPDIR/honest.log")" -ge 7 ]
+ok "their descriptors are free again" wait_until 5 few_open_files
+
+attack crowd idle 400 2
+ok "a crowd at one address: a good client at another is served" good_client 5
+held=$(grep -c "$(printf '0100007F:%04X' "$port") 0200007F:[0-9A-F]\\{4\\} 01" /proc/net/tcp)
+ok "and the crowd holds at most 256 connections ($held)" test "$held" -le 256
+wait "$attacker"
 memory=$(awk '/^VmHWM/ { print $2 }' "/proc/$server/status")
 ok "memory stayed small ($memory kB)" test "$memory" -lt 65536
 
-serve narrow bash -c 'ulimit -n 300; exec rondo-server "$@"' -
 like "$(cat "$TMPDIR/narrow.log")" 'at most 22 connections.*ulimit -n' "few descriptors: fewer connections, and a warning"
-attack flood idle 40 15
-ok "when all are taken, a good client waits until the bad ones are closed" good_client 15
-stop_process "$attacker"
+wait "$waiting"
+ok "when all are taken, a good client waits until the bad ones are closed" cmp "$TMPDIR/waited" "$site/objects/ab/$hash"
+stop_process "$flood"
 serve_nobody() {
 	(ulimit -n 200 && exec rondo-server --listen 127.0.0.1:0 "$site")
 }

@@ -119,6 +119,26 @@ static void source_that_cannot_be_asked_keeps_a_fetch_going(void **state)
     close_world(&w);
 }
 
+// Whoever has lied is named, though the job ends for want of the other's answer (T01).
+static void lie_is_told_where_the_others_are_silent(void **state)
+{
+    (void)state;
+    struct world w;
+    struct got g;
+    open_world(&w, 2);
+    w.bad[0].lies = 1000;
+    w.bad[1].fail = 1000;
+    for (unsigned i = 0; i < 2; i++) { // and again when the liar is known
+        struct mirrors_job job = job_of(&g, 4096, 8192);
+        assert_int_equal(mirrors_fetch(w.mirrors, &job, 1, io_monotonic_ns() + SECOND), -ENETUNREACH);
+        assert_non_null(strstr(job.error.text, "no other source answered"));
+        assert_non_null(strstr(job.error.text, w.server[0]->address));
+        assert_non_null(strstr(job.error.text, "not what they should be"));
+        assert_int_equal(requests(&w, 0), i + 1);
+    }
+    close_world(&w);
+}
+
 static void sinks_failure_is_the_jobs_and_blames_nobody(void **state)
 {
     (void)state;
@@ -228,6 +248,36 @@ static void one_probe_finds_out_whether_a_source_is_back(void **state)
     assert_int_equal(i, 0);
 }
 
+// Neither an answer that was right nor silence shortens the ten minutes; a further lie begins them anew.
+static void liar_is_asked_like_others_after_ten_minutes(void **state)
+{
+    (void)state;
+    struct mirror m[3] = {{.source = NULL}, {.source = NULL}, {.source = NULL}};
+    struct source_request r = {.error = {.text = "wrong"}};
+    unsigned i = 9;
+    uint64_t now = 1000 * SECOND, wake;
+    mirrors_health_note_result(&m[0], -EBADMSG, now, now, &r);
+    mirrors_health_note_result(&m[1], -ENETUNREACH, now, now, &r);
+    static const unsigned order[] = {2, 1, 0}; // the healthy one, the one that failed, the liar
+    for (unsigned n = 0, excluded = 0; n < 3; excluded |= 1u << i, n++) {
+        assert_true(mirrors_health_pick(m, 3, excluded, 0, now, &i, &wake));
+        assert_int_equal(i, order[n]);
+    }
+    mirrors_health_note_result(&m[0], 0, now, now, &r);
+    for (unsigned lies = 0; lies < 2; lies++) {
+        now += 599 * SECOND;
+        assert_true(mirrors_health_pick(m, 3, 0, 0, now, &i, &wake));
+        assert_int_equal(i, 1);
+        assert_false(mirrors_health_is_well(&m[0], now));
+        if (lies == 0)
+            mirrors_health_note_result(&m[0], -EBADMSG, now, now, &r);
+    }
+    now += SECOND;
+    assert_true(mirrors_health_is_well(&m[0], now));
+    assert_true(mirrors_health_pick(m, 3, 0, 0, now, &i, &wake));
+    assert_int_equal(i, 0);
+}
+
 static void end_of_an_outage_is_told(void **state)
 {
     (void)state;
@@ -277,11 +327,13 @@ int main(void)
         cmocka_unit_test(missing_everywhere_is_missing),
         cmocka_unit_test(lie_outweighs_missing),
         cmocka_unit_test(source_that_cannot_be_asked_keeps_a_fetch_going),
+        cmocka_unit_test(lie_is_told_where_the_others_are_silent),
         cmocka_unit_test(sinks_failure_is_the_jobs_and_blames_nobody),
         cmocka_unit_test(directory_serves_and_equal_addresses_count_once),
         cmocka_unit_test(no_usable_address_is_an_error),
         cmocka_unit_test(servers_without_ranges_are_known),
         cmocka_unit_test(one_probe_finds_out_whether_a_source_is_back),
+        cmocka_unit_test(liar_is_asked_like_others_after_ten_minutes),
         cmocka_unit_test(end_of_an_outage_is_told),
         cmocka_unit_test(failures_side_by_side_count_once),
     };
