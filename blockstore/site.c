@@ -237,20 +237,32 @@ int site_put_object(struct site *s, const void *bytes, size_t n, struct sha256 *
     return 0;
 }
 
-int site_put_catalog(struct site *s, const void *bytes, size_t n, struct error *error)
+// Places bytes as `name` in `folder`.
+static int put_file(struct site *s, int folder, const char *name, const void *bytes, size_t n, struct error *error)
 {
     char temporary[SITE_TEMPORARY_SIZE];
 
     int r = write_temporary(s, bytes, n, temporary, error);
     if (r < 0)
         return r;
-    if (io->renameat(s->unfinished, temporary, s->root, "catalog.rondo") < 0) {
+    if (io->renameat(s->unfinished, temporary, folder, name) < 0) {
         r = -errno;
         site_drop_temporary(s, temporary);
-        return site_write_failed(s, error, r, "catalog.rondo");
+        return site_write_failed(s, error, r, name);
     }
-    r = site_sync_folder(s->root);
-    return r < 0 ? site_write_failed(s, error, r, "catalog.rondo") : 0;
+    r = site_sync_folder(folder);
+    return r < 0 ? site_write_failed(s, error, r, name) : 0;
+}
+
+int site_put_catalog(struct site *s, const void *bytes, size_t n, struct error *error)
+{
+    return put_file(s, s->root, "catalog.rondo", bytes, n, error);
+}
+
+int site_put_root(struct site *s, const char *name, const void *bytes, size_t n, struct error *error)
+{
+    int folder CLEANUP_CLOSE = open_folder(s->root, "roots");
+    return folder < 0 ? site_write_failed(s, error, folder, "roots") : put_file(s, folder, name, bytes, n, error);
 }
 
 // Opens the folder of an object's two first digits.

@@ -2,6 +2,7 @@
 //
 //   catalog.rondo            replaced by rename
 //   objects/ab/abcdef…       placed by rename, never changed
+//   roots/N                  placed by rename, before a catalog names it (catalog/root.h)
 //   .lock                    flock: held by the writer
 //   .unfinished/IMAGE        the packs of an interrupted publication: a line "<pack> <size> <table>" for each
 //   .unfinished/.unneeded    objects that no listed version needs, and since when (blockstore/site_collect.h)
@@ -42,9 +43,12 @@ struct site_object {
 };
 int site_place_objects(struct site *s, const struct site_object *objects, unsigned n, struct error *error);
 
-// Stores bytes as an object, or as catalog.rondo; durable when they return. A failure leaves no temporary.
+// Stores bytes as an object, as catalog.rondo, or as a root statement; durable when they return. A failure leaves no
+// temporary.
 int site_put_object(struct site *s, const void *bytes, size_t n, struct sha256 *ret_name, struct error *error);
 int site_put_catalog(struct site *s, const void *bytes, size_t n, struct error *error);
+// `name` is that of a file in roots/.
+int site_put_root(struct site *s, const char *name, const void *bytes, size_t n, struct error *error);
 
 // Opens an object for reading; returns the descriptor or -errno.
 int site_open_object(struct site *s, const struct sha256 *name);

@@ -17,15 +17,14 @@
 
 #include "base/banned.h"
 
-// The line that must come now; the caller reads p->value and calls advance.
-static int expect(struct catalog_parser *p, const char *key)
+int catalog_parser_expect(struct catalog_parser *p, const char *key)
 {
     if (p->have && slice_equal(p->key, key))
         return 0;
     return error_set(p->error, EBADMSG, "line %u: expected %s", p->reader.line + (p->have ? 0 : 1), key);
 }
 
-static bool parse_id(struct slice s, unsigned char ret[static CATALOG_ID_SIZE])
+bool catalog_parser_take_id(struct slice s, unsigned char ret[static CATALOG_ID_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
     if (s.length != 2 * CATALOG_ID_SIZE)
@@ -47,14 +46,14 @@ static int parse_site(struct catalog_parser *p)
     struct slice words[2];
     int r = catalog_parser_advance(p);
     if (r == 0)
-        r = expect(p, "rondo-catalog");
+        r = catalog_parser_expect(p, "rondo-catalog");
     if (r < 0)
         return r;
     if (p->reader.line != 1)
         return catalog_parser_complain(p, "expected before every other line");
     if (!slice_equal(p->value, "1"))
         return catalog_parser_complain(p, "a catalog of another format; a newer rondo may know it");
-    if ((r = catalog_parser_advance(p)) < 0 || (r = expect(p, "site")) < 0)
+    if ((r = catalog_parser_advance(p)) < 0 || (r = catalog_parser_expect(p, "site")) < 0)
         return r;
     if (!catalog_parser_cut_words(p->value, words, 2) || !text_is_image_name(words[0]) ||
         !key_from_text(words[1].at, words[1].length, &p->c->site_key))
@@ -65,25 +64,39 @@ static int parse_site(struct catalog_parser *p)
 
 static int parse_dates(struct catalog_parser *p)
 {
-    int r = expect(p, "id");
+    int r = catalog_parser_expect(p, "id");
     if (r < 0)
         return r;
-    if (!parse_id(p->value, p->c->id))
+    if (!catalog_parser_take_id(p->value, p->c->id))
         return catalog_parser_complain(p, "an id is 32 hex digits in lower case");
-    if ((r = catalog_parser_advance(p)) < 0 || (r = expect(p, "number")) < 0)
+    if ((r = catalog_parser_advance(p)) < 0 || (r = catalog_parser_expect(p, "number")) < 0)
         return r;
     if (!text_parse_u64(p->value, INT64_MAX, &p->c->number) || p->c->number == 0)
         return catalog_parser_complain(p, "a catalog's number is decimal, from 1 to 2^63-1");
-    if ((r = catalog_parser_advance(p)) < 0 || (r = expect(p, "issued")) < 0)
+    if ((r = catalog_parser_advance(p)) < 0 || (r = catalog_parser_expect(p, "issued")) < 0)
         return r;
     if (!text_parse_time(p->value, &p->c->issued))
         return catalog_parser_complain(p, "expected a time as in 2026-11-23T10:00:00Z");
-    if ((r = catalog_parser_advance(p)) < 0 || (r = expect(p, "expires")) < 0)
+    if ((r = catalog_parser_advance(p)) < 0 || (r = catalog_parser_expect(p, "expires")) < 0)
         return r;
     if (!text_parse_time(p->value, &p->c->expires))
         return catalog_parser_complain(p, "expected a time as in 2026-11-23T10:00:00Z");
     if (p->c->expires <= p->c->issued)
         return catalog_parser_complain(p, "it expires before it is issued");
+    return catalog_parser_advance(p);
+}
+
+static int parse_root(struct catalog_parser *p)
+{
+    struct slice words[2];
+    uint64_t number;
+    p->c->root_number = 1;
+    if (!p->have || !slice_equal(p->key, "root"))
+        return 0;
+    if (!catalog_parser_cut_words(p->value, words, 2) || !text_parse_u64(words[0], ROOT_NUMBER_MAXIMUM, &number) ||
+        number < 2 || !sha256_from_hex(words[1].at, words[1].length, &p->c->root_text))
+        return catalog_parser_complain(p, "expected: root NUMBER SHA256");
+    p->c->root_number = (unsigned)number;
     return catalog_parser_advance(p);
 }
 
@@ -96,6 +109,8 @@ int catalog_parse(const void *text, size_t n, struct catalog *ret, struct error 
     int r = parse_site(&p);
     if (r == 0)
         r = parse_dates(&p);
+    if (r == 0)
+        r = parse_root(&p);
     if (r == 0)
         r = catalog_parser_read_lists(&p, (struct slice){.at = text, .length = n});
     if (r < 0)

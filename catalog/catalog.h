@@ -1,6 +1,6 @@
 // The catalog: the signed, expiring list of one site's images, tags and manifests (FORMATS, "Catalog").
 //
-// Lines, in this order: rondo-catalog, site, id, number, issued, expires, mirror*, revoke*, key*, image*, tag*,
+// Lines, in this order: rondo-catalog, site, id, number, issued, expires, root?, mirror*, revoke*, key*, image*, tag*,
 // shard*; opt-… lines may follow any. What repeats is sorted by its bytes (image and tag lines by name, then version or
 // tag; key lines by prefix, then key; mirrors keep the publisher's order) and never twice; a tag names a version that
 // is there, and is not itself the name of one. So one catalog has one text.
@@ -25,6 +25,7 @@
 #define CATALOG_NAME_SIZE 65
 #define CATALOG_MIRRORS_MAXIMUM 16u
 #define CATALOG_URL_SIZE 1024
+#define ROOT_NUMBER_MAXIMUM 256u // of root statements (catalog/root.h): a new one every month for 21 years
 
 struct catalog_image {
     char name[CATALOG_NAME_SIZE], version[CATALOG_NAME_SIZE];
@@ -51,7 +52,10 @@ struct catalog { // zeroed is empty
     unsigned char id[CATALOG_ID_SIZE];
     uint64_t number;
     int64_t issued, expires;
-    struct sha256 text; // hash of the verified text; only catalog_open sets it
+    unsigned root_number;    // of the root statement under which it was signed; 1: none but the key itself. 0 only in a
+                             // catalog that was neither parsed nor started
+    struct sha256 root_text; // hash of that statement's text; zero for 1
+    struct sha256 text;      // hash of the verified text; only catalog_open sets it
     char (*mirrors)[CATALOG_URL_SIZE];
     struct key_public *revoked;
     struct catalog_key *keys;

@@ -26,6 +26,7 @@ int catalog_start(struct catalog *ret, const char *site, const struct key_public
         return error_set(error, EIO, "cannot make the site's id: no random numbers from the system");
     catalog_parser_copy_name(c.site, name);
     c.site_key = *site_key;
+    c.root_number = 1;
     *ret = c;
     return 0;
 }

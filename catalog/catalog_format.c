@@ -31,11 +31,14 @@ static int format_head(const struct catalog *c, struct buf *b)
     char issued[32];
     char expires[32];
     char id[2 * CATALOG_ID_SIZE + 1];
+    char hash[SHA256_HEX_SIZE];
     for (size_t i = 0; i < CATALOG_ID_SIZE; i++)
         snprintf(id + 2 * i, 3, "%02x", c->id[i]);
     int r = buf_append_format(b, "rondo-catalog 1\nsite %s %s\nid %s\nnumber %llu\nissued %s\nexpires %s\n", c->site,
                               key_to_text(&c->site_key, key), id, (unsigned long long)c->number,
                               text_format_time(c->issued, issued), text_format_time(c->expires, expires));
+    if (r == 0 && c->root_number > 1)
+        r = buf_append_format(b, "root %u %s\n", c->root_number, sha256_to_hex(&c->root_text, hash));
     for (unsigned i = 0; r == 0 && i < c->mirror_count; i++)
         r = buf_append_format(b, "mirror %s\n", c->mirrors[i]);
     for (unsigned i = 0; r == 0 && i < c->revoked_count; i++)

@@ -1,4 +1,4 @@
-// The catalog's order, its shards and its parser, for the catalog….c files alone.
+// The catalog's order, its shards and its parser, for the catalog….c files and root.c, whose lines are read alike.
 #pragma once
 
 #include "catalog/catalog.h"
@@ -25,6 +25,10 @@ struct catalog_parser {
 };
 // Reads the next line that is not opt-….
 int catalog_parser_advance(struct catalog_parser *p);
+// -EBADMSG unless the line that must come now has this key; the caller reads p->value and advances.
+int catalog_parser_expect(struct catalog_parser *p, const char *key);
+// A site's id: 32 hex digits.
+bool catalog_parser_take_id(struct slice s, unsigned char ret[static CATALOG_ID_SIZE]);
 // -EBADMSG, naming the current line.
 int catalog_parser_complain(const struct catalog_parser *p, const char *what);
 // Cuts a value into exactly `n` words, none of them empty; false if it does not hold as many.

@@ -66,8 +66,8 @@ static int check_text(const void *text, size_t n, struct error *error)
     return 0;
 }
 
-int signed_write(const struct key_secret *k, const void *text, size_t n, const char *trusted_comment, struct buf *ret,
-                 struct error *error)
+int signed_append_signature(const struct key_secret *k, const void *text, size_t n, const char *trusted_comment,
+                            struct buf *ret, struct error *error)
 {
     const struct slice comment = slice_of(trusted_comment);
     unsigned char line[SIGNATURE_LINE_SIZE];
@@ -99,17 +99,25 @@ int signed_write(const struct key_secret *k, const void *text, size_t n, const c
         return r;
     base64_encode(line, sizeof line, line_text, sizeof line_text);
     base64_encode(global, sizeof global, global_text, sizeof global_text);
+    r = buf_append_format(ret, MINISIGN_COMMENT_PREFIX "rondo signature by %s\n%s\n" MINISIGN_TRUSTED_PREFIX "%s\n%s\n",
+                          key_to_text(&public, key_text), line_text, trusted_comment, global_text);
+    return r < 0 ? error_set(error, -r, "the signed text does not fit in %zu bytes", ret->maximum) : 0;
+}
+
+int signed_write(const struct key_secret *k, const void *text, size_t n, const char *trusted_comment, struct buf *ret,
+                 struct error *error)
+{
     const size_t before = ret->size;
-    r = buf_append(ret, text, n);
+    int r = buf_append(ret, text, n);
     if (r == 0)
-        r = buf_append_format(ret,
-                              SIGNED_SEPARATOR MINISIGN_COMMENT_PREFIX
-                              "rondo signature by %s\n%s\n" MINISIGN_TRUSTED_PREFIX "%s\n%s\n",
-                              key_to_text(&public, key_text), line_text, trusted_comment, global_text);
-    if (r == 0)
-        return 0;
-    ret->size = before;
-    return error_set(error, -r, "the signed text does not fit in %zu bytes", ret->maximum);
+        r = buf_append(ret, SIGNED_SEPARATOR, strlen(SIGNED_SEPARATOR));
+    if (r < 0)
+        error_set(error, -r, "the signed text does not fit in %zu bytes", ret->maximum);
+    else
+        r = signed_append_signature(k, text, n, trusted_comment, ret, error);
+    if (r < 0)
+        ret->size = before;
+    return r;
 }
 
 int signed_split(const void *bytes, size_t n, struct slice *ret_text, struct slice *ret_signature, struct error *error)
@@ -128,28 +136,39 @@ int signed_split(const void *bytes, size_t n, struct slice *ret_text, struct sli
     return 0;
 }
 
-static int parse_signature(struct slice rest, struct signature *ret, struct error *error)
+// One signature at the beginning of *rest, cut off there.
+static int cut_signature(struct slice *rest, struct signature *ret, struct error *error)
 {
     unsigned char line[SIGNATURE_LINE_SIZE];
     struct signature s = {.prehashed = false};
     struct slice comment;
-    if (minisign_cut_comment(&rest, MINISIGN_COMMENT_PREFIX, MINISIGN_COMMENT_MAXIMUM, &comment) < 0)
+    if (minisign_cut_comment(rest, MINISIGN_COMMENT_PREFIX, MINISIGN_COMMENT_MAXIMUM, &comment) < 0)
         return error_set(error, EBADMSG, "malformed signature: expected a line \"%s…\"", MINISIGN_COMMENT_PREFIX);
-    if (minisign_cut_bytes(&rest, line, sizeof line) < 0)
+    if (minisign_cut_bytes(rest, line, sizeof line) < 0)
         return error_set(error, EBADMSG, "malformed signature: expected a line of %u base64 digits",
                          (unsigned)BASE64_SIZE(sizeof line) - 1);
-    if (minisign_cut_comment(&rest, MINISIGN_TRUSTED_PREFIX, MINISIGN_TRUSTED_MAXIMUM, &s.trusted_comment) < 0)
+    if (minisign_cut_comment(rest, MINISIGN_TRUSTED_PREFIX, MINISIGN_TRUSTED_MAXIMUM, &s.trusted_comment) < 0)
         return error_set(error, EBADMSG, "malformed signature: expected a line \"%s…\"", MINISIGN_TRUSTED_PREFIX);
-    if (minisign_cut_bytes(&rest, s.global, sizeof s.global) < 0)
+    if (minisign_cut_bytes(rest, s.global, sizeof s.global) < 0)
         return error_set(error, EBADMSG, "malformed signature: expected a last line of %u base64 digits",
                          (unsigned)BASE64_SIZE(sizeof s.global) - 1);
-    if (rest.length > 0)
-        return error_set(error, EBADMSG, "malformed signature: %zu bytes behind its end", rest.length);
     s.prehashed = memcmp(line, algorithm_prehashed, 2) == 0;
     if (!s.prehashed && memcmp(line, algorithm_legacy, 2) != 0)
         return error_set(error, EBADMSG, "malformed signature: unknown algorithm");
     memcpy(s.bytes, line + 2 + KEY_ID_SIZE, KEY_SIGNATURE_SIZE);
     *ret = s;
+    return 0;
+}
+
+int signed_cut_signature(struct slice *rest, struct slice *ret, struct error *error)
+{
+    struct signature s;
+    struct slice left = *rest;
+    int r = cut_signature(&left, &s, error);
+    if (r < 0)
+        return r;
+    *ret = (struct slice){.at = rest->at, .length = rest->length - left.length};
+    *rest = left;
     return 0;
 }
 
@@ -160,9 +179,12 @@ int signed_verify_detached(const void *bytes, size_t n, const void *signature, s
     unsigned char hash[HASH_SIZE];
     unsigned char joined[KEY_SIGNATURE_SIZE + MINISIGN_TRUSTED_MAXIMUM];
     char text[KEY_TEXT_SIZE];
-    int r = parse_signature((struct slice){.at = signature, .length = signature_size}, &s, error);
+    struct slice rest = {.at = signature, .length = signature_size};
+    int r = cut_signature(&rest, &s, error);
     if (r < 0)
         return r;
+    if (rest.length > 0)
+        return error_set(error, EBADMSG, "malformed signature: %zu bytes behind its end", rest.length);
     if (s.prehashed) {
         r = hash_text(bytes, n, hash);
         if (r < 0)

@@ -17,6 +17,13 @@
 int signed_write(const struct key_secret *k, const void *text, size_t n, const char *trusted_comment, struct buf *ret,
                  struct error *error);
 
+// Its last part alone: appends the four lines of one more signature over `text`. (A text may have several.)
+int signed_append_signature(const struct key_secret *k, const void *text, size_t n, const char *trusted_comment,
+                            struct buf *ret, struct error *error);
+
+// Cuts the four lines of one signature off *rest: -EBADMSG if they are none. For signed_verify_detached.
+int signed_cut_signature(struct slice *rest, struct slice *ret, struct error *error);
+
 // The text before the separator; -EBADMSG if there is none.
 int signed_split(const void *bytes, size_t n, struct slice *ret_text, struct slice *ret_signature, struct error *error);
 

@@ -1,10 +1,12 @@
 // Decisions about sites (trust.h). The rules, with the threat each answers (docs/security.md):
 //
 // 1. An address has one key: the one pinned, else the one remembered. Another is refused, whoever asks (arbitrary
-//    installation). A pin does not overrule what is remembered: pins come from links.
+//    installation). A pin does not overrule what is remembered: pins come from links. Only the site's root statements
+//    replace a key by another, from the one that is known on (trust_roots.c).
 // 2. A (key, id) has one number, which never falls (rollback), and a name in it one highest serial.
 // 3. When an address shows another id than at last, the catalog must not be older than the one at last: else an old
-//    catalog of an earlier id would be a way around 2.
+//    catalog of an earlier id would be a way around 2. Under a new root statement that does not hold: what a thief of
+//    the former key has signed binds nobody any more (fast-forward).
 // 4. Time is the greater of our clock and the greatest `issued` of this key, so that a clock set back does not make old
 //    catalogs fresh (indefinite freeze), and what is wrong is told apart: the clock or the catalog.
 // 5. Each decision is one transaction that begins with the write lock. What did not change is not written, so that a
@@ -49,35 +51,9 @@ static int load_clock(struct trust *t, const struct key_public *key, int64_t *re
     return r < 0 ? r : take_number(t, s, INT64_MIN, ret, error);
 }
 
-// Rule 1.
-static int check_key(const struct trust_request *request, const struct known_site *site, const struct catalog *c,
-                     struct error *error)
-{
-    char ours[KEY_TEXT_SIZE];
-    char theirs[KEY_TEXT_SIZE];
-    key_to_text(&c->site_key, theirs);
-    if (site->known && !key_equal(&site->key, &c->site_key))
-        return error_set(
-            error, EKEYREJECTED,
-            "the key of %s has changed: it was %s and is now %s. Somebody may be deceiving you. If the site's "
-            "owner confirms the new key: rondo trust rm %s",
-            request->site, key_to_text(&site->key, ours), theirs, request->site);
-    if (request->pin && !key_equal(request->pin, &c->site_key))
-        return error_set(error, EKEYREJECTED,
-                         "%s is signed with the key %s, and %s was asked for; ask the site's owner which is right",
-                         request->site, theirs, key_to_text(request->pin, ours));
-    if (!site->known && !request->pin && request->require_pin)
-        return error_set(
-            error, EKEYREJECTED,
-            "first contact with %s, whose key nobody has named; ask its owner for the key and add it to the "
-            "address (it says #%s), or: rondo trust add %s KEY",
-            request->site, theirs, request->site);
-    return 0;
-}
-
 // Rules 2 and 3.
 static int check_number(const struct trust_request *request, const struct known_site *site, const struct catalog *c,
-                        int64_t seen, struct error *error)
+                        int64_t seen, bool new_root, struct error *error)
 {
     char last[32];
     char now[32];
@@ -87,7 +63,7 @@ static int check_number(const struct trust_request *request, const struct known_
             "%s offers catalog number %llu, older than number %lld that was seen before; it is refused, and "
             "nothing has changed. Try again later, or ask the site's owner",
             request->site, (unsigned long long)c->number, (long long)seen);
-    if (site->has_last && memcmp(site->id, c->id, sizeof c->id) != 0 && c->issued < site->issued)
+    if (!new_root && site->has_last && memcmp(site->id, c->id, sizeof c->id) != 0 && c->issued < site->issued)
         return error_set(
             error, ESTALE,
             "%s offers a catalog with another id, issued %s, older than the one of %s that was seen before; it "
@@ -134,14 +110,15 @@ static int check_time(const struct trust_request *request, const struct known_si
 }
 
 static int remember(struct trust *t, const struct trust_request *request, const struct known_site *site,
-                    const struct catalog *c, int64_t seen, int64_t clock, struct error *error)
+                    const struct catalog *c, int64_t seen, int64_t clock, const struct root_change *change,
+                    struct error *error)
 {
     const bool pinned = request->pin || site->pinned;
     const void *key = c->site_key.bytes;
     const size_t key_size = sizeof c->site_key.bytes;
-    int r = 0;
-    if (!site->has_last || site->pinned != pinned || site->issued != c->issued ||
-        memcmp(site->id, c->id, sizeof c->id) != 0)
+    int r = change->advanced || change->pin_led ? trust_remember_root(t, request, site, c, change, error) : 0;
+    if (r == 0 && (change->advanced || !site->has_last || site->pinned != pinned || site->issued != c->issued ||
+                   memcmp(site->id, c->id, sizeof c->id) != 0))
         r = trust_db_run(t, error,
                          "INSERT OR REPLACE INTO site(address, key, pinned, id, issued) VALUES(?, ?, ?, ?, ?)", "tbibi",
                          request->site, key, key_size, (int64_t)pinned, c->id, sizeof c->id, c->issued);
@@ -178,33 +155,36 @@ static int decide(struct trust *t, const struct trust_request *request, const st
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
     struct known known = {.seen = 0};
     struct trust_verdict verdict = {.first_contact = false};
+    struct root_change change = {.advanced = false};
     enum trust_event refusal = TRUST_REFUSED_KEY;
     int r = trust_db_begin(t, &x, error);
     if (r == 0)
         r = load_known(t, request, c, &known, error);
     if (r < 0)
         return r;
-    r = check_key(request, &known.site, c, error);
-    if (r == 0) {
+    r = trust_check_key(t, request, &known.site, c, &change, error);
+    if (r == -ESTALE || r == 0)
         refusal = TRUST_REFUSED_NUMBER;
-        r = check_number(request, &known.site, c, known.seen, error);
-    }
+    if (r == 0)
+        r = check_number(request, &known.site, c, known.seen, change.advanced, error);
     if (r == 0) {
         refusal = TRUST_REFUSED_EXPIRED;
         r = check_time(request, &known.site, c, known.clock, &verdict, error);
     }
-    if (r < 0) {
+    if (r == -EKEYREJECTED || r == -ESTALE || r == -EKEYEXPIRED) {
         trust_db_end(&x);
         trust_log_refusal(t, request->now, request->site, refusal, c);
-        return r;
     }
+    if (r < 0)
+        return r;
     if (and_remember)
-        r = remember(t, request, &known.site, c, known.seen, known.clock, error);
+        r = remember(t, request, &known.site, c, known.seen, known.clock, &change, error);
     if (r == 0 && and_remember)
         r = trust_db_commit(&x, error);
     if (r < 0)
         return r;
     verdict.first_contact = !known.site.known && !request->pin;
+    verdict.rotated = known.site.known && !key_equal(&known.site.key, &c->site_key);
     *ret = verdict;
     return 0;
 }
@@ -251,12 +231,13 @@ int trust_settle(struct trust *t, const struct trust_request *request, const str
 {
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
     struct known known = {.seen = 0};
+    struct root_change change = {.advanced = false};
     int r = trust_db_begin(t, &x, error);
     if (r == 0)
         r = load_known(t, request, c, &known, error);
     if (r < 0)
         return r;
-    r = check_key(request, &known.site, c, error); // that of a first contact may be known by now
+    r = trust_check_key(t, request, &known.site, c, &change, error); // that of a first contact may be known by now
     const bool known_key = r == 0;
     if (r == 0 && name)
         r = settle_serial(t, c, name, newest_serial, error);
@@ -265,8 +246,8 @@ int trust_settle(struct trust *t, const struct trust_request *request, const str
         trust_log_refusal(t, request->now, request->site, known_key ? TRUST_REFUSED_SERIAL : TRUST_REFUSED_KEY, c);
         return r;
     }
-    if (r == 0 && check_number(request, &known.site, c, known.seen, NULL) == 0)
-        r = remember(t, request, &known.site, c, known.seen, known.clock, error);
+    if (r == 0 && check_number(request, &known.site, c, known.seen, change.advanced, NULL) == 0)
+        r = remember(t, request, &known.site, c, known.seen, known.clock, &change, error);
     return r < 0 ? r : trust_db_commit(&x, error);
 }
 

@@ -1,6 +1,8 @@
 // Trust: what this user has seen and decided, in SQLite at <home>/trust.db. It answers one question: may this catalog,
 // from this address, be used, now?
 //
+//   root      per address: the newest root statement (catalog/root.h); none where the site has only its first key
+//   vouched   per address: the keys that the site has or had by its roots; old addresses may pin any of them
 //   site      address → key (first contact remembered; "pinned" when the user wrote it), id and date of its last
 //             catalog
 //   seen      per (site key, id): the highest catalog number
@@ -19,7 +21,7 @@
 #pragma once
 
 #include "catalog/address.h"
-#include "catalog/catalog.h"
+#include "catalog/root.h"
 
 struct trust;
 int trust_open(const char *home, struct trust **ret, struct error *error);
@@ -28,6 +30,10 @@ void trust_close(struct trust *t);
 // Looks the whole database over, and changes nothing: 0 (also if there is none), -EUCLEAN if it is damaged.
 int trust_check_file(const char *home, struct error *error);
 
+struct trust_roots { // files roots/first, roots/first + 1, … of a site, as they came
+    unsigned first, count;
+    const struct buf *files;
+};
 struct trust_request {
     const char *site;             // address, ends in "/"
     const struct key_public *pin; // from the address or the configuration, or NULL
@@ -35,19 +41,28 @@ struct trust_request {
     bool require_fresh;           // --require-fresh: an expired catalog is exit 6 even offline
     bool for_update;              // pull: an expired catalog is exit 6; otherwise it is one warning
     int64_t now;                  // seconds since 1970
+    struct trust_roots roots;     // those that trust_want_roots asked for
 };
 struct trust_verdict {
     bool first_contact; // the key was remembered just now, and nobody had named it: show it
+    bool rotated;       // its key is another one than before, which the site's root statements vouch for: tell it
     bool fresh;         // not expired, as far as that can be told
     bool clock_wrong;   // our clock lies before the greatest `issued` ever seen of this key: fresh cannot be told
     int64_t latest;     // that `issued`, for the message
 };
 #define TRUST_CLOCK_LEEWAY 300 // seconds by which clocks may differ before we call ours wrong
 
+// Which root statements must be in the request before a catalog can be decided about: from *ret_first to the
+// catalog's root_number; none if *ret_first is greater. A site whose keys were never changed needs none, nor does one
+// of which the newest root is known. *ret_from is the root that they are to follow (root_follow), so that fetching them
+// can end at the first that does not; its number is 0 where there is none.
+int trust_want_roots(struct trust *t, const struct trust_request *request, const struct catalog *c, unsigned *ret_first,
+                     struct root *ret_from, struct error *error);
+
 // Decides about a catalog whose signature was verified, and remembers it: 0, or -EKEYREJECTED (another key than the
 // remembered or pinned one; message shows both and how to accept: `rondo trust rm`), -ESTALE (number lower than seen;
 // or another id than at last, issued earlier), -EKEYEXPIRED (also at first contact: there is nothing verified earlier
-// that could go on being used).
+// that could go on being used), -ENETUNREACH (a root statement that is wanted is not in the request).
 int trust_check(struct trust *t, const struct trust_request *request, const struct catalog *c,
                 struct trust_verdict *ret, struct error *error);
 
@@ -76,8 +91,14 @@ int trust_forget_checks(struct trust *t, const struct key_public *key, struct er
 // For `trust ls|add|rm` and messages. A negative return of `each` ends the list and is returned. trust_add:
 // -EKEYREJECTED if another key is remembered. trust_remove: -ENOENT if there is none; numbers and serials seen of the
 // key stay known.
-int trust_list(struct trust *t, int (*each)(void *context, const char *site, const struct key_public *key, bool pinned),
-               void *context, struct error *error);
+struct trust_site {
+    const char *address; // valid during the call
+    struct key_public key;
+    bool pinned;
+    unsigned root; // number of the newest root statement that is known; 1: none but the key itself
+};
+int trust_list(struct trust *t, int (*each)(void *context, const struct trust_site *site), void *context,
+               struct error *error);
 int trust_add(struct trust *t, const char *site, const struct key_public *key, struct error *error);
 int trust_remove(struct trust *t, const char *site, struct error *error);
 
@@ -89,6 +110,7 @@ enum trust_event {
     TRUST_PINNED,        // a key was named by the user or an address
     TRUST_FORGOTTEN,     // trust_remove
     TRUST_CATALOG,       // accepted, for the first time
+    TRUST_ROTATED,       // the site's key is another one, by its root statements
     TRUST_REFUSED_KEY =
         64, // refusals from here on: another key than the known or named one, or one that nobody had named
     TRUST_REFUSED_NUMBER,

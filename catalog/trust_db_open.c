@@ -27,7 +27,7 @@
 #include "base/banned.h"
 
 #define APPLICATION_ID 0x526f6e64 // "Rond"; pragma application_id
-#define SCHEMA_VERSION 2          // pragma user_version; 1 had no log
+#define SCHEMA_VERSION 3          // pragma user_version; 1 had no log, 2 no roots
 #define BUSY_TIMEOUT_MS 10000
 #define VALUE_MAXIMUM (1 << 20) // bytes of one value or row; a catalog has 64 KiB
 
@@ -43,6 +43,8 @@ static const struct {
     {2,
      "CREATE TABLE log(entry INTEGER PRIMARY KEY, time INTEGER NOT NULL, address TEXT NOT NULL, what INTEGER NOT NULL, "
      "key BLOB NOT NULL, id BLOB, number INTEGER, text BLOB) STRICT"},
+    {3, "CREATE TABLE root(address TEXT PRIMARY KEY, number INTEGER NOT NULL, text BLOB NOT NULL) STRICT, WITHOUT "
+        "ROWID"},
     {1, "CREATE TABLE seen(key BLOB, id BLOB, number INTEGER NOT NULL, PRIMARY KEY(key, id)) STRICT, WITHOUT ROWID"},
     {1,
      "CREATE TABLE serials(key BLOB, id BLOB, name TEXT, serial INTEGER NOT NULL, PRIMARY KEY(key, id, name)) STRICT, "
@@ -50,6 +52,7 @@ static const struct {
     {1,
      "CREATE TABLE site(address TEXT PRIMARY KEY, key BLOB NOT NULL, pinned INTEGER NOT NULL, id BLOB, issued INTEGER) "
      "STRICT, WITHOUT ROWID"},
+    {3, "CREATE TABLE vouched(address TEXT, key BLOB, PRIMARY KEY(address, key)) STRICT, WITHOUT ROWID"},
 };
 
 static int read_pragma(struct trust *t, const char *sql, int64_t *ret, struct error *error)
@@ -144,10 +147,10 @@ static int make_tables(struct trust *t, struct error *error)
     if (r == 0)
         r = trust_db_run(t, error, "PRAGMA application_id = 1383034468", "");
     if (r == 0)
-        r = trust_db_run(t, error, "PRAGMA user_version = 2", "");
+        r = trust_db_run(t, error, "PRAGMA user_version = 3", "");
     return r < 0 ? r : trust_db_commit(&x, error);
 }
-_Static_assert(APPLICATION_ID == 1383034468 && SCHEMA_VERSION == 2, "pragmas take no bound values");
+_Static_assert(APPLICATION_ID == 1383034468 && SCHEMA_VERSION == 3, "pragmas take no bound values");
 
 static int configure(struct trust *t, struct error *error)
 {

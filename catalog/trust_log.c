@@ -105,10 +105,15 @@ void trust_log_refusal(struct trust *t, int64_t time, const char *address, enum 
 const char *trust_event_name(enum trust_event event)
 {
     static const char *const names[] = {
-        [TRUST_FIRST_CONTACT] = "first-contact",   [TRUST_PINNED] = "pinned",
-        [TRUST_FORGOTTEN] = "forgotten",           [TRUST_CATALOG] = "catalog",
-        [TRUST_REFUSED_KEY] = "refused-key",       [TRUST_REFUSED_NUMBER] = "refused-number",
-        [TRUST_REFUSED_SERIAL] = "refused-serial", [TRUST_REFUSED_EXPIRED] = "refused-expired",
+        [TRUST_FIRST_CONTACT] = "first-contact",
+        [TRUST_PINNED] = "pinned",
+        [TRUST_FORGOTTEN] = "forgotten",
+        [TRUST_CATALOG] = "catalog",
+        [TRUST_ROTATED] = "rotated",
+        [TRUST_REFUSED_KEY] = "refused-key",
+        [TRUST_REFUSED_NUMBER] = "refused-number",
+        [TRUST_REFUSED_SERIAL] = "refused-serial",
+        [TRUST_REFUSED_EXPIRED] = "refused-expired",
     };
     return (size_t)event < ARRAY_SIZE(names) ? names[event] : NULL;
 }

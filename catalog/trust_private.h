@@ -55,3 +55,20 @@ struct known_site {
     int64_t issued;
 };
 int trust_load_site(struct trust *t, const char *address, struct known_site *ret, struct error *error);
+
+// The site's keys (trust_roots.c): rule 1 of trust.c.
+struct root_change {
+    bool advanced;     // a root is to be remembered that was not known before
+    bool pin_led;      // the pin is one of the site's keys, by a chain of its own: to be remembered, too
+    unsigned verified; // the first of the request's roots that was: all from there on were
+    struct root root;  // the newest one; root 1 where there is no other
+};
+// Is the catalog signed with a key that may sign for this address? -EKEYREJECTED, -ESTALE, -EBADMSG, -ENETUNREACH.
+int trust_check_key(struct trust *t, const struct trust_request *request, const struct known_site *site,
+                    const struct catalog *c, struct root_change *ret, struct error *error);
+// In the caller's transaction, if one of the first two is true.
+int trust_remember_root(struct trust *t, const struct trust_request *request, const struct known_site *site,
+                        const struct catalog *c, const struct root_change *change, struct error *error);
+// Is it one of the keys that the site has or had by its roots?
+int trust_is_vouched(struct trust *t, const char *address, const struct key_public *key, bool *ret,
+                     struct error *error);

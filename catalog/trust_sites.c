@@ -33,19 +33,25 @@ int trust_load_site(struct trust *t, const char *address, struct known_site *ret
     return 0;
 }
 
-int trust_list(struct trust *t, int (*each)(void *context, const char *site, const struct key_public *key, bool pinned),
-               void *context, struct error *error)
+int trust_list(struct trust *t, int (*each)(void *context, const struct trust_site *site), void *context,
+               struct error *error)
 {
     sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
-    int r = trust_db_start(t, &s, error, "SELECT address, key, pinned FROM site ORDER BY address", "");
+    int r = trust_db_start(t, &s, error,
+                           "SELECT address, key, pinned, coalesce((SELECT number FROM root WHERE root.address = "
+                           "site.address), 1) FROM site ORDER BY address",
+                           "");
     if (r < 0)
         return r;
     while ((r = trust_db_step(t, s, error)) == 1) {
-        struct key_public key = {.id = {0}};
-        const char *address = (const char *)sqlite3_column_text(s, 0);
-        if (!address || !trust_db_take_blob(s, 1, key.bytes, sizeof key.bytes) || !key_is_sound(&key))
+        struct trust_site site = {.address = (const char *)sqlite3_column_text(s, 0),
+                                  .pinned = sqlite3_column_int64(s, 2) != 0};
+        const int64_t root = sqlite3_column_int64(s, 3);
+        if (!site.address || !trust_db_take_blob(s, 1, site.key.bytes, sizeof site.key.bytes) ||
+            !key_is_sound(&site.key) || root < 1 || root > ROOT_NUMBER_MAXIMUM)
             return trust_db_complain(t, error);
-        int stop = each(context, address, &key, sqlite3_column_int64(s, 2) != 0);
+        site.root = (unsigned)root;
+        int stop = each(context, &site);
         if (stop < 0)
             return stop;
     }
@@ -57,6 +63,7 @@ int trust_add(struct trust *t, const char *site, const struct key_public *key, s
     struct trust_transaction x CLEANUP(trust_db_end) = {NULL};
     struct known_site known = {.known = false};
     char text[KEY_TEXT_SIZE];
+    bool vouched = false;
     if (!key_is_sound(key))
         return error_set(error, EINVAL, "not a usable public key: anybody could sign for it");
     int r = trust_db_begin(t, &x, error);
@@ -64,7 +71,9 @@ int trust_add(struct trust *t, const char *site, const struct key_public *key, s
         r = trust_load_site(t, site, &known, error);
     if (r < 0)
         return r;
-    if (known.known && !key_equal(&known.key, key))
+    if (known.known && !key_equal(&known.key, key) && (r = trust_is_vouched(t, site, key, &vouched, error)) < 0)
+        return r;
+    if (known.known && !key_equal(&known.key, key) && !vouched)
         return error_set(error, EKEYREJECTED, "another key is known for %s: %s; to replace it: rondo trust rm %s", site,
                          key_to_text(&known.key, text), site);
     if (known.known)
@@ -89,6 +98,10 @@ int trust_remove(struct trust *t, const char *site, struct error *error)
     if (!known.known)
         return error_set(error, ENOENT, "no key is known for %s; see: rondo trust ls", site);
     r = trust_db_run(t, error, "DELETE FROM site WHERE address = ?", "t", site);
+    if (r == 0)
+        r = trust_db_run(t, error, "DELETE FROM root WHERE address = ?", "t", site);
+    if (r == 0)
+        r = trust_db_run(t, error, "DELETE FROM vouched WHERE address = ?", "t", site);
     if (r == 0)
         r = trust_db_run(t, error, "DELETE FROM contacts WHERE address = ?", "t", site);
     if (r == 0)

@@ -55,16 +55,15 @@ static void load_shards(struct store *store, struct catalog *c)
     }
 }
 
-static int look_at_site(void *context, const char *site, const struct key_public *key, bool pinned)
+static int look_at_site(void *context, const struct trust_site *known)
 {
+    const char *site = known->address;
     struct search *s = context;
     struct catalog c CLEANUP(catalog_free) = {.number = 0};
     CLEANUP_FREE void *bytes = NULL;
     char etag[128];
     int64_t checked;
     size_t n;
-    (void)key;
-    (void)pinned;
     if (s->sources->count > 0 || trust_load_catalog(s->trust, site, &bytes, &n, etag, &checked, NULL) < 0 ||
         catalog_open(bytes, n, &c, NULL) < 0)
         return 0;

@@ -143,7 +143,7 @@ static int use_remembered(struct import *i, int older, bool *fresh)
     struct error why;
     if (older != -ESTALE ||
         trust_load_catalog(i->decision.trust, i->about.site, &known, &size, etag, &checked, &why) < 0 ||
-        resolve_accept(&i->decision, known, size, &i->catalog, fresh, &why) < 0 ||
+        resolve_accept(&i->decision, known, size, NULL, &i->catalog, fresh, &why) < 0 ||
         resolve_load_shards(i->store, i->about.site, i->about.name, true, &i->catalog, &why) < 0)
         return older;
     i->remembered = true;
@@ -182,7 +182,7 @@ static int read_catalog(struct import *i, bool *fresh, struct buf *ret_bytes, st
         r = catalog_open(bytes, e.size, &own, error);
     if (r < 0)
         return r;
-    r = resolve_accept(&i->decision, bytes, e.size, &i->catalog, fresh, error);
+    r = resolve_accept(&i->decision, bytes, e.size, NULL, &i->catalog, fresh, error);
     int older = r;
     if (r < 0 && (r = use_remembered(i, older, fresh)) < 0)
         return r;

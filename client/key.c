@@ -1,8 +1,9 @@
-// rondo key new FILE | show FILE: signing keys in minisign's format.
+// rondo key new FILE | show FILE | rotate SITE …: signing keys in minisign's format, and which of them a site has.
 #include "catalog/key.h"
 #include "base/cleanup.h"
-#include "client/cli.h"
+#include "client/key_verb.h"
 #include "client/passphrase.h"
+#include "client/publisher.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -54,19 +55,59 @@ static int show_key(const char *path, struct error *error)
     return r;
 }
 
+static int check_rotation(struct key_rotate_options *o, const char *expires_text)
+{
+    if (expires_text && !publisher_parse_duration(expires_text, &o->expires))
+        return cli_usage("key", "--expires takes a time like 90d or 12h, not \"%s\"", expires_text);
+    if (o->signed_paths.count && (o->keys.count || o->new_keys.count || o->revoke.count || o->threshold))
+        return cli_usage("key",
+                         "--signed is a root statement that was made already: only --catalog-key, --unsigned and "
+                         "--expires go with it");
+    if (!o->signed_paths.count && o->unsigned_path && o->keys.count)
+        return cli_usage("key", "--unsigned leaves the text to be signed elsewhere: --key has no meaning with it");
+    if (!o->signed_paths.count && !o->new_keys.count && !o->catalog_key && !o->revoke.count && !o->threshold)
+        return cli_usage("key", "rotate wants to know what is to change: --new-key, --catalog-key, --revoke or "
+                                "--threshold");
+    if (!o->signed_paths.count && !o->unsigned_path && !o->keys.count)
+        return cli_usage("key",
+                         "rotate is signed with the site's present key: --key KEYFILE; or --unsigned FILE leaves "
+                         "the text to be signed elsewhere");
+    return 0;
+}
+
 int verb_key(int argc, char **argv)
 {
-    static const struct option options[] = {{NULL, OPTION_FLAG, NULL}};
+    struct key_rotate_options o = {.expires = CATALOG_EXPIRES_DEFAULT};
+    const char *expires_text = NULL;
+    const struct option options[] = {{"key", OPTION_LIST, &o.keys},
+                                     {"new-key", OPTION_LIST, &o.new_keys},
+                                     {"catalog-key", OPTION_TEXT, &o.catalog_key},
+                                     {"threshold", OPTION_NUMBER, &o.threshold},
+                                     {"revoke", OPTION_LIST, &o.revoke},
+                                     {"unsigned", OPTION_TEXT, &o.unsigned_path},
+                                     {"signed", OPTION_LIST, &o.signed_paths},
+                                     {"expires", OPTION_TEXT, &expires_text},
+                                     {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
+    const int all = argc;
     int r = cli_parse(argc, argv, options, 2, 2, &operands);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
-    if (strcmp(argv[1], "new") == 0)
+    const bool rotate = strcmp(argv[1], "rotate") == 0;
+    if (rotate && (r = check_rotation(&o, expires_text)) != 0)
+        return r;
+    if (!rotate && (unsigned)all != operands + 1)
+        return cli_usage("key", "%s takes a FILE, and no options", argv[1]);
+    if (rotate)
+        cli_cancel_on_signals();
+    if (rotate)
+        r = key_rotate(argv[2], &o, &error);
+    else if (strcmp(argv[1], "new") == 0)
         r = make_key(argv[2], &error);
     else if (strcmp(argv[1], "show") == 0)
         r = show_key(argv[2], &error);
     else
-        return cli_usage("key", "new or show, not \"%s\"", argv[1]);
+        return cli_usage("key", "new, show or rotate, not \"%s\"", argv[1]);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

@@ -6,7 +6,7 @@
 // 1. A reader of DIR never sees a reference to something that is not there: what is named comes before what names it.
 // 2. What is in DIR and hashes to its name is not fetched again; an interrupted mirror goes on where it was.
 // 3. DIR is locked as by a publisher, and stays a copy of one site: another site's catalog, or a newer one of the same
-//    site, is not replaced.
+//    site, is not replaced. (A new key makes it no other site: root statements vouch for it.)
 // 4. With some images chosen, the catalog, signed as a whole, still names all. Who asks the mirror for another one is
 //    told that it is not there, and finds it at the mirrors that the catalog names, if there are any.
 //
@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "blockstore/object_copy.h"
 #include "client/cli.h"
+#include "client/mirror_roots.h"
 #include "client/resolve_private.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -66,10 +67,11 @@ static int check_folder(struct mirror_verb *m, bool *ret_same, struct error *err
     r = catalog_open(bytes, n, &there, error);
     if (r < 0)
         return error_prefix(error, r, "%s, which is there already", path);
-    if (memcmp(there.site_key.bytes, m->catalog.site_key.bytes, sizeof(there.site_key.bytes)) != 0 ||
+    const bool same_key = key_equal(&there.site_key, &m->catalog.site_key);
+    if ((!same_key && there.root_number >= m->catalog.root_number) ||
         memcmp(there.id, m->catalog.id, sizeof(there.id)) != 0)
         return error_set(error, EINVAL, "%s holds another site than %s; name another folder", m->folder, m->address);
-    if (there.number > m->catalog.number)
+    if (same_key && there.number > m->catalog.number)
         return error_set(error, ESTALE, "%s holds a newer catalog (number %llu) than %s has (%llu)", m->folder,
                          (unsigned long long)there.number, m->address, (unsigned long long)m->catalog.number);
     *ret_same = n > 0 && bytes && n == now->size && memcmp(bytes, now->data, n) == 0;
@@ -250,6 +252,8 @@ static int mirror(struct mirror_verb *m, const struct configuration *configurati
         r = check_choices(m, choices, count, error);
     if (r == 0)
         r = copy_versions(m, choices, count, error);
+    if (r == 0)
+        r = mirror_roots(m->site, &(struct resolve_place){m->store, m->address}, &m->catalog, error);
     if (r == 0 && !same)
         r = site_put_catalog(m->site, m->decision.signed_bytes.data, m->decision.signed_bytes.size, error);
     cli_progress_end();

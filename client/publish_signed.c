@@ -147,10 +147,10 @@ static int take_manifest(struct publication *p, struct site *s, const struct sig
 // --- a catalog
 
 // Rule 3.
-static int check_next(const struct publication *p, const struct catalog *now, const struct catalog *next,
-                      struct error *error)
+static int check_next(const struct publication *p, struct site *s, const struct catalog *now,
+                      const struct catalog *next, struct error *error)
 {
-    if (!key_equal(&now->site_key, &next->site_key) || memcmp(now->id, next->id, sizeof(now->id)) != 0)
+    if (memcmp(now->id, next->id, sizeof(now->id)) != 0)
         return error_set(error, EKEYREJECTED, "%s is a catalog of another site than %s", p->signed_path, p->site);
     if (next->number != now->number + 1)
         return error_set(
@@ -158,7 +158,8 @@ static int check_next(const struct publication *p, const struct catalog *now, co
             "%s was made for another state of %s: it has number %llu, and %llu stands there. Make it again "
             "with --unsigned, and sign that",
             p->signed_path, p->site, (unsigned long long)next->number, (unsigned long long)now->number);
-    return 0;
+    int r = publisher_check_roots(s, now, next, error);
+    return r < 0 ? error_prefix(error, r, "%s", p->signed_path) : 0;
 }
 
 // What the one lists and the other does not.
@@ -206,7 +207,7 @@ static int take_catalog(struct publication *p, struct site *s, const struct buf 
         return r;
     r = publisher_read_catalog(s, &p->catalog, error);
     if (r == 0)
-        r = check_next(p, &p->catalog, &next, error);
+        r = check_next(p, s, &p->catalog, &next, error);
     else if (r == -ENOENT)
         r = 0;
     if (r == 0)
@@ -237,6 +238,9 @@ int publish_take_signed(struct publication *p, struct error *error)
         r = signed_verify(file.data, file.size, &t.signer, &text, error);
     if (r < 0)
         return error_prefix(error, r, "%s", p->signed_path);
+    if (t.root.number)
+        return error_set(error, EINVAL, "%s is a root statement: rondo key rotate %s --signed %s takes it in",
+                         p->signed_path, p->site, p->signed_path);
     if (t.manifest && !p->unsigned_path && !p->site_key_path)
         return error_set(error, EINVAL,
                          "%s is a manifest: --site-key FILE signs the catalog that lists it; or --unsigned FILE leaves "

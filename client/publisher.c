@@ -222,7 +222,7 @@ int publisher_set_mirrors(struct catalog *c, const struct option_list *urls, str
 
 // Whoever published wants to see it at once, whatever their client knows of the site's catalog from a moment ago. It is
 // only a convenience, so that no failure matters; and a publisher who is no client gets no trust database from it.
-static void expect_change(const struct key_public *site_key)
+void publisher_expect_change(const struct key_public *site_key)
 {
     char home[PATH_TEXT_SIZE], path[PATH_TEXT_SIZE];
     struct trust *trust;
@@ -250,7 +250,7 @@ int publisher_put_catalog(struct site *s, const void *bytes, size_t n, const str
 {
     int r = site_put_catalog(s, bytes, n, error);
     if (r == 0)
-        expect_change(site_key);
+        publisher_expect_change(site_key);
     return r;
 }
 

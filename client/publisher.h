@@ -3,7 +3,7 @@
 
 #include "blockstore/manifest.h"
 #include "blockstore/site.h"
-#include "catalog/catalog.h"
+#include "catalog/root.h"
 #include "client/cli.h"
 
 // Reads the secret keys, asking for passphrases where there is a terminal. Without `site_path` the site's key is the
@@ -41,6 +41,23 @@ int publisher_open_catalog(struct site *s, const char *path, const void *bytes, 
 // publisher signed it, and that it is of the name, version and serial of the line.
 int publisher_read_manifest(struct site *s, const struct catalog_image *image, struct manifest *ret,
                             struct error *error);
+
+// The root statement under which the site's catalog stands: of its file, and found to fit the catalog; root 1 where
+// there is none.
+int publisher_read_root(struct site *s, const struct catalog *c, struct root *ret, struct error *error);
+// Is `next` signed with the key that signed `now`, or with one that a root statement in the site hands over to?
+int publisher_check_roots(struct site *s, const struct catalog *now, const struct catalog *next, struct error *error);
+int publisher_put_root(struct site *s, const struct root *root, const void *bytes, size_t n, struct error *error);
+
+// Counts the versions that this key has signed; `each` (may be NULL) is called with the name of each.
+int publisher_count_signed(struct site *s, const struct catalog *c, const struct key_public *key,
+                           int (*each)(void *context, const char *name, struct error *error), void *context,
+                           struct error *error);
+// Says on stderr how many versions fall with the key.
+int publisher_tell_revoked(struct site *s, const struct catalog *c, const struct key_public *key, struct error *error);
+
+// The catalogs of this key were changed here: whoever looks at them with this user's client wants to see that at once.
+void publisher_expect_change(const struct key_public *site_key);
 
 // A new catalog for a site at `path`, named after its last folder.
 int publisher_new_catalog(const char *path, const struct key_public *site_key, struct catalog *ret,

@@ -28,20 +28,6 @@ static int allow_key(struct catalog *c, const char *text, struct error *error)
     return catalog_add_key(c, &key, colon + 1, error);
 }
 
-// Those who sign for the site's owner want to know what else falls.
-static int count_signed(const struct publisher_change *p, const struct key_public *key, struct error *error)
-{
-    int count = 0;
-    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
-    if (!m)
-        return error_set(error, ENOMEM, "out of memory");
-    for (unsigned i = 0; i < p->catalog.image_count; i++)
-        if (publisher_read_manifest(p->site, &p->catalog.images[i], m, NULL) == 0 &&
-            memcmp(m->publisher, key->bytes, sizeof(m->publisher)) == 0)
-            count++;
-    return count;
-}
-
 static int revoke_key(struct publisher_change *p, const char *text, struct error *error)
 {
     struct key_public key;
@@ -50,13 +36,8 @@ static int revoke_key(struct publisher_change *p, const char *text, struct error
         return error_prefix(error, -EINVAL, "--revoke");
     r = catalog_add_revoked(&p->catalog, &key, error);
     if (r == 0)
-        r = count_signed(p, &key, error);
-    if (r >= 0)
-        fprintf(stderr,
-                "rondo: %d listed versions are signed with the key that is revoked: whoever has seen this catalog "
-                "refuses them, even from the cache; publish them again with another key\n",
-                r);
-    return r < 0 ? r : 0;
+        r = publisher_tell_revoked(p->site, &p->catalog, &key, error);
+    return r;
 }
 
 static int write_text(const struct request *q, struct publisher_change *p, struct error *error)

@@ -19,68 +19,14 @@
 #include "base/path.h"
 #include "client/cli.h"
 #include "client/resolve_private.h"
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
 
-// How long a failure that may pass is tried again where nothing else could serve. (Who was silent until the transport
-// gave up is not asked twice: that takes longer.)
-#define RETRY_SECONDS 2
-#define RETRY_FIRST_MS 50
 #define UNREACHABLE_SECONDS 4 // to wait for anything else of a site of which the catalog could just not be had
 #define MIRRORS_SECONDS 15    // of asking mirrors for a catalog
 #define SHARD_SECONDS 15      // to wait for a part of a catalog
-
-struct fetched {
-    struct buf bytes; // empty if not modified
-    char etag[128];
-    bool not_modified;
-};
-
-static int collect(void *context, uint64_t offset, const void *bytes, size_t n)
-{
-    struct buf *b = context;
-    if (offset != b->size)
-        return -EBADMSG;
-    return buf_append(b, bytes, n) == -E2BIG ? -EBADMSG : 0;
-}
-
-// One attempt, and a second one where a kept connection or a passing fault may have been the reason; if `patient`, more
-// of them, with growing waits.
-static int fetch_catalog(struct store *store, const char *site, const char *etag, bool patient, struct fetched *ret,
-                         struct error *error)
-{
-    struct source *source;
-    int r = source_open(store_transport(store), site, &source, error);
-    if (r < 0)
-        return r;
-    uint64_t end = io_monotonic_ns() + RETRY_SECONDS * 1000000000ull;
-    if (source_is_remote(source))
-        cli_progress("asking %s", site);
-    for (int wait = RETRY_FIRST_MS;; wait *= 2) {
-        buf_clear(&ret->bytes);
-        struct source_request request = {.path = "catalog.rondo",
-                                         .maximum = CATALOG_SIZE_MAXIMUM,
-                                         .if_etag = etag && *etag ? etag : NULL,
-                                         .sink = collect,
-                                         .context = &ret->bytes};
-        source_start(source, &request);
-        source_wait(source, &request);
-        r = request.result;
-        ret->not_modified = request.not_modified;
-        snprintf(ret->etag, sizeof(ret->etag), "%s", request.etag);
-        if (r < 0)
-            *error = request.error;
-        if (!error_is_network(r) || io_monotonic_ns() > end || (!patient && wait > RETRY_FIRST_MS))
-            break;
-        poll(NULL, 0, wait);
-    }
-    cli_progress_end();
-    source_close(source);
-    return r;
-}
 
 // --- shards --------------------------------------------------------------------------------------------------------
 
@@ -92,7 +38,7 @@ struct shard_fetch {
 static int collect_shard(void *context, uint64_t offset, const void *bytes, size_t n)
 {
     struct shard_fetch *f = context;
-    return collect(&f->bytes, offset, bytes, n);
+    return resolve_collect(&f->bytes, offset, bytes, n);
 }
 
 static void restart_shard(void *context)
@@ -172,8 +118,8 @@ int resolve_load_shards(struct store *store, const char *site, const char *name,
 
 // --- trust ---------------------------------------------------------------------------------------------------------
 
-int resolve_accept(struct resolve_decision *d, const void *bytes, size_t n, struct catalog *ret, bool *ret_fresh,
-                   struct error *error)
+int resolve_accept(struct resolve_decision *d, const void *bytes, size_t n, const struct resolve_place *from,
+                   struct catalog *ret, bool *ret_fresh, struct error *error)
 {
     char key[KEY_TEXT_SIZE];
     struct trust_verdict verdict;
@@ -181,7 +127,9 @@ int resolve_accept(struct resolve_decision *d, const void *bytes, size_t n, stru
     int r = catalog_open(bytes, n, &c, error);
     if (r < 0)
         return error_prefix(error, r, "the catalog of %s", d->site);
-    r = trust_look(d->trust, &d->request, &c, &verdict, error);
+    r = resolve_get_roots(d, &c, from, error);
+    if (r == 0)
+        r = trust_look(d->trust, &d->request, &c, &verdict, error);
     if (r < 0) {
         catalog_free(&c);
         return r;
@@ -191,6 +139,9 @@ int resolve_accept(struct resolve_decision *d, const void *bytes, size_t n, stru
                 "rondo: first contact with %s, whose key is %s\n"
                 "rondo: it is remembered; another key will be refused. To pin it: …#%s\n",
                 d->site, key_to_text(&c.site_key, key), key);
+    if (verdict.rotated)
+        fprintf(stderr, "rondo: the key of %s is now %s: the keys known before vouch for it (root %u)\n", d->site,
+                key_to_text(&c.site_key, key), c.root_number);
     if (verdict.clock_wrong)
         log_warning("your clock says %s, which is before a date that %s has signed: is it right?",
                     text_format_time(d->now, (char[32]){0}), d->site);
@@ -214,7 +165,7 @@ static int use_remembered(struct resolve_decision *d, const void *bytes, size_t 
 {
     if (!bytes)
         return error_set(error, ENETUNREACH, "%s was never seen, so it cannot be used without a network", d->site);
-    return resolve_accept(d, bytes, n, ret, ret_fresh, error);
+    return resolve_accept(d, bytes, n, NULL, ret, ret_fresh, error);
 }
 
 // Once its versions were looked at: for the next minute, and for when the site cannot be reached.
@@ -257,11 +208,12 @@ static int ask_mirrors(struct store *store, struct resolve_decision *d, const vo
     uint64_t end = io_monotonic_ns() + MIRRORS_SECONDS * 1000000000ull;
     r = -ENOENT;
     for (unsigned i = 0; i < last.mirror_count && r < 0 && io_monotonic_ns() < end; i++) {
-        struct fetched fetched = {.bytes = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
+        const struct resolve_place mirror = {.store = store, .address = last.mirrors[i]};
+        struct resolve_fetched fetched = {.bytes = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
         struct error why = {.text = ""};
-        r = fetch_catalog(store, last.mirrors[i], NULL, false, &fetched, &why);
+        r = resolve_fetch(&mirror, "catalog.rondo", NULL, false, &fetched, &why);
         if (r == 0)
-            r = resolve_accept(d, fetched.bytes.data, fetched.bytes.size, ret, ret_fresh, &why);
+            r = resolve_accept(d, fetched.bytes.data, fetched.bytes.size, &mirror, ret, ret_fresh, &why);
         if (r == 0) {
             log_warning("%s; its catalog comes from the mirror %s", reason->text, last.mirrors[i]);
             remember(d, fetched.bytes.data, fetched.bytes.size, "");
@@ -278,8 +230,9 @@ static int ask_mirrors(struct store *store, struct resolve_decision *d, const vo
 static int ask_site(struct store *store, struct resolve_decision *d, const void *known, size_t known_size,
                     const char *etag, bool patient, struct catalog *ret, bool *ret_fresh, struct error *error)
 {
-    struct fetched fetched = {.bytes = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
-    int r = fetch_catalog(store, d->site, known ? etag : NULL, patient, &fetched, error);
+    const struct resolve_place site = {.store = store, .address = d->site};
+    struct resolve_fetched fetched = {.bytes = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
+    int r = resolve_fetch(&site, "catalog.rondo", known ? etag : NULL, patient, &fetched, error);
     bool old = r == 0 && fetched.not_modified;
     const void *bytes = old ? known : fetched.bytes.data;
     size_t n = old ? known_size : fetched.bytes.size;
@@ -288,7 +241,7 @@ static int ask_site(struct store *store, struct resolve_decision *d, const void 
     if (old && !known)
         r = error_set(error, EBADMSG, "%s says that a catalog has not changed which was never fetched", d->site);
     if (r == 0)
-        r = resolve_accept(d, bytes, n, ret, ret_fresh, error);
+        r = resolve_accept(d, bytes, n, &site, ret, ret_fresh, error);
     if (r == 0)
         remember(d, bytes, n, old ? etag : fetched.etag);
     buf_free(&fetched.bytes);
@@ -311,7 +264,8 @@ int resolve_get_catalog(struct store *store, struct resolve_decision *d, const s
         return use_remembered(d, known, known_size, ret, ret_fresh, error);
     }
     if (known && *may_be_recent && !options->for_update && !address_is_directory(d->site) && d->now >= checked &&
-        d->now - checked < RESOLVE_CATALOG_SECONDS && resolve_accept(d, known, known_size, ret, ret_fresh, NULL) == 0)
+        d->now - checked < RESOLVE_CATALOG_SECONDS &&
+        resolve_accept(d, known, known_size, NULL, ret, ret_fresh, NULL) == 0)
         return 0;
     *may_be_recent = false;
     r = ask_site(store, d, known, known_size, etag, !known || options->for_update, ret, ret_fresh, &reason);
@@ -348,6 +302,7 @@ void resolve_end(struct resolve_decision *d)
     trust_close(d->trust);
     buf_free(&d->accepted);
     buf_free(&d->signed_bytes);
+    resolve_drop_roots(d);
 }
 
 int resolve_catalog(struct store *store, const struct configuration *configuration, const char *site,

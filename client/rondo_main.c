@@ -86,8 +86,14 @@ const struct verb verbs[] = {
     {"renew", verb_renew,
      "SITE --key KEYFILE|--unsigned FILE [--expires 90d] [--mirror URL|none] [--allow KEY:NAME]... [--revoke KEY]...",
      "Sign a site's catalog anew, with a later date; say whose keys may publish."},
-    {"sign", verb_sign, "FILE --key KEYFILE", "Sign what publish or renew --unsigned left in a file."},
-    {"key", verb_key, "new FILE | show FILE", "Make or show a signing key (minisign's format)."},
+    {"sign", verb_sign, "FILE --key KEYFILE", "Sign what publish, renew or key rotate --unsigned left in a file."},
+    {"key", verb_key,
+     "rotate SITE --key KEYFILE... [--new-key KEY]... [--catalog-key KEY] [--threshold N] [--revoke KEY]...\n"
+     "           [--expires 90d] | rotate SITE --unsigned FILE [--new-key KEY]... [--catalog-key KEY] [--threshold N]\n"
+     "           [--revoke KEY]... | rotate SITE --signed FILE... --catalog-key KEYFILE|--unsigned FILE [--expires "
+     "90d] |\n"
+     "           new FILE | show FILE",
+     "Make or show a signing key (minisign's format); change the keys of a site."},
     {"serve", verb_serve, "DIR [--listen HOST:PORT] [--log FILE]", "Serve a site over HTTP."},
     {"trust", verb_trust, "ls [--json] | add SITE KEY | rm SITE | log [SITE] [--json]",
      "Show, pin or forget the keys of sites; show what was seen of them."},

@@ -1,6 +1,8 @@
-// rondo sign: signs the text of a manifest or a catalog, where the key is: perhaps on a computer that no network
-// reaches. What it signs is parsed to the letter and shown first, and must be meant for that very key; so nobody is led
-// to sign something else. Beside FILE it writes FILE.signed, whole or not at all; FILE stays.
+// rondo sign: signs the text of a manifest, a catalog or a root statement, where the key is: perhaps on a computer that
+// no network reaches. What it signs is parsed to the letter and shown first; a manifest or a catalog must be meant for
+// that very key, so nobody is led to sign something else. Beside FILE it writes FILE.signed, whole or not at all; FILE
+// stays. A root statement gets one signature after the other, with several keys: to FILE.signed, or to FILE itself if
+// that has signatures already.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/path.h"
@@ -10,6 +12,7 @@
 #include "client/signing.h"
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -39,58 +42,125 @@ static void show_catalog(const struct catalog *c)
         fprintf(stderr, "rondo:   and what %u files of the site say, by their hashes\n", c->shard_count);
 }
 
-static int read_text(const char *path, void **ret_bytes, size_t *ret_size, struct signing_text *ret,
-                     struct error *error)
+static void show_root(const struct root *root)
 {
-    struct slice text, signature;
-    CLEANUP_FREE void *bytes = NULL;
-    size_t size;
-    int r = io_read_file(AT_FDCWD, path, CATALOG_SIZE_MAXIMUM, &bytes, &size);
+    char key[KEY_TEXT_SIZE];
+    fprintf(stderr, "rondo:   %u of these keys are to sign it, and the root that comes after it:\n", root->threshold);
+    for (unsigned i = 0; i < root->key_count; i++)
+        fprintf(stderr, "rondo:     %s\n", key_to_text(&root->keys[i], key));
+    fprintf(stderr, "rondo:   %s signs catalogs\n", key_to_text(&root->catalog_key, key));
+    for (unsigned i = 0; i < root->revoked_count; i++)
+        fprintf(stderr, "rondo:   revokes the key %s\n", key_to_text(&root->revoked[i], key));
+}
+
+// What is to be signed, and the file that is written.
+struct job {
+    const char *path;
+    char to[PATH_TEXT_SIZE];
+    void *bytes; // of the file that was given
+    struct slice text;
+    struct signing_text t;
+    struct buf file;
+};
+
+static void job_free(struct job *j)
+{
+    free(j->bytes);
+    signing_free(&j->t);
+    buf_free(&j->file);
+}
+
+// A root statement that has signatures already: others are added to them. They stand in the file itself, or beside the
+// unsigned text, in the one that was written for the key before.
+static int take_signatures(struct job *j, const void *bytes, size_t size, struct error *error)
+{
+    struct slice text, signatures;
+    if (signed_split(bytes, size, &text, &signatures, NULL) < 0 || text.length != j->text.length ||
+        memcmp(text.at, j->text.at, text.length) != 0)
+        return 0;
+    int r = buf_append(&j->file, bytes, size);
+    return r < 0 ? error_set(error, EBADMSG, "%s is longer than a root statement can be", j->path) : 0;
+}
+
+static int read_text(struct job *j, struct error *error)
+{
+    CLEANUP_FREE void *before = NULL;
+    struct slice signatures;
+    size_t size, before_size;
+    int r = io_read_file(AT_FDCWD, j->path, CATALOG_SIZE_MAXIMUM, &j->bytes, &size);
     if (r < 0)
-        return error_set(error, r == -EFBIG ? EBADMSG : -r, "cannot read %s: %s", path,
+        return error_set(error, r == -EFBIG ? EBADMSG : -r, "cannot read %s: %s", j->path,
                          r == -EFBIG ? "longer than any manifest or catalog" : strerror(-r));
-    if (signed_split(bytes, size, &text, &signature, NULL) == 0)
-        return error_set(error, EEXIST, "%s is signed already", path);
-    r = signing_parse((struct slice){.at = bytes, .length = size}, ret, error);
+    const bool is_signed = signed_split(j->bytes, size, &j->text, &signatures, NULL) == 0;
+    if (!is_signed)
+        j->text = (struct slice){.at = j->bytes, .length = size};
+    r = signing_parse(j->text, &j->t, error);
     if (r < 0)
-        return error_prefix(error, r, "%s is nothing that rondo sign signs", path);
-    *ret_bytes = TAKE_PTR(bytes);
-    *ret_size = size;
+        return error_prefix(error, r, "%s is nothing that rondo sign signs", j->path);
+    if (is_signed && !j->t.root.number)
+        return error_set(error, EEXIST, "%s is signed already", j->path);
+    r = path_format(j->to, sizeof(j->to), is_signed ? "%s" : "%s.signed", j->path);
+    if (r < 0)
+        return error_set(error, -r, "the path %.64s… is too long", j->path);
+    if (is_signed)
+        return take_signatures(j, j->bytes, size, error);
+    if (j->t.root.number && io_read_file(AT_FDCWD, j->to, ROOT_SIZE_MAXIMUM, &before, &before_size) == 0)
+        return take_signatures(j, before, before_size, error);
     return 0;
 }
 
-static int sign(const char *path, const char *key_path, struct error *error)
+static int sign_one(struct job *j, const struct key_secret *key, const struct key_public *public, struct error *error)
 {
-    struct signing_text t CLEANUP(signing_free) = {.manifest = NULL};
+    char text[KEY_TEXT_SIZE];
+    if (!key_equal(public, &j->t.signer))
+        return error_set(error, EKEYREJECTED,
+                         "%s is to be signed with the key %s, and the one that was given is another", j->path,
+                         key_to_text(&j->t.signer, text));
+    return signed_write(key, j->text.at, j->text.length, j->t.manifest ? "rondo manifest" : "rondo catalog", &j->file,
+                        error);
+}
+
+// One more signature. Former keys sign, too: they hand the site over.
+static int sign_root(struct job *j, const struct key_secret *key, const struct key_public *public, struct error *error)
+{
+    char text[KEY_TEXT_SIZE];
+    if (!root_has_key(&j->t.root, public))
+        fprintf(
+            stderr,
+            "rondo: %s is none of these keys: with this signature, if it is one of the site's present keys, it hands "
+            "the site over to them\n",
+            key_to_text(public, text));
+    if (j->file.size == 0)
+        return signed_write(key, j->text.at, j->text.length, "rondo root", &j->file, error);
+    if (root_is_signed_by(j->file.data, j->file.size, public))
+        return 0;
+    return signed_append_signature(key, j->text.at, j->text.length, "rondo root", &j->file, error);
+}
+
+static int sign(struct job *j, const char *key_path, struct error *error)
+{
     struct key_secret *key CLEANUP(key_free) = NULL;
-    struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
     struct key_public public;
-    CLEANUP_FREE void *bytes = NULL;
-    size_t size = 0;
-    char to[PATH_TEXT_SIZE], what[256], text[KEY_TEXT_SIZE];
-    int r = path_format(to, sizeof(to), "%s.signed", path);
-    if (r < 0)
-        return error_set(error, -r, "the path %.64s… is too long", path);
-    r = read_text(path, &bytes, &size, &t, error);
+    char what[256];
+    int r = read_text(j, error);
     if (r < 0)
         return r;
-    fprintf(stderr, "rondo: %s: the %s\n", path, signing_describe(&t, what, sizeof(what)));
-    if (t.manifest)
-        show_manifest(t.manifest);
+    fprintf(stderr, "rondo: %s: the %s\n", j->path, signing_describe(&j->t, what, sizeof(what)));
+    if (j->t.manifest)
+        show_manifest(j->t.manifest);
+    else if (j->t.root.number)
+        show_root(&j->t.root);
     else
-        show_catalog(&t.catalog);
+        show_catalog(&j->t.catalog);
     r = passphrase_read_key(key_path, &key, error);
     if (r < 0)
         return r;
     key_public_of(key, &public);
-    if (!key_equal(&public, &t.signer))
-        return error_set(error, EKEYREJECTED, "%s is to be signed with the key %s; %s is another", path,
-                         key_to_text(&t.signer, text), key_path);
-    r = signed_write(key, bytes, size, t.manifest ? "rondo manifest" : "rondo catalog", &file, error);
+    r = j->t.root.number ? sign_root(j, key, &public, error) : sign_one(j, key, &public, error);
     if (r == 0)
-        r = signing_write_text(to, file.data, file.size, error);
+        r = signing_write_text(j->to, j->file.data, j->file.size, error);
     if (r == 0)
-        printf("%s\n", to);
+        printf("%s\n", j->to);
     return r;
 }
 
@@ -105,7 +175,9 @@ int verb_sign(int argc, char **argv)
     if (!key)
         return cli_usage("sign", "--key KEYFILE is needed");
     struct error error = {.text = ""};
+    struct job j = {.path = argv[1], .file = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM)};
     cli_cancel_on_signals();
-    r = sign(argv[1], key, &error);
+    r = sign(&j, key, &error);
+    job_free(&j);
     return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
 }

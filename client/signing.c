@@ -15,6 +15,7 @@
 #define TEXT_MAXIMUM (64u << 10) // of manifests and catalogs, signed
 #define MANIFEST_BEGINNING "rondo-manifest 1\n"
 #define CATALOG_BEGINNING "rondo-catalog 1\n"
+#define ROOT_BEGINNING "rondo-root 1\n"
 // NOLINTNEXTLINE(misc-redundant-expression): that they are the same is what is asserted
 _Static_assert(TEXT_MAXIMUM == MANIFEST_SIZE_MAXIMUM && TEXT_MAXIMUM == CATALOG_SIZE_MAXIMUM, "one cap for both");
 
@@ -34,8 +35,11 @@ int signing_parse(struct slice text, struct signing_text *ret, struct error *err
     } else if (slice_starts(text, CATALOG_BEGINNING)) {
         r = catalog_parse(text.at, text.length, &t.catalog, error);
         t.signer = t.catalog.site_key;
+    } else if (slice_starts(text, ROOT_BEGINNING)) {
+        r = root_parse(text.at, text.length, &t.root, error);
+        t.signer = t.root.catalog_key;
     } else {
-        r = error_set(error, EBADMSG, "it is neither a manifest nor a catalog");
+        r = error_set(error, EBADMSG, "it is neither a manifest, nor a catalog, nor a root statement");
     }
     if (r < 0)
         return r;
@@ -56,6 +60,8 @@ const char *signing_describe(const struct signing_text *t, char *ret, size_t cap
     if (t->manifest)
         snprintf(ret, capacity, "manifest of %s %s, serial %llu", t->manifest->name, t->manifest->version,
                  (unsigned long long)t->manifest->serial);
+    else if (t->root.number)
+        snprintf(ret, capacity, "root statement of %s, number %u", t->root.site, t->root.number);
     else
         snprintf(ret, capacity, "catalog of %s, number %llu", t->catalog.site, (unsigned long long)t->catalog.number);
     return ret;
@@ -67,7 +73,9 @@ int signing_write_text(const char *path, const void *text, size_t n, struct erro
     size_t size = 0;
     int r = io_read_file(AT_FDCWD, path, TEXT_MAXIMUM, &old, &size);
     const struct slice there = {.at = old, .length = size};
-    if (r != -ENOENT && (r < 0 || !(slice_starts(there, MANIFEST_BEGINNING) || slice_starts(there, CATALOG_BEGINNING))))
+    const bool ours = slice_starts(there, MANIFEST_BEGINNING) || slice_starts(there, CATALOG_BEGINNING) ||
+                      slice_starts(there, ROOT_BEGINNING);
+    if (r != -ENOENT && (r < 0 || !ours))
         return error_set(error, EEXIST, "%s is there, and is no text to be signed; choose another file", path);
     r = io_replace_file(AT_FDCWD, path, text, n, 0666);
     return r < 0 ? error_set(error, -r, "cannot write %s: %s", path, strerror(-r)) : 0;

@@ -17,23 +17,28 @@ struct listing {
     unsigned count;
 };
 
-static int print_one(void *context, const char *site, const struct key_public *key, bool pinned)
+static int print_one(void *context, const struct trust_site *site)
 {
     struct listing *l = context;
     char text[KEY_TEXT_SIZE];
-    key_to_text(key, text);
+    key_to_text(&site->key, text);
     if (!l->json) {
-        printf("%s %-10s %s\n", text, pinned ? "pinned" : "remembered", site);
+        printf("%s %-10s %s", text, site->pinned ? "pinned" : "remembered", site->address);
+        if (site->root > 1)
+            printf(" (root %u)", site->root);
+        putchar('\n');
         return 0;
     }
     struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
     int r = buf_append_format(&b, "%s\n  {", l->count++ ? "," : "");
     if (r == 0)
-        r = json_append_text(&b, "site", site);
+        r = json_append_text(&b, "site", site->address);
     if (r == 0)
         r = json_append_text(&b, "key", text);
     if (r == 0)
-        r = buf_append_format(&b, ", \"pinned\": %s}", pinned ? "true" : "false");
+        r = json_append_number(&b, "root", site->root);
+    if (r == 0)
+        r = buf_append_format(&b, ", \"pinned\": %s}", site->pinned ? "true" : "false");
     if (r == 0)
         fputs(buf_text(&b), stdout);
     return r;

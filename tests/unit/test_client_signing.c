@@ -15,6 +15,7 @@
 #define CATALOG                                                                                                        \
     "rondo-catalog 1\nsite zoo " KEY "\nid 00112233445566778899aabbccddeeff\nnumber 42\n"                              \
     "issued 2026-11-23T10:00:00Z\nexpires 2027-02-21T10:00:00Z\n"
+#define ROOT "rondo-root 1\nsite zoo\nid 00112233445566778899aabbccddeeff\nnumber 2\nthreshold 1\n"
 
 const struct verb verbs[] = {{NULL, NULL, NULL, NULL}};
 
@@ -28,11 +29,13 @@ static void a_text_is_told_by_its_first_line(void **state)
     } table[] = {
         {MANIFEST(KEY), "manifest of zoo 1, serial 7", 0},
         {CATALOG, "catalog of zoo, number 42", 0},
+        {ROOT "key " KEY "\ncatalog " KEY "\n", "root statement of zoo, number 2", 0},
+        {ROOT "key " UNSOUND_KEY "\ncatalog " KEY "\n", "a public key", -EBADMSG},
         {MANIFEST(UNSOUND_KEY), "its publisher's key is not a usable one", -EBADMSG},
         {MANIFEST(KEY) "opt", "line 9", -EBADMSG},
         {"rondo-catalog 1\nsite zoo\n", "line 2", -EBADMSG},
-        {"rondo-catalog 2\n", "neither a manifest nor a catalog", -EBADMSG},
-        {"", "neither a manifest nor a catalog", -EBADMSG},
+        {"rondo-catalog 2\n", "neither a manifest, nor a catalog, nor a root statement", -EBADMSG},
+        {"", "neither a manifest, nor a catalog, nor a root statement", -EBADMSG},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {

@@ -474,15 +474,16 @@ static void the_last_catalog_is_kept(void **state)
     assert_string_equal(etag, ""); // then it is asked for whole
 }
 
-static int collect(void *context, const char *site, const struct key_public *key, bool pinned)
+static int collect(void *context, const struct trust_site *site)
 {
     char text[KEY_TEXT_SIZE];
-    return buf_append_format(context, "%s %.4s %d\n", site, key_to_text(key, text), pinned);
+    return buf_append_format(context, "%s %.4s %d\n", site->address, key_to_text(&site->key, text),
+                             site->pinned);
 }
 
-static int stop_at_once(void *context, const char *site, const struct key_public *key, bool pinned)
+static int stop_at_once(void *context, const struct trust_site *site)
 {
-    (void)site, (void)key, (void)pinned;
+    (void)site;
     ++*(int *)context;
     return -ECANCELED;
 }
@@ -586,7 +587,8 @@ static void a_damaged_database_is_moved_aside(void **state)
         "DROP TABLE seen",
         "DROP TABLE seen; CREATE TABLE seen(key BLOB, id BLOB, number INTEGER)",
         "PRAGMA user_version = 0",
-        "PRAGMA user_version = 1", // with the tables of 2
+        "PRAGMA user_version = 1", // with the tables of 3
+        "PRAGMA user_version = 2",
         "DROP TABLE log",
         "PRAGMA application_id = 1",
     };
@@ -674,7 +676,7 @@ static void a_newer_database_is_left_alone(void **state)
     struct world *w = *state;
     trust_close(w->t);
     w->t = NULL;
-    exec_sql(w, "PRAGMA user_version = 3");
+    exec_sql(w, "PRAGMA user_version = 4");
     assert_int_equal(trust_open(w->folder, &w->t, &w->error), -EOPNOTSUPP);
     assert_non_null(strstr(w->error.text, "newer rondo"));
     assert_int_equal(count_aside(w), 0);
@@ -687,7 +689,7 @@ static void an_older_database_gets_what_it_lacks(void **state)
     assert_int_equal(check(w, 5, ISSUED), 0);
     trust_close(w->t);
     w->t = NULL;
-    exec_sql(w, "DROP TABLE log; PRAGMA user_version = 1");
+    exec_sql(w, "DROP TABLE log; DROP TABLE root; DROP TABLE vouched; PRAGMA user_version = 1");
     assert_ok(trust_check_file(w->folder, &w->error), w->error);
     reopen(w);
     assert_int_equal(count_aside(w), 0);

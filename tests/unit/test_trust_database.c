@@ -188,13 +188,12 @@ struct search {
     unsigned found, pinned, all;
 };
 
-static int look_for(void *context, const char *site, const struct key_public *key, bool pinned)
+static int look_for(void *context, const struct trust_site *site)
 {
     struct search *s = context;
-    (void)key;
     s->all++;
-    s->found += strcmp(site, s->site) == 0;
-    s->pinned += pinned;
+    s->found += strcmp(site->address, s->site) == 0;
+    s->pinned += site->pinned;
     return 0;
 }
 
