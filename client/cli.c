@@ -118,6 +118,13 @@ int cli_parse(int argc, char **argv, const struct option *options, unsigned mini
     return 0;
 }
 
+int cli_parse_operand(int argc, char **argv)
+{
+    static const struct option none[] = {{NULL, OPTION_FLAG, NULL}};
+    unsigned operands;
+    return cli_parse(argc, argv, none, 1, 1, &operands);
+}
+
 int cli_fail(int result, const struct error *error)
 {
     cli_progress_end();
@@ -231,4 +238,9 @@ int cli_finish_output(int code)
         return code == EXIT_CODE_OK ? EXIT_CODE_OTHER : code;
     }
     return code;
+}
+
+int cli_end(int result, const struct error *error)
+{
+    return result < 0 ? cli_fail(result, error) : cli_finish_output(EXIT_CODE_OK);
 }

@@ -77,6 +77,8 @@ int cli_parse(int argc, char **argv, const struct option *options, unsigned mini
               unsigned *ret_operands);
 // For a verb: `if ((r = cli_parse(…)) != 0) return cli_parsed(r);`
 int cli_parsed(int result);
+// cli_parse for a verb without options and with one operand, argv[1].
+int cli_parse_operand(int argc, char **argv);
 
 // Prints "rondo: <error's text>" on stderr and returns the exit code for `result`.
 int cli_fail(int result, const struct error *error);
@@ -104,3 +106,5 @@ int cli_poll(struct pollfd *polls, unsigned count, int timeout_ms);
 
 // Flushes stdout; a failed write to it (a full disk, a closed pipe) becomes exit code 1. Returns the exit code.
 int cli_finish_output(int code);
+// The end of a verb that returns 0 or -errno: cli_fail, or the output is finished.
+int cli_end(int result, const struct error *error);

@@ -322,5 +322,5 @@ int verb_commit(int argc, char **argv)
     int closed = commit_close_disk(&c, &closing);
     if (r == 0 && closed < 0) // nothing was written to it
         fprintf(stderr, "rondo: machine %s: %s\n", c.machine, closing.text);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

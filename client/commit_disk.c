@@ -3,8 +3,6 @@
 // machine came from.
 #include "base/cleanup.h"
 #include "client/commit_private.h"
-#include "client/configuration.h"
-#include "client/resolve.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,19 +47,16 @@ static int open_base(struct commit *c, struct error *error)
 {
     const struct instance_settings *s = &c->instance.settings;
     const char *sources[CATALOG_MIRRORS_MAXIMUM + 1];
-    struct configuration configuration;
     unsigned count = 0;
-    int r = configuration_read(&configuration, error);
+    int r = images_open(&c->images, error);
 
-    if (r == 0)
-        r = resolve_open_store(&configuration, &c->store, error);
     if (r < 0)
         return r;
     if (access(c->p.site, F_OK) == 0)
         sources[count++] = c->p.site;
     for (unsigned i = 0; i < s->source_count; i++)
         sources[count++] = s->sources[i];
-    r = version_open(c->store, &s->manifest, sources, count, &c->base, error);
+    r = version_open(c->images.store, &s->manifest, sources, count, &c->base, error);
     if (r < 0)
         return resolve_explain_offline(error_prefix(error, r, "%s %s", s->image, s->version), count, s->site, s->image,
                                        s->version, error);
@@ -93,10 +88,8 @@ int commit_close_disk(struct commit *c, struct error *error)
 {
     int r = c->overlay ? overlay_close(c->overlay, error) : 0;
 
-    if (c->base)
-        version_close(c->base);
-    if (c->store)
-        store_free(c->store);
+    version_close(c->base);
+    images_close(&c->images);
     instance_close(&c->instance);
     return r;
 }

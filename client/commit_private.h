@@ -5,6 +5,7 @@
 #include "blockstore/overlay.h"
 #include "blockstore/parent.h"
 #include "blockstore/store.h"
+#include "client/images.h"
 #include "client/instance.h"
 #include "client/publish_private.h"
 
@@ -14,7 +15,7 @@ struct commit {
     bool force; // also if nothing changed
 
     struct instance instance;
-    struct store *store;
+    struct images images;
     struct version *base;    // that the machine was made from
     struct overlay *overlay; // locked for as long as it is open
     unsigned disk;           // the base's member

@@ -151,9 +151,7 @@ int console_attach(const struct instance *i, int connection, int console, const 
 
 int verb_console(int argc, char **argv)
 {
-    static const struct option options[] = {{NULL, OPTION_FLAG, NULL}};
-    unsigned operands;
-    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    int r = cli_parse_operand(argc, argv);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};

@@ -2,8 +2,8 @@
 // member stand elsewhere. Only pages of the maps are fetched for that. Two versions that are the same differ in
 // nothing: that is no failure either.
 #include "client/cli.h"
+#include "client/images.h"
 #include "client/report.h"
-#include "client/resolve.h"
 #include <stdio.h>
 
 #include "base/banned.h"
@@ -13,27 +13,17 @@ struct side {
     struct version *version; // NULL until it is opened
 };
 
-static int open_side(struct side *side, struct store *store, const struct configuration *configuration,
-                     const char *address, const struct resolve_options *options, struct error *error)
+static int open_side(struct side *side, struct images *images, const char *address, struct error *error)
 {
-    struct resolved *r = &side->resolved;
-    int result = resolve_image(store, configuration, address, options, r, error);
-    if (result < 0)
-        return result;
-    result = version_open(store, &r->manifest, (const char *const *)r->sources, r->source_count, &side->version, error);
-    if (result < 0) {
-        result = resolve_explain_offline(result, r->offline, r->address.site, r->description->name,
-                                         r->description->version, error);
-        side->version = NULL;
-        resolve_free(r);
-    }
-    return result;
+    int r = images_resolve(images, address, &side->resolved, error);
+    if (r < 0)
+        return r;
+    r = images_open_version(images, &side->resolved, &side->version, error);
+    return images_explain(r, &side->resolved, error);
 }
 
 static void close_side(struct side *side)
 {
-    if (!side->version)
-        return;
     version_close(side->version);
     resolve_free(&side->resolved);
 }
@@ -75,49 +65,36 @@ static int compare(struct report *p, const struct side *from, const struct side 
     return report_members(p, from, to, error);
 }
 
-static int diff(struct report *p, const char *const *addresses, const struct resolve_options *options,
-                struct error *error)
+static int diff(struct report *p, struct images *images, const char *const *addresses, struct error *error)
 {
-    struct configuration configuration;
-    struct store *store = NULL;
     struct side from = {.version = NULL}, to = {.version = NULL};
-    int r = configuration_read(&configuration, error);
+    int r = images_open(images, error);
 
     if (r == 0)
-        r = resolve_open_store(&configuration, &store, error);
-    if (r < 0)
-        return r;
-    r = open_side(&from, store, &configuration, addresses[0], options, error);
+        r = open_side(&from, images, addresses[0], error);
     if (r == 0)
-        r = open_side(&to, store, &configuration, addresses[1], options, error);
+        r = open_side(&to, images, addresses[1], error);
     if (r == 0)
-        r = compare(p, &from, &to, error);
-    r = from.version && to.version
-            ? resolve_explain_offline(r, to.resolved.offline, to.resolved.address.site, to.resolved.description->name,
-                                      to.resolved.description->version, error)
-            : r;
+        r = images_explain(compare(p, &from, &to, error), &to.resolved, error);
     close_side(&from);
     close_side(&to);
-    store_free(store);
+    images_close(images);
     return r;
 }
 
 int verb_diff(int argc, char **argv)
 {
     struct report report = REPORT_EMPTY;
-    struct resolve_options resolve = {.offline = false};
-    const struct option options[] = {{"json", OPTION_FLAG, &report.json},
-                                     {"offline", OPTION_FLAG, &resolve.offline},
-                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
-                                     {NULL, OPTION_FLAG, NULL}};
+    struct images images = {.store = NULL};
+    const struct option options[] = {
+        {"json", OPTION_FLAG, &report.json}, IMAGES_OPTIONS(images), {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 2, 2, &operands);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
     cli_cancel_on_signals();
-    r = diff(&report, (const char *const *)argv + 1, &resolve, &error);
+    r = diff(&report, &images, (const char *const *)argv + 1, &error);
     r = report_end(&report, r, &error);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

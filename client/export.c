@@ -9,7 +9,7 @@
 #include "blockstore/archive.h"
 #include "blockstore/object_copy.h"
 #include "client/cli.h"
-#include "client/resolve.h"
+#include "client/images.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +21,7 @@
 
 struct export
 {
-    struct store *store;
+    struct images images;
     struct resolved resolved;
     struct object_copy copy;
     struct pack_set *objects; // the shard (if any), the manifest, the packs
@@ -67,20 +67,19 @@ static int list_objects(struct export *e, struct version *v, struct error *error
     return r < 0 ? r : copy(e, 0, error);
 }
 
-static int fetch(struct export *e, const struct configuration *configuration, const char *image,
-                 const struct resolve_options *options, struct error *error)
+static int fetch(struct export *e, const char *image, struct error *error)
 {
     struct version *v = NULL;
     struct resolved *s = &e->resolved;
-    int r = resolve_image(e->store, configuration, image, options, s, error);
+    int r = images_resolve(&e->images, image, s, error);
     if (r < 0)
         return r;
-    r = version_open(e->store, &s->manifest, (const char *const *)s->sources, s->source_count, &v, error);
+    r = images_open_version(&e->images, s, &v, error);
     if (r == 0)
-        e->lease = cache_lease(store_cache(e->store), &s->manifest);
+        e->lease = cache_lease(store_cache(e->images.store), &s->manifest);
     if (r == 0 && s->source_count)
-        r = mirrors_new(store_transport(e->store), (const char *const *)s->sources, s->source_count, &e->copy.mirrors,
-                        error);
+        r = mirrors_new(store_transport(e->images.store), (const char *const *)s->sources, s->source_count,
+                        &e->copy.mirrors, error);
     if (r == 0)
         r = list_objects(e, v, error);
     cli_progress_end();
@@ -159,13 +158,13 @@ static int put_object(struct export *e, size_t i, struct error *error)
     for (unsigned try = 0; try < TRIES && r == -ENOENT; try++) {
         r = try == 0 ? 0 : object_copy_run(&e->copy, e->objects, i, i + 1, error);
         if (r == 0)
-            r = cache_get_object(store_cache(e->store), &object.name, object.size, &bytes, &n);
+            r = cache_get_object(store_cache(e->images.store), &object.name, object.size, &bytes, &n);
         else
             return r;
     }
     if (r < 0 || n != object.size)
         return error_set(error, r < 0 && r != -ENOENT ? -r : EIO, "object %s cannot be read from the cache %s",
-                         sha256_to_hex(&object.name, hex), cache_folder(store_cache(e->store)));
+                         sha256_to_hex(&object.name, hex), cache_folder(store_cache(e->images.store)));
     return put_entry(e, &(struct archive_entry){.kind = ARCHIVE_OBJECT, .object = object.name, .size = object.size},
                      bytes, error);
 }
@@ -230,18 +229,17 @@ static int write_file(struct export *e, int folder, const char *name, struct err
     return r == 0 && end < 0 ? error_set(error, -end, "cannot write %s: %s", e->path, strerror(-end)) : r;
 }
 
-static int export(struct export *e, const struct configuration *configuration, const char *image,
-                  const struct resolve_options *options, struct error *error)
+static int export(struct export *e, const char *image, struct error *error)
 {
     const char *name = NULL;
     char size[32], hex[SHA256_HEX_SIZE];
     int folder CLEANUP_CLOSE = e->stream ? -1 : open_folder(e->path, &name, error);
     if (folder < 0 && !e->stream)
         return folder;
-    e->copy = (struct object_copy){.target = object_copy_to_cache(store_cache(e->store)),
-                                   .wait_seconds = configuration->outage_seconds,
+    e->copy = (struct object_copy){.target = object_copy_to_cache(store_cache(e->images.store)),
+                                   .wait_seconds = e->images.configuration.outage_seconds,
                                    .progress = report_fetch};
-    int r = fetch(e, configuration, image, options, error);
+    int r = fetch(e, image, error);
     if (r < 0)
         return r;
     cli_catch_signals(); // from here on there is a temporary to take away
@@ -258,38 +256,28 @@ static int export(struct export *e, const struct configuration *configuration, c
 
 int verb_export(int argc, char **argv)
 {
-    struct resolve_others others;
-    struct resolve_options resolve = {.others = &others};
-    struct option_list named = {.count = 0};
-    const struct option options[] = {{"offline", OPTION_FLAG, &resolve.offline},
-                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
-                                     {"source", OPTION_LIST, &named},
-                                     {NULL, OPTION_FLAG, NULL}};
+    struct export e = {.lease = -1};
+    const struct option options[] = {IMAGES_OPTIONS(e.images), {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 2, 2, &operands);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
-    struct configuration configuration;
-    struct export e = {.lease = -1, .path = argv[2], .stream = strcmp(argv[2], "-") == 0};
+    e.path = argv[2];
+    e.stream = strcmp(argv[2], "-") == 0;
     if (e.stream && isatty(STDOUT_FILENO))
         return cli_usage("export", "an archive is nothing for a terminal: name a file, or redirect the output");
     if (e.stream)
         e.path = "standard output";
     cli_cancel_on_signals();
-    r = configuration_read(&configuration, &error);
-    if (r == 0)
-        r = resolve_list_others(&configuration, &named, resolve.offline, &others, &error);
-    if (r == 0)
-        r = resolve_open_store(&configuration, &e.store, &error);
+    r = images_open(&e.images, &error);
     if (r < 0)
         return cli_fail(r, &error);
-    r = export(&e, &configuration, argv[1], &resolve, &error);
-    cache_end_lease(store_cache(e.store), &e.resolved.manifest, e.lease);
+    r = export(&e, argv[1], &error);
+    cache_end_lease(store_cache(e.images.store), &e.resolved.manifest, e.lease);
     pack_set_free(&e.objects);
     mirrors_free(e.copy.mirrors);
     resolve_free(&e.resolved);
-    store_free(e.store);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    images_close(&e.images);
+    return cli_end(r, &error);
 }

@@ -7,8 +7,8 @@
 #include "catalog/trust.h"
 #include "client/cli.h"
 #include "client/fsck.h"
+#include "client/images.h"
 #include "client/instance.h"
-#include "client/resolve.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,23 +195,19 @@ static int check_trust(struct fsck *f, struct error *error)
 
 int fsck_cache(struct fsck *f, struct error *error)
 {
-    struct configuration configuration;
-    struct store *store = NULL;
+    struct images images = {.store = NULL};
     struct cache_checked sum = {.objects = 0};
     struct cache_check check = {.repair = f->repair, .problem = tell_object, .progress = report_check, .context = f};
     struct machine_check machines = {.f = f};
     char size[32];
     int r = check_trust(f, error);
     if (r == 0)
-        r = configuration_read(&configuration, error);
+        r = images_open(&images, error);
     if (r == 0)
-        r = resolve_open_store(&configuration, &store, error);
-    if (r < 0)
-        return r;
-    r = cache_check(store_cache(store), &check, &sum, error);
+        r = cache_check(store_cache(images.store), &check, &sum, error);
     if (r == 0)
-        r = check_all_pinned(f, store, error);
-    store_free(store);
+        r = check_all_pinned(f, images.store, error);
+    images_close(&images);
     if (r == 0) {
         r = instance_list(check_machine, &machines, error);
         if (r < 0 && !error->text[0])

@@ -6,10 +6,10 @@
 #include "client/gc.h"
 #include "base/cleanup.h"
 #include "client/cli.h"
+#include "client/images.h"
 #include "client/instance.h"
 #include "client/json.h"
 #include "client/publisher.h"
-#include "client/resolve.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,25 +102,20 @@ static void print_sum(const struct gc_options *o, const struct cache_collected *
 static int gc_cache(const struct gc_options *options, struct error *error)
 {
     struct machines machines CLEANUP(free_machines) = {.count = 0};
-    struct configuration configuration;
-    struct store *store = NULL;
+    struct images images = {.store = NULL};
     struct cache_collected sum;
     struct listing l = {.options = options};
     unsigned leftovers = 0;
-    int r = configuration_read(&configuration, error);
-    if (r == 0)
-        r = resolve_open_store(&configuration, &store, error);
-    if (r < 0)
-        return r;
-    if (!options->dry_run)
+    int r = images_open(&images, error);
+    struct cache *cache = r == 0 ? store_cache(images.store) : NULL;
+    if (r == 0 && !options->dry_run)
         r = instance_sweep(&leftovers, error);
-    machines.cache = options->dry_run ? NULL : store_cache(store);
+    machines.cache = options->dry_run ? NULL : cache;
     if (r == 0)
         r = instance_list(note_machine, &machines, error);
     if (r == -ENOMEM)
         error_set(error, ENOMEM, "out of memory");
     if (r == 0) {
-        struct cache *cache = store_cache(store);
         struct cache_collect o = {.limit = options->limit ? options->limit : cache_limit(cache),
                                   .dry_run = options->dry_run,
                                   .manifests = machines.manifests,
@@ -137,7 +132,7 @@ static int gc_cache(const struct gc_options *options, struct error *error)
         else if (options->json)
             fputs("\n  ]\n}\n", stdout);
     }
-    store_free(store);
+    images_close(&images);
     return r;
 }
 
@@ -165,5 +160,5 @@ int verb_gc(int argc, char **argv)
     struct error error = {.text = ""};
     cli_cancel_on_signals();
     r = operands ? gc_site(argv[1], &o, &error) : gc_cache(&o, &error);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

@@ -6,8 +6,8 @@
 // first failure of the network the rest comes from the cache alone, so that no more than one wait is added.
 #include "base/cleanup.h"
 #include "client/cli.h"
+#include "client/images.h"
 #include "client/json.h"
-#include "client/resolve.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,9 +18,9 @@
 #define KEY_SHORT 8 // characters of a publisher's key that a line shows
 
 struct history {
-    struct store *store;
+    struct images images;
     struct resolved resolved;
-    struct catalog_image *images; // all that are offered, newest first
+    struct catalog_image *list;   // all that are offered, newest first
     size_t count, shown, offered; // count: shown, and the one before the last of them
     unsigned sources;             // 0 from the first failure of the network on
     bool json;
@@ -47,8 +47,8 @@ static int list_images(struct history *h, uint64_t limit, struct error *error)
     const struct catalog *c = &h->resolved.versions;
     const struct address *a = &h->resolved.address;
     uint64_t newest = UINT64_MAX;
-    h->images = calloc(c->image_count + (size_t)1, sizeof(*h->images));
-    if (!h->images)
+    h->list = calloc(c->image_count + (size_t)1, sizeof(*h->list));
+    if (!h->list)
         return error_set(error, ENOMEM, "out of memory");
     for (unsigned i = 0; i < c->image_count; i++)
         if (strcmp(c->images[i].name, a->name) == 0 && sha256_equal(&c->images[i].manifest, &h->resolved.manifest) &&
@@ -56,8 +56,8 @@ static int list_images(struct history *h, uint64_t limit, struct error *error)
             newest = c->images[i].serial;
     for (unsigned i = 0; i < c->image_count; i++)
         if (strcmp(c->images[i].name, a->name) == 0 && c->images[i].serial <= newest)
-            h->images[h->offered++] = c->images[i];
-    qsort(h->images, h->offered, sizeof(*h->images), by_newest);
+            h->list[h->offered++] = c->images[i];
+    qsort(h->list, h->offered, sizeof(*h->list), by_newest);
     h->shown = limit < h->offered ? (size_t)limit : h->offered;
     h->count = h->shown < h->offered ? h->shown + 1 : h->shown;
     return 0;
@@ -71,10 +71,10 @@ static void note(struct history *h, int r)
 
 static void open_entry(struct history *h, size_t i, struct entry *ret)
 {
-    *ret = (struct entry){.image = &h->images[i]};
+    *ret = (struct entry){.image = &h->list[i]};
     cli_progress("reading %s %s (%zu of %zu)", ret->image->name, ret->image->version, i + 1, h->count);
-    note(h, resolve_open_version(h->store, &h->resolved, &h->resolved.versions, ret->image, h->sources, &ret->version,
-                                 &ret->error));
+    note(h, resolve_open_version(h->images.store, &h->resolved, &h->resolved.versions, ret->image, h->sources,
+                                 &ret->version, &ret->error));
 }
 
 // `before` is NULL for the first version: all of it is new.
@@ -155,7 +155,7 @@ static int print_json(const struct entry *e, const char *tags, bool pulled, bool
 static int print(const struct history *h, const struct entry *e, bool first)
 {
     char tags[1024], key[KEY_TEXT_SIZE] = "-", date[32] = "-", size[32] = "-", new[32] = "-";
-    const bool pulled = cache_is_pinned(store_cache(h->store), &e->image->manifest, CACHE_OWNER_PULL);
+    const bool pulled = cache_is_pinned(store_cache(h->images.store), &e->image->manifest, CACHE_OWNER_PULL);
     catalog_list_tags(&h->resolved.versions, e->image, tags, sizeof(tags));
     cli_progress_end();
     if (h->json)
@@ -197,16 +197,11 @@ static int print_all(struct history *h)
     return r;
 }
 
-static int history(struct history *h, const char *address, const struct resolve_options *options, uint64_t limit,
-                   struct error *error)
+static int history(struct history *h, const char *address, uint64_t limit, struct error *error)
 {
-    struct configuration configuration;
-    int r = configuration_read(&configuration, error);
+    int r = images_open(&h->images, error);
     if (r == 0)
-        r = resolve_open_store(&configuration, &h->store, error);
-    if (r < 0)
-        return r;
-    r = resolve_image(h->store, &configuration, address, options, &h->resolved, error);
+        r = images_resolve(&h->images, address, &h->resolved, error);
     if (r == 0) {
         h->sources = h->resolved.source_count;
         r = list_images(h, limit, error);
@@ -224,22 +219,19 @@ static int history(struct history *h, const char *address, const struct resolve_
             fprintf(stderr, "rondo: %zu of %zu versions are shown, the newest; --limit %zu shows all\n", h->shown,
                     h->offered, h->offered);
     }
-    free(h->images);
+    free(h->list);
     resolve_free(&h->resolved);
-    store_free(h->store);
+    images_close(&h->images);
     return r;
 }
 
 int verb_history(int argc, char **argv)
 {
-    struct history h = {.json = false};
-    struct resolve_options resolve = {.all_versions = true};
+    struct history h = {.images = {.resolve = {.all_versions = true}}};
     uint64_t limit = LIMIT_DEFAULT;
     const struct option options[] = {{"json", OPTION_FLAG, &h.json},
                                      {"limit", OPTION_NUMBER, &limit},
-                                     {"offline", OPTION_FLAG, &resolve.offline},
-                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
+                                     IMAGES_OPTIONS(h.images),
                                      {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
@@ -247,6 +239,6 @@ int verb_history(int argc, char **argv)
         return cli_parsed(r);
     struct error error = {.text = ""};
     cli_cancel_on_signals();
-    r = history(&h, argv[1], &resolve, limit, &error);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    r = history(&h, argv[1], limit, &error);
+    return cli_end(r, &error);
 }

@@ -13,6 +13,7 @@
 #include "blockstore/archive_read.h"
 #include "blockstore/store_packs.h"
 #include "client/cli.h"
+#include "client/images.h"
 #include "client/resolve_private.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@
 #define PIECE_SIZE (256u << 10)
 
 struct import {
-    struct store *store;
+    struct images images;
     struct archive_reader archive;
     struct archive_description about;
     struct resolve_decision decision;
@@ -46,14 +47,14 @@ static int note_object(struct import *i, const struct sha256 *name, uint32_t siz
     i->bytes += size;
     if (i->objects > i->about.objects || i->bytes > i->about.bytes)
         return error_set(error, EBADMSG, "it holds more than it says");
-    if (cache_has_object(store_cache(i->store), name))
+    if (cache_has_object(store_cache(i->images.store), name))
         return 0;
     return buf_append(&i->placed, name, sizeof(*name)) < 0 ? error_set(error, ENOMEM, "out of memory") : 0;
 }
 
 static int not_kept(struct import *i, struct error *error)
 {
-    struct cache *cache = store_cache(i->store);
+    struct cache *cache = store_cache(i->images.store);
     char need[32], limit[32];
     int why = cache_write_failure(cache);
     return error_set(error, ENOSPC,
@@ -83,7 +84,7 @@ static int read_object(struct import *i, const struct sha256 *name, size_t maxim
     struct sha256 actual = sha256_of(bytes, e.size);
     if (!sha256_equal(&actual, name))
         return error_set(error, EBADMSG, "object %.12s… is not what its name says", sha256_to_hex(name, hex));
-    cache_put_object(store_cache(i->store), name, bytes, e.size);
+    cache_put_object(store_cache(i->images.store), name, bytes, e.size);
     *ret = TAKE_PTR(bytes);
     *ret_size = e.size;
     return 0;
@@ -101,7 +102,7 @@ static int read_pack(struct import *i, const struct archive_entry *e, struct err
     if (r < 0)
         return r;
     unsigned char *piece CLEANUP_FREE = malloc(PIECE_SIZE);
-    if (!piece || cache_stream_new(store_cache(i->store), &e->object, e->size, &s) < 0)
+    if (!piece || cache_stream_new(store_cache(i->images.store), &e->object, e->size, &s) < 0)
         return error_set(error, ENOMEM, "out of memory");
     ssize_t n;
     while ((n = archive_read(&i->archive, piece, PIECE_SIZE, error)) > 0) {
@@ -130,7 +131,7 @@ static int read_description(struct import *i, struct error *error)
         r = archive_parse_description(bytes, e.size, &i->about, error);
     if (r == 0 && (address_parse_site(i->about.site, "/", site, NULL) < 0 || strcmp(site, i->about.site) != 0))
         r = error_set(error, EBADMSG, "the site that it says it is of has no proper address");
-    return r == 0 && i->about.bytes > cache_limit(store_cache(i->store)) ? not_kept(i, error) : r;
+    return r == 0 && i->about.bytes > cache_limit(store_cache(i->images.store)) ? not_kept(i, error) : r;
 }
 
 // Rule 2: after `older`, the failure that the file's own catalog met, and which stands if nothing can be had this way.
@@ -144,7 +145,7 @@ static int use_remembered(struct import *i, int older, bool *fresh)
     if (older != -ESTALE ||
         trust_load_catalog(i->decision.trust, i->about.site, &known, &size, etag, &checked, &why) < 0 ||
         resolve_accept(&i->decision, known, size, NULL, &i->catalog, fresh, &why) < 0 ||
-        resolve_load_shards(i->store, i->about.site, i->about.name, true, &i->catalog, &why) < 0)
+        resolve_load_shards(i->images.store, i->about.site, i->about.name, true, &i->catalog, &why) < 0)
         return older;
     i->remembered = true;
     return 0;
@@ -212,10 +213,10 @@ static int read_manifest(struct import *i, struct error *error)
 {
     CLEANUP_FREE void *bytes = NULL;
     size_t size;
-    i->lease = cache_lease(store_cache(i->store), &i->about.manifest);
+    i->lease = cache_lease(store_cache(i->images.store), &i->about.manifest);
     int r = read_object(i, &i->about.manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size, error);
     if (r == 0)
-        r = version_open(i->store, &i->about.manifest, NULL, 0, &i->version, error);
+        r = version_open(i->images.store, &i->about.manifest, NULL, 0, &i->version, error);
     if (r == -ENOENT) // what was put there a moment ago
         return not_kept(i, error);
     return r < 0 ? r : resolve_check_manifest(i->about.site, &i->catalog, i->image, i->version, error);
@@ -294,11 +295,12 @@ static int keep(struct import *i, const struct buf *bytes, struct error *error)
         return not_kept(i, error);
     if (r == 0)
         r = remember(i, bytes, error);
-    return r < 0 ? r : resolve_pin_pulled(store_cache(i->store), &i->about.manifest, &i->shard, &objects, count, error);
+    return r < 0 ? r
+                 : resolve_pin_pulled(store_cache(i->images.store), &i->about.manifest, &i->shard, &objects, count,
+                                      error);
 }
 
-static int import(struct import *i, const struct configuration *configuration, const struct resolve_options *options,
-                  struct error *error)
+static int import(struct import *i, struct error *error)
 {
     struct buf bytes CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
     char size[32], hex[SHA256_HEX_SIZE];
@@ -307,7 +309,7 @@ static int import(struct import *i, const struct configuration *configuration, c
     if (r < 0)
         return r;
     fprintf(stderr, "rondo: %s %s from %s\n", i->about.name, i->about.version, i->about.site);
-    r = resolve_begin(&i->decision, configuration, i->about.site, NULL, options, error);
+    r = resolve_begin(&i->decision, &i->images.configuration, i->about.site, NULL, &i->images.resolve, error);
     if (r < 0)
         return r;
     r = read_catalog(i, &fresh, &bytes, error);
@@ -330,43 +332,40 @@ static int import(struct import *i, const struct configuration *configuration, c
 
 int verb_import(int argc, char **argv)
 {
-    struct resolve_options resolve = {.offline = true};
-    const struct option options[] = {{"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
+    struct import i = {.images = {.resolve = {.offline = true}},
+                       .lease = -1,
+                       .archive = {.fd = STDIN_FILENO, .cancelled = cli_interrupted},
+                       .placed = BUF_WITH_MAXIMUM((size_t)256 << 20)};
+    const struct option options[] = {{"require-fresh", OPTION_FLAG, &i.images.resolve.require_fresh},
+                                     {"require-pin", OPTION_FLAG, &i.images.resolve.require_pin},
                                      {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
-    struct configuration configuration;
-    struct import i = {.lease = -1,
-                       .archive = {.fd = STDIN_FILENO, .cancelled = cli_interrupted},
-                       .placed = BUF_WITH_MAXIMUM((size_t)256 << 20)};
     const bool stream = strcmp(argv[1], "-") == 0;
     if (!stream && (i.archive.fd = open(argv[1], O_RDONLY | O_CLOEXEC)) < 0) {
         r = error_set(&error, errno, "cannot open %s: %s", argv[1], strerror(errno));
         return cli_fail(r, &error);
     }
-    r = configuration_read(&configuration, &error);
-    if (r == 0)
-        r = resolve_open_store(&configuration, &i.store, &error);
+    r = images_open(&i.images, &error);
     if (r == 0) {
         cli_catch_signals(); // from here on there are objects to take away
-        r = import(&i, &configuration, &resolve, &error);
+        r = import(&i, &error);
         if (r < 0)
             error_prefix(&error, r, "%s", stream ? "standard input" : argv[1]);
         version_close(i.version);
-        cache_end_lease(store_cache(i.store), &i.about.manifest, i.lease);
+        cache_end_lease(store_cache(i.images.store), &i.about.manifest, i.lease);
         if (r < 0)
-            cache_remove_objects(store_cache(i.store), (const struct sha256 *)i.placed.data,
+            cache_remove_objects(store_cache(i.images.store), (const struct sha256 *)i.placed.data,
                                  i.placed.size / sizeof(struct sha256));
         pack_set_free(&i.packs);
         catalog_free(&i.catalog);
         buf_free(&i.placed);
-        store_free(i.store);
     }
+    images_close(&i.images);
     if (!stream)
         close(i.archive.fd);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

@@ -4,9 +4,9 @@
 #include "blockstore/overlay_snapshot.h"
 #include "client/ask.h"
 #include "client/cli.h"
+#include "client/images.h"
 #include "client/newer.h"
 #include "client/report.h"
-#include "client/resolve.h"
 #include "client/seed.h"
 #include <stdio.h>
 #include <string.h>
@@ -53,13 +53,12 @@ static int report_members(struct report *p, struct version *v, struct error *err
     return 0;
 }
 
-static int inspect_image(struct report *p, struct store *store, const struct configuration *configuration,
-                         const char *address, const struct resolve_options *options, struct error *error)
+static int inspect_image(struct report *p, struct images *images, const char *address, struct error *error)
 {
     struct resolved resolved;
     struct version *v;
     char hex[SHA256_HEX_SIZE], key[KEY_TEXT_SIZE], date[32];
-    int r = resolve_image(store, configuration, address, options, &resolved, error);
+    int r = images_resolve(images, address, &resolved, error);
     if (r < 0)
         return r;
     const struct manifest *m = resolved.description;
@@ -74,7 +73,7 @@ static int inspect_image(struct report *p, struct store *store, const struct con
     report_text(p, "publisher", key_to_text(&publisher, key));
     report_text(p, "site", resolved.address.site);
     report_bool(p, "fresh", resolved.fresh);
-    report_bool(p, "pulled", cache_is_pinned(store_cache(store), &resolved.manifest, CACHE_OWNER_PULL));
+    report_bool(p, "pulled", cache_is_pinned(store_cache(images->store), &resolved.manifest, CACHE_OWNER_PULL));
     report_text(p, "title", m->title);
     report_text(p, "summary", m->summary);
     report_text(p, "homepage", m->homepage);
@@ -85,14 +84,12 @@ static int inspect_image(struct report *p, struct store *store, const struct con
     report_text(p, "ready", m->ready);
     report_number(p, "memory", m->memory);
     report_boot(p, m);
-    r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v,
-                     error);
+    r = images_open_version(images, &resolved, &v, error);
     if (r == 0) {
         r = report_members(p, v, error);
         version_close(v);
     }
-    r = resolve_explain_offline(r, resolved.offline, resolved.address.site, resolved.description->name,
-                                resolved.description->version, error);
+    r = images_explain(r, &resolved, error);
     resolve_free(&resolved);
     return r;
 }
@@ -214,23 +211,18 @@ static int inspect_machine(struct report *p, struct store *store, const struct i
     return 0;
 }
 
-static int inspect(struct report *p, const char *what, const struct resolve_options *options, struct error *error)
+static int inspect(struct report *p, struct images *images, const char *what, struct error *error)
 {
-    struct configuration configuration;
-    struct store *store;
     struct instance i = INSTANCE_NONE;
-    int r = configuration_read(&configuration, error);
-    if (r < 0)
-        return r;
-    r = resolve_open_store(&configuration, &store, error);
+    int r = images_open(images, error);
     if (r < 0)
         return r;
     r = text_is_image_name(slice_of(what)) ? instance_open(what, &i, error) : -ENOENT;
     if (r == 0)
-        r = inspect_machine(p, store, &i, error);
+        r = inspect_machine(p, images->store, &i, error);
     else if (r == -ENOENT) {
-        r = inspect_image(p, store, &configuration, what, options, error);
-        if (r == -EINVAL && !configuration.site[0] && text_is_image_name(slice_of(what)))
+        r = inspect_image(p, images, what, error);
+        if (r == -EINVAL && !images->configuration.site[0] && text_is_image_name(slice_of(what)))
             error_set(
                 error, EINVAL,
                 "there is no machine %s (rondo ps lists them); an image of that name needs its site before it, or "
@@ -238,26 +230,23 @@ static int inspect(struct report *p, const char *what, const struct resolve_opti
                 what);
     }
     instance_close(&i);
-    store_free(store);
+    images_close(images);
     return r;
 }
 
 int verb_inspect(int argc, char **argv)
 {
     struct report report = REPORT_EMPTY;
-    struct resolve_options resolve = {.offline = false};
-    const struct option options[] = {{"json", OPTION_FLAG, &report.json},
-                                     {"offline", OPTION_FLAG, &resolve.offline},
-                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
-                                     {NULL, OPTION_FLAG, NULL}};
+    struct images images = {.store = NULL};
+    const struct option options[] = {
+        {"json", OPTION_FLAG, &report.json}, IMAGES_OPTIONS(images), {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
     cli_cancel_on_signals();
-    r = inspect(&report, argv[1], &resolve, &error);
+    r = inspect(&report, &images, argv[1], &error);
     r = report_end(&report, r, &error);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

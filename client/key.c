@@ -109,5 +109,5 @@ int verb_key(int argc, char **argv)
         r = show_key(argv[2], &error);
     else
         return cli_usage("key", "new, show or rotate, not \"%s\"", argv[1]);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

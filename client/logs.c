@@ -95,5 +95,5 @@ int verb_logs(int argc, char **argv)
     if (r == 0 || (r == -EBADMSG && i.folder_fd >= 0)) // a damaged machine's logs are of interest, too
         r = show_log(&i, machine, following, &error);
     instance_close(&i);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

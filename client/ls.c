@@ -3,8 +3,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "client/cli.h"
+#include "client/images.h"
 #include "client/json.h"
-#include "client/resolve.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -39,12 +39,11 @@ static int print_json(const struct catalog_image *image, const char *tags, bool 
     return r;
 }
 
-static int list(struct store *store, const struct configuration *configuration, const char *site,
-                const struct resolve_options *options, bool json, struct error *error)
+static int list(const struct images *images, const char *site, bool json, struct error *error)
 {
     struct catalog c = {.number = 0};
     bool fresh;
-    int r = resolve_catalog(store, configuration, site, options, &c, &fresh, error);
+    int r = resolve_catalog(images->store, &images->configuration, site, &images->resolve, &c, &fresh, error);
     if (r < 0)
         return r;
     if (c.image_count)
@@ -56,7 +55,7 @@ static int list(struct store *store, const struct configuration *configuration, 
     for (unsigned i = 0; i < c.image_count && r == 0; i++) {
         char tags[1024];
         const struct catalog_image *image = &c.images[i];
-        bool pinned = cache_is_pinned(store_cache(store), &image->manifest, CACHE_OWNER_PULL);
+        bool pinned = cache_is_pinned(store_cache(images->store), &image->manifest, CACHE_OWNER_PULL);
         catalog_list_tags(&c, image, tags, sizeof(tags));
         if (json)
             r = print_json(image, tags, pinned, i == 0);
@@ -120,32 +119,22 @@ static int list_all_pulled(struct store *store, bool json, struct error *error)
 int verb_ls(int argc, char **argv)
 {
     bool json = false;
-    struct resolve_options resolve = {.offline = false};
-    const struct option options[] = {{"json", OPTION_FLAG, &json},
-                                     {"offline", OPTION_FLAG, &resolve.offline},
-                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
-                                     {NULL, OPTION_FLAG, NULL}};
+    struct images images = {.store = NULL};
+    const struct option options[] = {{"json", OPTION_FLAG, &json}, IMAGES_CHECKS(images), {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 1, &operands);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
-    struct configuration configuration;
-    struct store *store = NULL;
     char site[CATALOG_URL_SIZE];
     CLEANUP_FREE char *folder = getcwd(NULL, 0);
     cli_cancel_on_signals();
-    r = configuration_read(&configuration, &error);
-    if (r < 0)
-        return cli_fail(r, &error);
     if (operands)
         r = address_parse_site(argv[1], folder ? folder : "/", site, &error);
     if (r == 0)
-        r = resolve_open_store(&configuration, &store, &error);
-    if (r < 0)
-        return cli_fail(r, &error);
-    r = operands ? list(store, &configuration, site, &resolve, json, &error) : list_all_pulled(store, json, &error);
-    store_free(store);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+        r = images_open(&images, &error);
+    if (r == 0)
+        r = operands ? list(&images, site, json, &error) : list_all_pulled(images.store, json, &error);
+    images_close(&images);
+    return cli_end(r, &error);
 }

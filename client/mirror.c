@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "blockstore/object_copy.h"
 #include "client/cli.h"
+#include "client/images.h"
 #include "client/mirror_roots.h"
 #include "client/resolve_private.h"
 #include <fcntl.h>
@@ -28,7 +29,7 @@ struct mirror_verb {
     char address[CATALOG_URL_SIZE];
     char folder_address[CATALOG_URL_SIZE]; // DIR, as a source
     char cache_address[PATH_TEXT_SIZE];
-    struct store *store; // without a cache
+    struct images images; // without a cache
     struct resolve_decision decision;
     struct catalog catalog;
     struct site *site;
@@ -84,8 +85,9 @@ static void add_source(struct mirror_verb *m, const char *address)
         m->sources[m->source_count++] = address;
 }
 
-static int list_sources(struct mirror_verb *m, const struct resolve_others *others, struct error *error)
+static int list_sources(struct mirror_verb *m, struct error *error)
 {
+    const struct resolve_others *others = &m->images.others;
     struct error why;
     char cache[PATH_TEXT_SIZE];
     add_source(m, m->folder_address);
@@ -97,7 +99,7 @@ static int list_sources(struct mirror_verb *m, const struct resolve_others *othe
     add_source(m, m->address);
     for (unsigned i = 0; i < m->catalog.mirror_count; i++)
         add_source(m, m->catalog.mirrors[i]);
-    return mirrors_new(store_transport(m->store), m->sources, m->source_count, &m->copy.mirrors, error);
+    return mirrors_new(store_transport(m->images.store), m->sources, m->source_count, &m->copy.mirrors, error);
 }
 
 static int copy_from(struct mirror_verb *m, const struct pack_set *objects, size_t first, struct error *error)
@@ -149,7 +151,7 @@ static int copy_version(struct mirror_verb *m, const struct catalog_image *image
 {
     struct version *v;
     size_t first = pack_set_count(m->packs);
-    int r = version_open(m->store, &image->manifest, m->sources, m->source_count, &v, error);
+    int r = version_open(m->images.store, &image->manifest, m->sources, m->source_count, &v, error);
     if (r < 0)
         return error_prefix(error, r, "%s %s", image->name, image->version);
     r = resolve_check_manifest(m->address, &m->catalog, image, v, error);
@@ -215,23 +217,22 @@ static int copy_versions(struct mirror_verb *m, char *const *choices, unsigned c
 
 // --- the whole -----------------------------------------------------------------------------------------------------
 
-static int get_catalog(struct mirror_verb *m, const struct configuration *configuration,
-                       const struct resolve_options *options, struct error *error)
+static int get_catalog(struct mirror_verb *m, struct error *error)
 {
+    const struct resolve_options *options = &m->images.resolve;
     bool fresh, may_be_recent = false;
-    int r = resolve_begin(&m->decision, configuration, m->address, NULL, options, error);
+    int r = resolve_begin(&m->decision, &m->images.configuration, m->address, NULL, options, error);
     if (r < 0)
         return r;
-    r = resolve_get_catalog(m->store, &m->decision, options, &may_be_recent, &m->catalog, &fresh, error);
+    r = resolve_get_catalog(m->images.store, &m->decision, options, &may_be_recent, &m->catalog, &fresh, error);
     return r < 0 ? r : resolve_settle(&m->decision, &m->catalog, NULL, 0, error);
 }
 
-static int mirror(struct mirror_verb *m, const struct configuration *configuration,
-                  const struct resolve_options *options, char *const *choices, unsigned count, struct error *error)
+static int mirror(struct mirror_verb *m, char *const *choices, unsigned count, struct error *error)
 {
     char copied[32], had[32];
     bool same = false;
-    int r = get_catalog(m, configuration, options, error);
+    int r = get_catalog(m, error);
     if (r == 0 && m->catalog.shard_count == 0) // before a folder is made; with shards, these lie in it
         r = check_choices(m, choices, count, error);
     if (r < 0)
@@ -241,11 +242,11 @@ static int mirror(struct mirror_verb *m, const struct configuration *configurati
     if (r == 0)
         r = check_folder(m, &same, error);
     if (r == 0)
-        r = list_sources(m, options->others, error);
+        r = list_sources(m, error);
     if (r < 0)
         return r;
     m->copy.target = object_copy_to_site(m->site);
-    m->copy.wait_seconds = configuration->outage_seconds;
+    m->copy.wait_seconds = m->images.configuration.outage_seconds;
     m->copy.progress = report;
     r = copy_shards(m, error);
     if (r == 0)
@@ -253,7 +254,7 @@ static int mirror(struct mirror_verb *m, const struct configuration *configurati
     if (r == 0)
         r = copy_versions(m, choices, count, error);
     if (r == 0)
-        r = mirror_roots(m->site, &(struct resolve_place){m->store, m->address}, &m->catalog, error);
+        r = mirror_roots(m->site, &(struct resolve_place){m->images.store, m->address}, &m->catalog, error);
     if (r == 0 && !same)
         r = site_put_catalog(m->site, m->decision.signed_bytes.data, m->decision.signed_bytes.size, error);
     cli_progress_end();
@@ -285,34 +286,27 @@ static int parse_operands(struct mirror_verb *m, const char *site, const char *f
 
 int verb_mirror(int argc, char **argv)
 {
-    struct resolve_others others;
-    struct resolve_options resolve = {.for_update = true, .others = &others};
-    struct option_list named = {.count = 0};
-    const struct option options[] = {
-        {"require-pin", OPTION_FLAG, &resolve.require_pin}, {"source", OPTION_LIST, &named}, {NULL, OPTION_FLAG, NULL}};
+    struct mirror_verb m = {.images = {.resolve = {.for_update = true}, .without_cache = true}};
+    const struct option options[] = {{"require-pin", OPTION_FLAG, &m.images.resolve.require_pin},
+                                     {"source", OPTION_LIST, &m.images.named},
+                                     {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 2, 1000, &operands);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
-    struct configuration configuration;
-    struct mirror_verb m = {.versions = 0};
     cli_cancel_on_signals(); // whatever is cut short is swept, or gone on with, by the next one
-    r = configuration_read(&configuration, &error);
+    r = parse_operands(&m, argv[1], argv[2], &error);
     if (r == 0)
-        r = parse_operands(&m, argv[1], argv[2], &error);
-    if (r == 0)
-        r = resolve_list_others(&configuration, &named, false, &others, &error);
-    if (r == 0)
-        r = store_new(&(struct store_options){.wait_seconds = configuration.outage_seconds}, &m.store, &error);
+        r = images_open(&m.images, &error);
     if (r < 0)
         return cli_fail(r, &error);
-    r = mirror(&m, &configuration, &resolve, argv + 3, operands - 2, &error);
+    r = mirror(&m, argv + 3, operands - 2, &error);
     pack_set_free(&m.packs);
     mirrors_free(m.copy.mirrors);
     site_close(m.site);
     resolve_end(&m.decision);
     catalog_free(&m.catalog);
-    store_free(m.store);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    images_close(&m.images);
+    return cli_end(r, &error);
 }

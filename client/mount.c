@@ -3,7 +3,7 @@
 #include "base/cleanup.h"
 #include "client/cli.h"
 #include "client/cloop.h"
-#include "client/resolve.h"
+#include "client/images.h"
 #include "client/spawn.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -45,32 +45,21 @@ static int check_folder(const char *path, char ret_path[static PATH_TEXT_SIZE], 
     return 0;
 }
 
-static int mount_image(const char *image, const char *folder, const struct resolve_options *given,
-                       const struct option_list *named, struct error *error)
+static int mount_image(struct images *images, const char *image, const char *folder, struct error *error)
 {
-    struct resolve_others others;
-    struct resolve_options options = *given;
-    struct configuration configuration = {.cache_size = 0};
-    struct store *store = NULL;
     struct resolved resolved;
     char path[PATH_TEXT_SIZE];
     int r = check_folder(folder, path, error);
     if (r == 0)
-        r = configuration_read(&configuration, error);
+        r = images_open(images, error);
     if (r == 0)
-        r = resolve_list_others(&configuration, named, options.offline, &others, error);
-    if (r == 0)
-        r = resolve_open_store(&configuration, &store, error);
-    if (r < 0)
-        return r;
-    options.others = &others;
-    r = resolve_image(store, &configuration, image, &options, &resolved, error);
-    store_free(store);
+        r = images_resolve(images, image, &resolved, error);
+    images_close(images); // with its threads, before rondo-cloop is begun
     if (r < 0)
         return r;
     struct cloop settings = CLOOP_NONE;
-    settings.cache_limit = configuration.cache_size;
-    settings.wait_seconds = configuration.outage_seconds;
+    settings.cache_limit = images->configuration.cache_size;
+    settings.wait_seconds = images->configuration.outage_seconds;
     r = cloop_mount(&settings, path, &resolved.manifest, resolved.sources, resolved.source_count, &resolved.ahead,
                     error);
     if (r == 0)
@@ -82,21 +71,16 @@ static int mount_image(const char *image, const char *folder, const struct resol
 
 int verb_mount(int argc, char **argv)
 {
-    struct resolve_options resolve = {.connect_ahead = true};
-    struct option_list named = {.count = 0};
-    const struct option options[] = {{"offline", OPTION_FLAG, &resolve.offline},
-                                     {"source", OPTION_LIST, &named},
-                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
-                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-                                     {NULL, OPTION_FLAG, NULL}};
+    struct images images = {.resolve = {.connect_ahead = true}};
+    const struct option options[] = {IMAGES_OPTIONS(images), {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 2, 2, &operands);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
     cli_cancel_on_signals();
-    r = mount_image(argv[1], argv[2], &resolve, &named, &error);
-    return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
+    r = mount_image(&images, argv[1], argv[2], &error);
+    return cli_end(r, &error);
 }
 
 // As root directly; otherwise through fusermount3, which may do it for the mount's owner.
@@ -127,12 +111,10 @@ static int unmount(const char *path, struct error *error)
 
 int verb_umount(int argc, char **argv)
 {
-    static const struct option options[] = {{NULL, OPTION_FLAG, NULL}};
-    unsigned operands;
-    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    int r = cli_parse_operand(argc, argv);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
     r = unmount(argv[1], &error);
-    return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
+    return cli_end(r, &error);
 }

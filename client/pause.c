@@ -50,9 +50,7 @@ static int tell(const struct instance *i, const char *verb, struct error *error)
 
 static int run_verb(int argc, char **argv)
 {
-    static const struct option options[] = {{NULL, OPTION_FLAG, NULL}};
-    unsigned operands;
-    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    int r = cli_parse_operand(argc, argv);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
@@ -61,7 +59,7 @@ static int run_verb(int argc, char **argv)
     if (r == 0 || (r == -EBADMSG && instance_is_running(&i))) // its settings are of no interest here
         r = tell(&i, argv[0], &error);
     instance_close(&i);
-    return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
+    return cli_end(r, &error);
 }
 
 int verb_pause(int argc, char **argv)

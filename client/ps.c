@@ -140,5 +140,5 @@ int verb_ps(int argc, char **argv)
     else if (r == 0 && l.count == 0)
         fputs("no machines; rondo run IMAGE makes one\n", stderr);
     cache_close(l.cache);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

@@ -159,5 +159,5 @@ int verb_publish(int argc, char **argv)
         r = publish(&p, &error);
     }
     publish_end(&p);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

@@ -3,21 +3,18 @@
 // stored again.
 #include "base/cleanup.h"
 #include "blockstore/parent.h"
+#include "client/images.h"
 #include "client/publish_private.h"
-#include "client/resolve.h"
 #include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
 
-static int resolve_parents(struct publication *p, struct store *store, const struct configuration *configuration,
-                           struct error *error)
+static int resolve_parents(struct publication *p, struct images *images, struct error *error)
 {
-    const struct resolve_options options = {.offline = false};
-
     for (unsigned i = 0; i < p->parents.count; i++) {
         struct resolved resolved = {.source_count = 0};
-        int r = resolve_image(store, configuration, p->parents.values[i], &options, &resolved, error);
+        int r = images_resolve(images, p->parents.values[i], &resolved, error);
         if (r < 0)
             return r;
         p->known[p->known_count++] = resolved.description;
@@ -34,20 +31,17 @@ static int resolve_parents(struct publication *p, struct store *store, const str
 // Any versions of any sites. The network may be slow, and nothing was made yet: a signal ends the command at once.
 int publish_resolve_parents(struct publication *p, struct error *error)
 {
-    struct configuration configuration;
-    struct store *store = NULL;
+    struct images images = {.store = NULL};
 
     if (p->parents.count == 0)
         return 0;
-    int r = configuration_read(&configuration, error);
-    if (r == 0)
-        r = resolve_open_store(&configuration, &store, error);
+    int r = images_open(&images, error);
     if (r < 0)
         return r;
     cli_cancel_on_signals();
-    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : resolve_parents(p, store, &configuration, error);
+    r = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : resolve_parents(p, &images, error);
     cli_catch_signals();
-    store_free(store);
+    images_close(&images);
     return r;
 }
 

@@ -1,7 +1,7 @@
 // rondo pull: everything of a version into the cache, kept there (pinned), so that it runs without a network.
 #include "base/cleanup.h"
 #include "client/cli.h"
-#include "client/resolve.h"
+#include "client/images.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -18,8 +18,7 @@ static int report_progress(void *context, uint64_t have, uint64_t all)
     return cli_interrupted() ? -ECANCELED : 0;
 }
 
-static int pull(const struct configuration *configuration, struct store *store, const char *image,
-                const struct resolve_options *options, struct error *error)
+static int pull(struct images *images, const char *image, struct error *error)
 {
     struct resolved resolved;
     struct version *v;
@@ -27,21 +26,20 @@ static int pull(const struct configuration *configuration, struct store *store, 
     size_t count;
     char hex[SHA256_HEX_SIZE], size[32];
     struct store_counts counts; // since the store was opened: with catalog and manifest
-    int r = resolve_image(store, configuration, image, options, &resolved, error);
+    int r = images_resolve(images, image, &resolved, error);
     if (r < 0)
         return r;
     fprintf(stderr, "rondo: %s %s from %s\n", resolved.description->name, resolved.description->version,
             resolved.address.site);
-    r = version_open(store, &resolved.manifest, (const char *const *)resolved.sources, resolved.source_count, &v,
-                     error);
+    r = images_open_version(images, &resolved, &v, error);
     cli_catch_signals(); // from here on there are temporaries to take away
     if (r == 0) {
         r = version_pull(v, report_progress, NULL, &objects, &count, error);
         cli_progress_end();
-        store_count(store, &counts);
+        store_count(images->store, &counts);
         if (r == 0)
-            r = resolve_pin_pulled(store_cache(store), &resolved.manifest, &resolved.shard.object, &objects, count,
-                                   error);
+            r = resolve_pin_pulled(store_cache(images->store), &resolved.manifest, &resolved.shard.object, &objects,
+                                   count, error);
         version_close(v);
     }
     if (r == 0) {
@@ -55,27 +53,19 @@ static int pull(const struct configuration *configuration, struct store *store, 
 
 int verb_pull(int argc, char **argv)
 {
-    struct resolve_others others;
-    struct resolve_options resolve = {.for_update = true, .others = &others};
-    struct option_list named = {.count = 0};
-    const struct option options[] = {
-        {"require-pin", OPTION_FLAG, &resolve.require_pin}, {"source", OPTION_LIST, &named}, {NULL, OPTION_FLAG, NULL}};
+    struct images images = {.resolve = {.for_update = true}};
+    const struct option options[] = {{"require-pin", OPTION_FLAG, &images.resolve.require_pin},
+                                     {"source", OPTION_LIST, &images.named},
+                                     {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
-    struct configuration configuration;
-    struct store *store = NULL;
     cli_cancel_on_signals();
-    r = configuration_read(&configuration, &error);
+    r = images_open(&images, &error);
     if (r == 0)
-        r = resolve_list_others(&configuration, &named, false, &others, &error);
-    if (r == 0)
-        r = resolve_open_store(&configuration, &store, &error);
-    if (r < 0)
-        return cli_fail(r, &error);
-    r = pull(&configuration, store, argv[1], &resolve, &error);
-    store_free(store);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+        r = pull(&images, argv[1], &error);
+    images_close(&images);
+    return cli_end(r, &error);
 }

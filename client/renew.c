@@ -106,5 +106,5 @@ int verb_renew(int argc, char **argv)
     struct error error = {.text = ""};
     cli_cancel_on_signals();
     r = renew(&q, &error);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

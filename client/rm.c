@@ -7,9 +7,7 @@
 
 int verb_rm(int argc, char **argv)
 {
-    static const struct option options[] = {{NULL, OPTION_FLAG, NULL}};
-    unsigned operands;
-    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    int r = cli_parse_operand(argc, argv);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
@@ -20,5 +18,5 @@ int verb_rm(int argc, char **argv)
     if (r == 0)
         r = instance_remove(&i, &error);
     instance_close(&i);
-    return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
+    return cli_end(r, &error);
 }

@@ -8,7 +8,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "client/cli.h"
-#include "client/resolve.h"
+#include "client/images.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -43,15 +43,14 @@ static int look_at(void *context, const struct sha256 *manifest)
 }
 
 // Whether a site that was named has that version, as far as is known here. A pin does not say where it came from.
-static bool may_be_of(struct store *store, const struct configuration *configuration, const char *text,
-                      const struct sha256 *manifest)
+static bool may_be_of(const struct images *images, const char *text, const struct sha256 *manifest)
 {
     struct resolved resolved;
     bool listed = false;
     if (!strchr(text, '/'))
         return true;
-    int r = resolve_image(store, configuration, text, &(struct resolve_options){.offline = true, .all_versions = true},
-                          &resolved, NULL);
+    int r = resolve_image(images->store, &images->configuration, text,
+                          &(struct resolve_options){.offline = true, .all_versions = true}, &resolved, NULL);
     if (r < 0)
         return r != -ENOENT;
     for (unsigned i = 0; i < resolved.versions.image_count && !listed; i++)
@@ -61,24 +60,23 @@ static bool may_be_of(struct store *store, const struct configuration *configura
 }
 
 // The version that the address means, by what was pulled.
-static int find_pulled(struct store *store, const struct configuration *configuration, const char *text,
-                       const struct address *a, struct sha256 *ret, struct error *error)
+static int find_pulled(struct images *images, const char *text, const struct address *a, struct sha256 *ret,
+                       struct error *error)
 {
-    struct search s = {.store = store, .address = a, .names = BUF_WITH_MAXIMUM(400)};
+    struct search s = {.store = images->store, .address = a, .names = BUF_WITH_MAXIMUM(400)};
     struct resolved resolved;
     char hex[SHA256_HEX_SIZE];
-    int r = cache_walk_pins(store_cache(store), CACHE_OWNER_PULL, look_at, &s);
+    int r = cache_walk_pins(store_cache(images->store), CACHE_OWNER_PULL, look_at, &s);
     if (r < 0)
         r = error_set(error, -r, "cannot list what was pulled: %s", strerror(-r));
     else if (s.names.size == 0)
         r = error_set(error, ENOENT, "%s was not pulled; rondo ls lists what was", a->name);
-    else if (s.count == 1 && may_be_of(store, configuration, text, &s.found))
+    else if (s.count == 1 && may_be_of(images, text, &s.found))
         *ret = s.found;
     else if (s.count == 1)
         r = error_set(error, ENOENT, "%s is not known to offer what was pulled of that name: rondo rmi %s@sha256:%s",
                       a->site, a->name, sha256_to_hex(&s.found, hex));
-    else if (resolve_image(store, configuration, text, &(struct resolve_options){.offline = true}, &resolved, NULL) ==
-             0) {
+    else if (images_resolve(images, text, &resolved, NULL) == 0) {
         *ret = resolved.manifest;
         resolve_free(&resolved);
     } else {
@@ -98,20 +96,19 @@ static int parse(const struct configuration *configuration, const char *text, st
     return address_parse(text, site, folder ? folder : "/", ret, error);
 }
 
-static int remove_pin(struct store *store, const struct configuration *configuration, const char *text,
-                      struct error *error)
+static int remove_pin(struct images *images, const char *text, struct error *error)
 {
     struct address address;
     struct sha256 manifest;
     struct cache_usage before, after;
-    struct cache *cache = store_cache(store);
+    struct cache *cache = store_cache(images->store);
     char hex[SHA256_HEX_SIZE], size[32];
-    int r = parse(configuration, text, &address, error);
+    int r = parse(&images->configuration, text, &address, error);
     if (r < 0)
         return r;
     if (address.has_manifest)
         manifest = address.manifest;
-    else if ((r = find_pulled(store, configuration, text, &address, &manifest, error)) < 0)
+    else if ((r = find_pulled(images, text, &address, &manifest, error)) < 0)
         return r;
     if (!cache_is_pinned(cache, &manifest, CACHE_OWNER_PULL))
         return error_set(error, ENOENT, "%s (%.12s…) was not pulled; rondo ls lists what was", text,
@@ -133,21 +130,15 @@ static int remove_pin(struct store *store, const struct configuration *configura
 
 int verb_rmi(int argc, char **argv)
 {
-    static const struct option options[] = {{NULL, OPTION_FLAG, NULL}};
-    unsigned operands;
-    int r = cli_parse(argc, argv, options, 1, 1, &operands);
+    int r = cli_parse_operand(argc, argv);
     if (r != 0)
         return cli_parsed(r);
     struct error error = {.text = ""};
-    struct configuration configuration;
-    struct store *store = NULL;
+    struct images images = {.resolve = {.offline = true}};
     cli_cancel_on_signals();
-    r = configuration_read(&configuration, &error);
+    r = images_open(&images, &error);
     if (r == 0)
-        r = resolve_open_store(&configuration, &store, &error);
-    if (r < 0)
-        return cli_fail(r, &error);
-    r = remove_pin(store, &configuration, argv[1], &error);
-    store_free(store);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+        r = remove_pin(&images, argv[1], &error);
+    images_close(&images);
+    return cli_end(r, &error);
 }

@@ -44,5 +44,5 @@ int verb_rollback(int argc, char **argv)
     if (r == 0)
         r = roll_back(&i, operands == 2 ? argv[2] : NULL, drop_newer, &error);
     instance_close(&i);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

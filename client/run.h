@@ -44,6 +44,20 @@ struct run {
 // cache and in what is trusted; no thread is left.
 int run_prepare(struct run *run, struct error *error);
 
+// The options of both verbs: rows of their tables.
+#define RUN_OPTIONS(run)                                                                                               \
+    {"cpus", OPTION_NUMBER, &(run).cpus}, {"memory", OPTION_SIZE, &(run).memory},                                      \
+        {"detach", OPTION_FLAG, &(run).detach}, {"engine", OPTION_TEXT, &(run).engine_name},                           \
+        {"net", OPTION_TEXT, &(run).network}, {"port", OPTION_LIST, &(run).ports},                                     \
+        {"volume", OPTION_LIST, &(run).volumes}, {"until", OPTION_TEXT, &(run).until},                                 \
+        {"timeout", OPTION_NUMBER, &(run).timeout}, {"append", OPTION_TEXT, &(run).append},                            \
+        {"offline", OPTION_FLAG, &(run).offline}, {"keep", OPTION_FLAG, &(run).keep},                                  \
+        {"no-keep", OPTION_FLAG, &(run).no_keep}, {"source", OPTION_LIST, &(run).sources},                             \
+        {"on-outage", OPTION_TEXT, &(run).on_outage},                                                                  \
+    {                                                                                                                  \
+        "measure", OPTION_TEXT, &(run).measure                                                                         \
+    }
+
 // What `run` holds before the options are parsed.
 #define RUN_DEFAULTS                                                                                                   \
     .engine_name = "auto", .network = "user", .on_outage = "pause", .instance = INSTANCE_NONE,                         \

@@ -179,5 +179,5 @@ int verb_sign(int argc, char **argv)
     cli_cancel_on_signals();
     r = sign(&j, key, &error);
     job_free(&j);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

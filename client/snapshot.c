@@ -156,5 +156,5 @@ int verb_snapshot(int argc, char **argv)
         return cli_usage("snapshot", "--json goes with --list");
     struct error error = {.text = ""};
     r = carry_out(&q, &error);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

@@ -8,22 +8,7 @@ int verb_start(int argc, char **argv)
 {
     struct run run = {.verb = "start", RUN_DEFAULTS};
     const struct option options[] = {
-        {"cpus", OPTION_NUMBER, &run.cpus},
-        {"memory", OPTION_SIZE, &run.memory},
-        {"detach", OPTION_FLAG, &run.detach},
-        {"engine", OPTION_TEXT, &run.engine_name},
-        {"net", OPTION_TEXT, &run.network},
-        {"port", OPTION_LIST, &run.ports},
-        {"volume", OPTION_LIST, &run.volumes},
-        {"until", OPTION_TEXT, &run.until},
-        {"timeout", OPTION_NUMBER, &run.timeout},
-        {"append", OPTION_TEXT, &run.append},
-        {"offline", OPTION_FLAG, &run.offline},
-        {"keep", OPTION_FLAG, &run.keep},
-        {"no-keep", OPTION_FLAG, &run.no_keep},
-        {"source", OPTION_LIST, &run.sources},
-        {"on-outage", OPTION_TEXT, &run.on_outage},
-        {"measure", OPTION_TEXT, &run.measure},
+        RUN_OPTIONS(run),
         {NULL, OPTION_FLAG, NULL},
     };
     unsigned operands;

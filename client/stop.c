@@ -67,5 +67,5 @@ int verb_stop(int argc, char **argv)
     if (r == 0 || (r == -EBADMSG && instance_is_running(&i))) // its settings are of no interest here
         r = stop(&i, seconds, &error);
     instance_close(&i);
-    return r < 0 ? cli_fail(r, &error) : EXIT_CODE_OK;
+    return cli_end(r, &error);
 }

@@ -198,5 +198,5 @@ int verb_tag(int argc, char **argv)
     struct error error = {.text = ""};
     cli_cancel_on_signals();
     r = change(&q, &error);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

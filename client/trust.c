@@ -175,5 +175,5 @@ int verb_trust(int argc, char **argv)
         return cli_fail(r, &error);
     r = act(action, t, json, operands > 1 ? site : NULL, argv[3], &error);
     trust_close(t);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

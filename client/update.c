@@ -9,9 +9,9 @@
 #include "base/text.h"
 #include "blockstore/overlay_snapshot.h"
 #include "client/cli.h"
+#include "client/images.h"
 #include "client/newer.h"
 #include "client/report.h"
-#include "client/resolve.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -19,13 +19,12 @@
 
 struct request {
     const char *name, *to; // to: another tag or version than the machine was made from; NULL
-    bool discard, keep, offline;
+    bool discard, keep;
     struct report report; // of what can be done, where neither is asked for
 };
 
 struct update {
-    struct configuration configuration;
-    struct store *store;
+    struct images images;
     struct instance instance;
     struct resolved newer;
     struct overlay_history history;
@@ -35,15 +34,13 @@ static int resolve(const struct request *q, struct update *u, struct error *erro
 {
     const struct instance_settings *s = &u->instance.settings;
     char address[CATALOG_URL_SIZE + 2 * CATALOG_NAME_SIZE + 2];
-    const struct resolve_options options = {.offline = q->offline, .for_update = !q->offline};
     if (q->to && !text_is_version_name(slice_of(q->to)))
         return error_set(error, EINVAL, "--to takes a tag or a version of %s, not \"%s\"", s->image, q->to);
-    int r = configuration_read(&u->configuration, error);
-    if (r == 0)
-        r = resolve_open_store(&u->configuration, &u->store, error);
+    u->images.resolve.for_update = !u->images.resolve.offline;
+    int r = images_open(&u->images, error);
     if (r == 0)
         r = path_format(address, sizeof(address), "%s%s:%s", s->site, s->image, q->to ? q->to : s->asked);
-    return r < 0 ? r : resolve_image(u->store, &u->configuration, address, &options, &u->newer, error);
+    return r < 0 ? r : images_resolve(&u->images, address, &u->newer, error);
 }
 
 static uint64_t disk_of(const struct manifest *m)
@@ -67,7 +64,7 @@ static int make_settings(struct update *u, struct instance_settings *ret, struct
     struct version *old;
     if (size == 0)
         return error_set(error, EINVAL, "%s %s has no disk, so it cannot be run", new->name, new->version);
-    if (version_open(u->store, &s.manifest, NULL, 0, &old, NULL) == 0) {
+    if (version_open(u->images.store, &s.manifest, NULL, 0, &old, NULL) == 0) {
         const struct manifest *m = version_manifest(old);
         if (s.disk_size == disk_of(m))
             s.disk_size = size;
@@ -85,7 +82,7 @@ static int make_settings(struct update *u, struct instance_settings *ret, struct
 // What the machine had kept of another version is needed no more.
 static void release_pins(const struct update *u)
 {
-    cache_unpin_others(store_cache(u->store), &u->instance.settings.manifest, u->instance.folder);
+    cache_unpin_others(store_cache(u->images.store), &u->instance.settings.manifest, u->instance.folder);
 }
 
 static int discard(struct update *u, struct error *error)
@@ -180,9 +177,14 @@ static int carry_out(struct request *q, struct update *u, struct error *error)
 int verb_update(int argc, char **argv)
 {
     struct request q = {.report = REPORT_EMPTY};
-    const struct option options[] = {
-        {"discard", OPTION_FLAG, &q.discard}, {"keep", OPTION_FLAG, &q.keep},        {"to", OPTION_TEXT, &q.to},
-        {"offline", OPTION_FLAG, &q.offline}, {"json", OPTION_FLAG, &q.report.json}, {NULL, OPTION_FLAG, NULL}};
+    struct update u = {.instance = INSTANCE_NONE};
+    const struct option options[] = {{"discard", OPTION_FLAG, &q.discard},
+                                     {"keep", OPTION_FLAG, &q.keep},
+                                     {"to", OPTION_TEXT, &q.to},
+                                     {"offline", OPTION_FLAG, &u.images.resolve.offline},
+                                     {"source", OPTION_LIST, &u.images.named},
+                                     {"json", OPTION_FLAG, &q.report.json},
+                                     {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
     if (r != 0)
@@ -192,14 +194,12 @@ int verb_update(int argc, char **argv)
     if (q.report.json && (q.discard || q.keep))
         return cli_usage("update", "--json says what can be done; it goes without --discard and --keep");
     q.name = argv[1];
-    struct update u = {.instance = INSTANCE_NONE};
     struct error error = {.text = ""};
     cli_cancel_on_signals();
     r = carry_out(&q, &u, &error);
     resolve_free(&u.newer);
-    if (u.store)
-        store_free(u.store);
+    images_close(&u.images);
     instance_close(&u.instance);
     r = report_end(&q.report, r, &error);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

@@ -13,8 +13,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "catalog/signed.h"
+#include "client/images.h"
 #include "client/report.h"
-#include "client/resolve.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,15 +57,14 @@ static int check_signature(const struct version *version, struct error *error)
     return r < 0 ? error_prefix(error, r, "the manifest") : 0;
 }
 
-static int open_version(const struct verification *v, struct store *store, const struct configuration *configuration,
-                        const char *address, const struct resolve_options *options, const char **ret_catalog,
-                        struct version **ret, struct error *error)
+static int open_version(const struct verification *v, struct images *images, const char *address,
+                        const char **ret_catalog, struct version **ret, struct error *error)
 {
     struct resolved r = {.source_count = 0};
     char hex[SHA256_HEX_SIZE];
     if (!address) {
         *ret_catalog = v->has_catalog ? "not checked" : "not in the log";
-        int code = version_open(store, &v->manifest, NULL, 0, ret, error);
+        int code = version_open(images->store, &v->manifest, NULL, 0, ret, error);
         if (code == -ENOENT)
             return error_set(error, ENETUNREACH,
                              "the lines hang together, but the manifest of %s %s is not in the cache to check them "
@@ -73,7 +72,7 @@ static int open_version(const struct verification *v, struct store *store, const
                              v->image, v->version);
         return code < 0 ? code : check_signature(*ret, error);
     }
-    int code = resolve_image(store, configuration, address, options, &r, error);
+    int code = images_resolve(images, address, &r, error);
     if (code < 0)
         return code;
     if (!sha256_equal(&r.manifest, &v->manifest))
@@ -83,7 +82,7 @@ static int open_version(const struct verification *v, struct store *store, const
     if (code == 0)
         code = check_catalog(v, &r, ret_catalog, error);
     if (code == 0)
-        code = version_open(store, &r.manifest, (const char *const *)r.sources, r.source_count, ret, error);
+        code = images_open_version(images, &r, ret, error);
     resolve_free(&r);
     return code;
 }
@@ -180,24 +179,18 @@ static void report_chunks(struct report *p, const struct verification *v, const 
     }
 }
 
-static int verify(struct verification *v, struct report *p, const char *address, const struct resolve_options *options,
+static int verify(struct verification *v, struct report *p, struct images *images, const char *address,
                   struct error *error)
 {
-    struct configuration configuration;
-    struct store *store;
     struct version *version = NULL;
     struct version_difference all;
     struct key_public publisher = {.id = {0}};
     uint64_t there[MANIFEST_MEMBERS_MAXIMUM] = {0};
     const char *catalog = "", *appended = "";
     char hex[SHA256_HEX_SIZE], key[KEY_TEXT_SIZE];
-    int r = configuration_read(&configuration, error);
-    if (r < 0)
-        return r;
-    r = resolve_open_store(&configuration, &store, error);
-    if (r < 0)
-        return r;
-    r = open_version(v, store, &configuration, address, options, &catalog, &version, error);
+    int r = images_open(images, error);
+    if (r == 0)
+        r = open_version(v, images, address, &catalog, &version, error);
     if (r == 0)
         r = check_head(v, version_manifest(version), &appended, error);
     if (r == 0)
@@ -220,9 +213,8 @@ static int verify(struct verification *v, struct report *p, const char *address,
         report_text(p, "end", v->end);
         report_number(p, "exit_code", v->exit_code);
     }
-    if (version)
-        version_close(version);
-    store_free(store);
+    version_close(version);
+    images_close(images);
     return r;
 }
 
@@ -238,14 +230,14 @@ static int check_whole(const struct verification *v, const char *path, struct er
     return 0;
 }
 
-static int verify_file(struct verification *v, const char *path, int fd, struct report *p, const char *address,
-                       const struct resolve_options *options, struct error *error)
+static int verify_file(struct verification *v, const char *path, int fd, struct report *p, struct images *images,
+                       const char *address, struct error *error)
 {
     v->reader = (struct measure_reader)MEASURE_READER_START;
     v->chunks.maximum = MEASURE_CHUNKS_MAXIMUM;
     int r = verify_log_read(v, fd, error);
     if (r == 0)
-        r = verify(v, p, address, options, error);
+        r = verify(v, p, images, address, error);
     if (r < 0)
         error_prefix(error, r, "%.200s", path);
     r = report_end(p, r, error);
@@ -259,12 +251,9 @@ static int verify_file(struct verification *v, const char *path, int fd, struct 
 int verb_verify_log(int argc, char **argv)
 {
     struct report report = REPORT_EMPTY;
-    struct resolve_options resolve = {.offline = false};
-    const struct option options[] = {{"json", OPTION_FLAG, &report.json},
-                                     {"offline", OPTION_FLAG, &resolve.offline},
-                                     {"require-fresh", OPTION_FLAG, &resolve.require_fresh},
-                                     {"require-pin", OPTION_FLAG, &resolve.require_pin},
-                                     {NULL, OPTION_FLAG, NULL}};
+    struct images images = {.store = NULL};
+    const struct option options[] = {
+        {"json", OPTION_FLAG, &report.json}, IMAGES_OPTIONS(images), {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 2, &operands);
     if (r != 0)
@@ -275,8 +264,8 @@ int verb_verify_log(int argc, char **argv)
     if (fd < 0)
         return cli_fail(error_set(&error, -fd, "cannot open %s: %s", argv[1], strerror(-fd)), &error);
     struct verification *v = calloc(1, sizeof(*v));
-    r = v ? verify_file(v, argv[1], fd, &report, operands > 1 ? argv[2] : NULL, &resolve, &error)
+    r = v ? verify_file(v, argv[1], fd, &report, &images, operands > 1 ? argv[2] : NULL, &error)
           : error_set(&error, ENOMEM, "out of memory");
     free(v);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

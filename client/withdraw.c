@@ -51,5 +51,5 @@ int verb_withdraw(int argc, char **argv)
     struct error error = {.text = ""};
     cli_cancel_on_signals();
     r = withdraw(argv[1], argv[2], argv[3], key, site_key, expires, &error);
-    return r < 0 ? cli_fail(r, &error) : cli_finish_output(EXIT_CODE_OK);
+    return cli_end(r, &error);
 }

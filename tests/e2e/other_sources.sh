@@ -24,6 +24,13 @@ ok "the disk is right" cmp "$TMPDIR/disk" "$TMPDIR/mounted/disk"
 unmount_image
 is "$(requests 'GET /objects/')" 0 "and none of it came from the site"
 
+for verb in "inspect ${url}image" "history ${url}image" "diff ${url}image ${url}image"; do
+	forget
+	# shellcheck disable=SC2086 # the verb and its addresses
+	run_rondo $verb --source "$TMPDIR/stick" --json
+	is "$status $(requests 'GET /objects/')" "0 0" "${verb%% *}, with a stick, asks the site for no object"
+done
+
 forget
 mkdir -p "$XDG_CONFIG_HOME/rondo"
 printf 'source %s\nsource %s\n' "$TMPDIR/not-plugged-in" "$TMPDIR/stick" >"$XDG_CONFIG_HOME/rondo/config"
