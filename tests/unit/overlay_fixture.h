@@ -88,6 +88,24 @@ static inline void folder_remove(struct folder *f)
     assert_int_equal(rmdir(f->path), 0);
 }
 
+// The folder of the test that runs.
+static struct folder folder;
+
+static inline int folder_set_up(void **state)
+{
+    (void)state;
+    folder = folder_make();
+    return 0;
+}
+
+static inline int folder_tear_down(void **state)
+{
+    (void)state;
+    io = &io_table_system;
+    folder_remove(&folder);
+    return 0;
+}
+
 // Never 0, so that the base cannot be taken for zeros.
 static inline unsigned char pattern_at(uint64_t offset)
 {

@@ -27,6 +27,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/remove_tree.h"
+
 #define DISK 0u
 #define KERNEL 1u
 #define INITRD 2u
@@ -270,8 +272,8 @@ static inline void site_list_boot(struct test_site *s, const unsigned *packs, un
 
 static inline void site_make_folders(struct test_site *s)
 {
-    snprintf(s->folder, sizeof(s->folder), "/dev/shm/rondo-test-site.XXXXXX"); // in memory: no test waits for a disk
-    snprintf(s->cache, sizeof(s->cache), "/dev/shm/rondo-test-cache.XXXXXX");
+    snprintf(s->folder, sizeof(s->folder), TEMPORARY_FOLDER);
+    snprintf(s->cache, sizeof(s->cache), TEMPORARY_FOLDER);
     assert_non_null(mkdtemp(s->folder));
     assert_non_null(mkdtemp(s->cache));
 }
@@ -306,23 +308,10 @@ static inline struct test_site *site_make_usual(void)
     return site_make((2ull * MAP_LEAF_BLOCKS + 1000) * BLOCK_SIZE - 100);
 }
 
-static inline int site_remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-static inline void site_remove_folder(const char *path)
-{
-    assert_int_equal(nftw(path, site_remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
-}
-
 // The cache as new.
 static inline void site_empty_cache(const struct test_site *s)
 {
-    site_remove_folder(s->cache);
+    remove_tree(s->cache);
     assert_int_equal(mkdir(s->cache, 0700), 0);
 }
 
@@ -332,8 +321,8 @@ static inline void site_free(struct test_site *s)
         buf_free(&s->packs[i].bytes);
         buf_free(&s->packs[i].table.bytes);
     }
-    site_remove_folder(s->folder);
-    site_remove_folder(s->cache);
+    remove_tree(s->folder);
+    remove_tree(s->cache);
     free(s);
 }
 

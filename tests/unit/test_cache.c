@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -26,12 +25,12 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/folder_fixture.h"
+
 #include "base/banned.h"
 
 #define PACK_SIZE (1u << 20)
 #define CHUNK_SIZE 65536u
-
-static char folder[64];
 
 // A pack whose bytes follow from its number; no byte is zero, as no chunk begins with zero.
 struct pack {
@@ -52,28 +51,6 @@ static const struct pack *pack_of(unsigned number)
         p.name = sha256_of(p.bytes, PACK_SIZE);
     made = number;
     return &p;
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    snprintf(folder, sizeof(folder), "/dev/shm/rondo-test-cache.XXXXXX"); // in memory: no test waits for a disk
-    assert_non_null(mkdtemp(folder));
-    return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static struct cache *open_cache(uint64_t limit)
@@ -669,7 +646,7 @@ static void a_failure_of_any_call_gives_no_wrong_bytes(void **state)
             }
             unsigned long n = io_fault_stop();
             calls = at == 0 ? n : calls;
-            assert_int_equal(teardown(NULL), 0);
+            assert_int_equal(folder_tear_down(NULL), 0);
             assert_int_equal(mkdir(folder, 0700), 0);
         }
         assert_true(calls > 30);
@@ -901,7 +878,7 @@ static void threads_share_a_cache_under_eviction(void **state)
     cache_close(c);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, folder_set_up, folder_tear_down)
 
 int main(void)
 {

@@ -1,6 +1,6 @@
 // Leases: what a version that is open needs stays in the cache, as long as somebody has it open and no longer.
 
-#include "tests/unit/store_fixture.h"
+#include "tests/unit/usual_site.h"
 
 #include "base/log.h"
 #include <dirent.h>
@@ -9,22 +9,6 @@
 #include "base/banned.h"
 
 #define FOREIGN_SIZE (1u << 20)
-
-static struct test_site *site;
-
-static int setup(void **state)
-{
-    (void)state;
-    site = site_make_usual();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    site_free(site);
-    return 0;
-}
 
 static struct cache *open_cache(uint64_t limit)
 {
@@ -244,7 +228,7 @@ static void incomplete_packs_go_when_they_are_old(void **state)
     cache_close(c);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, usual_site_set_up, usual_site_tear_down)
 
 int main(void)
 {

@@ -6,7 +6,6 @@
 #include "blockstore/cache.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,26 +17,18 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/folder_fixture.h"
+
 #include "base/banned.h"
 
-static char folder[64], machine[96], other[96]; // two machines' folders
+static char machine[96], other[96]; // two machines' folders
 static struct cache *c;
 static struct sha256 manifest, object;
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 static int setup(void **state)
 {
-    (void)state;
     char path[128];
-    snprintf(folder, sizeof(folder), "/dev/shm/rondo-test-pin.XXXXXX");
-    assert_non_null(mkdtemp(folder));
+    folder_set_up(state);
     snprintf(path, sizeof(path), "%s/home", folder);
     assert_int_equal(mkdir(path, 0700), 0);
     snprintf(machine, sizeof(machine), "%s/home/a machine", folder);
@@ -54,9 +45,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    (void)state;
     cache_close(c);
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_tear_down(state);
 }
 
 // What an eviction of all leaves of the object.

@@ -5,7 +5,6 @@
 #include "blockstore/store.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,35 +17,20 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/folder_fixture.h"
+
 #include "base/banned.h"
 
-static char folder[64];
 static struct configuration c;
 static struct error error;
 
 static int setup(void **state)
 {
-    (void)state;
-    snprintf(folder, sizeof(folder), "/dev/shm/rondo-test-config.XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    assert_int_equal(setenv("XDG_CONFIG_HOME", folder, 1), 0);
     char path[128];
+    folder_set_up(state);
+    assert_int_equal(setenv("XDG_CONFIG_HOME", folder, 1), 0);
     snprintf(path, sizeof(path), "%s/rondo", folder);
     return mkdir(path, 0700);
-}
-
-static int remove_one(const char *path, const struct stat *s, int kind, struct FTW *walk)
-{
-    (void)s;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static int read_bytes(const void *bytes, size_t n)
@@ -197,7 +181,7 @@ static void test_unreadable(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, folder_tear_down)
     const struct CMUnitTest tests[] = {TEST(test_missing_is_defaults), TEST(test_lines), TEST(test_wrong_lines),
                                        TEST(test_limits), TEST(test_unreadable)};
     return cmocka_run_group_tests_name("client_configuration", tests, NULL, NULL);

@@ -6,7 +6,6 @@
 #include "base/io.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,35 +20,16 @@
 
 #include <cmocka.h>
 
-#include "base/banned.h"
+#include "tests/unit/folder_fixture.h"
 
-static char folder[64];
+#include "base/banned.h"
 
 static int setup(void **state)
 {
-    char path[128];
-    (void)state;
-    snprintf(folder, sizeof(folder), "/dev/shm/rondo-test-instance.XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof(path), "%s/home", folder);
-    assert_int_equal(setenv("RONDO_HOME", path, 1), 0);
-    snprintf(path, sizeof(path), "%s/runtime", folder);
-    assert_int_equal(setenv("RONDO_RUNTIME", path, 1), 0);
+    folder_set_up(state);
+    folder_export("RONDO_HOME", "home");
+    folder_export("RONDO_RUNTIME", "runtime");
     return 0;
-}
-
-static int remove_one(const char *path, const struct stat *s, int kind, struct FTW *walk)
-{
-    (void)s;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static struct instance_settings some_settings(void)
@@ -436,7 +416,7 @@ static void test_one_of_many_makes_it(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_settings_come_back),
         TEST(test_running_means_locked),

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,38 +22,19 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/folder_fixture.h"
+
 #include "base/banned.h"
 
 #define BLOCK 4096u
 #define DISK (16u * BLOCK)
 
-static char folder[64];
-
 static int setup(void **state)
 {
-    char path[128];
-    (void)state;
-    snprintf(folder, sizeof(folder), "/dev/shm/rondo-test-replace.XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof(path), "%s/home", folder);
-    assert_int_equal(setenv("RONDO_HOME", path, 1), 0);
-    snprintf(path, sizeof(path), "%s/runtime", folder);
-    assert_int_equal(setenv("RONDO_RUNTIME", path, 1), 0);
+    folder_set_up(state);
+    folder_export("RONDO_HOME", "home");
+    folder_export("RONDO_RUNTIME", "runtime");
     return 0;
-}
-
-static int remove_one(const char *path, const struct stat *s, int kind, struct FTW *walk)
-{
-    (void)s;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static struct instance_settings settings_of(const char *version)
@@ -333,7 +313,7 @@ static void test_killed_anywhere_it_is_either(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_all_is_replaced_at_once),
         TEST(test_a_folder_in_it_is_refused),

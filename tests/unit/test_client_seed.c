@@ -7,7 +7,6 @@
 #include "client/iso9660.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,33 +20,17 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/folder_fixture.h"
 #include "tests/unit/skip.h"
 
 #include "base/banned.h"
 
 #define KEY "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPnvuup+j+wTQXa8KsYw90M2WPKDVTMscE00d9+2TF6C"
 
-static char folder[64];
-
 static int setup(void **state)
 {
-    (void)state;
-    snprintf(folder, sizeof(folder), "/dev/shm/rondo-test-seed.XXXXXX");
-    assert_non_null(mkdtemp(folder));
+    folder_set_up(state);
     return chdir(folder);
-}
-
-static int remove_one(const char *path, const struct stat *s, int kind, struct FTW *walk)
-{
-    (void)s, (void)kind, (void)walk;
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    assert_int_equal(chdir("/"), 0);
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static void put(const char *name, const void *bytes, size_t n)
@@ -264,5 +247,5 @@ int main(void)
         cmocka_unit_test(files_that_are_none_are_refused),
         cmocka_unit_test(hostnames_are_checked),
     };
-    return cmocka_run_group_tests_name("client/seed", tests, setup, teardown);
+    return cmocka_run_group_tests_name("client/seed", tests, setup, folder_tear_down);
 }

@@ -5,7 +5,6 @@
 #include "base/io.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,37 +17,18 @@
 
 #include <cmocka.h>
 
-#include "base/banned.h"
+#include "tests/unit/folder_fixture.h"
 
-static char folder[64];
+#include "base/banned.h"
 
 static int setup(void **state)
 {
-    char path[128];
-    (void)state;
-    snprintf(folder, sizeof(folder), "/dev/shm/rondo-test-volume.XXXXXX");
-    assert_non_null(mkdtemp(folder));
+    folder_set_up(state);
     assert_int_equal(chdir(folder), 0);
     static const char *const kinds[] = {"RONDO_HOME", "RONDO_CACHE", "RONDO_RUNTIME"};
-    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-        snprintf(path, sizeof(path), "%s/%s", folder, kinds[i]);
-        assert_int_equal(mkdir(path, 0700), 0);
-        assert_int_equal(setenv(kinds[i], path, 1), 0);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        assert_int_equal(mkdir(folder_export(kinds[i], kinds[i]), 0700), 0);
     return 0;
-}
-
-static int remove_one(const char *path, const struct stat *s, int kind, struct FTW *walk)
-{
-    (void)s, (void)kind, (void)walk;
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    assert_int_equal(chdir("/"), 0);
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static struct volume parsed(const char *text)
@@ -262,5 +242,5 @@ int main(void)
         cmocka_unit_test(nothing_of_rondos_own_is_one),
         cmocka_unit_test(a_failure_leaves_no_half_made_volume),
     };
-    return cmocka_run_group_tests_name("client/volume", tests, setup, teardown);
+    return cmocka_run_group_tests_name("client/volume", tests, setup, folder_tear_down);
 }

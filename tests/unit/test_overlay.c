@@ -6,20 +6,10 @@
 #define SIZE (UINT64_C(80) << 20) // two map pages
 #define BASE_SIZE (SIZE / 2 + 1234)
 
-static struct folder folder;
-
 static int set_up(void **state)
 {
-    (void)state;
-    folder = folder_make();
+    folder_set_up(state);
     make_overlay(&folder, SIZE);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    folder_remove(&folder);
     return 0;
 }
 
@@ -286,7 +276,7 @@ static void the_error_of_the_base_is_passed_on_and_leaves_no_trace(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_new_overlay_reads_as_its_base_and_zeros_beyond),
         TEST(creating_refuses_bad_sizes_and_an_existing_overlay),

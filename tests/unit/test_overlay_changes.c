@@ -6,23 +6,6 @@
 #define HUGE_BLOCKS (UINT64_C(1) << 28) // 1 TiB
 #define HUGE_READS 100u
 
-static struct folder folder;
-
-static int set_up(void **state)
-{
-    (void)state;
-    folder = folder_make();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    io = &io_table_system;
-    folder_remove(&folder);
-    return 0;
-}
-
 // Compares with a byte a block: 0 unchanged, 1 data, 2 zeros.
 static void assert_changes(struct overlay *o, const unsigned char *model)
 {
@@ -113,8 +96,8 @@ static void a_huge_disk_costs_what_was_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(every_change_of_every_layer_is_found, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_huge_disk_costs_what_was_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_change_of_every_layer_is_found, folder_set_up, folder_tear_down),
+        cmocka_unit_test_setup_teardown(a_huge_disk_costs_what_was_written, folder_set_up, folder_tear_down),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);

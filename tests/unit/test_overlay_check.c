@@ -9,7 +9,6 @@
 
 #define SIZE (UINT64_C(200) << 20) // four map pages, the last one partly used
 
-static struct folder folder;
 static unsigned problems;
 static char last[1024];
 

@@ -2,22 +2,7 @@
 // was not is old or new, and a command that failed can be given again.
 #include "overlay_oracle.h"
 
-static struct folder folder;
 static struct oracle oracle;
-
-static int set_up(void **state)
-{
-    (void)state;
-    folder = folder_make();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    folder_remove(&folder);
-    return 0;
-}
 
 static int try_open(struct overlay **ret)
 {
@@ -134,7 +119,7 @@ static void a_disk_that_fails_for_good_keeps_what_was_flushed(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, folder_set_up, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(creating_fails_cleanly_at_every_call),
         TEST(opening_fails_cleanly_at_every_call),

@@ -10,21 +10,10 @@
 #define BASE_SIZE (SIZE / 2 + 1234)
 #define MAP_BORDER (UINT64_C(64) << 20)
 
-static struct folder folder;
-
 static int set_up(void **state)
 {
-    (void)state;
-    folder = folder_make();
+    folder_set_up(state);
     make_overlay(&folder, SIZE);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    io = &io_table_system;
-    folder_remove(&folder);
     return 0;
 }
 
@@ -497,7 +486,7 @@ int main(void)
 {
     setenv("RONDO_LOG", "error", 1); // files that could not be removed any more are no news here
     log_start("test_overlay_live");
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(the_disk_goes_on_over_its_snapshots),
         TEST(as_many_snapshots_as_there_may_be),

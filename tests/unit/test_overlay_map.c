@@ -9,21 +9,10 @@
 #define SIZE ((uint64_t)PAGES * PAGE_BLOCKS * BLOCK)
 #define BASE_SIZE ((UINT64_C(64) << 20) + 1234)
 
-static struct folder folder;
-
 static int set_up(void **state)
 {
-    (void)state;
-    folder = folder_make();
+    folder_set_up(state);
     make_overlay(&folder, SIZE);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    io = &io_table_system;
-    folder_remove(&folder);
     return 0;
 }
 
@@ -187,7 +176,7 @@ static void states_behind_the_end_of_the_disk_are_damage(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(the_map_in_memory_stays_bounded),
         TEST(a_page_on_its_way_to_the_file_stays_in_memory),

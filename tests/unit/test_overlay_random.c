@@ -11,8 +11,6 @@
 #define SIZE ((UINT64_C(64) << 20) + 600 * BLOCK) // a whole map page and the beginning of another
 #define BASE_SIZE (SIZE - 100 * BLOCK - 777)
 
-static struct folder folder;
-
 static unsigned long times(unsigned long n)
 {
     return getenv("RONDO_TEST_LONG") ? n * 10 : n;
@@ -20,16 +18,8 @@ static unsigned long times(unsigned long n)
 
 static int set_up(void **state)
 {
-    (void)state;
-    folder = folder_make();
+    folder_set_up(state);
     make_overlay(&folder, SIZE);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    folder_remove(&folder);
     return 0;
 }
 
@@ -349,7 +339,7 @@ static void threads_that_share_blocks_keep_their_bytes(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(random_requests_equal_a_flat_disk),
         TEST(with_snapshots_among_them_all_equal_flat_disks),

@@ -7,21 +7,10 @@
 #define SIZE (UINT64_C(80) << 20) // two map pages
 #define BASE_SIZE (SIZE / 2 + 1234)
 
-static struct folder folder;
-
 static int set_up(void **state)
 {
-    (void)state;
-    folder = folder_make();
+    folder_set_up(state);
     make_overlay(&folder, SIZE);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    io = &io_table_system;
-    folder_remove(&folder);
     return 0;
 }
 
@@ -396,7 +385,7 @@ static void counting_holds_up_no_request(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(the_map_reaches_its_file_at_a_flush_and_not_before),
         TEST(write_through_needs_no_flush),

@@ -8,20 +8,10 @@
 #define BASE_SIZE (SIZE / 2 + 1234)
 #define MAP_BORDER (UINT64_C(64) << 20)
 
-static struct folder folder;
-
 static int set_up(void **state)
 {
-    (void)state;
-    folder = folder_make();
+    folder_set_up(state);
     make_overlay(&folder, SIZE);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    folder_remove(&folder);
     return 0;
 }
 
@@ -512,7 +502,7 @@ static void a_change_that_fails_at_any_call_can_be_made_again(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(rolling_back_makes_the_disk_what_it_was),
         TEST(a_discard_hides_what_lies_below),

@@ -1,27 +1,12 @@
 // The store: what reads give, and how many requests they take.
 
 #include "tests/unit/store_server.h"
+#include "tests/unit/usual_site.h"
 
 #include "base/log.h"
 #include <malloc.h>
 
 #include "base/banned.h"
-
-static struct test_site *site;
-
-static int setup(void **state)
-{
-    (void)state;
-    site = site_make_usual();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    site_free(site);
-    return 0;
-}
 
 static unsigned next_random(uint64_t *x)
 {
@@ -537,7 +522,7 @@ static void many_threads_read_right_bytes_over_a_bad_network(void **state)
     server_stop(good);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, usual_site_set_up, usual_site_tear_down)
 
 int main(void)
 {

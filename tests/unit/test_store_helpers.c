@@ -1,6 +1,7 @@
 // The store's own threads (blockstore/store_helpers.c): what is read ahead is right, few requests, nobody's failure,
 // and over when its version is closed. And bytes that are lent instead of copied.
 #include "tests/unit/store_server.h"
+#include "tests/unit/usual_site.h"
 
 #include "base/log.h"
 #include <pthread.h>
@@ -9,22 +10,6 @@
 
 #define PIECE (128u << 10)
 #define DATA_SIZE ((uint64_t)FIRST_BLOCKS * BLOCK_SIZE)
-
-static struct test_site *site;
-
-static int setup(void **state)
-{
-    (void)state;
-    site = site_make_usual();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    site_free(site);
-    return 0;
-}
 
 static struct store *open_adaptive(unsigned wait_seconds)
 {
@@ -328,7 +313,7 @@ static void too_much_is_not_lent(void **state)
     store_free(store);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, usual_site_set_up, usual_site_tear_down)
 
 int main(void)
 {

@@ -2,6 +2,7 @@
 // T02, T10, T15, T17, T19, T28): wrong bytes are never given, and what can be healed is.
 
 #include "tests/unit/store_server.h"
+#include "tests/unit/usual_site.h"
 
 #include "base/cursor.h"
 #include "base/log.h"
@@ -10,22 +11,6 @@
 #include <sys/wait.h>
 
 #include "base/banned.h"
-
-static struct test_site *site;
-
-static int setup(void **state)
-{
-    (void)state;
-    site = site_make_usual();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    site_free(site);
-    return 0;
-}
 
 static uint64_t count_wrong(struct store *store)
 {
@@ -657,7 +642,7 @@ static void names_made_to_collide_cost_no_time(void **state)
     store_free(store);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, usual_site_set_up, usual_site_tear_down)
 
 int main(void)
 {

@@ -1,26 +1,11 @@
 // version_pull: everything of a version, once, verified, and an error where that cannot be.
 
 #include "tests/unit/store_server.h"
+#include "tests/unit/usual_site.h"
 
 #include "base/log.h"
 
 #include "base/banned.h"
-
-static struct test_site *site;
-
-static int setup(void **state)
-{
-    (void)state;
-    site = site_make_usual();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    site_free(site);
-    return 0;
-}
 
 struct progress {
     uint64_t have, all;
@@ -463,7 +448,7 @@ static void without_a_cache_there_is_nothing_to_pull_into(void **state)
     store_free(store);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, usual_site_set_up, usual_site_tear_down)
 
 int main(void)
 {

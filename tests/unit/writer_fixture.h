@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/remove_tree.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -49,17 +51,6 @@ static inline int fixture_set_up(void **state)
     snprintf(f->other_site, sizeof(f->other_site), "%s/other", f->root);
     *state = f;
     return 0;
-}
-
-static inline int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)st, (void)type, (void)at;
-    return remove(path);
-}
-
-static inline void remove_tree(const char *path)
-{
-    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline int fixture_tear_down(void **state)
