@@ -1,4 +1,4 @@
-// The overlay's requests: what is read from where, and who may change which block when.
+// The overlay's requests: who may change which block when. (What is read from where: overlay_read.c.)
 //
 // A block's state, in the map (overlay_map.c), on each edge what moves it:
 //
@@ -56,93 +56,6 @@ int overlay_count(struct overlay *o, struct overlay_counts *ret)
     pthread_mutex_unlock(&o->flusher.lock);
     *ret = counts;
     return 0;
-}
-
-// TRUST T25: the guest's numbers may be anything.
-static int check_request(const struct overlay *o, uint64_t offset, uint64_t n)
-{
-    uint64_t size = overlay_size(o);
-    if (offset > size || n > size - offset)
-        return -EINVAL;
-    return o->flusher.failed ? -EIO : 0;
-}
-
-// Bytes of the base, and zeros behind its end.
-static int read_base(const struct overlay *o, uint64_t offset, struct vector *to, size_t n)
-{
-    size_t there = 0;
-    if (offset < o->base.size)
-        there = n < o->base.size - offset ? n : (size_t)(o->base.size - offset);
-    if (there > 0) {
-        struct iovec pieces[VECTOR_MAXIMUM];
-        int r = o->base.read(o->base.context, offset, pieces, vector_take(to, there, pieces), there);
-        if (r < 0)
-            return r;
-    }
-    vector_zero(to, n - there);
-    return 0;
-}
-
-static int read_data(int data, uint64_t offset, struct vector *to, size_t n)
-{
-    struct iovec pieces[VECTOR_MAXIMUM];
-    unsigned count = vector_take(to, n, pieces);
-    return io_readv_full(data, pieces, count, n, offset);
-}
-
-int overlay_find_place(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
-                       uint64_t *ret_count)
-{
-    struct overlay_place place;
-    uint64_t count;
-    int r = overlay_map_find_run(o, block, maximum, &place, &count);
-    if (r < 0)
-        return r;
-    if (place.state == OVERLAY_BASE && o->lower.count > 0)
-        return overlay_lower_find_run(o, block, count, ret_place, ret_count);
-    *ret_place = place;
-    *ret_count = count;
-    return 0;
-}
-
-static int read_place(const struct overlay *o, const struct overlay_place *place, uint64_t offset, struct vector *to,
-                      size_t n)
-{
-    switch (place->state) {
-    case OVERLAY_DATA:
-        return read_data(place->data, offset, to, n);
-    case OVERLAY_ZERO:
-        vector_zero(to, n);
-        return 0;
-    case OVERLAY_BASE:
-        break;
-    }
-    return read_base(o, offset, to, n);
-}
-
-int overlay_readv(struct overlay *o, uint64_t offset, const struct iovec *to, size_t n)
-{
-    int r = check_request(o, offset, n);
-    struct vector at = vector_over(to);
-    while (r == 0 && n > 0) {
-        uint64_t block = offset / OVERLAY_BLOCK_SIZE, within = offset % OVERLAY_BLOCK_SIZE, count;
-        struct overlay_place place;
-        r = overlay_find_place(o, block, (within + n + OVERLAY_BLOCK_SIZE - 1) / OVERLAY_BLOCK_SIZE, &place, &count);
-        if (r < 0)
-            break;
-        uint64_t run = count * OVERLAY_BLOCK_SIZE - within;
-        size_t piece = n < run ? n : (size_t)run;
-        r = read_place(o, &place, offset, &at, piece);
-        offset += piece;
-        n -= piece;
-    }
-    return r;
-}
-
-int overlay_read(struct overlay *o, uint64_t offset, void *to, size_t n)
-{
-    const struct iovec whole = {.iov_base = to, .iov_len = n};
-    return overlay_readv(o, offset, &whole, n);
 }
 
 // Space in the top layer for those of the blocks that are not data there yet; sets *ret_fresh if there are any. Under
@@ -237,7 +150,7 @@ static int merge_part(struct overlay *o, uint64_t block, size_t within, struct v
     int r = change_part(o, block, within, from, n, &place);
     if (r <= 0)
         return r;
-    r = read_place(o, &place, block * OVERLAY_BLOCK_SIZE, &read_bytes, sizeof merged);
+    r = overlay_read_place(o, &place, block * OVERLAY_BLOCK_SIZE, &read_bytes, sizeof merged);
     if (r < 0)
         return r;
     if (from)
@@ -334,7 +247,7 @@ static int finish_change(struct overlay *o, int r)
 
 int overlay_writev(struct overlay *o, uint64_t offset, const struct iovec *from, size_t n)
 {
-    int r = check_request(o, offset, n);
+    int r = overlay_check_request(o, offset, n);
     struct vector at = vector_over(from);
     while (r == 0 && n > 0) {
         uint64_t block = offset / OVERLAY_BLOCK_SIZE;
@@ -361,7 +274,7 @@ int overlay_write(struct overlay *o, uint64_t offset, const void *from, size_t n
 
 int overlay_discard(struct overlay *o, uint64_t offset, uint64_t n)
 {
-    int r = check_request(o, offset, n);
+    int r = overlay_check_request(o, offset, n);
     if (r < 0)
         return r;
     uint64_t first = (offset + OVERLAY_BLOCK_SIZE - 1) / OVERLAY_BLOCK_SIZE, end = (offset + n) / OVERLAY_BLOCK_SIZE;
@@ -372,7 +285,7 @@ int overlay_discard(struct overlay *o, uint64_t offset, uint64_t n)
 
 int overlay_write_zeroes(struct overlay *o, uint64_t offset, uint64_t n)
 {
-    int r = check_request(o, offset, n);
+    int r = overlay_check_request(o, offset, n);
     while (r == 0 && n > 0) {
         uint64_t block = offset / OVERLAY_BLOCK_SIZE, piece;
         size_t within = offset % OVERLAY_BLOCK_SIZE;

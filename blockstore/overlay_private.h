@@ -1,15 +1,18 @@
 // What the overlay's own files share; nobody else includes this.
 //
-//   overlay.c           reads, writes, discards: who may touch which block, and when
+//   overlay.c           writes, discards: who may touch which block, and when
+//   overlay_read.c      reads
 //   overlay_changes.c   what differs from the base
 //   overlay_file.c      making, opening, locking, closing
 //   overlay_pair.c      the two files of one layer
 //   overlay_layers.c    the list of the layers
 //   overlay_lower.c     what the layers below the top one hold
 //   overlay_snapshot.c  taking, rolling back and deleting snapshots: what happens in the folder
-//   overlay_live.c      taking one of an overlay that is open: what happens in it
+//   overlay_taking.c    taking one of an overlay that is open: what happens in the folder
+//   overlay_live.c      the same: what happens in the overlay
 //   overlay_merge.c     copying a layer into the one below it
 //   overlay_map.c       the top layer's map: its pages in memory
+//   overlay_map_round.c all of them at once: rounds, holds, another top layer
 //   overlay_lock.c      locks on ranges of blocks
 //   overlay_flush.c     flushing in rounds
 //
@@ -19,6 +22,7 @@
 #pragma once
 
 #include "base/text.h"
+#include "base/vector.h"
 #include "blockstore/overlay.h"
 #include "blockstore/overlay_snapshot.h"
 
@@ -225,7 +229,23 @@ static inline enum overlay_state overlay_map_state(const unsigned char *bits, ui
     return (enum overlay_state)((unsigned)bits[index / 4] >> (index % 4 * 2) & 3u);
 }
 
-// overlay.c: as overlay_map_find_run, through all layers.
+// overlay_snapshot.c, under the lock.
+// The beginning of every change: the list, made durable as it can be seen, and nothing beside it.
+int overlay_snapshot_look(int dir, struct overlay_layers *ret_layers, struct error *error);
+// The list with one snapshot more, in *layers, whose new top is made; `flush` is what is left to do before.
+int overlay_snapshot_add_layer(int dir, struct overlay_layers *layers, const char *label, int64_t now,
+                               int (*flush)(const struct overlay_pair *pair, struct error *error), struct error *error);
+// A list was replaced: the layers that only the one before it names go.
+void overlay_snapshot_clean(int dir, struct overlay_layers *layers);
+// A file that the list names is not there: damage, which must not be taken for a label that no snapshot has.
+int overlay_snapshot_not_a_label(int r);
+
+// overlay_read.c
+// Whether the disk has that range, and may still be used. (TRUST T25: the guest's numbers may be anything.)
+int overlay_check_request(const struct overlay *o, uint64_t offset, uint64_t n);
+int overlay_read_place(const struct overlay *o, const struct overlay_place *place, uint64_t offset, struct vector *to,
+                       size_t n);
+// As overlay_map_find_run, through all layers.
 int overlay_find_place(struct overlay *o, uint64_t block, uint64_t maximum, struct overlay_place *ret_place,
                        uint64_t *ret_count);
 

@@ -2,7 +2,6 @@
 //
 //   take       top flushed ─▶ new pair stable ─▶ its names stable ─▶ list replaced
 //                             └──────── swept by the next change ────────┘
-//   take live                 new pair stable ─▶ its names stable ─▶ changes held, top flushed ─▶ list replaced
 //   roll back                 new pair stable ─▶ its names stable ─▶ list replaced ─▶ what it names no more removed
 //                                                                                      └──── or swept ────┘
 //   delete     marked gone ─▶ upper layer copied down ─▶ flushed ─▶ list without the upper layer ─▶ its files removed
@@ -21,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -106,14 +104,12 @@ static int sweep(int dir, struct overlay_layers *l)
     return folder_walk(dir, ".", sweep_one, l);
 }
 
-// A file that the list names is not there: damage, which must not be taken for a label that no snapshot has.
-static int not_a_label(int r)
+int overlay_snapshot_not_a_label(int r)
 {
     return r == -ENOENT ? -EBADMSG : r;
 }
 
-// The beginning of every change: the list, made durable as it can be seen, and nothing beside it.
-static int look(int dir, struct overlay_layers *ret_layers, struct error *error)
+int overlay_snapshot_look(int dir, struct overlay_layers *ret_layers, struct error *error)
 {
     bool listed;
     int r = overlay_layers_read(dir, ret_layers, &listed, error);
@@ -134,13 +130,12 @@ static int begin(int dir, struct overlay_layers *ret_layers, struct error *error
 {
     CLEANUP_CLOSE int lock = overlay_take_lock(dir, error);
     if (lock < 0)
-        return not_a_label(lock);
-    int r = look(dir, ret_layers, error);
+        return overlay_snapshot_not_a_label(lock);
+    int r = overlay_snapshot_look(dir, ret_layers, error);
     return r < 0 ? r : TAKE_FD(lock);
 }
 
-// A list was replaced: the layers that only the one before it names go.
-static void clean(int dir, struct overlay_layers *layers)
+void overlay_snapshot_clean(int dir, struct overlay_layers *layers)
 {
     int r = sweep(dir, layers);
     if (r < 0)
@@ -209,9 +204,8 @@ static int choose_label(const struct overlay_layers *l, const char *label, char 
     return 0;
 }
 
-// The list with one snapshot more, in *layers, whose new top is made; `flush` is what is left to do before.
-static int add_layer(int dir, struct overlay_layers *layers, const char *label, int64_t now,
-                     int (*flush)(const struct overlay_pair *pair, struct error *error), struct error *error)
+int overlay_snapshot_add_layer(int dir, struct overlay_layers *layers, const char *label, int64_t now,
+                               int (*flush)(const struct overlay_pair *pair, struct error *error), struct error *error)
 {
     struct overlay_layer top;
     char chosen[OVERLAY_LABEL_SIZE];
@@ -220,7 +214,7 @@ static int add_layer(int dir, struct overlay_layers *layers, const char *label, 
     if (r == 0 && layers->count == OVERLAY_DEPTH_MAXIMUM)
         r = error_set(error, EMLINK, "a disk has at most %u snapshots; delete one first", OVERLAY_DEPTH_MAXIMUM - 1);
     if (r == 0)
-        r = not_a_label(overlay_pair_open(dir, &layers->layers[0].id, O_RDWR, &pair, error));
+        r = overlay_snapshot_not_a_label(overlay_pair_open(dir, &layers->layers[0].id, O_RDWR, &pair, error));
     if (r == 0)
         r = flush(&pair, error);
     if (r == 0)
@@ -243,90 +237,12 @@ int overlay_snapshot_take(int dir, const char *label, int64_t now, char ret_labe
     CLEANUP_CLOSE int lock = begin(dir, &layers, error);
     if (lock < 0)
         return lock;
-    int r = add_layer(dir, &layers, label, now, flush_closed, error);
+    int r = overlay_snapshot_add_layer(dir, &layers, label, now, flush_closed, error);
     if (r == 0)
         r = overlay_layers_replace(dir, &layers, error);
     if (r == 0)
         memcpy(ret_label, layers.layers[1].snapshot.label, OVERLAY_LABEL_SIZE);
     return r;
-}
-
-// --- taking, of an overlay that is open ----------------------------------------------------------------------------
-
-struct overlay_taking {
-    int dir;
-    struct overlay_layers before, after;
-    struct overlay_pair top; // the new one
-    bool listed;             // a list that can be seen, or that a power loss brings back, may name it
-};
-
-// Whoever has the overlay open does that (overlay_live.h).
-static int flush_elsewhere(const struct overlay_pair *pair, struct error *error)
-{
-    (void)pair, (void)error;
-    return 0;
-}
-
-int overlay_taking_begin(int dir, const char *label, int64_t now, struct overlay_taking **ret, struct error *error)
-{
-    struct overlay_taking *t = calloc(1, sizeof *t);
-    if (!t)
-        return error_set(error, ENOMEM, "out of memory");
-    t->dir = dir;
-    t->top = (struct overlay_pair){.data = -1, .map = -1};
-    int r = look(dir, &t->before, error);
-    t->listed = r < 0; // then what lies there is left alone
-    t->after = t->before;
-    if (r == 0)
-        r = add_layer(dir, &t->after, label, now, flush_elsewhere, error);
-    if (r == 0)
-        r = not_a_label(overlay_pair_open(dir, &t->after.layers[0].id, O_RDWR, &t->top, error));
-    if (r < 0)
-        overlay_taking_free(t);
-    else
-        *ret = t;
-    return r;
-}
-
-void overlay_taking_describe(const struct overlay_taking *t, char ret_id[static OVERLAY_ID_TEXT_SIZE],
-                             int ret_fds[static 2])
-{
-    overlay_id_to_hex(&t->after.layers[0].id, ret_id);
-    ret_fds[0] = t->top.data;
-    ret_fds[1] = t->top.map;
-}
-
-// The list was replaced, but perhaps not for good. Whoever has the overlay open goes on writing to the old top; so the
-// old list is the right one.
-static void put_back(const struct overlay_taking *t)
-{
-    struct overlay_layers now;
-    struct error error = {.text = ""};
-    bool listed;
-    int r = overlay_layers_read(t->dir, &now, &listed, &error);
-    if (r == 0 && overlay_id_equal(&now.layers[0].id, &t->after.layers[0].id))
-        r = overlay_layers_replace(t->dir, &t->before, &error);
-    if (r < 0)
-        log_warning("snapshot %s, which failed, may be listed: %s", t->after.layers[1].snapshot.label, error.text);
-}
-
-int overlay_taking_finish(struct overlay_taking *t, char ret_label[static OVERLAY_LABEL_SIZE], struct error *error)
-{
-    t->listed = true;
-    int r = overlay_layers_replace(t->dir, &t->after, error);
-    if (r == 0)
-        memcpy(ret_label, t->after.layers[1].snapshot.label, OVERLAY_LABEL_SIZE);
-    else
-        put_back(t);
-    return r;
-}
-
-void overlay_taking_free(struct overlay_taking *t)
-{
-    overlay_pair_close(&t->top);
-    if (!t->listed)
-        clean(t->dir, &t->before); // rule 3
-    free(t);
 }
 
 // --- rolling back --------------------------------------------------------------------------------------------------
@@ -352,7 +268,7 @@ int overlay_snapshot_roll_back(int dir, const char *label, bool drop_newer, char
     if (newest < at && !drop_newer)
         return error_set(error, ENOTEMPTY, "snapshot %s is not the newest: %s and what lies between would be lost",
                          label, layers.layers[newest].snapshot.label);
-    int r = not_a_label(overlay_pair_open(dir, &layers.layers[at].id, O_RDONLY, &pair, error));
+    int r = overlay_snapshot_not_a_label(overlay_pair_open(dir, &layers.layers[at].id, O_RDONLY, &pair, error));
     if (r == 0)
         r = make_layer(dir, &layers.layers[at], &pair.header, &top, error);
     if (r < 0)
@@ -365,7 +281,7 @@ int overlay_snapshot_roll_back(int dir, const char *label, bool drop_newer, char
     if (r < 0)
         return r;
     memcpy(ret_label, layers.layers[1].snapshot.label, OVERLAY_LABEL_SIZE);
-    clean(dir, &layers);
+    overlay_snapshot_clean(dir, &layers);
     return 0;
 }
 
@@ -379,7 +295,7 @@ static int merge(int dir, int lock, struct overlay_layers *layers, unsigned at, 
     int copy = fcntl(lock, F_DUPFD_CLOEXEC, 0); // the same lock
     if (copy < 0)
         return error_set(error, errno, "cannot keep the disk's lock: %m");
-    int r = not_a_label(overlay_merge_down(dir, copy, layers, at, progress, error));
+    int r = overlay_snapshot_not_a_label(overlay_merge_down(dir, copy, layers, at, progress, error));
     if (r < 0)
         return r;
     layers->layers[at] = layers->layers[at - 1];
@@ -387,7 +303,7 @@ static int merge(int dir, int lock, struct overlay_layers *layers, unsigned at, 
     take_out(layers, at - 1);
     r = overlay_layers_replace(dir, layers, error);
     if (r == 0)
-        clean(dir, layers);
+        overlay_snapshot_clean(dir, layers);
     return r;
 }
 

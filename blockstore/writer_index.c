@@ -15,8 +15,7 @@
 //   3. The position in the table depends on random keys, so nobody who chooses hashes (in the table of a pack that is
 //      not ours) can make them collide. No answer depends on the keys.
 //   4. Of equal hashes the first WRITER_INDEX_COPIES stand in the table: nor can anybody make it slow with one block
-//   that
-//      their packs hold a million times.
+//      that their packs hold a million times.
 #include "blockstore/writer_index.h"
 #include "blockstore/pack.h"
 #include "blockstore/spool.h"
