@@ -130,7 +130,7 @@ const char *text_format_size(uint64_t bytes, char text[static 32])
 {
     static const char units[] = "KMGTPE";
     if (bytes < 1024) {
-        snprintf(text, 32, "%u bytes", (unsigned)bytes);
+        snprintf(text, 32, "%u byte%s", (unsigned)bytes, bytes == 1 ? "" : "s");
         return text;
     }
     size_t unit = 0;
@@ -148,6 +148,12 @@ const char *text_format_size(uint64_t bytes, char text[static 32])
         unit++;
     }
     snprintf(text, 32, "%u.%u %ciB", (unsigned)(tenths / 10), (unsigned)(tenths % 10), units[unit]);
+    return text;
+}
+
+const char *text_format_count(uint64_t n, const char *noun, char text[static TEXT_COUNT_SIZE])
+{
+    snprintf(text, TEXT_COUNT_SIZE, "%llu %s%s", (unsigned long long)n, noun, n == 1 ? "" : "s");
     return text;
 }
 

@@ -50,6 +50,11 @@ bool text_parse_size(const char *s, uint64_t *ret);
 // "12.3 MiB", for people.
 const char *text_format_size(uint64_t bytes, char text[static 32]);
 
+// "1 request", "2 requests": of nouns that take an s. TEXT_COUNT's lasts to the end of the block.
+#define TEXT_COUNT_SIZE 64
+const char *text_format_count(uint64_t n, const char *noun, char text[static TEXT_COUNT_SIZE]);
+#define TEXT_COUNT(n, noun) text_format_count((n), (noun), (char[TEXT_COUNT_SIZE]){0})
+
 // RFC 3339 in UTC to the second, as in "2026-11-23T10:00:00Z"; years 1970 to 9999.
 bool text_parse_time(struct slice s, int64_t *ret_seconds);
 const char *text_format_time(int64_t seconds, char text[static 32]);

@@ -7,9 +7,10 @@
 //   <home>/instances/<name>/layers       its snapshots, and their files layer-… (blockstore/overlay_snapshot.h)
 //   <home>/instances/<name>/kept         a newer version that its user does not want (client/newer.h)
 //   <home>/instances/<name>/console.log  what the console showed first in the last run
-//   <home>/instances/<name>/machine.log  what the supervisor and its programs said in the last run
-//   <home>/instances/<name>/lock         held by the supervisor and its rondo-overlay for as long as the machine runs
-//   <runtime>/instances/<name>/control   the supervisor's socket      <runtime>/instances/<name>/disk/  overlay mount
+//   <home>/instances/<name>/machine.log  what the supervisor and its programs said in the last run; machine.log.1:
+//   before <home>/instances/<name>/lock         held by the supervisor and its rondo-overlay for as long as the machine
+//   runs <runtime>/instances/<name>/control   the supervisor's socket      <runtime>/instances/<name>/disk/  overlay
+//   mount
 //
 // "Running" means that the lock is held, whoever may have died how: there is no state that could be stale. An instance
 // is there whole or not at all: it is made, and removed, under another name (instance.c).

@@ -8,6 +8,7 @@
 //   machine_clients.c   the control socket
 //   machine_snapshot.c  snapshots of its disk
 //   machine_measure.c   the log of what it was given
+//   machine_log.c       what it and its programs say
 //
 // 1. Nothing waits but the poll loop, and, for a snapshot, the sync of a few small files. Above all the supervisor
 // itself never touches a file in rondo-cloop's mount: if
@@ -24,6 +25,7 @@
 #define CLIENTS_MAXIMUM 16u
 #define CONSOLE_RING_SIZE (64u << 10)
 #define CLIENT_BUFFER_MAXIMUM (4u << 20)
+#define MACHINE_LOG_MAXIMUM (1u << 20) // of machine.log, and of machine.log.1
 
 enum machine_state { MACHINE_STARTING, MACHINE_RUNNING, MACHINE_STOPPING, MACHINE_ENDED };
 
@@ -40,6 +42,7 @@ enum machine_timer {
     TIMER_ACCEPT, // take connections again
     TIMER_SPACE,  // look whether a volume has space again
     TIMER_READER, // look again whether a reader of the console is only slow
+    TIMER_LOG,    // look how long machine.log is
     TIMERS
 };
 
@@ -147,6 +150,10 @@ int machine_measure_start(struct machine *m, struct error *error); // before any
 void machine_measure_given(struct machine *m);                     // the engine was started
 void machine_measure_ended(struct machine *m, int status);         // the measuring process (waitpid's status)
 void machine_measure_end(struct machine *m);                       // everything has ended; the last line
+
+// machine_log.c
+int machine_log_open(struct machine *m);  // 0 or -errno
+void machine_log_look(struct machine *m); // TIMER_LOG
 
 // machine_clients.c
 void machine_clients_init(struct machine *m);

@@ -340,6 +340,8 @@ void machine_step(struct machine *m)
         kill(m->passt_pid, SIGKILL);
     if (is_due(m, TIMER_SPACE, now))
         machine_look_for_space(m);
+    if (is_due(m, TIMER_LOG, now))
+        machine_log_look(m);
     is_due(m, TIMER_ACCEPT, now); // these two only wake the loop
     is_due(m, TIMER_READER, now);
     machine_snapshot_look(m);

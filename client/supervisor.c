@@ -70,10 +70,9 @@ static void one_round(struct machine *m)
 static int open_logs(struct machine *m, struct error *error)
 {
     m->console_log = io_open(m->instance->folder_fd, "console.log", O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK, 0600);
-    m->machine_log = io_open(m->instance->folder_fd, "machine.log", O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
-    if (m->console_log < 0 || m->machine_log < 0)
-        return error_set(error, m->console_log < 0 ? -m->console_log : -m->machine_log, "cannot write the logs in %s",
-                         m->instance->folder);
+    int r = m->console_log < 0 ? m->console_log : machine_log_open(m);
+    if (r < 0)
+        return error_set(error, -r, "cannot write the logs in %s: %s", m->instance->folder, strerror(-r));
     if (dup2(m->machine_log, STDERR_FILENO) < 0)
         return error_set(error, errno, "cannot write to machine.log in %s: %s", m->instance->folder, strerror(errno));
     return 0;
@@ -128,9 +127,9 @@ static void say_goodbye(struct machine *m)
     machine_mount_counts(m, counts, sizeof(counts));
     int n = snprintf(text, sizeof(text), "exit %d %s", m->exit_code, m->exit_text);
     if (!m->options->recording)
-        snprintf(text + n, sizeof(text) - (size_t)n, " (fetched %s in %llu requests)",
+        snprintf(text + n, sizeof(text) - (size_t)n, " (fetched %s in %s)",
                  text_format_size(supervisor_count_in(counts, "run_bytes"), size),
-                 (unsigned long long)supervisor_count_in(counts, "run_requests"));
+                 TEXT_COUNT(supervisor_count_in(counts, "run_requests"), "request"));
     machine_clients_tell(m, text);
 }
 

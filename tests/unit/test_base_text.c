@@ -242,6 +242,7 @@ static void sizes_are_shown_rounded(void **state)
         const char *text;
     } table[] = {
         {0, "0 bytes"},
+        {1, "1 byte"},
         {1023, "1023 bytes"},
         {1024, "1.0 KiB"},
         {1536, "1.5 KiB"},
@@ -255,6 +256,9 @@ static void sizes_are_shown_rounded(void **state)
     char text[32];
     for (size_t i = 0; i < ARRAY_SIZE(table); i++)
         assert_string_equal(text_format_size(table[i].bytes, text), table[i].text);
+    assert_string_equal(TEXT_COUNT(0, "request"), "0 requests");
+    assert_string_equal(TEXT_COUNT(1, "whole object"), "1 whole object");
+    assert_string_equal(TEXT_COUNT(UINT64_MAX, "block"), "18446744073709551615 blocks");
 }
 
 static void names(void **state)
