@@ -12,7 +12,7 @@
 #include "base/banned.h"
 
 struct check {
-    void (*problem)(void *context, const char *text);
+    void (*problem)(void *context, bool whole, const char *text);
     void *context;
 };
 
@@ -36,7 +36,7 @@ static int check_map(const struct check *c, const struct overlay_pair *pair, con
         struct error text = {.text = ""};
         error_set(&text, EBADMSG, "%s: page %llu cannot be %s; its 64 MiB of the disk cannot be used", name,
                   (unsigned long long)number, r == 0 ? "right" : "read");
-        c->problem(c->context, text.text);
+        c->problem(c->context, false, text.text);
     }
     return 0;
 }
@@ -49,17 +49,17 @@ static int check_layer(const struct check *c, int dir, const struct overlay_laye
     struct error error = {.text = ""};
     int r = overlay_pair_open(dir, &layer->id, O_RDONLY, &pair, &error);
     if (r < 0) {
-        c->problem(c->context, error.text);
+        c->problem(c->context, false, error.text);
         return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? r : 0;
     }
     overlay_pair_name(&layer->id, OVERLAY_MAP_SUFFIX, name);
     if (!sha256_equal(&pair.header.base_manifest, base_manifest)) {
         error_set(&error, EBADMSG, "%s is of a disk over another version than the machine's settings name", name);
-        c->problem(c->context, error.text);
+        c->problem(c->context, false, error.text);
     }
     if (*blocks != 0 && pair.header.blocks != *blocks) {
         error_set(&error, EBADMSG, "%s is of a disk of another size than the layers above it", name);
-        c->problem(c->context, error.text);
+        c->problem(c->context, false, error.text);
     }
     *blocks = pair.header.blocks;
     r = check_map(c, &pair, name);
@@ -67,8 +67,8 @@ static int check_layer(const struct check *c, int dir, const struct overlay_laye
     return r;
 }
 
-int overlay_check(int dir, const struct sha256 *base_manifest, void (*problem)(void *context, const char *text),
-                  void *context)
+int overlay_check(int dir, const struct sha256 *base_manifest,
+                  void (*problem)(void *context, bool whole, const char *text), void *context)
 {
     const struct check c = {.problem = problem, .context = context};
     struct overlay_layers layers;
@@ -77,7 +77,7 @@ int overlay_check(int dir, const struct sha256 *base_manifest, void (*problem)(v
     bool listed;
     int r = overlay_layers_read(dir, &layers, &listed, &error);
     if (r < 0) {
-        problem(context, error.text);
+        problem(context, true, error.text);
         return 0;
     }
     for (unsigned i = 0; i < layers.count && r == 0; i++)

@@ -141,12 +141,18 @@ struct machine_check {
     unsigned checked, running;
 };
 
-static void tell_disk(void *context, const char *text)
+static void tell_disk(void *context, bool whole, const char *text)
 {
     struct machine_check *c = context;
-    char object[CATALOG_NAME_SIZE + 16], next[CATALOG_NAME_SIZE + 64];
+    char object[CATALOG_NAME_SIZE + 16], next[2 * CATALOG_NAME_SIZE + 128];
     snprintf(object, sizeof(object), "machine %s", c->name);
-    snprintf(next, sizeof(next), "rondo rollback %s, if it has a snapshot that is whole", c->name);
+    if (whole)
+        snprintf(next, sizeof(next),
+                 "what it wrote is lost: rondo rm %s removes it, rondo update %s --discard replaces it by a newer "
+                 "version",
+                 c->name, c->name);
+    else
+        snprintf(next, sizeof(next), "rondo rollback %s, if it has a snapshot that is whole", c->name);
     fsck_tell(c->f, object, text, next, false);
 }
 
@@ -223,9 +229,9 @@ int fsck_cache(struct fsck *f, struct error *error)
                (unsigned long long)sum.objects, (unsigned long long)sum.object_bytes, (unsigned long long)sum.chunks,
                machines.checked, machines.running);
     else
-        printf("%llu whole objects (%s) and %llu chunks of incomplete packs are right; %u machines were looked at%s\n",
-               (unsigned long long)sum.objects, text_format_size(sum.object_bytes, size),
-               (unsigned long long)sum.chunks, machines.checked,
+        printf("%s (%s) and %s of incomplete packs are right; looked at %s%s\n",
+               TEXT_COUNT(sum.objects, "whole object"), text_format_size(sum.object_bytes, size),
+               TEXT_COUNT(sum.chunks, "chunk"), TEXT_COUNT(machines.checked, "machine"),
                machines.running ? ", but for the disks of those that run" : "");
     return 0;
 }

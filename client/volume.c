@@ -12,11 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "base/banned.h"
 
@@ -198,9 +200,26 @@ static int compare_sizes(struct volume *v, int fd, bool named, struct error *err
     return 0;
 }
 
+// /dev/fd/3, /dev/stdin and their like: what they name now is something else for the next run.
+static bool names_descriptor(const struct volume *v)
+{
+    char folder[VOLUME_PATH_SIZE], link[8] = "";
+    struct statfs s;
+    snprintf(folder, sizeof(folder), "%s", v->path);
+    strrchr(folder, '/')[1] = '\0';
+    if (statfs(folder, &s) == 0 && s.f_type == PROC_SUPER_MAGIC)
+        return true;
+    return readlink(v->path, link, sizeof(link) - 1) > 0 && strncmp(link, "/proc/", 6) == 0;
+}
+
 int volume_open(struct volume *v, bool named, struct error *error)
 {
     struct stat st;
+    if (names_descriptor(v))
+        return error_set(error, EINVAL,
+                         "%s cannot be a volume: it names what is open now, which no later run could find; name the "
+                         "file itself",
+                         v->path);
     if (stat(v->path, &st) < 0) {
         if (errno != ENOENT)
             return error_set(error, errno, "cannot use the volume %s: %s", v->path, strerror(errno));

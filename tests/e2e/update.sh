@@ -98,6 +98,10 @@ for command in "update one --discard" gc; do # killed between the exchange and t
 done
 
 echo damage >"$RONDO_HOME/instances/one/layers"
+run_rondo fsck
+is "$status" 5 "a damaged list of layers is found"
+like "$out" "machine one: .*rondo rm one .*rondo update one --discard" "and what helps is said"
+unlike "$out" "rollback" "which no snapshot does"
 run_rondo update one --to 2
 status_is 5 "the disk of a machine is damaged: exit code 5"
 run_rondo update one --to 2 --discard

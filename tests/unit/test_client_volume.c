@@ -183,6 +183,26 @@ static void what_is_no_file_is_refused(void **state)
     assert_int_equal(volume_open(&v, true, &error), -EINVAL);
 }
 
+static void what_names_a_descriptor_is_refused(void **state)
+{
+    (void)state;
+    struct error error;
+    int fd = open("open", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, 1 << 20), 0);
+    static const char *const forms[] = {"/dev/fd/%d", "/proc/self/fd/%d", "//dev/../dev/fd/%d"};
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+        char text[64];
+        snprintf(text, sizeof(text), forms[i], fd);
+        struct volume v = parsed(text);
+        assert_int_equal(volume_open(&v, true, &error), -EINVAL);
+        assert_non_null(strstr(error.text, "name the file itself"));
+    }
+    struct volume v = parsed("/dev/stdin");
+    assert_int_equal(volume_open(&v, true, &error), -EINVAL);
+    close(fd);
+}
+
 static void nothing_of_rondos_own_is_one(void **state)
 {
     static const char *const bad[] = {
@@ -239,6 +259,7 @@ int main(void)
         cmocka_unit_test(one_that_has_shrunk_is_noticed),
         cmocka_unit_test(it_has_one_user),
         cmocka_unit_test(what_is_no_file_is_refused),
+        cmocka_unit_test(what_names_a_descriptor_is_refused),
         cmocka_unit_test(nothing_of_rondos_own_is_one),
         cmocka_unit_test(a_failure_leaves_no_half_made_volume),
     };

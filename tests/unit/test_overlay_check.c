@@ -10,12 +10,14 @@
 #define SIZE (UINT64_C(200) << 20) // four map pages, the last one partly used
 
 static unsigned problems;
+static bool last_whole;
 static char last[1024];
 
-static void note(void *context, const char *text)
+static void note(void *context, bool whole, const char *text)
 {
     (void)context;
     problems++;
+    last_whole = whole;
     snprintf(last, sizeof last, "%s", text);
 }
 
@@ -34,12 +36,11 @@ static struct sha256 base_name(void)
 
 static int setup(void **state)
 {
-    (void)state;
     char label[OVERLAY_LABEL_SIZE];
     struct sha256 base = base_name();
     struct overlay_base pattern = pattern_base(SIZE);
     struct overlay *o;
-    folder = folder_make();
+    folder_set_up(state);
     assert_int_equal(overlay_create(folder.fd, SIZE, &base, NULL), 0);
     assert_int_equal(overlay_snapshot_take(folder.fd, "one", 0, label, NULL), 0);
     assert_int_equal(overlay_open(folder.fd, &base, &pattern, &o, NULL), 0);
@@ -47,13 +48,6 @@ static int setup(void **state)
     assert_int_equal(overlay_write(o, SIZE - 7, "changed", 7), 0);
     assert_int_equal(overlay_discard(o, UINT64_C(100) << 20, 1 << 20), 0);
     assert_int_equal(overlay_close(o, NULL), 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    folder_remove(&folder);
     return 0;
 }
 
@@ -91,6 +85,7 @@ static void another_base_is_told(void **state)
     (void)state;
     struct sha256 other = sha256_of("other", 5);
     assert_int_equal(check(&other), 2); // of both layers
+    assert_false(last_whole);
     assert_non_null(strstr(last, "another version"));
 }
 
@@ -139,9 +134,10 @@ static void a_list_that_is_malformed_is_told(void **state)
     put("layers", 0, "R", 1);
     assert_int_equal(check(&base), 1);
     assert_non_null(strstr(last, "layers"));
+    assert_true(last_whole);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, folder_tear_down)
 
 int main(void)
 {
