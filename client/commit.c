@@ -208,12 +208,12 @@ static void print_summary(const struct commit *c, const struct writer_counts *co
 {
     char written[32], size[32];
 
-    fprintf(stderr, "rondo: %s %s: %llu blocks changed, %llu new; stored %s in %llu packs\n", c->p.name, c->p.version,
-            (unsigned long long)counts->changed_blocks, (unsigned long long)counts->new_blocks,
-            text_format_size(counts->written_bytes, written), (unsigned long long)counts->packs);
+    fprintf(stderr, "rondo: %s %s: %s changed, %llu new; stored %s in %s\n", c->p.name, c->p.version,
+            TEXT_COUNT(counts->changed_blocks, "block"), (unsigned long long)counts->new_blocks,
+            text_format_size(counts->written_bytes, written), TEXT_COUNT(counts->packs, "pack"));
     if (copied->packs > 0)
-        fprintf(stderr, "rondo: copied %s in %u packs of %s %s, which %s did not have\n",
-                text_format_size(copied->bytes, size), copied->packs, c->instance.settings.image,
+        fprintf(stderr, "rondo: copied %s in %s of %s %s, which %s did not have\n",
+                text_format_size(copied->bytes, size), TEXT_COUNT(copied->packs, "pack"), c->instance.settings.image,
                 c->instance.settings.version, c->p.site);
 }
 

@@ -74,10 +74,10 @@ static int conclude(struct attached *a)
         return EXIT_CODE_OK;
     }
     if (a->decided == EXIT_CODE_TIMED_OUT && a->options->until)
-        fprintf(stderr, "rondo: %s did not show \"%s\" within %u seconds\n", name, a->options->until,
-                a->options->timeout);
+        fprintf(stderr, "rondo: %s did not show \"%s\" within %s\n", name, a->options->until,
+                TEXT_COUNT(a->options->timeout, "second"));
     else if (a->decided == EXIT_CODE_TIMED_OUT)
-        fprintf(stderr, "rondo: %s did not end within %u seconds\n", name, a->options->timeout);
+        fprintf(stderr, "rondo: %s did not end within %s\n", name, TEXT_COUNT(a->options->timeout, "second"));
     if (a->decided == EXIT_CODE_CANCELLED)
         fprintf(stderr, "rondo: cancelled; %s was switched off\n", name);
     if (a->decided >= 0)

@@ -132,8 +132,8 @@ static void check_cache(struct doctor *d)
         return;
     }
     if (cache_measure(store_cache(store), &usage) == 0)
-        find(d, "cache", FINE, "holds %s, %s of it pulled, in %llu files", text_format_size(usage.bytes, used),
-             text_format_size(usage.pinned_bytes, pinned), (unsigned long long)usage.files);
+        find(d, "cache", FINE, "holds %s, %s of it pulled, in %s", text_format_size(usage.bytes, used),
+             text_format_size(usage.pinned_bytes, pinned), TEXT_COUNT(usage.files, "file"));
     store_free(store);
 }
 

@@ -75,12 +75,10 @@ int verb_fsck(int argc, char **argv)
     if (r < 0)
         return cli_fail(r, &error);
     if (f.problems > f.mended && !f.repair)
-        fprintf(stderr, "rondo: %llu thing%s wrong; rondo fsck%s%s --repair mends what can be mended\n",
-                (unsigned long long)(f.problems - f.mended), f.problems - f.mended == 1 ? " is" : "s are",
-                operands ? " " : "", operands ? argv[1] : "");
+        fprintf(stderr, "rondo: %s wrong; rondo fsck%s%s --repair mends what can be mended\n",
+                TEXT_COUNT(f.problems - f.mended, "thing"), operands ? " " : "", operands ? argv[1] : "");
     else if (f.problems > f.mended)
-        fprintf(stderr, "rondo: %llu thing%s wrong\n", (unsigned long long)(f.problems - f.mended),
-                f.problems - f.mended == 1 ? " stays" : "s stay");
+        fprintf(stderr, "rondo: %s left wrong\n", TEXT_COUNT(f.problems - f.mended, "thing"));
     r = cli_finish_output(EXIT_CODE_OK);
     return r == EXIT_CODE_OK && f.problems > f.mended ? EXIT_CODE_VERIFICATION : r;
 }

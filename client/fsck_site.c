@@ -102,9 +102,9 @@ static void print_sum(const struct site_fsck *s, const char *path, const struct 
         printf("  \"versions\": %u, \"objects\": %llu, \"bytes\": %llu, \"needed\": %llu\n}\n", s->catalog->image_count,
                (unsigned long long)sum.objects, (unsigned long long)sum.bytes, (unsigned long long)sum.needed);
     else
-        printf("%s: looked at %u versions and %llu objects (%s), of which %llu are needed\n", path,
-               s->catalog->image_count, (unsigned long long)sum.objects, text_format_size(sum.bytes, size),
-               (unsigned long long)sum.needed);
+        printf("%s: looked at %s and %s (%s), needed of these: %llu\n", path,
+               TEXT_COUNT(s->catalog->image_count, "version"), TEXT_COUNT(sum.objects, "object"),
+               text_format_size(sum.bytes, size), (unsigned long long)sum.needed);
 }
 
 // --- mending -------------------------------------------------------------------------------------------------------

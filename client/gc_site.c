@@ -145,15 +145,15 @@ static void print_sum(const char *path, const struct gc_options *o, const struct
                (unsigned long long)sum->foreign);
         return;
     }
-    printf("%s: %s %llu of %llu objects, %s of %s\n", path, o->dry_run ? "would remove" : "removed",
-           (unsigned long long)sum->removed, (unsigned long long)sum->objects,
+    printf("%s: %s %llu of %s, %s of %s\n", path, o->dry_run ? "would remove" : "removed",
+           (unsigned long long)sum->removed, TEXT_COUNT(sum->objects, "object"),
            text_format_size(sum->removed_bytes, removed), text_format_size(sum->bytes, all));
     if (sum->waiting)
-        printf("%llu more, %s, are not needed by any listed version, and wait until their grace time has passed\n",
+        printf("%llu more, %s, not needed by any listed version: until their grace time has passed\n",
                (unsigned long long)sum->waiting, text_format_size(sum->waiting_bytes, waiting));
     if (sum->foreign)
-        fprintf(stderr, "rondo: %llu files among the objects are none, and stay; rondo fsck %s names them\n",
-                (unsigned long long)sum->foreign, path);
+        fprintf(stderr, "rondo: left %s among the objects that are none; rondo fsck %s tells more\n",
+                TEXT_COUNT(sum->foreign, "file"), path);
 }
 
 int gc_site(const char *path, const struct gc_options *options, struct error *error)

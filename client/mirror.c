@@ -260,10 +260,9 @@ static int mirror(struct mirror_verb *m, char *const *choices, unsigned count, s
     cli_progress_end();
     if (r < 0)
         return r;
-    fprintf(stderr, "rondo: %u version%s in %s: %s in %llu objects fetched, %s in %llu were there\n", m->versions,
-            m->versions == 1 ? " is" : "s are", m->folder, text_format_size(m->copy.copied_bytes, copied),
-            (unsigned long long)m->copy.copied, text_format_size(m->copy.had_bytes, had),
-            (unsigned long long)m->copy.had);
+    fprintf(stderr, "rondo: %s in %s: %s in %s fetched, %s in %llu were there\n", TEXT_COUNT(m->versions, "version"),
+            m->folder, text_format_size(m->copy.copied_bytes, copied), TEXT_COUNT(m->copy.copied, "object"),
+            text_format_size(m->copy.had_bytes, had), (unsigned long long)m->copy.had);
     return 0;
 }
 

@@ -220,15 +220,15 @@ static void print_summary(const struct publication *p, const struct writer_count
 {
     char written[32], data[32], boot[32];
     uint64_t boot_bytes = 0;
-    fprintf(stderr, "rondo: %s %s: %s of data, %llu blocks new and %llu known; stored %s in %llu packs\n", p->name,
-            p->version, text_format_size(counts->data_bytes, data), (unsigned long long)counts->new_blocks,
+    fprintf(stderr, "rondo: %s %s: %s of data, %s new and %llu known; stored %s in %s\n", p->name, p->version,
+            text_format_size(counts->data_bytes, data), TEXT_COUNT(counts->new_blocks, "block"),
             (unsigned long long)counts->known_blocks, text_format_size(counts->written_bytes, written),
-            (unsigned long long)counts->packs);
+            TEXT_COUNT(counts->packs, "pack"));
     for (unsigned i = 0; i < p->manifest->boot_count; i++)
         boot_bytes += p->manifest->boot[i].size;
     if (p->manifest->boot_count > 0)
-        fprintf(stderr, "rondo: the boot reads %llu blocks: %s in %u packs\n", (unsigned long long)counts->boot_blocks,
-                text_format_size(boot_bytes, boot), p->manifest->boot_count);
+        fprintf(stderr, "rondo: the boot reads %s: %s in %s\n", TEXT_COUNT(counts->boot_blocks, "block"),
+                text_format_size(boot_bytes, boot), TEXT_COUNT(p->manifest->boot_count, "pack"));
     if (counts->boot_cut)
         fprintf(stderr, "rondo: that is all that a manifest can list: what the boot profile names behind it is fetched "
                         "when it is read\n");

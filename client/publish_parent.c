@@ -90,7 +90,7 @@ int publish_learn_parents(struct publication *p, struct error *error)
             p->boot_chunks = counts.boot_chunks;
     }
     if (r == 0 && missing)
-        fprintf(stderr, "rondo: %u packs of the parent are not in %s: their blocks are stored anew\n", missing,
-                p->site);
+        fprintf(stderr, "rondo: %s lacks %s of the parent, whose blocks are stored anew\n", p->site,
+                TEXT_COUNT(missing, "pack"));
     return r;
 }

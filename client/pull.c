@@ -43,8 +43,8 @@ static int pull(struct images *images, const char *image, struct error *error)
         version_close(v);
     }
     if (r == 0) {
-        fprintf(stderr, "rondo: fetched %s in %llu requests; it runs offline now\n",
-                text_format_size(counts.network.bytes, size), (unsigned long long)counts.network.requests);
+        fprintf(stderr, "rondo: fetched %s in %s; it runs offline now\n", text_format_size(counts.network.bytes, size),
+                TEXT_COUNT(counts.network.requests, "request"));
         printf("%s\n", sha256_to_hex(&resolved.manifest, hex));
     }
     resolve_free(&resolved);

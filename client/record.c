@@ -321,8 +321,8 @@ int record_boot(const struct record_options *options, struct profile **ret, stru
     if (r == -ECANCELED)
         return error_set(error, ECANCELED, "cancelled");
     if (r == 0)
-        fprintf(stderr, "rondo: it was ready after %u s, with %zu reads of its disk\n",
-                (unsigned)((rec.ready - rec.began) / SECOND_NS), rec.count);
+        fprintf(stderr, "rondo: it was ready after %u s, with %s of its disk\n",
+                (unsigned)((rec.ready - rec.began) / SECOND_NS), TEXT_COUNT(rec.count, "read"));
     else
         fprintf(stderr, "rondo: no boot was recorded: %s\n", why.text);
     *ret = profile;

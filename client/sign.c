@@ -39,7 +39,7 @@ static void show_catalog(const struct catalog *c)
     for (unsigned i = 0; i < c->tag_count; i++)
         fprintf(stderr, "rondo:   %s:%s is %s\n", c->tags[i].name, c->tags[i].tag, c->tags[i].version);
     if (c->shard_count)
-        fprintf(stderr, "rondo:   and what %u files of the site say, by their hashes\n", c->shard_count);
+        fprintf(stderr, "rondo:   and what %s of the site say, by hash\n", TEXT_COUNT(c->shard_count, "file"));
 }
 
 static void show_root(const struct root *root)

@@ -98,8 +98,7 @@ static int discard(struct update *u, struct error *error)
     fprintf(stderr, "rondo: machine %s is %s %s now; what it wrote (%s) is gone", u->instance.name, settings.image,
             settings.version, text_format_size(u->history.bytes, size));
     if (u->history.count)
-        fprintf(stderr, ", and so %s its %u snapshot%s", u->history.count > 1 ? "are" : "is", u->history.count,
-                u->history.count > 1 ? "s" : "");
+        fprintf(stderr, ", with %s", TEXT_COUNT(u->history.count, "snapshot"));
     fputs("\n", stderr);
     return 0;
 }
@@ -126,8 +125,8 @@ static void say_choices(const struct request *q, const struct update *u)
            new->version, text_format_time(new->created, date));
     printf("  rondo update %s%s --keep     stays with %s, and does not mention %s again\n", name, to, s->version,
            new->version);
-    printf("  rondo update %s%s --discard  gives up what the machine wrote (%s, %u snapshots), and begins with %s\n",
-           name, to, text_format_size(u->history.bytes, size), u->history.count, new->version);
+    printf("  rondo update %s%s --discard  gives up what the machine wrote (%s, %s), and begins with %s\n", name, to,
+           text_format_size(u->history.bytes, size), TEXT_COUNT(u->history.count, "snapshot"), new->version);
     printf("  rondo commit %s --name NAME --version V --key K --to SITE  publishes what it wrote first, over %s\n",
            name, s->version);
 }

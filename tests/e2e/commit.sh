@@ -36,7 +36,7 @@ before=$(stored)
 commit 2 --tag stable
 status_is 0 "then it is committed"
 like "$out" '^[0-9a-f]{64}$' "the manifest's name is printed"
-like "$err" 'tiny 2: [0-9]+ blocks changed, [0-9]+ new; stored [0-9.]+ [KM]iB in [0-9]+ packs' "and what it took"
+like "$err" 'tiny 2: [0-9]+ blocks changed, [0-9]+ new; stored [0-9.]+ [KM]iB in [0-9]+ packs?' "and what it took"
 diag "$err"
 manifest=$out
 added=$(($(stored) - before))

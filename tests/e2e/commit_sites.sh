@@ -55,7 +55,7 @@ is "$(field "$site/image:best" title)" New "texts can be replaced"
 to=$TMPDIR/other
 commit mine 1
 status_is 0 "it is committed to another site"
-like "$err" "copied [0-9.]+ [KM]iB in [0-9]+ packs of image 1, which $TMPDIR/other did not have" "with what it needs of the base"
+like "$err" "copied [0-9.]+ [KM]iB in [0-9]+ packs? of image 1, which $TMPDIR/other did not have" "with what it needs of the base"
 ok "which is whole" check_site "$to"
 reads_as "$to/mine" "$flat" "and reads the same"
 is "$(field "$to/mine" parent)" "" "it has no parent there"

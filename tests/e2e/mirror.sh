@@ -18,7 +18,7 @@ objects=$(find "$site/objects" -type f | wc -l)
 run_rondo mirror "$url" "$TMPDIR/mirror"
 status_is 0 "mirror"
 like "$err" "first contact with $url" "the site is trusted as by any other verb"
-like "$err" "3 versions are in .*mirror: .* in $objects objects fetched, 0 bytes in 0 were there" "and what was done is said"
+like "$err" "3 versions in .*mirror: .* in $objects objects fetched, 0 bytes in 0 were there" "and what was done is said"
 ok "catalog and objects are the site's" diff -r --exclude=.lock --exclude=.unfinished "$site" "$TMPDIR/mirror"
 is "$(requests 'GET /objects/') $(requests 'GET /catalog')" "$objects 1" "each object was asked for once" ||
 	diag "$(cat "$requests")"
@@ -72,7 +72,7 @@ rules
 # Some images.
 run_rondo mirror "$url" "$TMPDIR/some" one:2 two
 status_is 0 "mirror of some images"
-like "$err" '2 versions are in .*some: ' "copies these" || diag "$err"
+like "$err" '2 versions in .*some: ' "copies these" || diag "$err"
 RONDO_CACHE=$TMPDIR/c RONDO_HOME=$TMPDIR/h run_rondo pull "$TMPDIR/some/one:2"
 status_is 0 "a chosen one can be had from it"
 RONDO_CACHE=$TMPDIR/c RONDO_HOME=$TMPDIR/h run_rondo pull "$TMPDIR/some/one:3"

@@ -48,7 +48,7 @@ is "$(grep -c HEAD "$TMPDIR/access")" 0 "none of them was HEAD"
 lines=$(wc -l <"$TMPDIR/access")
 run_rondo pull "${url}image"
 status_is 0 "a second pull"
-like "$err" 'fetched 0 bytes in 1 requests' "asks for the catalog alone"
+like "$err" 'fetched 0 bytes in 1 request;' "asks for the catalog alone"
 is "$(tail -n +$((lines + 1)) "$TMPDIR/access" | grep -c ' 304 ')" 1 "which has not changed"
 is "$(($(wc -l <"$TMPDIR/access") - lines))" 1 "and for nothing else"
 

@@ -46,7 +46,7 @@ done
 ok "it is JSON" python3 -m json.tool <<<"$out"
 fsck 5 "offline it cannot all be mended" --repair --offline
 like "$out" '(image 1|version [0-9a-f]+…): .*rondo pull' "what was pulled lacks something"
-like "$err" 'stays? wrong' "which it says"
+like "$err" 'things? left wrong' "which it says"
 not_ok "foreign files are gone" test -e "$RONDO_CACHE/objects/00/README" -o -L "$RONDO_CACHE/objects/00/$(printf '00%062d' 0)"
 fsck 0 "with the network it is mended" --repair
 like "$out" '\(mended\)' "and says so"

@@ -86,7 +86,7 @@ for i in 1 2 3 4; do
 done
 rules
 run_rondo pull "${url}image"
-like "$err" 'fetched 0 bytes in 1 requests' "nothing is missing afterwards"
+like "$err" 'fetched 0 bytes in 1 request;' "nothing is missing afterwards"
 is "$(du -sb --apparent-size "$RONDO_CACHE/objects" | cut -f1)" "$stored" "and nothing is there twice"
 
 # What a power cut leaves: empty files, and an empty pin.
