@@ -72,6 +72,7 @@ int error_is_network(int result)
 {
     switch (-result) {
     case ENETUNREACH:
+    case ENONET:
     case ENETDOWN:
     case ENETRESET:
     case EHOSTUNREACH:

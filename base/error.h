@@ -11,6 +11,7 @@
 //   EINVAL                        bad usage or argument                  exit 2
 //   ENOENT                        image, version, file not found         exit 3
 //   ENETUNREACH, EHOSTUNREACH …   no source could be reached             exit 4
+//   ENONET                        it was not to be asked for             exit 4
 //   EBADMSG, EKEYREJECTED         bytes or signature failed to verify    exit 5
 //   EKEYEXPIRED                   signed metadata has expired            exit 6
 //   ESTALE                        rollback refused                       exit 7

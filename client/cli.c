@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "catalog/key.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -50,12 +51,16 @@ static int option_store(const char *verb, const struct option *o, const char *va
         *(const char **)o->target = value;
         return 0;
     case OPTION_SIZE:
-        if (!text_parse_size(value, o->target) || *(uint64_t *)o->target == 0)
+    case OPTION_LIMIT:
+        if (!text_parse_size(value, o->target) || (*(uint64_t *)o->target == 0 && o->type == OPTION_SIZE))
             return cli_usage(verb, "--%s takes a size like 512M or 2G, not \"%s\"", o->name, value);
         return 0;
     case OPTION_NUMBER:
-        if (!text_parse_u64(slice_of(value), UINT32_MAX, o->target) || *(uint64_t *)o->target == 0)
-            return cli_usage(verb, "--%s takes a number from 1 on, not \"%s\"", o->name, value);
+    case OPTION_TIME:
+        if (!text_parse_u64(slice_of(value), UINT32_MAX, o->target) ||
+            (*(uint64_t *)o->target == 0 && o->type == OPTION_NUMBER))
+            return cli_usage(verb, "--%s takes a number from %d on, not \"%s\"", o->name, o->type == OPTION_NUMBER,
+                             value);
         return 0;
     case OPTION_LIST:
         if (list->count == OPTION_LIST_MAXIMUM)
@@ -66,6 +71,12 @@ static int option_store(const char *verb, const struct option *o, const char *va
     return EXIT_CODE_USAGE;
 }
 
+static bool is_key(const char *text)
+{
+    struct key_public key;
+    return key_from_text(text, strlen(text), &key);
+}
+
 int cli_parse(int argc, char **argv, const struct option *options, unsigned minimum_operands, unsigned maximum_operands,
               unsigned *ret_operands)
 {
@@ -74,7 +85,7 @@ int cli_parse(int argc, char **argv, const struct option *options, unsigned mini
     bool ended = false;
     for (int i = 1; i < argc; i++) {
         const char *argument = argv[i];
-        if (ended || argument[0] != '-' || argument[1] == '\0') {
+        if (ended || argument[0] != '-' || argument[1] == '\0' || is_key(argument)) {
             if (operands == maximum_operands)
                 return cli_usage(verb, "unexpected argument \"%s\"", argument);
             argv[1 + operands++] = argv[i];
@@ -130,6 +141,11 @@ int cli_fail(int result, const struct error *error)
     cli_progress_end();
     const char *text = error && error->text[0] ? error->text : strerror(result < 0 ? -result : result);
     fprintf(stderr, "rondo: %s\n", text);
+    if (error_is_network(result) && result != -ENONET)
+        fputs(
+            "rondo: is the address right? If so, try again later; what is in the cache runs with rondo run --offline, "
+            "and --source names another place for what is missing\n",
+            stderr);
     return (int)error_exit_code(result);
 }
 

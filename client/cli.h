@@ -54,11 +54,14 @@ int verb_verify_log(int argc, char **argv);
 int verb_withdraw(int argc, char **argv);
 
 // Options. Each takes the form --name or --name VALUE (or --name=VALUE); operands may stand between; "--" ends options.
+// A public key is an operand, even one that begins with a dash.
 enum option_type {
     OPTION_FLAG,   // bool: set to true
     OPTION_TEXT,   // const char *: the argument
     OPTION_SIZE,   // uint64_t: 512M, 2G; not 0
+    OPTION_LIMIT,  // the same, or 0
     OPTION_NUMBER, // uint64_t: decimal, 1 to 2^32-1
+    OPTION_TIME,   // seconds, the same, or 0
     OPTION_LIST,   // struct option_list: may be repeated
 };
 #define OPTION_LIST_MAXIMUM 32u
@@ -80,7 +83,8 @@ int cli_parsed(int result);
 // cli_parse for a verb without options and with one operand, argv[1].
 int cli_parse_operand(int argc, char **argv);
 
-// Prints "rondo: <error's text>" on stderr and returns the exit code for `result`.
+// Prints "rondo: <error's text>" on stderr, and what to do about a network that fails (-ENONET: the text says it);
+// returns the exit code for `result`.
 int cli_fail(int result, const struct error *error);
 // A usage error of a verb: message, its form, exit code 2.
 int cli_usage(const char *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -2,9 +2,11 @@
 //
 //   resolve ─▶ packs that are missing in the cache are fetched whole ─▶ archive: catalog, shard, manifest, packs
 //
-// The file is written aside and renamed, so that it is there whole or not at all; "-" is standard output. Every object
-// is hashed once more on its way from the cache: what has rotten there is fetched again, and never exported.
+// The file is written aside and renamed, so that it is there whole or not at all; what a killed export left aside, the
+// next one into that folder takes away. "-" is standard output. Every object is hashed once more on its way from the
+// cache: what has rotten there is fetched again, and never exported.
 #include "base/cleanup.h"
+#include "base/folder.h"
 #include "base/io.h"
 #include "blockstore/archive.h"
 #include "blockstore/object_copy.h"
@@ -13,10 +15,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 
 #include "base/banned.h"
 
+#define TEMPORARY IO_TEMPORARY_PREFIX "export-"
 #define TRIES 2u // to have an object of the cache that is whole and right
 
 struct export
@@ -85,7 +89,7 @@ static int fetch(struct export *e, const char *image, struct error *error)
     cli_progress_end();
     version_close(v);
     if (r == -ENOENT && s->offline) // a pull would not do: it needs not all of a pack
-        return error_set(error, ENETUNREACH,
+        return error_set(error, ENONET,
                          "not all packs of %s %s are whole in the cache; without --offline, rondo export fetches them",
                          s->description->name, s->description->version);
     return r;
@@ -206,16 +210,47 @@ static int open_folder(const char *path, const char **ret_name, struct error *er
     return fd;
 }
 
+// What an export left that was killed: nobody holds its lock.
+static int sweep_one(void *context, int folder, const char *entry)
+{
+    (void)context;
+    struct stat st;
+    if (strncmp(entry, TEMPORARY, strlen(TEMPORARY)) != 0)
+        return 0;
+    CLEANUP_CLOSE int fd = io_open(folder, entry, O_WRONLY | O_NONBLOCK, 0);
+    if (fd >= 0 && io->fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        io->unlinkat(folder, entry, 0);
+    return 0;
+}
+
+// A file of our own, locked so that nobody sweeps it.
+static int make_temporary(int folder, char ret_name[static sizeof(TEMPORARY) + 16])
+{
+    struct stat st;
+    uint64_t random;
+    for (;;) {
+        if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+            return -EIO;
+        snprintf(ret_name, sizeof(TEMPORARY) + 16, TEMPORARY "%016llx", (unsigned long long)random);
+        CLEANUP_CLOSE int fd = io_open(folder, ret_name, O_WRONLY | O_CREAT | O_EXCL, 0666);
+        if (fd < 0)
+            return fd;
+        const bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+        if (!locked && errno != EWOULDBLOCK)
+            return TAKE_FD(fd); // a file system without locks
+        if (locked && io->fstat(fd, &st) == 0 && st.st_nlink > 0)
+            return TAKE_FD(fd);
+    } // somebody swept it between its making and its lock
+}
+
 static int write_file(struct export *e, int folder, const char *name, struct error *error)
 {
-    char temporary[sizeof(IO_TEMPORARY_PREFIX) + 16];
-    uint64_t random;
-    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
-        return error_set(error, EIO, "no random numbers can be had");
-    snprintf(temporary, sizeof(temporary), IO_TEMPORARY_PREFIX "%016llx", (unsigned long long)random);
-    e->fd = io_open(folder, temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    char temporary[sizeof(TEMPORARY) + 16];
+    folder_walk(folder, ".", sweep_one, NULL);
+    e->fd = make_temporary(folder, temporary);
     if (e->fd < 0)
         return error_set(error, -e->fd, "cannot write %s: %s", e->path, strerror(-e->fd));
+    CLEANUP_CLOSE int lock = fcntl(e->fd, F_DUPFD_CLOEXEC, 0); // the same, until it has its name
     int r = put_all(e, error);
     int end = r == 0 && io->fsync(e->fd) < 0 ? -errno : 0;
     int closed = io_close(e->fd);

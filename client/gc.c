@@ -86,12 +86,12 @@ static void print_sum(const struct gc_options *o, const struct cache_collected *
                o->dry_run ? "true" : "false", (unsigned long long)sum->freed, (unsigned long long)sum->files,
                (unsigned long long)sum->left, (unsigned long long)sum->kept, (unsigned long long)limit, leftovers);
     } else {
-        printf("%s %s in %llu files; the cache then has %s of at most %s, and %s of that are kept for machines and "
+        printf("%s %s in %s; the cache then has %s of at most %s, and %s of that are kept for machines and "
                "pulled versions\n",
-               o->dry_run ? "would free" : "freed", text_format_size(sum->freed, freed), (unsigned long long)sum->files,
+               o->dry_run ? "would free" : "freed", text_format_size(sum->freed, freed), TEXT_COUNT(sum->files, "file"),
                text_format_size(sum->left, left), text_format_size(limit, most), text_format_size(sum->kept, kept));
         if (leftovers)
-            printf("removed what %u machines that ended without a word had left\n", leftovers);
+            printf("removed what %s that ended without a word had left\n", TEXT_COUNT(leftovers, "machine"));
     }
     if (sum->left > limit)
         fprintf(stderr,
@@ -116,7 +116,7 @@ static int gc_cache(const struct gc_options *options, struct error *error)
     if (r == -ENOMEM)
         error_set(error, ENOMEM, "out of memory");
     if (r == 0) {
-        struct cache_collect o = {.limit = options->limit ? options->limit : cache_limit(cache),
+        struct cache_collect o = {.limit = options->limit == GC_LIMIT_CONFIGURED ? cache_limit(cache) : options->limit,
                                   .dry_run = options->dry_run,
                                   .manifests = machines.manifests,
                                   .manifest_count = machines.count,
@@ -138,9 +138,9 @@ static int gc_cache(const struct gc_options *options, struct error *error)
 
 int verb_gc(int argc, char **argv)
 {
-    struct gc_options o = {.grace = SITE_GRACE_DEFAULT};
+    struct gc_options o = {.limit = GC_LIMIT_CONFIGURED, .grace = SITE_GRACE_DEFAULT};
     const char *grace = NULL;
-    const struct option options[] = {{"max-size", OPTION_SIZE, &o.limit},
+    const struct option options[] = {{"max-size", OPTION_LIMIT, &o.limit},
                                      {"grace", OPTION_TEXT, &grace},
                                      {"dry-run", OPTION_FLAG, &o.dry_run},
                                      {"json", OPTION_FLAG, &o.json},
@@ -149,7 +149,7 @@ int verb_gc(int argc, char **argv)
     int r = cli_parse(argc, argv, options, 0, 1, &operands);
     if (r != 0)
         return cli_parsed(r);
-    if (operands && o.limit)
+    if (operands && o.limit != GC_LIMIT_CONFIGURED)
         return cli_usage("gc", "--max-size is the cache's: a site keeps what its versions need");
     if (!operands && grace)
         return cli_usage("gc", "--grace belongs to a site: rondo gc SITE --grace %s", grace);

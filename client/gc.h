@@ -4,8 +4,9 @@
 #include "blockstore/site_collect.h"
 #include "catalog/catalog.h"
 
+#define GC_LIMIT_CONFIGURED UINT64_MAX
 struct gc_options {
-    uint64_t limit; // of the cache; 0: the configured one
+    uint64_t limit; // of the cache; GC_LIMIT_CONFIGURED: the configured one
     int64_t grace;  // seconds, for sites
     bool dry_run, json;
 };

@@ -175,8 +175,12 @@ static int inspect_machine(struct report *p, struct store *store, const struct i
         return r;
     report_text(p, "machine", i->name);
     for (size_t a = 0; !silent && a < ARRAY_SIZE(asked); a++) {
+        uint64_t number;
         ask_find(answer, asked[a], value, sizeof(value));
-        report_text(p, asked[a], value);
+        if (strcmp(asked[a], "pid") == 0 && text_parse_u64(slice_of(value), INT32_MAX, &number))
+            report_number(p, asked[a], number);
+        else
+            report_text(p, asked[a], value);
     }
     if (silent)
         report_text(p, "state", silent);

@@ -101,7 +101,7 @@ int resolve_explain_offline(int result, bool offline, const char *site, const ch
 {
     if (result != -ENOENT || !offline)
         return result;
-    return error_set(error, ENETUNREACH, "%s %s is not, or not whole, in the cache: rondo pull %s%s:%s, with a network",
+    return error_set(error, ENONET, "%s %s is not, or not whole, in the cache: rondo pull %s%s:%s, with a network",
                      name, version, site, name, version);
 }
 

@@ -69,7 +69,7 @@ int resolve_open_version(struct store *store, const struct resolved *r, const st
 int resolve_pin_pulled(struct cache *cache, const struct sha256 *manifest, const struct sha256 *shard,
                        struct sha256 **objects, size_t count, struct error *error);
 
-// What a failure of the store means where the site was not to be asked: -ENOENT becomes -ENETUNREACH (exit code 4:
+// What a failure of the store means where the site was not to be asked: -ENOENT becomes -ENONET (exit code 4:
 // "network, and not in the cache") with the next step; anything else is returned as it is.
 int resolve_explain_offline(int result, bool offline, const char *site, const char *name, const char *version,
                             struct error *error);

@@ -91,8 +91,8 @@ static int load_shard(struct store *store, const char *site, const struct catalo
     if (cache && cache_get_object(cache, &shard->object, CATALOG_SHARD_MAXIMUM, &bytes, &size) == 0)
         return catalog_parse_shard(c, shard, bytes, size, error);
     if (offline)
-        return error_set(error, ENETUNREACH, "a part of the catalog of %s (%.12s…) was never fetched; go online once",
-                         site, sha256_to_hex(&shard->object, hex));
+        return error_set(error, ENONET, "a part of the catalog of %s (%.12s…) was never fetched; go online once", site,
+                         sha256_to_hex(&shard->object, hex));
     struct shard_fetch f = {.shard = shard, .bytes = BUF_WITH_MAXIMUM(shard->size)};
     int r = fetch_shard(store, site, c, &f, error);
     if (r == 0 && cache)
@@ -135,10 +135,8 @@ int resolve_accept(struct resolve_decision *d, const void *bytes, size_t n, cons
         return r;
     }
     if (verdict.first_contact)
-        fprintf(stderr,
-                "rondo: first contact with %s, whose key is %s\n"
-                "rondo: it is remembered; another key will be refused. To pin it: …#%s\n",
-                d->site, key_to_text(&c.site_key, key), key);
+        fprintf(stderr, "rondo: first contact with %s, whose key is %s\n", d->site, key_to_text(&c.site_key, key));
+    d->first_contact = verdict.first_contact;
     if (verdict.rotated)
         fprintf(stderr, "rondo: the key of %s is now %s: the keys known before vouch for it (root %u)\n", d->site,
                 key_to_text(&c.site_key, key), c.root_number);
@@ -164,7 +162,10 @@ static int use_remembered(struct resolve_decision *d, const void *bytes, size_t 
                           struct error *error)
 {
     if (!bytes)
-        return error_set(error, ENETUNREACH, "%s was never seen, so it cannot be used without a network", d->site);
+        return error_set(error, ENONET,
+                         "%s was never seen, so it cannot be used without a network: give the command without "
+                         "--offline, or take a version of it in with rondo import",
+                         d->site);
     return resolve_accept(d, bytes, n, NULL, ret, ret_fresh, error);
 }
 
@@ -180,9 +181,14 @@ static void remember(struct resolve_decision *d, const void *bytes, size_t n, co
 int resolve_settle(struct resolve_decision *d, const struct catalog *c, const char *name, uint64_t newest_serial,
                    struct error *error)
 {
+    char key[KEY_TEXT_SIZE];
     int r = trust_settle(d->trust, &d->request, c, name, newest_serial, error);
     if (r < 0)
         return r;
+    if (d->first_contact)
+        fprintf(stderr, "rondo: it is remembered; another key will be refused. To pin it: …#%s\n",
+                key_to_text(&c->site_key, key));
+    d->first_contact = false;
     // Without it everything still works: a full disk is no reason to refuse what has just been verified.
     struct error why = {.text = ""};
     if (d->accepted.size &&

@@ -9,6 +9,7 @@ struct resolve_decision {
     struct trust_request request;
     const char *site; // the caller's, as `pin` is
     int64_t now;
+    bool first_contact;  // of the site, whose key resolve_settle will remember
     struct buf accepted; // a catalog that just came, to be remembered by resolve_settle; empty if none did
     char accepted_etag[128];
     struct buf signed_bytes; // of the catalog that resolve_get_catalog gave, wherever it came from

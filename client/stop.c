@@ -41,8 +41,9 @@ static int stop(struct instance *i, uint64_t seconds, struct error *error)
         poll(NULL, 0, 50);
         if (r == 0 && off && io_monotonic_ns() >= off) {
             cli_progress_end();
-            fprintf(stderr, "rondo: %s did not shut down within %llu s, and is switched off\n", i->name,
-                    (unsigned long long)seconds);
+            if (seconds)
+                fprintf(stderr, "rondo: %s did not shut down within %llu s, and is switched off\n", i->name,
+                        (unsigned long long)seconds);
             off = 0;
         }
     } while (instance_is_running(i));
@@ -53,7 +54,7 @@ static int stop(struct instance *i, uint64_t seconds, struct error *error)
 int verb_stop(int argc, char **argv)
 {
     uint64_t seconds = GRACE_SECONDS;
-    const struct option options[] = {{"timeout", OPTION_NUMBER, &seconds}, {NULL, OPTION_FLAG, NULL}};
+    const struct option options[] = {{"timeout", OPTION_TIME, &seconds}, {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 1, 1, &operands);
     if (r != 0)

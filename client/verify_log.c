@@ -66,7 +66,7 @@ static int open_version(const struct verification *v, struct images *images, con
         *ret_catalog = v->has_catalog ? "not checked" : "not in the log";
         int code = version_open(images->store, &v->manifest, NULL, 0, ret, error);
         if (code == -ENOENT)
-            return error_set(error, ENETUNREACH,
+            return error_set(error, ENONET,
                              "the lines hang together, but the manifest of %s %s is not in the cache to check them "
                              "against: name its IMAGE",
                              v->image, v->version);

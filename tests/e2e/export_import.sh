@@ -57,11 +57,29 @@ is "$(requests 'GET /objects/')" 1 "it is fetched again"
 ok "and the file is right" cmp "$file" "$file.mended"
 rm "$file.mended"
 
+# What a killed export left is taken away by the next one, but not what one that runs is writing.
+left=$TMPDIR/.rondo-tmp-export-0123456789abcdef
+echo "half of it" >"$left"
+run flock "$left" "$BUILD/rondo" export --offline "${url}image:1" "$file.beside"
+is "$status $(test -e "$left" && echo there)" "0 there" "what another export is writing stays"
+run_rondo export --offline "${url}image:1" "$file.beside"
+not_ok "what a killed one left goes" test -e "$left"
+rm "$file.beside"
+
 mkdir "$TMPDIR/unpacked"
 ok "tar unpacks it" tar xf "$file" -C "$TMPDIR/unpacked"
 elsewhere unpacked
 run_rondo pull "$TMPDIR/unpacked/image:1"
 status_is 0 "to a site by itself"
+
+elsewhere nobody
+head -c 300000 "$file" >"$TMPDIR/cut"
+run_rondo import "$TMPDIR/cut"
+status_is 5 "import, of half a file"
+like "$err" "first contact with $url" "shows whose key is in it"
+unlike "$err" "remembered" "but does not say that it is remembered"
+run_rondo trust ls
+is "$status $out" "0 " "nor is it"
 
 elsewhere two
 rules
@@ -69,7 +87,7 @@ run_rondo import "$file"
 status_is 0 "import, where nothing is known"
 is "$out" "$manifest" "it prints the manifest's hash"
 like "$err" "image 1 from $url" "says what it is"
-like "$err" "first contact with $url" "whose key it trusts from now on"
+like "$err" "first contact with $url.*it is remembered" "whose key it trusts from now on"
 like "$err" "rondo run --offline ${url}image:1" "and what to type next"
 is "$(requests)" 0 "without a request"
 run_rondo ls --json

@@ -27,8 +27,8 @@ before=$(cached)
 run_rondo gc --max-size 1 --dry-run --json
 is "$status $(json freed) $(json dry_run)" "0 0 true" "nothing of that would go"
 is "$(json bytes) $(json kept)" "$before $before" "all of it is kept, to the byte"
-run_rondo gc --max-size 1
-status_is 0 "and nothing goes"
+run_rondo gc --max-size 0
+status_is 0 "and nothing goes, even where nothing may stay"
 like "$out" '^freed 0 bytes in 0 files' "which it says"
 like "$err" 'larger than that; rondo ps and rondo ls' "with the way to let it go"
 rules '* status code=503'

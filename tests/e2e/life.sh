@@ -71,7 +71,9 @@ run_rondo inspect fake
 like "$out" $'base +complete' "says inspect"
 run_rondo ls
 unlike "$out" fake "what a machine needs was not pulled"
-run_rondo stop fake --timeout 1
+run_rondo stop fake --timeout 0
+is "$status $(machine_state fake)" "0 stopped" "stopped at once"
+unlike "$err" "did not shut down within" "as was asked for"
 before=$(wc -l <"$access")
 for name in two three; do
 	run_rondo run "$fake" --name $name --detach --net none --append 'print=up'

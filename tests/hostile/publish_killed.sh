@@ -1,6 +1,6 @@
 #!/bin/bash
 # Killed at twenty random moments, publishing leaves a whole site each time, and the same command ends with the site that an
-# undisturbed one makes. Interrupted politely, it ends with exit code 11.
+# undisturbed one makes; so does what lists a version that was signed elsewhere. Interrupted politely, it ends with exit code 11.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/sites.sh"
 need python3 perl
@@ -104,6 +104,43 @@ done
 is "$valid" 1 "renew, killed ten times, leaves a valid catalog"
 ok "and works then" "$BUILD/rondo" renew "$site" --key "$TMPDIR/key"
 is "$(find "$site" -name '.rondo-tmp-*' | wc -l)" 0 "and sweeps what the killed ones left"
+
+# publish --signed, killed: the site before it or behind it; the same command ends it.
+rm -rf "$site"
+cp -r "$TMPDIR/start" "$site"
+"$BUILD/rondo" publish --name image --version 2 --disk "$TMPDIR/new" --key "$TMPDIR/key.pub" --to "$site" --unsigned "$TMPDIR/text" \
+	>"$TMPDIR/unsigned.log" 2>&1 && "$BUILD/rondo" sign "$TMPDIR/text" --key "$TMPDIR/key" >>"$TMPDIR/unsigned.log" 2>&1 || {
+	diag_file "$TMPDIR/unsigned.log"
+	bail_out "a version is signed elsewhere"
+}
+cp -r "$site" "$TMPDIR/unsigned"
+signed=("$BUILD/rondo" publish --signed "$TMPDIR/text.signed" --to "$site" --site-key "$TMPDIR/key")
+started=$(date +%s%N)
+ok "publish --signed lists it" "${signed[@]}"
+took=$((($(date +%s%N) - started) / 1000))
+whole=1 ended=0
+for _ in {1..20}; do
+	if is_published; then
+		rm -rf "$site"
+		cp -r "$TMPDIR/unsigned" "$site"
+		ended=$((ended + 1))
+	fi
+	"${signed[@]}" >"$TMPDIR/killed.log" 2>&1 &
+	pid=$!
+	sleep "0.$(printf '%06d' $(((RANDOM * 32768 + RANDOM) % (took < 999999 ? took : 999999))))"
+	kill -KILL "$pid" 2>/dev/null
+	wait "$pid" 2>/dev/null
+	check_site "$site" >"$TMPDIR/check.log" 2>&1 && "$BUILD/rondo" ls "$site" >/dev/null 2>&1 || {
+		whole=0
+		diag_file "$TMPDIR/check.log"
+	}
+done
+diag "$((ended - 1)) of 20 were quick enough to list it"
+is "$whole" 1 "killed twenty times, it leaves a whole site each time"
+is_published || ok "the same command ends it" "${signed[@]}"
+ok "the site is whole" check_site "$site"
+is "$(packs "$site")" "$(packs "$TMPDIR/undisturbed")" "and has the packs of an undisturbed publication"
+is "$(find "$site" -name '.rondo-tmp-*' | wc -l)" 0 "and no temporary"
 
 # Two at once: one does it, the other is told to wait; neither harms the other.
 rm -rf "$site"

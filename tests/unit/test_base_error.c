@@ -85,10 +85,11 @@ static void exit_codes_are_those_of_the_header(void **state)
         int code;
         enum exit_code exit;
     } table[] = {
-        {EINVAL, 2},     {ENOENT, 3},  {ENETUNREACH, 4},  {EHOSTUNREACH, 4}, {ECONNREFUSED, 4}, {ECONNRESET, 4},
-        {ENETDOWN, 4},   {EBADMSG, 5}, {EKEYREJECTED, 5}, {EKEYEXPIRED, 6},  {ESTALE, 7},       {ENOSPC, 8},
-        {EDQUOT, 8},     {EPERM, 9},   {EACCES, 9},       {ENODEV, 9},       {EOPNOTSUPP, 9},   {EBUSY, 10},
-        {ECANCELED, 11}, {EINTR, 11},  {ETIMEDOUT, 12},   {EIO, 1},          {ENOMEM, 1},       {E2BIG, 1},
+        {EINVAL, 2},       {ENOENT, 3},     {ENETUNREACH, 4}, {ENONET, 4},  {EHOSTUNREACH, 4},
+        {ECONNREFUSED, 4}, {ECONNRESET, 4}, {ENETDOWN, 4},    {EBADMSG, 5}, {EKEYREJECTED, 5},
+        {EKEYEXPIRED, 6},  {ESTALE, 7},     {ENOSPC, 8},      {EDQUOT, 8},  {EPERM, 9},
+        {EACCES, 9},       {ENODEV, 9},     {EOPNOTSUPP, 9},  {EBUSY, 10},  {ECANCELED, 11},
+        {EINTR, 11},       {ETIMEDOUT, 12}, {EIO, 1},         {ENOMEM, 1},  {E2BIG, 1},
     };
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         assert_int_equal(error_exit_code(-table[i].code), table[i].exit);

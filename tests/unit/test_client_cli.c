@@ -1,6 +1,9 @@
 // client/cli.h: every form of every kind of option, and what is wrong about them; failures and exit codes.
 #include "client/cli.h"
 
+#include "base/cleanup.h"
+#include "catalog/key.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -28,12 +31,13 @@ const struct verb verbs[] = {{"test", no_verb, "IMAGE [--flag]", "Tests."}, {NUL
 static struct {
     bool flag;
     const char *text;
-    uint64_t size, number;
+    uint64_t size, number, limit, time;
     struct option_list list;
 } got;
-static const struct option options[] = {{"flag", OPTION_FLAG, &got.flag}, {"text", OPTION_TEXT, &got.text},
-                                        {"size", OPTION_SIZE, &got.size}, {"number", OPTION_NUMBER, &got.number},
-                                        {"list", OPTION_LIST, &got.list}, {NULL, OPTION_FLAG, NULL}};
+static const struct option options[] = {{"flag", OPTION_FLAG, &got.flag},    {"text", OPTION_TEXT, &got.text},
+                                        {"size", OPTION_SIZE, &got.size},    {"number", OPTION_NUMBER, &got.number},
+                                        {"limit", OPTION_LIMIT, &got.limit}, {"time", OPTION_TIME, &got.time},
+                                        {"list", OPTION_LIST, &got.list},    {NULL, OPTION_FLAG, NULL}};
 
 static char said[4096]; // on the stream that was listened to
 
@@ -120,6 +124,32 @@ static void test_forms(void **state)
     assert_string_equal(arguments[1], "-");
     assert_int_equal(parse("", NULL), 0);
     assert_int_equal(operands, 1);
+
+    assert_int_equal(parse("one", "--limit", "0", "--time=0", NULL), 0); // where that has a meaning
+    assert_int_equal(got.limit, 0);
+    assert_int_equal(got.time, 0);
+    assert_int_equal(parse("one", "--limit", "1K", "--time=7", NULL), 0);
+    assert_int_equal(got.limit, 1024);
+    assert_int_equal(got.time, 7);
+}
+
+// One in 64 begins with a dash.
+static void test_a_key_is_an_operand(void **state)
+{
+    (void)state;
+    char text[KEY_TEXT_SIZE] = "", cut[KEY_TEXT_SIZE];
+    while (text[0] != '-') {
+        struct key_secret *secret CLEANUP(key_free) = NULL;
+        struct key_public key;
+        assert_int_equal(key_generate(&secret, NULL), 0);
+        key_public_of(secret, &key);
+        key_to_text(&key, text);
+    }
+    assert_int_equal(parse("one", text, NULL), 0);
+    assert_int_equal(operands, 2);
+    assert_string_equal(arguments[2], text);
+    snprintf(cut, sizeof(cut), "%.*s", (int)strlen(text) - 1, text);
+    assert_int_equal(parse("one", cut, NULL), EXIT_CODE_USAGE);
 }
 
 static void test_wrong(void **state)
@@ -207,17 +237,21 @@ static void test_failures(void **state)
     (void)state;
     static const struct {
         int result, code;
-    } table[] = {{-EINVAL, 2},      {-ENOENT, 3}, {-ENETUNREACH, 4}, {-EBADMSG, 5}, {-EKEYREJECTED, 5},
-                 {-EKEYEXPIRED, 6}, {-ESTALE, 7}, {-ENOSPC, 8},      {-EDQUOT, 8},  {-EACCES, 9},
-                 {-EPERM, 9},       {-EBUSY, 10}, {-ECANCELED, 11},  {-EINTR, 11},  {-ETIMEDOUT, 12},
-                 {-EIO, 1},         {-EEXIST, 1}, {-ENOMEM, 1}};
+    } table[] = {{-EINVAL, 2},       {-ENOENT, 3},      {-ENETUNREACH, 4}, {-ENONET, 4},     {-EBADMSG, 5},
+                 {-EKEYREJECTED, 5}, {-EKEYEXPIRED, 6}, {-ESTALE, 7},      {-ENOSPC, 8},     {-EDQUOT, 8},
+                 {-EACCES, 9},       {-EPERM, 9},       {-EBUSY, 10},      {-ECANCELED, 11}, {-EINTR, 11},
+                 {-ETIMEDOUT, 12},   {-EIO, 1},         {-EEXIST, 1},      {-ENOMEM, 1}};
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         struct error error = {.text = "what it is about"}, empty = {.text = ""};
         int kept = listen_to(STDERR_FILENO);
         int code = cli_fail(table[i].result, &error);
         listen_no_more(STDERR_FILENO, kept);
         assert_int_equal(code, table[i].code);
-        assert_string_equal(said, "rondo: what it is about\n");
+        // Where the network failed, what can be done is in one place; where it was not to be used, in the text.
+        const char *rest = said + strlen("rondo: what it is about\n");
+        assert_int_equal(strncmp(said, "rondo: what it is about\n", (size_t)(rest - said)), 0);
+        assert_int_equal(strstr(rest, "try again later") != NULL, table[i].result == -ENETUNREACH);
+        assert_int_equal(*rest == '\0', table[i].result != -ENETUNREACH);
         kept = listen_to(STDERR_FILENO);
         cli_fail(table[i].result, &empty);
         listen_no_more(STDERR_FILENO, kept);
@@ -261,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_a_key_is_an_operand),
         cmocka_unit_test(test_wrong),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_help),
