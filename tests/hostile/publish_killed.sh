@@ -119,7 +119,7 @@ started=$(date +%s%N)
 ok "publish --signed lists it" "${signed[@]}"
 took=$((($(date +%s%N) - started) / 1000))
 whole=1 ended=0
-for _ in {1..20}; do
+for _ in {1..10}; do
 	if is_published; then
 		rm -rf "$site"
 		cp -r "$TMPDIR/unsigned" "$site"
@@ -130,13 +130,13 @@ for _ in {1..20}; do
 	sleep "0.$(printf '%06d' $(((RANDOM * 32768 + RANDOM) % (took < 999999 ? took : 999999))))"
 	kill -KILL "$pid" 2>/dev/null
 	wait "$pid" 2>/dev/null
-	check_site "$site" >"$TMPDIR/check.log" 2>&1 && "$BUILD/rondo" ls "$site" >/dev/null 2>&1 || {
+	check_site "$site" >"$TMPDIR/check.log" 2>&1 || {
 		whole=0
 		diag_file "$TMPDIR/check.log"
 	}
 done
-diag "$((ended - 1)) of 20 were quick enough to list it"
-is "$whole" 1 "killed twenty times, it leaves a whole site each time"
+diag "$((ended - 1)) of 10 were quick enough to list it"
+is "$whole" 1 "killed ten times, it leaves a whole site each time"
 is_published || ok "the same command ends it" "${signed[@]}"
 ok "the site is whole" check_site "$site"
 is "$(packs "$site")" "$(packs "$TMPDIR/undisturbed")" "and has the packs of an undisturbed publication"
