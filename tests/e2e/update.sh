@@ -82,7 +82,7 @@ like "$out" "2 snapshots" "snapshots are counted"
 cp "$RONDO_HOME/instances/one/console.log" "$TMPDIR/console.log"
 run_rondo update one --discard
 status_is 0 "--discard"
-like "$err" "machine one is fake 3 now; what it wrote \(.*\) is gone, and so are its 2 snapshots" "says what was lost"
+like "$err" "machine one is fake 3 now; what it wrote \(.*\) is gone, with 2 snapshots" "says what was lost"
 is "$(of_ps one version) $(of_ps one newer) $(of_ps one snapshots)" "3  0" "it is the newer version"
 ok "the log of its last run stays" cmp "$TMPDIR/console.log" "$RONDO_HOME/instances/one/console.log"
 is "$(ls -A "$RONDO_HOME/instances")" one "nothing of the old one is left"
