@@ -22,20 +22,12 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/folder_fixture.h"
+#include "tests/unit/instance_fixture.h"
 
 #include "base/banned.h"
 
 #define BLOCK 4096u
 #define DISK (16u * BLOCK)
-
-static int setup(void **state)
-{
-    folder_set_up(state);
-    folder_export("RONDO_HOME", "home");
-    folder_export("RONDO_RUNTIME", "runtime");
-    return 0;
-}
 
 static struct instance_settings settings_of(const char *version)
 {
@@ -313,7 +305,7 @@ static void test_killed_anywhere_it_is_either(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, folder_tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, machines_set_up, folder_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_all_is_replaced_at_once),
         TEST(test_a_folder_in_it_is_refused),
