@@ -234,13 +234,13 @@ int publish_take_signed(struct publication *p, struct error *error)
         r = signed_split(file.data, file.size, &text, &signature, error);
     if (r == 0)
         r = signing_parse(text, &t, error);
+    if (r == 0 && t.root.number)
+        r = error_set(error, EINVAL, "it is a root statement: rondo key rotate %s --signed %s takes it in", p->site,
+                      p->signed_path);
     if (r == 0)
         r = signed_verify(file.data, file.size, &t.signer, &text, error);
     if (r < 0)
         return error_prefix(error, r, "%s", p->signed_path);
-    if (t.root.number)
-        return error_set(error, EINVAL, "%s is a root statement: rondo key rotate %s --signed %s takes it in",
-                         p->signed_path, p->site, p->signed_path);
     if (t.manifest && !p->unsigned_path && !p->site_key_path)
         return error_set(error, EINVAL,
                          "%s is a manifest: --site-key FILE signs the catalog that lists it; or --unsigned FILE leaves "

@@ -40,18 +40,30 @@ def signed_lines(data, what):
     return [line.split(" ") for line in text.decode().split("\n")]
 
 
+def check_roots(site, lines):
+    """Every root up to the one that the catalog names is there, and that one is what it names."""
+    for number, text_hash in [line[1:] for line in lines if line[0] == "root"]:
+        for i in range(2, int(number) + 1):
+            text, mark, signatures = read(os.path.join(site, "roots", str(i))).partition(b"---\n")
+            if f"\nnumber {i}\n".encode() not in text or signatures.count(b"\n") % 4 != 0 or not signatures:
+                fail(f"roots/{i} is not signed root {i}")
+        if hashlib.sha256(text).hexdigest() != text_hash:
+            fail(f"roots/{number} is not the one that the catalog names")
+
+
 def main(site):
     for folder, folders, files in os.walk(os.path.join(site, "objects")):
         for name in files:
             if not HEX.fullmatch(name) or os.path.basename(folder) != name[:2]:
                 fail(f"{folder}/{name} is no object")
             get_object(site, name)
-    strange = set(os.listdir(site)) - {"catalog.rondo", "objects", ".lock", ".unfinished"}
+    strange = set(os.listdir(site)) - {"catalog.rondo", "objects", "roots", ".lock", ".unfinished"}
     if strange:
         fail(f"what is {strange}?")
     if not os.path.exists(os.path.join(site, "catalog.rondo")):
         return
     lines = signed_lines(read(os.path.join(site, "catalog.rondo")), "the catalog")
+    check_roots(site, lines)
     for shard in [line for line in lines if line[0] == "shard"]:
         lines += [line.split(" ") for line in get_object(site, shard[2]).decode().splitlines()]
     images = [line[1:] for line in lines if line[0] == "image"]

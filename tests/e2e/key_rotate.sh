@@ -1,0 +1,119 @@
+#!/bin/bash
+# The keys of a site change with keys that are elsewhere: the root statement's text is signed once with each key, apart or one after the other, by rondo sign
+# or minisign, and taken in when enough have signed. What is not enough changes nothing; the same command goes on after an interruption.
+. "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/sites.sh"
+need python3 perl minisign
+
+cd "$TMPDIR" || bail_out "no folder"
+make_disk disk 1 1
+mkdir safe
+for name in old a b c online; do
+	"$BUILD/rondo" key new "safe/$name" >/dev/null 2>&1 || bail_out "no key"
+	cp "safe/$name.pub" .
+done
+run_rondo publish --name image --version 1 --disk disk --key safe/old --to site
+status_is 0 "a site with one key"
+run_rondo inspect site/image
+status_is 0 "a user of it"
+before=$(sha256sum site/catalog.rondo)
+
+run_rondo key rotate site --unsigned root --new-key a.pub --new-key b.pub --new-key "$("$BUILD/rondo" key show c.pub)" --threshold 2 --catalog-key online.pub
+status_is 0 "the text of a root statement, from public keys alone"
+is "$out" root "its file is on stdout"
+like "$err" "1 of the keys of root 1: $("$BUILD/rondo" key show old).*2 of the keys of root 2: .*and $("$BUILD/rondo" key show online), which is to sign catalogs" "who is to sign it on stderr"
+like "$err" 'key rotate site --signed root.signed --catalog-key' "and what comes then"
+is "$(sed -n 's/^threshold //p' root) $(grep -c '^key ' root)" "2 3" "it names two of three keys"
+run_rondo key rotate site --signed root --catalog-key safe/online
+like "$status $err" '^5 .*not signed' "unsigned, it is not taken in"
+
+# One after the other with rondo sign, apart with another copy and with minisign.
+run_rondo sign root --key safe/old
+status_is 0 "the old key signs"
+is "$out" root.signed "to root.signed"
+like "$err" 'root statement of site, number 2.*none of these keys.*hands the site over' "and is told what that means"
+run_rondo key rotate site --signed root.signed --catalog-key safe/online
+like "$status $err" '^5 .*signed by 0 of its own keys, and needs 2' "the old key alone is not enough"
+run_rondo sign root --key safe/a
+is "$status $(grep -c '^untrusted' root.signed)" "0 2" "another key's signature comes to it"
+run_rondo sign root --key safe/a
+is "$status $(grep -c '^untrusted' root.signed)" "0 2" "once"
+run_rondo key rotate site --signed root.signed --catalog-key safe/online
+like "$status $err" '^5 .*signed by 1 of its own keys, and needs 2' "one of two is not enough"
+is "$(sha256sum site/catalog.rondo) $(ls site)" "$before $(ls -d site/catalog.rondo site/objects | sed 's|site/||')" "nothing has changed so far"
+cp root elsewhere
+minisign -S -s safe/b -m elsewhere </dev/null >/dev/null || bail_out "minisign -S"
+run_rondo publish --signed root.signed --to site
+like "$status $err" '^2 .*key rotate site --signed root.signed' "publish --signed says who takes it in"
+sed 's/^threshold 2/threshold 1/' root >other
+run_rondo sign other --key safe/b
+run_rondo key rotate site --signed root.signed --signed other.signed --catalog-key safe/online
+like "$status $err" '^2 .*another root statement' "signatures of another text are not joined"
+run_rondo key rotate site --signed root.signed --signed elsewhere --catalog-key safe/a
+like "$status $err" '^5 .*is not signed by the key' "the key for catalogs must be the one that the text names"
+run_rondo key rotate site --signed root.signed --signed elsewhere
+status_is 5 "and must sign, too"
+run_rondo key rotate site --signed root.signed --signed elsewhere --catalog-key safe/online
+status_is 0 "with a second file, and the key for catalogs, it is taken in"
+like "$out" '^site: root 2, number 2' "root 2"
+like "$err" 'former key .* may go on publishing' "and the publisher's rights stay"
+run_rondo inspect --json site/image
+like "$status $err" "^0 .*vouch for it \(root 2\)" "a user goes on"
+run_rondo key rotate site --signed root.signed --signed elsewhere --catalog-key safe/online
+like "$status $err" '^7 .*root 2, and site has root 2' "it is not taken in twice"
+run_rondo publish --name image --version 2 --disk disk --key safe/old --site-key safe/online --to site
+status_is 0 "the publisher publishes, the new key signs the catalog"
+run_rondo renew site --key safe/old
+like "$status $err" '^5 .*the key of the site' "the old key signs no catalog any more"
+
+# All keys elsewhere, that for catalogs, too; interrupted in between.
+run_rondo key rotate site --unsigned root --catalog-key c.pub --revoke online.pub
+status_is 0 "the next one"
+for key in a b c; do
+	run_rondo sign root --key safe/$key
+done
+is "$(grep -c '^untrusted' root.signed)" 3 "a text that replaced another begins with no signature"
+run_rondo key rotate site --signed root.signed --unsigned catalog
+status_is 0 "the catalog's text is left in a file, too"
+is "$out" catalog "which is on stdout"
+run_rondo inspect --json site/image
+status_is 0 "until it is signed users see no change"
+run_rondo renew site --key safe/online
+status_is 0 "the catalog is signed anew meanwhile"
+run_rondo sign catalog --key safe/c
+run_rondo publish --signed catalog.signed --to site
+like "$status $err" '^7 .*another state' "so the text is out of date"
+run_rondo key rotate site --signed root.signed --unsigned catalog
+status_is 0 "again"
+run_rondo sign catalog --key safe/c
+run_rondo publish --signed catalog.signed --to site
+status_is 0 "the signed catalog is taken in"
+run_rondo inspect --json site/image
+like "$status $err" "^0 .*root 3" "a user goes on, with root 3"
+ok "the site is whole" check_site site
+run_rondo mirror site mirrored
+status_is 0 "a mirror of it"
+is "$(cd mirrored && ls roots | tr '\n' ' ')" '2 3 ' "has its roots"
+run_rondo key rotate site --key safe/a --key safe/b --catalog-key safe/old
+status_is 0 "another change"
+run_rondo mirror site mirrored
+is "$status $(cd mirrored && ls roots | tr '\n' ' ')" '0 2 3 4 ' "which the mirror follows"
+
+# What cannot be.
+for arguments in '--key safe/a' '--new-key a.pub' '--unsigned f --key safe/a --new-key a.pub' '--signed f --key safe/a' '--key safe/a --expires never --new-key a.pub'; do
+	# shellcheck disable=SC2086
+	run_rondo key rotate site $arguments
+	status_is 2 "rotate $arguments: exit code 2"
+done
+run_rondo key new safe/x --key safe/a
+status_is 2 "key new takes no options"
+run_rondo key rotate site --key safe/a --key safe/b --threshold 4
+like "$status $err" '^2 .*4 keys are to sign .*there are 3' "a threshold above the keys"
+run_rondo key rotate site --key safe/a --key safe/b --catalog-key safe/online
+like "$status $err" '^2 .*that it revokes' "a key that was revoked does not come back"
+run_rondo key rotate nowhere --key safe/a --new-key a.pub
+status_is 3 "a site that is not there: exit code 3"
+run_rondo key rotate site --key safe/c --new-key safe/x
+status_is 3 "a key that is not there: exit code 3"
+is "$(ls site/roots | tr '\n' ' ')" '2 3 4 ' "and none of these left anything"
+done_testing
