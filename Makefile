@@ -104,7 +104,22 @@ $(RELAY): $(BUILD)/tests/bench/relay.o
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^
 
-unit: $(UNIT_TESTS) $(RELAY)
+# Two programs once more, with a ledger of what was verified before it got further.
+LEDGER := $(BUILD)/tests/ledger/rondo $(BUILD)/tests/ledger/rondo-cloop
+LEDGER_DOORS := chunk_decode LZ4_decompress_safe ZSTD_decompressDCtx fuse_reply_iov fuse_reply_buf renameat version_open \
+                version_manifest_bytes sha256_of hash_stream_end cache_stream_finish
+LINK_LEDGER = $(LINK_HARDEN) $(foreach d,$(LEDGER_DOORS),-Wl,--wrap=$(d)) $(LDFLAGS)
+$(BUILD)/tests/ledger/rondo: $(BUILD)/client/rondo_main.o $(BUILD)/tests/hostile/ledger.o $(call library,client catalog blockstore base)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_LEDGER) -o $@ $^ $(LIBS_client) $(LIBS_fuse)
+$(BUILD)/tests/ledger/rondo-cloop: $(BUILD)/fuse-cloop/cloop_main.o $(BUILD)/tests/hostile/ledger.o $(BUILD)/client/hash_set.o \
+                                   $(call library,fuse-cloop blockstore base)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_LEDGER) -o $@ $^ $(LIBS_fuse)
+
+unit: $(UNIT_TESTS) $(RELAY) $(LEDGER)
 
 # Fuzz targets: clang's libFuzzer with both sanitizers; the whole source is compiled again for them.
 FUZZ_CC     ?= clang
@@ -169,7 +184,7 @@ bench:
 	$(MAKE) all $(RELAY)
 	BUILD=$(BUILD) tests/bench/run
 
-FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/fuzz tests/lab tests/bench,$(wildcard $(f)/*.c $(f)/*.h))
+FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/hostile tests/fuzz tests/lab tests/bench,$(wildcard $(f)/*.c $(f)/*.h))
 format:
 	clang-format -i $(FORMATTED)
 lint:

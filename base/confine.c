@@ -88,6 +88,9 @@ static unsigned make_comparison(const struct confine_condition *c, struct scmp_a
     case CONFINE_CLEAR:
         *ret = SCMP_CMP(c->argument, SCMP_CMP_MASKED_EQ, c->value, 0);
         return 1;
+    case CONFINE_SET:
+        *ret = SCMP_CMP(c->argument, SCMP_CMP_MASKED_EQ, c->value, c->value);
+        return 1;
     case CONFINE_OURSELVES:
         *ret = SCMP_CMP(0, SCMP_CMP_EQ, (uint64_t)getpid());
         return 1;
@@ -103,7 +106,8 @@ int confine_allow(scmp_filter_ctx filter, const struct confine_call *call)
     struct scmp_arg_cmp comparisons[2];
     unsigned n = make_comparison(&call->first, &comparisons[0]);
     n += make_comparison(&call->second, &comparisons[n]);
-    return seccomp_rule_add_exact_array(filter, SCMP_ACT_ALLOW, call->number, n, comparisons);
+    uint32_t action = call->refusal ? SCMP_ACT_ERRNO((unsigned)call->refusal) : SCMP_ACT_ALLOW;
+    return seccomp_rule_add_exact_array(filter, action, call->number, n, comparisons);
 }
 
 int confine_hide_clone3(scmp_filter_ctx filter)
@@ -137,15 +141,20 @@ static void die_of(int signal, siginfo_t *info, void *context)
     __builtin_trap();
 }
 
+int confine_limit(int what, uint64_t maximum)
+{
+    const struct rlimit limit = {maximum, maximum};
+    return setrlimit((__rlimit_resource_t)what, &limit) < 0 ? -errno : 0;
+}
+
 // For the whole process. Descriptors: no more than the program has allowed itself already.
 static int set_limits(void)
 {
-    const struct rlimit zero = {0, 0};
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) < 0)
         return -errno;
-    files.rlim_max = files.rlim_cur;
-    return setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &zero) < 0 ? -errno : 0;
+    int r = confine_limit(RLIMIT_NOFILE, files.rlim_cur);
+    return r == 0 ? confine_limit(RLIMIT_CORE, 0) : r;
 }
 
 int confine_calls(const char *program, const struct confine_call *calls, size_t count, struct error *error)

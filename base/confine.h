@@ -6,7 +6,7 @@
 //
 // 1. All of it is for good, and passes to threads and processes made later.
 // 2. What the host's kernel does not have is left out and said at debug level, but for no_new_privs and the filter.
-// 3. A filter is a table of calls, each with its reason. What it does not allow is not done: the process says which
+// 3. A filter is a table of calls, each with its reason. What it does not list is not done: the process says which
 //    call it was and dies by SIGSYS, in whatever thread.
 #pragma once
 
@@ -21,16 +21,18 @@ struct confine_condition {
         CONFINE_ANY,
         CONFINE_EQUAL,     // the argument is this value
         CONFINE_CLEAR,     // none of these bits is set in it
+        CONFINE_SET,       // all of these bits are set in it
         CONFINE_OURSELVES, // the first argument is our process id
         CONFINE_KICK       // the third argument is SIGRTMIN, which the C library numbers when it runs
     } check;
     unsigned argument;
     uint64_t value;
-    const char *text; // of the first two checks
+    const char *text; // of the first three checks
 };
 
 struct confine_call {
-    int number; // SCMP_SYS(name)
+    int number;  // SCMP_SYS(name)
+    int refusal; // the errno with which it fails instead of being made: libraries try it, and do without; 0: it is made
     struct confine_condition first, second;
     const char *why;
 };
@@ -38,9 +40,11 @@ struct confine_call {
 // clang-format off
 #define CONFINE_IS(argument, value) {CONFINE_EQUAL, argument, value, #value}
 #define CONFINE_WITHOUT(argument, bits) {CONFINE_CLEAR, argument, bits, "without " #bits}
-#define CONFINE_CALL(name, why) {SCMP_SYS(name), {.check = CONFINE_ANY}, {.check = CONFINE_ANY}, why}
-#define CONFINE_CALL1(name, first, why) {SCMP_SYS(name), first, {.check = CONFINE_ANY}, why}
-#define CONFINE_CALL2(name, first, second, why) {SCMP_SYS(name), first, second, why}
+#define CONFINE_WITH(argument, bits) {CONFINE_SET, argument, bits, "with " #bits}
+#define CONFINE_CALL(name, why) {SCMP_SYS(name), 0, {.check = CONFINE_ANY}, {.check = CONFINE_ANY}, why}
+#define CONFINE_CALL1(name, first, why) {SCMP_SYS(name), 0, first, {.check = CONFINE_ANY}, why}
+#define CONFINE_CALL2(name, first, second, why) {SCMP_SYS(name), 0, first, second, why}
+#define CONFINE_REFUSE(name, refusal, first, why) {SCMP_SYS(name), refusal, first, {.check = CONFINE_ANY}, why}
 // clang-format on
 
 // The flags of clone(2) with which the C library makes a thread. clone3's lie behind a pointer, where no filter sees
@@ -48,6 +52,9 @@ struct confine_call {
 #define CONFINE_THREAD_OF_OURS                                                                                         \
     (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |                 \
      CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
+
+// A limit of this process (RLIMIT_…), for good; 0 or -errno.
+int confine_limit(int what, uint64_t maximum);
 
 // Rules of libseccomp's; 0 or its -errno.
 int confine_allow(scmp_filter_ctx filter, const struct confine_call *call);

@@ -5,6 +5,7 @@
 // int32_t (0 or -errno) and the bytes behind it. CLONE_SEARCHED, _NOTHING or _FAILED is the last.
 #pragma once
 
+#include "base/confine.h"
 #include "client/clone_check.h"
 #include <ext2fs/ext2fs.h>
 
@@ -46,6 +47,10 @@ enum clone_kind {
 
 // The child: takes everything from itself but `fd`, reads the disk of `size` bytes through it, says what is there.
 _Noreturn void clone_reader(int fd, uint64_t size);
+
+// The system calls that it may make (tests/hostile/reader.calls).
+extern const struct confine_call clone_reader_calls[];
+extern const size_t clone_reader_call_count;
 
 // Called for each thing that is found.
 typedef void clone_found(enum clone_message_type type, enum clone_kind kind, const char *text);

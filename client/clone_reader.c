@@ -2,18 +2,19 @@
 //
 //   1. no descriptor but the socket: no file, no network, no terminal
 //   2. 256 MiB of memory, ten seconds of processor time
-//   3. a system call filter (and no new privileges): to read and write that socket, to have memory, to end
+//   3. files, capabilities, new privileges; and all calls but to read and write that socket, to have memory, to end
+//      (base/confine.h, tests/hostile/reader.calls)
 //
 // Another call ends it (SIGSYS), as does its parent's death. It never returns and frees nothing.
 #include "client/clone_private.h"
 
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/cursor.h"
 #include "client/partition.h"
 #include "client/spawn.h"
 #include <et/com_err.h>
 #include <fcntl.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -151,12 +152,6 @@ static struct struct_io_manager manager = {
 
 // --- what the child gives up ---------------------------------------------------------------------------------------
 
-static bool limit(int what, uint64_t maximum)
-{
-    const struct rlimit to = {maximum, maximum};
-    return setrlimit((__rlimit_resource_t)what, &to) == 0;
-}
-
 // Bytes that are mapped already: the first number of statm (proc(5)) counts pages.
 static uint64_t mapped_bytes(void)
 {
@@ -167,30 +162,25 @@ static uint64_t mapped_bytes(void)
     return strtoull(text, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static int add_calls(scmp_filter_ctx filter)
-{
-    const struct scmp_arg_cmp socket = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)reader.fd),
-                              no_code = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
-                              anonymous = SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS);
-    static const int others[] = {SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
-                                 SCMP_SYS(exit_group)};
-    int r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(read), 1, socket);
-    if (r == 0)
-        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, socket);
-    if (r == 0)
-        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2, no_code, anonymous);
-    if (r == 0)
-        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, no_code); // malloc's, of a second thread
-    if (r == 0) // the address sanitizer's, before each function that does not return: it only asks
-        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sigaltstack), 1, SCMP_A0(SCMP_CMP_EQ, 0));
-    for (size_t i = 0; i < ARRAY_SIZE(others) && r == 0; i++)
-        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, others[i], 0);
-    return r;
-}
+const struct confine_call clone_reader_calls[] = {
+    CONFINE_CALL(read, "what our parent answers"),
+    CONFINE_CALL(write, "questions to it, and what was found"),
+    CONFINE_CALL(exit_group, "the end"),
+    CONFINE_CALL(brk, "memory"),
+    CONFINE_CALL2(mmap, CONFINE_WITHOUT(2, PROT_EXEC), CONFINE_WITH(3, MAP_ANONYMOUS), "memory"),
+    CONFINE_CALL1(mprotect, CONFINE_WITHOUT(2, PROT_EXEC), "a heap grows in its room"),
+    CONFINE_CALL(mremap, "a large piece of memory grows"),
+    CONFINE_CALL(munmap, "memory is given back"),
+    CONFINE_CALL(madvise, "the same"),
+    CONFINE_CALL1(sigaltstack, CONFINE_IS(0, 0), "the address sanitizer asks before a function that does not return"),
+};
 
-static void confine(int fd)
+const size_t clone_reader_call_count = ARRAY_SIZE(clone_reader_calls);
+
+static void give_up_rights(int fd)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    struct error error = {.text = ""};
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         (void)signal(signals[i], SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -199,10 +189,9 @@ static void confine(int fd)
     for (int i = 0; i < 3; i++)
         close(i);
     uint64_t mapped = mapped_bytes();
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-    if (reader.fd < 0 || mapped == 0 || !limit(RLIMIT_AS, mapped + MEMORY_MAXIMUM) ||
-        !limit(RLIMIT_CPU, SECONDS_MAXIMUM) || !limit(RLIMIT_CORE, 0) || !filter || add_calls(filter) < 0 ||
-        seccomp_load(filter) < 0) // with no_new_privs
+    if (reader.fd < 0 || mapped == 0 || confine_limit(RLIMIT_AS, mapped + MEMORY_MAXIMUM) < 0 ||
+        confine_limit(RLIMIT_CPU, SECONDS_MAXIMUM) < 0 || confine_rights(NULL, 0, 0, &error) < 0 ||
+        confine_calls("rondo-reader", clone_reader_calls, clone_reader_call_count, &error) < 0)
         end(CLONE_FAILED, "this host cannot confine its reader");
 }
 
@@ -259,7 +248,7 @@ static ext2_filsys find_file_system(void)
 void clone_reader(int fd, uint64_t size)
 {
     initialize_ext2_error_table();
-    confine(fd);
+    give_up_rights(fd);
     reader.disk = (struct clone_disk){.read = read_disk, .size = size};
     ext2_filsys fs = find_file_system();
     if (ext2fs_has_feature_journal_needs_recovery(fs->super))

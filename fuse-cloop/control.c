@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include "base/banned.h"
 
@@ -78,6 +79,17 @@ static int start_connection(struct control *c, int fd)
     return r;
 }
 
+static void give_connection(struct control *c, int fd)
+{
+    int r = start_connection(c, fd);
+    if (r < 0) {
+        char text[64];
+        snprintf(text, sizeof(text), "error %d too many connections to rondo-cloop", -r);
+        socket_send(fd, text, NULL, 0);
+        close(fd);
+    }
+}
+
 void control_accept(struct control *c)
 {
     struct pollfd p = {.fd = c->listener, .events = POLLIN};
@@ -90,13 +102,10 @@ void control_accept(struct control *c)
             poll(NULL, 0, 100); // it stays waiting; do not spin
         return;
     }
-    int r = start_connection(c, fd);
-    if (r < 0) {
-        char text[64];
-        snprintf(text, sizeof(text), "error %d too many connections to rondo-cloop", -r);
-        socket_send(fd, text, NULL, 0);
-        close(fd);
-    }
+    if (c->session || c->line_count == CONTROL_CONNECTIONS)
+        give_connection(c, fd);
+    else
+        c->line[c->line_count++] = (struct control_line){.fd = fd};
 }
 
 int control_new(const char *path, int wake_fd, struct control **ret, struct error *error)
@@ -118,7 +127,6 @@ int control_new(const char *path, int wake_fd, struct control **ret, struct erro
     c->listener = r;
     c->wake_fd = wake_fd;
     pthread_mutex_init(&c->mutex, NULL);
-    pthread_cond_init(&c->changed, NULL);
     *ret = c;
     return 0;
 }
@@ -130,35 +138,59 @@ int control_listener(const struct control *c)
 
 // --- the main loop's side ------------------------------------------------------------------------------------------
 
-int control_take_offer(struct control *c, int ret_fds[static 2])
+// Looks at what somebody in line says first, without taking it: 1 if a session is offered, then with its descriptors.
+static int hear(struct control_line *who, int ret_fds[static 2])
 {
-    pthread_mutex_lock(&c->mutex);
-    bool made = c->offer == OFFER_MADE;
-    if (made) {
-        ret_fds[0] = c->offered[0];
-        ret_fds[1] = c->offered[1];
-        c->offer = OFFER_LOOKED_AT;
+    static const char offer[] = "handover";
+    char text[SOCKET_LINE_MAXIMUM];
+    int fds[SOCKET_FDS_MAXIMUM];
+    unsigned count = 0;
+    ssize_t n = recv(who->fd, text, sizeof(offer), MSG_PEEK | MSG_DONTWAIT);
+    who->asked = n != sizeof(offer) - 1 || memcmp(text, offer, sizeof(offer) - 1) != 0;
+    if (who->asked || socket_receive(who->fd, 0, text, fds, &count) <= 0)
+        return 0;
+    if (count == 2) {
+        memcpy(ret_fds, fds, 2 * sizeof(int));
+        return 1;
     }
-    pthread_mutex_unlock(&c->mutex);
-    return made;
+    for (unsigned i = 0; i < count; i++)
+        close(fds[i]);
+    control_answer_error(&(struct connection){.fd = who->fd}, -EINVAL, CONTROL_OFFER_WANTS);
+    return 0;
 }
 
-void control_answer_handover(struct control *c, bool taken)
+int control_await_offer(struct control *c, uint64_t end_ns, int ret_fds[static 2])
 {
-    pthread_mutex_lock(&c->mutex);
-    c->offer = taken ? OFFER_TAKEN : OFFER_REFUSED;
-    pthread_cond_broadcast(&c->changed);
-    pthread_mutex_unlock(&c->mutex);
+    for (;;) {
+        struct pollfd polls[1 + CONTROL_CONNECTIONS] = {{.fd = c->listener, .events = POLLIN}};
+        uint64_t now = io_monotonic_ns();
+        unsigned count = c->line_count;
+        if (now >= end_ns)
+            return 0;
+        for (unsigned i = 0; i < count; i++)
+            polls[1 + i] = (struct pollfd){.fd = c->line[i].asked ? -1 : c->line[i].fd, .events = POLLIN};
+        if (poll(polls, 1 + count, (int)((end_ns - now) / 1000000) + 1) < 0)
+            continue;
+        if (polls[0].revents)
+            control_accept(c);
+        for (c->offerer = 0; c->offerer < count; c->offerer++)
+            if (polls[1 + c->offerer].revents && hear(&c->line[c->offerer], ret_fds))
+                return 1;
+    }
+}
+
+void control_answer_offer(struct control *c, bool taken)
+{
+    socket_send(c->line[c->offerer].fd, taken ? "ok" : CONTROL_OFFER_UNNEEDED, NULL, 0); // else it is gone
 }
 
 void control_set_ready(struct control *c, struct session *s, struct store *store)
 {
-    pthread_mutex_lock(&c->mutex);
     c->session = s;
     c->store = store;
-    c->ready = true;
-    pthread_cond_broadcast(&c->changed);
-    pthread_mutex_unlock(&c->mutex);
+    for (unsigned i = 0; i < c->line_count; i++)
+        give_connection(c, c->line[i].fd);
+    c->line_count = 0;
 }
 
 void control_count(struct control *c, struct control_counts *ret)

@@ -1,12 +1,13 @@
 // The conversation with clients over <runtime>/cloop.sock (docs/protocol.md): one thread for each connection, so that
 // an `open` that waits for a slow site keeps nobody else waiting.
 //
-// While the program starts, questions wait: only `handover` is heard, if the program waits for one. Afterwards
+// While the program starts there is no thread but its own, since a thread would keep rights that the program is about
+// to give up: connections wait in line, and only `handover` is heard, if the program waits for one.
 //
-//     starting ──control_await_handover──▶ (a session, or none in time) ──control_set_ready──▶ ready
+//     starting ──control_await_offer──▶ (a session, or none in time) ──control_set_ready──▶ ready
 //
-// One mutex guards the counts of connections and holders, the phase, and the session on offer; it is not held while a
-// version is opened or a message sent. A connection's own list of opened versions belongs to its thread.
+// One mutex guards the counts of connections and holders; it is not held while a version is opened or a message sent.
+// The line belongs to the main thread, a connection's own list of opened versions to its thread.
 #pragma once
 
 #include "fuse-cloop/session.h"
@@ -21,10 +22,10 @@ int control_new(const char *path, int wake_fd, struct control **ret, struct erro
 int control_listener(const struct control *c); // for poll
 void control_accept(struct control *c);        // takes one waiting connection
 
-// Whether somebody offers a session: 1 and the two descriptors (then the caller's), or 0. Once the offer was looked at,
-// control_answer_handover says whether it was of use.
-int control_take_offer(struct control *c, int ret_fds[static 2]);
-void control_answer_handover(struct control *c, bool taken);
+// Whether somebody offers a session until `end_ns` (io_monotonic_ns() time): 1 and the two descriptors (then the
+// caller's), or 0. Once the offer was looked at, control_answer_offer says whether it was of use. While starting only.
+int control_await_offer(struct control *c, uint64_t end_ns, int ret_fds[static 2]);
+void control_answer_offer(struct control *c, bool taken);
 
 // From now on questions are answered, for this session. Later offers are not needed.
 void control_set_ready(struct control *c, struct session *s, struct store *store);

@@ -23,14 +23,6 @@ void control_answer_error(struct connection *k, int result, const char *sentence
     answer(k, text);
 }
 
-static void wait_until_ready(struct control *c)
-{
-    pthread_mutex_lock(&c->mutex);
-    while (!c->ready)
-        pthread_cond_wait(&c->changed, &c->mutex);
-    pthread_mutex_unlock(&c->mutex);
-}
-
 // "<manifest>\n<address>\n<address>…"; the text is cut up.
 static int parse_open(char *text, struct sha256 *ret_manifest, const char *ret_addresses[static MIRRORS_MAXIMUM],
                       unsigned *ret_count, struct error *error)
@@ -167,37 +159,13 @@ static void serve_hold(struct connection *k)
         log_warning("the session could not be handed out: %s", strerror(-r));
 }
 
-// Takes over the descriptors.
-static void serve_handover(struct connection *k, int fds[static SOCKET_FDS_MAXIMUM], unsigned *fd_count)
+// We have a session. (Whoever comes with one while we look for it: control_await_offer.)
+static void serve_handover(struct connection *k, unsigned fd_count)
 {
-    struct control *c = k->control;
-    if (*fd_count != 2) {
-        control_answer_error(k, -EINVAL, "handover needs two descriptors");
-        return;
-    }
-    pthread_mutex_lock(&c->mutex);
-    while (!c->ready && c->offer != OFFER_NONE) // one at a time
-        pthread_cond_wait(&c->changed, &c->mutex);
-    bool taken = false;
-    if (!c->ready) {
-        c->offer = OFFER_MADE;
-        c->offered[0] = fds[0];
-        c->offered[1] = fds[1];
-        *fd_count = 0;
-        control_wake(c);
-        while (!c->ready && (c->offer == OFFER_MADE || c->offer == OFFER_LOOKED_AT))
-            pthread_cond_wait(&c->changed, &c->mutex);
-        taken = c->offer == OFFER_TAKEN;
-        if (c->offer == OFFER_MADE) { // nobody looked
-            fds[0] = c->offered[0];
-            fds[1] = c->offered[1];
-            *fd_count = 2;
-        }
-        c->offer = OFFER_NONE;
-        pthread_cond_broadcast(&c->changed);
-    }
-    pthread_mutex_unlock(&c->mutex);
-    answer(k, taken ? "ok" : "ok unneeded");
+    if (fd_count == 2)
+        answer(k, CONTROL_OFFER_UNNEEDED);
+    else
+        control_answer_error(k, -EINVAL, CONTROL_OFFER_WANTS);
 }
 
 static void serve_counts(struct connection *k)
@@ -231,17 +199,14 @@ static void serve_quit(struct connection *k)
     answer(k, "ok");
 }
 
-void control_serve(struct connection *k, char *text, int fds[static SOCKET_FDS_MAXIMUM], unsigned *fd_count)
+void control_serve(struct connection *k, char *text, const int fds[static SOCKET_FDS_MAXIMUM], unsigned *fd_count)
 {
-    if (strcmp(text, "handover") == 0) {
-        serve_handover(k, fds, fd_count);
-        return;
-    }
-    wait_until_ready(k->control);
     if (strncmp(text, "open ", 5) == 0)
         serve_open(k, text + 5, fds, fd_count);
     else if (strncmp(text, "keep ", 5) == 0)
         serve_keep(k, text + 5);
+    else if (strcmp(text, "handover") == 0)
+        serve_handover(k, *fd_count);
     else if (strcmp(text, "hold") == 0)
         serve_hold(k);
     else if (strcmp(text, "counts") == 0)

@@ -7,17 +7,21 @@
 #include "fuse-cloop/keep.h"
 #include <pthread.h>
 
+#define CONTROL_OFFER_WANTS "handover needs two descriptors"
+#define CONTROL_OFFER_UNNEEDED "ok unneeded"
+
 struct control {
     pthread_mutex_t mutex;
-    pthread_cond_t changed; // the phase, or the offer
     int listener, wake_fd;
     char path[PATH_TEXT_SIZE], aside[PATH_TEXT_SIZE];
-    bool ready;
-    struct session *session; // once ready
+    struct session *session; // NULL: starting
     struct store *store;
     struct control_counts counts;
-    enum { OFFER_NONE, OFFER_MADE, OFFER_LOOKED_AT, OFFER_TAKEN, OFFER_REFUSED } offer;
-    int offered[2];
+    struct control_line { // who waits while we start
+        int fd;
+        bool asked; // something else than to take a session: its thread will answer
+    } line[CONTROL_CONNECTIONS];
+    unsigned line_count, offerer; // whose offer is looked at
 };
 
 struct connection {
@@ -31,5 +35,5 @@ struct connection {
 
 void control_wake(struct control *c); // the main loop
 void control_answer_error(struct connection *k, int result, const char *sentence);
-// Answers one message. Descriptors that it keeps are taken out of `fds`.
-void control_serve(struct connection *k, char *text, int fds[static SOCKET_FDS_MAXIMUM], unsigned *fd_count);
+// Answers one message. If it keeps the descriptors, *fd_count is 0.
+void control_serve(struct connection *k, char *text, const int fds[static SOCKET_FDS_MAXIMUM], unsigned *fd_count);

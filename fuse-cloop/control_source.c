@@ -1,6 +1,6 @@
 // Which sources a client may name (see control_source.h).
 #include "fuse-cloop/control_source.h"
-#include "fuse-cloop/mount.h"
+#include "fuse-cloop/unmounter.h"
 #include <errno.h>
 #include <string.h>
 
@@ -28,7 +28,7 @@ int control_check_source(const struct session *s, const char *address, struct er
     // A folder that is not there now may come (a stick that will be plugged in). Symbolic links and bind mounts may
     // lead to our own mount, too.
     dev_t device;
-    int r = mount_device_of(address, &device);
+    int r = unmounter_find_device(s->unmounter, address, &device);
     if (r == 0 && device == s->device)
         return error_set(error, EINVAL, "source %s lies in rondo-cloop's own mount", address);
     if (r == -ETIMEDOUT)

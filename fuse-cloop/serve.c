@@ -23,10 +23,12 @@
 #define RETRY_END_MS 1000 // quit was asked for, but something is in use
 #define DETACH_MAXIMUM 16 // mounts on top of each other
 
-void serve_leave_folder(void)
+int serve_start_unmounter(struct program *p, struct error *error)
 {
     if (chdir("/") < 0)
         log_warning("cannot leave the folder in which rondo-cloop was started: %s", strerror(errno));
+    p->session.unmounter = &p->unmounter;
+    return unmounter_start(p->session.mount_point, &p->unmounter, error);
 }
 
 void serve_say_ready(struct program *p)
@@ -85,30 +87,17 @@ static int adopt(struct program *p, int session_fd, int state_fd)
 static bool await_handover(struct program *p)
 {
     uint64_t end = io_monotonic_ns() + SERVE_HANDOVER_SECONDS * 1000000000ull;
-    for (;;) {
-        uint64_t now = io_monotonic_ns();
-        struct pollfd polls[] = {{.fd = control_listener(p->control), .events = POLLIN},
-                                 {.fd = p->wake, .events = POLLIN}};
-        if (now >= end)
-            return false;
-        if (poll(polls, ARRAY_SIZE(polls), (int)((end - now) / 1000000) + 1) < 0)
-            continue;
-        eventfd_t ignored;
-        int fds[2];
-        eventfd_read(p->wake, &ignored);
-        if (polls[0].revents)
-            control_accept(p->control);
-        if (!control_take_offer(p->control, fds))
-            continue;
-        int r = adopt(p, fds[0], fds[1]);
-        if (r < 0) {
+    int fds[2];
+    bool taken = false;
+    while (!taken && control_await_offer(p->control, end, fds)) {
+        taken = adopt(p, fds[0], fds[1]) == 0;
+        if (!taken) {
             close(fds[0]);
             close(fds[1]);
         }
-        control_answer_handover(p->control, r == 0);
-        if (r == 0)
-            return true;
+        control_answer_offer(p->control, taken);
     }
+    return taken;
 }
 
 static int detach_all(const char *path, struct error *error)
@@ -194,11 +183,15 @@ static int start_shared(struct program *p, struct error *error)
         return error_set(error, -r, "the runtime folder's path is too long");
     r = take_lock(p, resolved, error);
     if (r == 0)
+        r = serve_start_unmounter(p, error);
+    if (r == 0)
         r = serve_open_store(p, error);
     if (r == 0)
         r = control_new(socket_path, p->wake, &p->control, error);
     if (r == 0)
         r = find_session(p, error);
+    if (r == 0)
+        r = serve_confine(resolved, error);
     if (r == 0)
         r = table_new(p->store, p->session.state, &p->session.table, error);
     if (r == 0)
@@ -223,7 +216,7 @@ static bool leave(struct program *p)
     control_count(p->control, &n);
     r = table_connections(p->session.table) > 0 || (n.connections > 0 && !n.quit) ? -EBUSY : 0;
     if (r == 0)
-        r = mount_remove(p->session.mount_point, false, &error);
+        r = unmounter_remove(&p->unmounter, false, &error);
     if (r < 0) {
         if (r != -EBUSY)
             log_error("%s", error.text);
@@ -248,7 +241,7 @@ static bool end_by_signal(struct program *p)
     control_count(p->control, &n);
     if (n.holders > 0)
         log_info("ending; the mount at %s is in use and waits for a successor", p->session.mount_point);
-    else if (mount_remove(p->session.mount_point, true, &error) < 0)
+    else if (unmounter_remove(&p->unmounter, true, &error) < 0)
         log_error("%s", error.text);
     return true;
 }
@@ -279,7 +272,6 @@ int serve_shared(struct serve_options *o, struct error *error)
         r = start_shared(&p, error);
     if (r < 0)
         return r;
-    serve_leave_folder();
     serve_say_ready(&p);
     uint64_t looked = io_monotonic_ns();
     for (;;) {

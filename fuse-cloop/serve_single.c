@@ -2,7 +2,6 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "fuse-cloop/control_source.h"
-#include "fuse-cloop/mount.h"
 #include "fuse-cloop/serve_private.h"
 #include <poll.h>
 #include <stdlib.h>
@@ -11,27 +10,41 @@
 
 #include "base/banned.h"
 
-static int start_single(struct program *p, struct error *error)
+// The version is opened when the mount is there, since the network is heard only by who is confined, and so cannot
+// mount any more.
+static int open_version(struct program *p, struct error *error)
 {
     struct serve_options *o = p->options;
     struct table_key key;
+    int r = serve_confine(NULL, error);
+    if (r == 0) {
+        transport_give_ahead(store_transport(p->store), &o->connections); // starts the network's thread
+        r = table_new(p->store, p->session.state, &p->session.table, error);
+    }
+    if (r == 0)
+        r = table_open(p->session.table, &o->manifest, o->sources, o->source_count, &key, error);
+    return r == 0 ? workers_start(&p->session, p->ended, &p->workers, error) : r;
+}
+
+static int start_single(struct program *p, struct error *error)
+{
+    struct serve_options *o = p->options;
     if (!realpath(o->folder, p->session.mount_point))
         return error_set(error, errno, "cannot mount on %s: %m", o->folder);
     p->session.single = true;
-    int r = serve_open_store(p, error);
+    int r = serve_start_unmounter(p, error);
     if (r == 0)
-        transport_give_ahead(store_transport(p->store), &o->connections);
+        r = serve_open_store(p, error);
     for (unsigned i = 0; i < o->source_count && r == 0; i++)
         r = control_check_source(&p->session, o->sources[i], error);
     if (r == 0)
-        r = state_create(&p->session.state, &p->session.state_fd, error);
-    if (r == 0)
-        r = table_new(p->store, p->session.state, &p->session.table, error);
-    if (r == 0)
-        r = table_open(p->session.table, &o->manifest, o->sources, o->source_count, &key, error);
-    if (r == 0)
         r = session_start(&p->session, error);
-    return r == 0 ? workers_start(&p->session, p->ended, &p->workers, error) : r;
+    if (r < 0)
+        return r;
+    r = open_version(p, error);
+    if (r < 0)
+        unmounter_remove(&p->unmounter, true, NULL); // what could not be opened is what is told
+    return r;
 }
 
 int serve_single(struct serve_options *o, struct error *error)
@@ -42,7 +55,6 @@ int serve_single(struct serve_options *o, struct error *error)
         r = start_single(&p, error);
     if (r < 0)
         return r;
-    serve_leave_folder();
     serve_say_ready(&p);
     bool detached = false;
     for (;;) {
@@ -58,7 +70,7 @@ int serve_single(struct serve_options *o, struct error *error)
         if (detached)
             return 0;
         detached = true;
-        if (mount_remove(p.session.mount_point, true, &why) < 0)
+        if (unmounter_remove(&p.unmounter, true, &why) < 0)
             log_error("%s", why.text);
     }
 }

@@ -29,10 +29,10 @@
 #define IS CONFINE_IS
 #define WITHOUT CONFINE_WITHOUT
 // clang-format off
-#define CALL(kinds, name, why) {kinds, {SCMP_SYS(name), {.check = CONFINE_ANY}, {.check = CONFINE_ANY}, why}}
-#define CALL1(kinds, name, first, why) {kinds, {SCMP_SYS(name), first, {.check = CONFINE_ANY}, why}}
-#define CALL2(kinds, name, first, second, why) {kinds, {SCMP_SYS(name), first, second, why}}
-#define IOCTL(kinds, request, why) {kinds, {SCMP_SYS(ioctl), {CONFINE_EQUAL, 1, request, #request}, {.check = CONFINE_ANY}, why}}
+#define CALL(kinds, name, why) {kinds, {SCMP_SYS(name), 0, {.check = CONFINE_ANY}, {.check = CONFINE_ANY}, why}}
+#define CALL1(kinds, name, first, why) {kinds, {SCMP_SYS(name), 0, first, {.check = CONFINE_ANY}, why}}
+#define CALL2(kinds, name, first, second, why) {kinds, {SCMP_SYS(name), 0, first, second, why}}
+#define IOCTL(kinds, request, why) {kinds, {SCMP_SYS(ioctl), 0, {CONFINE_EQUAL, 1, request, #request}, {.check = CONFINE_ANY}, why}}
 // clang-format on
 
 const struct sandbox_call sandbox_calls[] = {

@@ -22,6 +22,8 @@ static void confine_list_add(const char *kind, const struct confine_call *c, str
     assert_true(buf_append_format(to, "%s %s", kind, name) >= 0);
     confine_list_condition(&c->first, to);
     confine_list_condition(&c->second, to);
+    if (c->refusal)
+        assert_true(buf_append_format(to, " fails, %s", strerrorname_np(c->refusal)) >= 0);
     assert_true(buf_append_format(to, ": %s\n", c->why) >= 0);
 }
 

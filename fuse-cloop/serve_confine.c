@@ -1,0 +1,112 @@
+// What rondo-cloop takes from itself before it hears a server, or a client (base/confine.h). It is one thread until
+// then.
+//
+//   mounted ─▶ name services are loaded ─▶ rights ─▶ limits ─▶ the filter ─▶ threads, network, clients
+//
+// 1. It writes in the cache's folder and in the runtime folder, where the socket is taken away at the end; it reads
+//    everywhere, because sources may be folders anywhere, and be named or plugged in at any time.
+// 2. What unmounts, and asks files that may be our own, is a process beside it (unmounter.h).
+// 3. Libraries that the C library loads when it first needs them are loaded here: afterwards nothing that is a file
+//    becomes code. A name service that is not among them is passed over (the filter makes loading it fail).
+#include "base/cleanup.h"
+#include "base/confine.h"
+#include "base/log.h"
+#include "fuse-cloop/cloop_calls.h"
+#include "fuse-cloop/serve_private.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/banned.h"
+
+#define MEMORY_MAXIMUM (UINT64_C(2) << 30) // 256 readers and 256 clients with their stacks take 300 MiB
+#define FILE_MAXIMUM (UINT64_C(512) << 20) // the largest file that we write is a pin (blockstore/cache_pin.c)
+
+static void load(const char *library)
+{
+    if (!dlopen(library, RTLD_NOW))
+        log_debug("%s is not loaded: %s", library, dlerror());
+}
+
+// nsswitch.conf(5): "hosts: files mdns4_minimal [NOTFOUND=return] dns"
+static void load_libraries(void)
+{
+    FILE *services CLEANUP_FCLOSE = fopen("/etc/nsswitch.conf", "re");
+    char *line CLEANUP_FREE = NULL;
+    size_t capacity = 0;
+    while (services && getline(&line, &capacity, services) >= 0) {
+        char library[128], *rest = line;
+        if (strcmp(strsep(&rest, ":"), "hosts") != 0 || !rest)
+            continue;
+        for (char *name; (name = strtok_r(NULL, " \t\n", &rest));)
+            if (name[0] != '[' && path_format(library, sizeof library, "libnss_%s.so.2", name) == 0)
+                load(library);
+    }
+    load("libgcc_s.so.1"); // threads that are cancelled need it
+}
+
+// Root reads others' files; and writes them, if the cache is another's.
+static uint64_t capabilities_for(const struct confine_folder *folders, unsigned count)
+{
+    uint64_t kept = UINT64_C(1) << CAP_DAC_READ_SEARCH;
+    for (unsigned i = 0; i < count; i++) {
+        struct stat st;
+        if (folders[i].writable && fstat(folders[i].fd, &st) == 0 && st.st_uid != geteuid())
+            kept |= UINT64_C(1) << CAP_DAC_OVERRIDE;
+    }
+    return kept;
+}
+
+static int give_up_rights(const char *runtime, struct error *error)
+{
+    char cache[PATH_TEXT_SIZE];
+    struct confine_folder folders[3];
+    unsigned count = 0;
+    int r = path_find(PATH_CACHE, cache, error);
+    if (r < 0)
+        return r;
+    const char *const paths[] = {"/", cache, runtime}; // a cache that cannot be made is not used; NULL: none
+    for (unsigned i = 0; i < ARRAY_SIZE(paths); i++) {
+        int fd = paths[i] ? open(paths[i], O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+        if (fd >= 0)
+            folders[count++] = (struct confine_folder){.fd = fd, .writable = i > 0};
+    }
+    r = confine_rights(folders, count, capabilities_for(folders, count), error);
+    while (count > 0)
+        close(folders[--count].fd);
+    return r;
+}
+
+static void set_limits(void)
+{
+    (void)signal(SIGXFSZ, SIG_IGN); // a write beyond FILE_MAXIMUM fails, like any other
+    int r = confine_limit(RLIMIT_FSIZE, FILE_MAXIMUM);
+    if (r == 0)
+        r = confine_limit(RLIMIT_DATA, MEMORY_MAXIMUM);
+    if (r < 0)
+        log_debug("limits of resources cannot be set: %s", strerror(-r));
+}
+
+int serve_confine(const char *runtime, struct error *error)
+{
+    const char *wish = getenv("RONDO_CLOOP_CONFINE");
+    if (wish && strcmp(wish, "0") == 0) {
+        log_warning("RONDO_CLOOP_CONFINE=0: whoever breaks into rondo-cloop has this user's rights");
+        return 0;
+    }
+    load_libraries();
+    tzset(); // the C library reads the time zone once
+    int r = give_up_rights(runtime, error);
+    if (r < 0)
+        return r;
+    set_limits();
+    return confine_calls("rondo-cloop", cloop_calls, cloop_call_count, error);
+}
