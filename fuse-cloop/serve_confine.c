@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -108,5 +109,6 @@ int serve_confine(const char *runtime, struct error *error)
     if (r < 0)
         return r;
     set_limits();
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); // its user may look at it, as at any daemon; cores are limited to nothing
     return confine_calls("rondo-cloop", cloop_calls, cloop_call_count, error);
 }
