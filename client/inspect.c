@@ -158,6 +158,7 @@ static void report_newer(struct report *p, const struct instance *i)
     report_text(p, "asked", i->settings.asked);
     report_text(p, "newer_version", newer.version);
     report_bool(p, "newer_kept", newer.kept);
+    report_bool(p, "revoked", newer.revoked);
 }
 
 static int inspect_machine(struct report *p, struct store *store, const struct instance *i, struct error *error)

@@ -5,6 +5,7 @@
 #include "client/cli.h"
 #include "client/images.h"
 #include "client/json.h"
+#include "client/newer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +18,7 @@ static int by_name_then_newest(const void *a, const void *b)
     return order ? order : x->serial < y->serial ? 1 : -1;
 }
 
-static int print_json(const struct catalog_image *image, const char *tags, bool pinned, bool first)
+static int print_json(const struct catalog_image *image, const char *tags, bool pinned, const bool *revoked, bool first)
 {
     struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
     char hex[SHA256_HEX_SIZE];
@@ -33,7 +34,11 @@ static int print_json(const struct catalog_image *image, const char *tags, bool 
     if (r == 0)
         r = json_append_text(&b, "manifest", sha256_to_hex(&image->manifest, hex));
     if (r == 0)
-        r = buf_append_format(&b, ", \"pulled\": %s}", pinned ? "true" : "false");
+        r = buf_append_format(&b, ", \"pulled\": %s", pinned ? "true" : "false");
+    if (r == 0 && revoked)
+        r = buf_append_format(&b, ", \"revoked\": %s", *revoked ? "true" : "false");
+    if (r == 0)
+        r = buf_append(&b, "}", 1);
     if (r == 0)
         fputs(buf_text(&b), stdout);
     return r;
@@ -56,12 +61,14 @@ static int list(const struct images *images, const char *site, bool json, struct
         char tags[1024];
         const struct catalog_image *image = &c.images[i];
         bool pinned = cache_is_pinned(store_cache(images->store), &image->manifest, CACHE_OWNER_PULL);
+        const char *state = pinned ? "yes" : "no";
+        bool revoked = c.revoked_count > 0 && newer_is_revoked(store_cache(images->store), &c, &image->manifest);
         catalog_list_tags(&c, image, tags, sizeof(tags));
         if (json)
-            r = print_json(image, tags, pinned, i == 0);
+            r = print_json(image, tags, pinned, &revoked, i == 0);
         else
             printf("%-24s %-16s %-8llu %-8s %s\n", image->name, image->version, (unsigned long long)image->serial,
-                   pinned ? "yes" : "no", tags);
+                   revoked ? "revoked" : state, tags);
     }
     if (json)
         fputs(c.image_count ? "\n]\n" : "]\n", stdout);
@@ -92,7 +99,7 @@ static int list_pulled(void *context, const struct sha256 *manifest)
     snprintf(image.version, sizeof(image.version), "%s", m->version);
     image.serial = m->serial;
     if (p->json)
-        r = print_json(&image, "", true, p->count == 0);
+        r = print_json(&image, "", true, NULL, p->count == 0);
     else
         printf("%-24s %-16s %-8llu %s\n", image.name, image.version, (unsigned long long)image.serial,
                sha256_to_hex(manifest, hex));

@@ -3,7 +3,6 @@
 #include "client/newer.h"
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "blockstore/cache.h"
 #include "blockstore/manifest.h"
 #include "catalog/trust.h"
 #include <stdio.h>
@@ -52,7 +51,8 @@ static bool load_catalog(struct newer_source *s, const char *site, struct catalo
 static bool take_cache(struct newer_source *s)
 {
     char folder[PATH_TEXT_SIZE];
-    if (!s->cache && (path_find(PATH_CACHE, folder, NULL) < 0 || cache_open(folder, 0, &s->cache, NULL) < 0))
+    if (!s->cache && (path_find(PATH_CACHE, folder, NULL) < 0 || access(folder, F_OK) < 0 ||
+                      cache_open(folder, 0, &s->cache, NULL) < 0)) // none is made for a look
         s->cache = NULL;
     return s->cache;
 }
@@ -88,12 +88,29 @@ static bool is_kept(const struct instance *i, const struct sha256 *manifest)
            size == SHA256_HEX_SIZE && sha256_from_hex(bytes, size - 1, &kept) && sha256_equal(&kept, manifest);
 }
 
+bool newer_is_revoked(struct cache *cache, const struct catalog *c, const struct sha256 *manifest)
+{
+    CLEANUP_FREE void *bytes = NULL;
+    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
+    struct key_public signer = {.id = {0}};
+    size_t size;
+    if (!m || cache_get_object(cache, manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size) < 0 ||
+        manifest_parse(bytes, size, m, NULL) < 0)
+        return false;
+    memcpy(signer.bytes, m->publisher, sizeof(signer.bytes));
+    return catalog_revokes(c, &signer);
+}
+
 void newer_find(struct newer_source *s, const struct instance *i, struct newer *ret)
 {
     const struct instance_settings *settings = &i->settings;
     const struct catalog_image *now;
     *ret = (struct newer){.version = ""};
-    if (!take_site(s, settings->site) || !load_shard(s, settings->image) ||
+    if (!take_site(s, settings->site))
+        return;
+    ret->revoked =
+        s->catalog.revoked_count > 0 && take_cache(s) && newer_is_revoked(s->cache, &s->catalog, &settings->manifest);
+    if (!load_shard(s, settings->image) ||
         catalog_find(&s->catalog, settings->image, settings->asked, &now, NULL) < 0 ||
         sha256_equal(&now->manifest, &settings->manifest))
         return;
@@ -107,34 +124,19 @@ void newer_find(struct newer_source *s, const struct instance *i, struct newer *
     ret->kept = is_kept(i, &now->manifest);
 }
 
-// Of a machine that exists there is a disk, which its user must get at: a revoked key is no reason to refuse it
-// (TRUST T34), but to be told each time.
-static void tell_revoked(struct newer_source *s, const struct instance *i)
-{
-    CLEANUP_FREE void *bytes = NULL;
-    CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
-    struct key_public signer = {.id = {0}};
-    size_t size;
-    if (!m || !take_site(s, i->settings.site) || s->catalog.revoked_count == 0 || !take_cache(s) ||
-        cache_get_object(s->cache, &i->settings.manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size) < 0 ||
-        manifest_parse(bytes, size, m, NULL) < 0)
-        return;
-    memcpy(signer.bytes, m->publisher, sizeof(signer.bytes));
-    if (catalog_revokes(&s->catalog, &signer))
-        fprintf(stderr,
-                "rondo: machine %s was made from %s %s, and the site has revoked the key that signed it: what is in it "
-                "may not be what its name says. rondo update %s moves it to a version that is good\n",
-                i->name, i->settings.image, i->settings.version, i->name);
-}
-
 void newer_tell(const struct instance *i)
 {
     struct newer_source source;
     struct newer newer;
     newer_open(&source);
     newer_find(&source, i, &newer);
-    tell_revoked(&source, i);
     newer_close(&source);
+    // There is a disk, which its user must get at: no reason to refuse the machine, but to tell each time.
+    if (newer.revoked)
+        fprintf(stderr,
+                "rondo: machine %s was made from %s %s, and the site has revoked the key that signed it: what is in it "
+                "may not be what its name says. rondo update %s moves it to a version that is good\n",
+                i->name, i->settings.image, i->settings.version, i->name);
     if (newer.version[0] && !newer.kept)
         fprintf(stderr, "rondo: %s:%s is %s now; machine %s stays with %s (rondo update %s says what can be done)\n",
                 i->settings.image, i->settings.asked, newer.version, i->name, i->settings.version, i->name);

@@ -5,6 +5,7 @@
 // A failure of any kind means that nothing is known. One thread.
 #pragma once
 
+#include "blockstore/cache.h"
 #include "client/instance.h"
 
 #define NEWER_KEPT_NAME "kept" // a file in the instance's folder: the hash of a manifest, for newer_keep
@@ -12,8 +13,13 @@
 struct newer {
     char version[CATALOG_NAME_SIZE]; // what the tag names now; "": nothing newer is known
     struct sha256 manifest;
-    bool kept; // its user has decided to stay with the version that the machine has
+    bool kept;    // its user has decided to stay with the version that the machine has
+    bool revoked; // the site has revoked the key that signed the version that the machine has (TRUST T34)
 };
+
+// Whether the catalog revokes the key that signed this version, as far as the cache tells: a manifest that is not there
+// is not asked for.
+bool newer_is_revoked(struct cache *cache, const struct catalog *c, const struct sha256 *manifest);
 
 // The catalogs that are looked into. Several machines of one site, one after the other, cost one look.
 struct newer_source {

@@ -85,7 +85,7 @@ static int print_json(const struct listing *l, const struct instance *i, const s
     if (r == 0)
         r = json_append_number(&b, "snapshots", row->snapshots);
     if (r == 0)
-        r = buf_append(&b, "}", 1);
+        r = buf_append_format(&b, ", \"revoked\": %s}", row->newer.revoked ? "true" : "false");
     if (r == 0)
         fputs(buf_text(&b), stdout);
     return r;
@@ -112,6 +112,8 @@ static int each(void *context, struct instance *i, const struct error *damage)
                row.base, i->settings.site, row.reason[0] ? "  " : "", row.reason);
         if (row.newer.version[0] && !row.newer.kept)
             printf("  %s is there", row.newer.version);
+        if (row.newer.revoked)
+            printf("  revoked: the key that signed %s", i->settings.version);
         fputs("\n", stdout);
     }
     l->count++;

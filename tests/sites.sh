@@ -20,6 +20,13 @@
 #   fill FOLDER [KIB]             a file "filler" in the file system of FOLDER, which must be small, leaves so much free (0)
 #   measure COMMAND…              as run; sets also $peak (KiB of memory) and $seconds
 #   json KEY                      prints a top-level value of the JSON object in $out
+#   state_of                      prints a digest of all that no attack may change: what this user knows and decided (RONDO_HOME; of the
+#                                 trust database all but its log and when it last asked for what), what is pinned, and each object of the cache
+#                                 that is not what its name says
+#   withstands WHAT CODE MESSAGE ASKED COMMAND…   one result, of a command under the attack that was set up: it ends with the exit code
+#                                 CODE; what it says matches the regex MESSAGE; of the attack server nothing was asked but /ASKED (a
+#                                 regex for a whole path; ""  if it may ask nothing); it stays under 64 MiB, and does not take a
+#                                 minute. A refusal (CODE is not 0) prints no data, and state_of stays as it was. Sets what measure sets
 
 site=$TMPDIR/site
 url='' requests=''
@@ -170,17 +177,10 @@ unmount_image() {
 }
 
 measure() {
-	run python3 -c '
-import os, resource, sys, time
-started = time.monotonic()
-os.spawnvp(os.P_NOWAIT, sys.argv[2], sys.argv[2:])
-code = os.waitstatus_to_exitcode(os.wait()[1])
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-with open(sys.argv[1], "w") as f:
-    print(used.ru_maxrss, int(time.monotonic() - started), file=f)
-sys.exit(code if code >= 0 else 128 - code)' "$TMPDIR/measured" "$@"
+	run env time --quiet --format '%M %e' --output "$TMPDIR/measured" "$@"
 	# shellcheck disable=SC2034 # for the tests
 	read -r peak seconds <"$TMPDIR/measured"
+	seconds=${seconds%.*}
 }
 
 fill() {
@@ -189,4 +189,44 @@ fill() {
 	read -r size available < <(df --output=size,avail -k "$1" | tail -n 1)
 	[ "$size" -lt 100000 ] || bail_out "$1 is no small file system"
 	[ "$available" -le "$free" ] || head -c $(((available - free) * 1024)) /dev/zero >"$1/filler" 2>/dev/null
+}
+
+state_of() {
+	{
+		find "$RONDO_HOME" "$RONDO_CACHE/pins" -type f ! -name 'trust.*' -exec sha256sum {} + | sort
+		find "$RONDO_CACHE/objects" -type f -exec sha256sum {} + | awk '{ name = $2; sub(".*/", "", name); if ($1 != name) print name }' | sort
+		[ ! -e "$RONDO_HOME/trust.db" ] || sqlite3 -readonly "$RONDO_HOME/trust.db" '
+			select quote(key), issued from clock order by 1;
+			select address, quote(bytes) from contacts order by 1;
+			select address, number, quote(text) from root order by 1;
+			select quote(key), quote(id), number from seen order by 1, 2;
+			select quote(key), quote(id), name, serial from serials order by 1, 2, 3;
+			select address, quote(key), pinned, quote(id), issued from site order by 1;
+			select address, quote(key) from vouched order by 1, 2;' || echo "unreadable $RANDOM"
+	} 2>/dev/null | sha256sum
+}
+
+withstands() {
+	local what=$1 code=$2 message=$3 asked=$4 before strays wrong=0
+	shift 4
+	before=$(state_of)
+	measure timeout 60 "$@"
+	strays=$(grep -Ev -- "^[A-Z]+ /(${asked:-\$}) " "$requests")
+	complain() {
+		diag "$1"
+		wrong=1
+	}
+	[ "$status" -eq "$code" ] || complain "exit code $status, wanted $code"
+	[[ $err =~ $message ]] || complain "its message does not match: $message"
+	[ -z "$strays" ] || complain "it asked for what it should not: $strays"
+	[ -z "$asked" ] || [ -s "$requests" ] || complain "it never asked the attack server"
+	[ "$peak" -lt 65536 ] || complain "it took $peak KiB of memory"
+	if [ "$code" -ne 0 ]; then
+		[ -z "$out" ] || complain "it printed data: $out"
+		[ "$(state_of)" = "$before" ] || complain "what is known, pinned or kept has changed"
+	fi
+	tap_result $wrong "$what" && return 0
+	diag "command: $*"
+	diag_file "$TMPDIR/run.err"
+	return 1
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A mirror flips bits of the blocks that running machines read. With a good second mirror every byte in the guest is right; without one no
+# T01: a mirror flips bits of the blocks that running machines read. With a good second mirror every byte in the guest is right; without one no
 # wrong byte gets there: the machine is paused with a message, or (--on-outage error) has an I/O error for just those requests.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"

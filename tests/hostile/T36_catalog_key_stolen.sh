@@ -1,9 +1,9 @@
 #!/bin/bash
-# T36, key compromise: a thief of the site's key shows one user another catalog. It cannot stand for what a publisher signs, and two users who compare
+# T36: a thief of the site's key shows one user another catalog. It cannot stand for what a publisher signs, and two users who compare
 # `rondo trust log` see it; so does one who meets both.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/sites.sh"
-need python3 perl minisign
+need python3 perl minisign faketime sqlite3
 
 make_disk "$TMPDIR/disk" 1 1
 cp "$TMPDIR/disk" "$TMPDIR/disk2"
@@ -50,8 +50,19 @@ ok "which is JSON" python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "
 cp -r "$site" "$TMPDIR/forged"
 python3 "$ROOT/tests/hostile/forge.py" "$TMPDIR/forged" "$TMPDIR/site.key" --manifest image:2 '^created .*' 'created 2026-11-23T10:00:00Z'
 rules "/* stale from=$TMPDIR/forged"
-in_home "$TMPDIR/first" pull "${url}image"
-status_is 5 "a manifest of another key under the publisher's: exit code 5"
+in_home "$TMPDIR/first" pull "${url}image:1" # the catalog is rightly signed, and so is remembered
+: >"$requests"
+export RONDO_HOME=$TMPDIR/first
+withstands "T36 catalog key theft: a manifest of another key under the publisher's" 5 'image 2: .*signature|image: .*signature|manifest of image' \
+	'catalog\.rondo|objects/.*' rondo pull "${url}image"
+is "$(requests objects)" 1 "no pack was asked for"
+
+# He can hide the newest version from whoever has not seen it, and freeze what he shows: until that expires.
+rules "/catalog.rondo stale from=$TMPDIR/other"
+withstands "T36 catalog key theft: a hidden version, from who has seen it" 7 'older than number 3|serial 1, but serial 2 was seen' 'catalog\.rondo' \
+	rondo pull "${url}image"
+export RONDO_HOME=$TMPDIR/third
+withstands "T36 catalog key theft: a frozen catalog, once it has expired" 6 'expired on' 'catalog\.rondo' faketime '+100 days' rondo pull "${url}image"
 in_home "$TMPDIR/first" trust log
 like "$out" "first-contact +[A-Za-z0-9_-]{43} $url - -" "the log has the first contact"
 in_home "$TMPDIR/first" trust log "$url" extra
