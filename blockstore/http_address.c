@@ -241,10 +241,10 @@ bool http_address_names_private_host(const char *address)
     char *part CLEANUP(cleanup_part) = NULL;
     if (parse(address, &u, &reason) < 0 || curl_url_get(u, CURLUPART_HOST, &part, 0) != CURLUE_OK)
         return true;
-    // "[fe80::1]" as "fe80::1", "localhost." as "localhost"
+    // "[fe80::1]" as "fe80::1" (the parser has seen to its end), "localhost." as "localhost"
     char *host = part;
     size_t n = strlen(host);
-    if (n > 2 && host[0] == '[' && host[n - 1] == ']') {
+    if (n > 2 && host[0] == '[') {
         host[n - 1] = '\0';
         host++;
     } else if (n > 1 && host[n - 1] == '.') {

@@ -66,19 +66,6 @@ static void take_out(struct overlay_map *m, struct overlay_page *page)
     *at = page->next_in_bucket;
 }
 
-// Invariant 3.
-bool overlay_map_is_valid(uint64_t blocks, uint64_t number, const unsigned char bits[static OVERLAY_PAGE_SIZE])
-{
-    for (unsigned i = 0; i < OVERLAY_PAGE_SIZE; i++)
-        if (bits[i] & bits[i] >> 1 & 0x55)
-            return false;
-    uint64_t used = blocks - number * OVERLAY_PAGE_BLOCKS;
-    for (uint64_t i = used; i < OVERLAY_PAGE_BLOCKS; i++)
-        if (overlay_map_state(bits, i) != OVERLAY_BASE)
-            return false;
-    return true;
-}
-
 static int load(const struct overlay *o, struct overlay_page *page)
 {
     int r = io_read_full(o->map_file, page->bits, OVERLAY_PAGE_SIZE, overlay_map_offset(page->number));

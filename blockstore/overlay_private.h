@@ -147,19 +147,22 @@ struct overlay {
     struct overlay_lower lower;
 };
 
-// overlay_pair.c. The header page; overlay_header_parse checks all of it: -EBADMSG with a sentence, which names no
+// overlay_format.c. The header page; overlay_header_parse checks all of it: -EBADMSG with a sentence, which names no
 // file.
 void overlay_header_format(const struct overlay_header *header, unsigned char page[static OVERLAY_HEADER_SIZE]);
 int overlay_header_parse(const unsigned char page[static OVERLAY_HEADER_SIZE], struct overlay_header *ret,
                          struct error *error);
-
-#define OVERLAY_NAME_SIZE 48u
-#define OVERLAY_DATA_SUFFIX "data"
-#define OVERLAY_MAP_SUFFIX "map"
+// Whether the bytes can be page `number` of the map of a disk of `blocks` blocks.
+bool overlay_map_is_valid(uint64_t blocks, uint64_t number, const unsigned char bits[static OVERLAY_PAGE_SIZE]);
 extern const struct overlay_id overlay_first_id;
 bool overlay_id_equal(const struct overlay_id *a, const struct overlay_id *b);
 const char *overlay_id_to_hex(const struct overlay_id *id, char hex[static 2 * OVERLAY_ID_SIZE + 1]);
 bool overlay_id_from_hex(struct slice hex, struct overlay_id *ret); // false also for zeros
+
+// overlay_pair.c.
+#define OVERLAY_NAME_SIZE 48u
+#define OVERLAY_DATA_SUFFIX "data"
+#define OVERLAY_MAP_SUFFIX "map"
 const char *overlay_pair_name(const struct overlay_id *id, const char *suffix, char name[static OVERLAY_NAME_SIZE]);
 // Makes both files, stable when this returns, but not yet their names. On failure there are none.
 int overlay_pair_make(int dir, const char *data_name, const char *map_name, const struct overlay_header *header);
@@ -255,8 +258,6 @@ void overlay_lock_stop(struct overlay_lock *l);
 void overlay_lock_take(struct overlay_lock *l, struct overlay_range *range, uint64_t first, uint64_t last);
 void overlay_lock_release(struct overlay_lock *l, struct overlay_range *range);
 
-// Whether the bytes can be page `number` of the map of a disk of `blocks` blocks.
-bool overlay_map_is_valid(uint64_t blocks, uint64_t number, const unsigned char bits[static OVERLAY_PAGE_SIZE]);
 int overlay_map_start(struct overlay_map *m);
 void overlay_map_stop(struct overlay_map *m);
 // The state of block `block` in the top layer, with that layer's data file, and for how many blocks from it (at most

@@ -30,7 +30,7 @@ bool catalog_parser_take_id(struct slice s, unsigned char ret[static CATALOG_ID_
     if (s.length != 2 * CATALOG_ID_SIZE)
         return false;
     for (size_t i = 0; i < s.length; i++) {
-        const char *digit = s.at[i] ? strchr(digits, s.at[i]) : NULL;
+        const char *digit = memchr(digits, s.at[i], sizeof digits - 1);
         if (!digit)
             return false;
         const unsigned char value = (unsigned char)(digit - digits);

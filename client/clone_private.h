@@ -1,5 +1,5 @@
-// What the files of clone_check.h share. clone_check.c is the parent: it makes the child, reads the disk for it and
-// puts what it says into words. clone_reader.c is the child, clone_search.c what it looks for.
+// What the files of clone_check.h share. clone_check.c is the parent: it makes the child, which clone_message.c
+// hears, and puts what it says into words. clone_reader.c is the child, clone_search.c what it looks for.
 //
 // They talk over one SOCK_SEQPACKET pair. The child sends struct clone_message; only CLONE_READ is answered, by an
 // int32_t (0 or -errno) and the bytes behind it. CLONE_SEARCHED, _NOTHING or _FAILED is the last.
@@ -44,6 +44,23 @@ enum clone_kind {
     CLONE_LOGS,
     CLONE_KINDS
 };
+
+// What was heard of a child so far; clone_message.c.
+struct clone_hearing {
+    const struct clone_disk *disk;
+    int fd; // to the child
+    uint64_t bytes;
+    unsigned reads;
+    struct {
+        unsigned count;
+        char text[CLONE_TEXT_SIZE];
+    } found[CLONE_KINDS];
+    bool unclean, generalizes;
+};
+int clone_broken(struct error *error, const char *what); // -EPROTO, in words
+// A message, whose text ends with NUL: 0; 1 if it was the last; -ENODATA or -EPROTO.
+int clone_hear(struct clone_hearing *c, const struct clone_message *m, struct error *error);
+void clone_heard(const struct clone_hearing *c, struct clone_findings *ret);
 
 // The child: takes everything from itself but `fd`, reads the disk of `size` bytes through it, says what is there.
 _Noreturn void clone_reader(int fd, uint64_t size);

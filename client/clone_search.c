@@ -76,33 +76,32 @@ struct search {
 
 // --- files ---------------------------------------------------------------------------------------------------------
 
-// The first bytes of a file, with a NUL behind them; NULL if it cannot be read.
-static char *read_start(ext2_filsys fs, ext2_ino_t inode, unsigned maximum)
+// The first bytes of a file, with a NUL behind them; nothing of one that cannot be read.
+static void read_start(ext2_filsys fs, ext2_ino_t inode, char *text, unsigned maximum)
 {
     ext2_file_t file;
     unsigned size = 0;
-    char *text CLEANUP_FREE = malloc((size_t)maximum + 1);
-    if (!text || ext2fs_file_open(fs, inode, 0, &file) != 0)
-        return NULL;
+    text[0] = '\0';
+    if (ext2fs_file_open(fs, inode, 0, &file) != 0)
+        return;
     errcode_t failure = ext2fs_file_read(file, text, maximum, &size);
     ext2fs_file_close(file);
-    if (failure != 0 || size > maximum)
-        return NULL;
-    text[size] = '\0';
-    return TAKE_PTR(text);
+    text[failure == 0 && size <= maximum ? size : 0] = '\0';
 }
 
 static void find_machine_id(const struct search *s, ext2_ino_t inode, const char *path)
 {
-    char *text CLEANUP_FREE = read_start(s->fs, inode, 32);
-    if (text && strspn(text, "0123456789abcdefABCDEF-") == 32) // not "uninitialized", machine-id(5)
+    char text[32 + 1];
+    read_start(s->fs, inode, text, sizeof text - 1);
+    if (strspn(text, "0123456789abcdefABCDEF-") == 32) // not "uninitialized", machine-id(5)
         s->found(CLONE_FOUND, s->kind, path);
 }
 
 // shadow(5): name:password:…. What begins with "!" or "*" is locked, an empty one is none.
 static void find_passwords(const struct search *s, ext2_ino_t inode)
 {
-    char *text CLEANUP_FREE = read_start(s->fs, inode, SHADOW_MAXIMUM);
+    char text[SHADOW_MAXIMUM + 1];
+    read_start(s->fs, inode, text, SHADOW_MAXIMUM);
     for (char *line = text, *next; line && *line; line = next) {
         next = strchr(line, '\n');
         if (next)
@@ -146,12 +145,12 @@ static int take_name(ext2_ino_t folder, int entry, struct ext2_dir_entry *dirent
 {
     struct names *n = context;
     char name[EXT2_NAME_LEN + 1];
-    size_t length = (size_t)ext2fs_dirent_name_len(dirent);
+    size_t length = (size_t)ext2fs_dirent_name_len(dirent); // of eight bits
     (void)folder;
-    // The rule of linux/fs/ext4/dir.c: a name lies in its entry, an entry in its block.
-    if (entry != DIRENT_OTHER_FILE || dirent->inode == 0 || length == 0 || length >= sizeof name || offset < 0 ||
-        (char *)dirent != block + offset ||
-        (size_t)(block_size - offset) < offsetof(struct ext2_dir_entry, name) + length)
+    (void)offset;
+    // libext2fs has seen to it that a name lies in its entry, an entry in its block (dir_iterate.c); once more, since
+    // it costs little.
+    if (entry != DIRENT_OTHER_FILE || length == 0 || length > (size_t)(block + block_size - dirent->name))
         return 0;
     memcpy(name, dirent->name, length);
     name[length] = '\0';
@@ -178,7 +177,7 @@ static void descend(const struct search *s, ext2_ino_t folder, ext2_ino_t inode,
 {
     char path[CLONE_WORD_SIZE];
     int length = snprintf(path, sizeof path, "%s/%s", above, name);
-    if (length < 0 || (size_t)length >= sizeof path) // none of the table's own names is as long
+    if ((size_t)length >= sizeof path) // none of the table's own names is as long
         return;
     if (!rest)
         look_at(s, inode, path);
@@ -199,13 +198,10 @@ static void walk(const struct search *s, ext2_ino_t folder, const char *above, c
             descend(s, folder, inode, above, name, rest);
         return;
     }
-    struct names *n CLEANUP_FREE = calloc(1, sizeof *n);
-    if (!n)
-        return;
-    n->pattern = name;
-    (void)ext2fs_dir_iterate2(s->fs, folder, 0, NULL, take_name, n); // what came before a fault counts
-    for (unsigned i = 0; i < n->count; i++)
-        descend(s, folder, n->list[i].inode, above, n->list[i].name, rest);
+    struct names n = {.pattern = name};
+    (void)ext2fs_dir_iterate2(s->fs, folder, 0, NULL, take_name, &n); // what came before a fault counts
+    for (unsigned i = 0; i < n.count; i++)
+        descend(s, folder, n.list[i].inode, above, n.list[i].name, rest);
 }
 
 void clone_search(ext2_filsys fs, clone_found *found)

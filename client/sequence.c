@@ -37,12 +37,9 @@ static enum sequence next_state(enum sequence state, unsigned char byte)
         return is_final(byte, 0x30) ? SEQUENCE_NONE : state;
     case SEQUENCE_CSI:
         return is_final(byte, 0x40) ? SEQUENCE_NONE : state;
-    case SEQUENCE_STRING:
+    default: // a string; outside of all there is only ESC
         return byte == BELL ? SEQUENCE_NONE : state;
-    case SEQUENCE_NONE:
-        break;
     }
-    return SEQUENCE_NONE;
 }
 
 bool sequence_take(enum sequence *state, unsigned char byte)

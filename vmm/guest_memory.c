@@ -41,8 +41,7 @@ static void *reserve(uint64_t size)
     if (all == MAP_FAILED)
         return MAP_FAILED;
     size_t before = -(uintptr_t)all % MEMORY_UNIT;
-    if (before > 0)
-        munmap(all, before);
+    munmap(all, before); // of nothing, it is refused and does no harm
     munmap(all + before + size, MEMORY_UNIT - before);
     return all + before;
 }

@@ -88,10 +88,7 @@ int load_refuse_memory(const struct guest_memory *m, const char *name, const cha
 
 static uint64_t low_ram_end(const struct guest_memory *m)
 {
-    for (unsigned i = 0; i < m->region_count; i++)
-        if (m->regions[i].address == 0)
-            return m->regions[i].size;
-    return 0;
+    return m->regions[0].size; // the first begins at 0
 }
 
 unsigned load_memory_map(const struct guest_memory *m, struct load_range ret[LOAD_RANGES_MAXIMUM])
@@ -100,13 +97,11 @@ unsigned load_memory_map(const struct guest_memory *m, struct load_range ret[LOA
     uint64_t low = low_ram_end(m);
     ret[n++] = (struct load_range){0, LAYOUT_BASE_RAM_END, LOAD_RAM};
     ret[n++] = (struct load_range){LAYOUT_BASE_RAM_END, LAYOUT_EXTENDED_RAM - LAYOUT_BASE_RAM_END, LOAD_RESERVED};
-    if (low > LAYOUT_EXTENDED_RAM)
-        ret[n++] = (struct load_range){LAYOUT_EXTENDED_RAM, low - LAYOUT_EXTENDED_RAM, LOAD_RAM};
+    ret[n++] = (struct load_range){LAYOUT_EXTENDED_RAM, low - LAYOUT_EXTENDED_RAM, LOAD_RAM}; // of 16 MiB at least
     ret[n++] = (struct load_range){LAYOUT_ECAM, LAYOUT_ECAM_SIZE, LOAD_RESERVED};
     ret[n++] = (struct load_range){LAYOUT_KVM_IDENTITY_MAP, 4 * PAGE, LOAD_RESERVED}; // and the TSS behind it
-    for (unsigned i = 0; i < m->region_count && n < LOAD_RANGES_MAXIMUM; i++)
-        if (m->regions[i].address == LAYOUT_HIGH_RAM)
-            ret[n++] = (struct load_range){LAYOUT_HIGH_RAM, m->regions[i].size, LOAD_RAM};
+    if (m->region_count > 1)
+        ret[n++] = (struct load_range){LAYOUT_HIGH_RAM, m->regions[1].size, LOAD_RAM};
     return n;
 }
 

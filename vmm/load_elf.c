@@ -121,14 +121,22 @@ static int check_segment(const struct guest_memory *m, struct program *p, unsign
     return 0;
 }
 
-// One note: three words (sizes of name and contents, type), the name, the contents, each padded.
+// Of `size` bytes: to the next multiple of the alignment; the last note may end unpadded.
+static void skip_padding(struct cursor *c, size_t size, size_t alignment)
+{
+    size_t padding = (alignment - (size - c->left) % alignment) % alignment;
+    cursor_bytes(c, padding < c->left ? padding : c->left);
+}
+
+// One note: three words (sizes of name and contents, type), the name, the contents. Where contents and notes begin is
+// aligned, counted from the first note.
 static void look_for_entry(struct program *p, const unsigned char *bytes, size_t size, size_t alignment)
 {
     struct cursor c = cursor_over(bytes, size);
     while (c.left >= 12 && !c.failed) {
         uint32_t name_size = cursor_u32(&c), content_size = cursor_u32(&c), type = cursor_u32(&c);
         const unsigned char *name = cursor_bytes(&c, name_size);
-        cursor_bytes(&c, (alignment - name_size % alignment) % alignment);
+        skip_padding(&c, size, alignment);
         const unsigned char *content = cursor_bytes(&c, content_size);
         if (name && content && name_size == 4 && memcmp(name, "Xen", 4) == 0 && type == XEN_ELFNOTE_PHYS32_ENTRY &&
             (content_size == 4 || content_size == 8)) {
@@ -136,8 +144,7 @@ static void look_for_entry(struct program *p, const unsigned char *bytes, size_t
             p->entry_found = true;
             return;
         }
-        size_t padding = (alignment - content_size % alignment) % alignment;
-        cursor_bytes(&c, padding < c.left ? padding : c.left); // the last note may end unpadded
+        skip_padding(&c, size, alignment);
     }
 }
 

@@ -110,7 +110,7 @@ void msix_signal(struct msix *m, unsigned vector)
 
 static bool fits(uint64_t offset, unsigned width, uint64_t size)
 {
-    return (width == 4 || width == 8) && offset % width == 0 && offset < size && width <= size - offset;
+    return (width == 4 || width == 8) && offset % width == 0 && offset < size; // which 8 divides
 }
 
 uint64_t msix_table_read(const struct msix *m, uint64_t offset, unsigned width)

@@ -41,7 +41,7 @@ static int examine_tap(struct net_link *l, struct error *error)
     int size = NET_HEADER_SIZE;
     if (ioctl(l->fd, TUNGETIFF, &request) < 0)
         return error_set(error, errno, "the network descriptor is no tap interface: %s", strerror(errno));
-    if (!(request.ifr_flags & IFF_TAP) || !(request.ifr_flags & IFF_NO_PI))
+    if (!(request.ifr_flags & IFF_TAP)) // IFF_NO_PI cannot be asked for: its bit comes back as IFF_NOFILTER
         return error_set(error, EINVAL, "the network interface must be made with IFF_TAP and IFF_NO_PI");
     if (!(request.ifr_flags & IFF_VNET_HDR))
         return 0;

@@ -87,6 +87,10 @@ static void malformed_catalogs_are_refused(void **state)
         {SITE "id 00112233445566778899aabbccddeefff\nnumber 42\n" DATES,
          "line 3: an id is 32 hex digits in lower case"},
         {SITE "id 00112233445566778899AABBCCDDEEFF\nnumber 42\n" DATES, "line 3: an id is 32 hex digits in lower case"},
+        {SITE "id 0011223344556677/899aabbccddeeff\nnumber 42\n" DATES, "line 3: an id is 32 hex digits in lower case"},
+        {SITE ID "\t\n", "line 4: not a line of printable text, or too long"},
+        {SITE ID "number 42\n\t\n", "line 5: not a line of printable text, or too long"},
+        {SITE ID "number 42\nissued 2026-11-23T10:00:00Z\n\t\n", "line 6: not a line of printable text, or too long"},
         {SITE ID "number 0\n" DATES, "line 4: a catalog's number is decimal, from 1 to 2^63-1"},
         {SITE ID "number -1\n" DATES, "line 4: a catalog's number is decimal, from 1 to 2^63-1"},
         {SITE ID "number +1\n" DATES, "line 4: a catalog's number is decimal, from 1 to 2^63-1"},
@@ -277,6 +281,13 @@ static void a_catalog_is_signed_with_its_own_key(void **state)
     fixture_sign(l, &c, &file);
     assert_int_equal(catalog_open(file.data, file.size, &back, &error), -EBADMSG);
     assert_non_null(strstr(error.text, "zoo"));
+    // One that is signed and malformed is, all the same.
+    struct buf malformed CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
+    char key[KEY_TEXT_SIZE], text[200];
+    int n = snprintf(text, sizeof text, "rondo-catalog 1\nsite zoo %s\nid 0\n", key_to_text(&c.site_key, key));
+    assert_ok(signed_write(k, text, (size_t)n, "", &malformed, &error), error);
+    assert_int_equal(catalog_open(malformed.data, malformed.size, &back, &error), -EBADMSG);
+    assert_non_null(strstr(error.text, "line 3: an id is"));
     // One that revokes its own key is not used.
     c.revoked = malloc(sizeof *c.revoked);
     c.revoked[0] = c.site_key;

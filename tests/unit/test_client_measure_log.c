@@ -153,6 +153,45 @@ static void a_beginning_is_right_but_not_whole(void **state)
     free(text);
 }
 
+static void lines_without_a_hash_are_refused(void **state)
+{
+    (void)state;
+    static const char *const begins[] = {"", "rondo-measured 1", HASH, HASH "x1", "Z123456789abcdef"};
+    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++) {
+        struct measure_reader r = MEASURE_READER_START;
+        struct measure_line line;
+        struct error error = {.text = ""};
+        char text[MEASURE_LINE_MAXIMUM + 2];
+        memset(text, 'x', sizeof(text));
+        memcpy(text, begins[i], strlen(begins[i]));
+        assert_int_equal(measure_read_line(&r, text, strlen(begins[i]), &line, &error), -EBADMSG);
+        assert_non_null(strstr(error.text, "line 1 does not begin with a hash: this is no log"));
+        r.line = 1; // as if one had been read
+        assert_int_equal(measure_read_line(&r, text, 100, &line, &error), -EBADMSG);
+        assert_non_null(strstr(error.text, "line 2 does not begin with a hash: it was changed or put in"));
+        text[64] = ' ';
+        assert_int_equal(measure_read_line(&r, text, MEASURE_LINE_MAXIMUM + 1, &line, &error), -EBADMSG);
+    }
+}
+
+// A right hash makes no right line.
+static void what_is_hashed_is_looked_at(void **state)
+{
+    (void)state;
+    struct measure_reader r = MEASURE_READER_START;
+    struct measure_line line;
+    struct error error = {.text = ""};
+    unsigned char bytes[SHA256_SIZE + 16] = {0};
+    char hex[SHA256_HEX_SIZE], text[128];
+    memcpy(bytes, r.last.bytes, SHA256_SIZE);
+    memcpy(bytes + SHA256_SIZE, "rondo-measured 2", 16);
+    const struct sha256 hash = sha256_of(bytes, sizeof(bytes)), before = r.last;
+    int n = snprintf(text, sizeof(text), "%s rondo-measured 2", sha256_to_hex(&hash, hex));
+    assert_int_equal(measure_read_line(&r, text, (size_t)n, &line, &error), -EBADMSG);
+    assert_non_null(strstr(error.text, "malformed"));
+    assert_true(sha256_equal(&r.last, &before) && r.line == 0);
+}
+
 static int read_text(struct measure_reader *r, const char *text, struct error *error)
 {
     struct measure_line line;
@@ -178,9 +217,12 @@ static void what_may_not_stand_there_is_refused(void **state)
         {4, "memory 0", "malformed"},
         {4, "memory 1G", "malformed"},
         {9, "image zoo", "malformed"},
+        {9, "image Zoo 1", "malformed"},
         {9, "image zoo 1 2", "malformed"},
         {10, "catalog " KEY " 7", "malformed"},
         {10, "catalog x 7 " HASH, "malformed"},
+        {10, "catalog " KEY " 7 " HASH " 8", "malformed"},
+        {10, "catalog " KEY " seven " HASH, "malformed"},
         {11, "manifest 12", "malformed"},
         {13, "manifest " HASH, "may not stand"},
         {13, "chunk disk data", "malformed"},
@@ -192,6 +234,7 @@ static void what_may_not_stand_there_is_refused(void **state)
         {15, "lost ", "malformed"},
         {16, "chunk disk data " HASH, "may not stand"},
         {16, "end 2026-11-23T10:00:09Z 0", "malformed"},
+        {16, "end later 0 off", "malformed"},
         {16, "end 2026-11-23T10:00:09Z 256 off", "malformed"},
         {17, "end 2026-11-23T10:00:09Z 0 off", "one too many"},
     };
@@ -233,7 +276,9 @@ static void the_writer_refuses_what_no_reader_takes(void **state)
 static void a_failed_write_is_told(void **state)
 {
     (void)state;
-    for (unsigned call = 1; call <= 2; call++) { // the write, and the sync
+    struct measure_log nothing = MEASURE_LOG_NONE;
+    assert_int_equal(measure_log_flush(&nothing), 0); // without a call: there is no file
+    for (unsigned call = 1; call <= 2; call++) {      // the write, and the sync
         struct measure_log log = MEASURE_LOG_NONE;
         log.fd = memfd_create("log", MFD_CLOEXEC);
         assert_int_equal(measure_log_add(&log, MEASURE_VERSION, "1"), 0);
@@ -253,8 +298,16 @@ static void many_lines_are_written_before_they_are_flushed(void **state)
     for (unsigned i = 0; i < 20000; i++)
         assert_int_equal(measure_log_add(&log, MEASURE_CHUNK, "disk data " HASH), 0);
     assert_true(log.size > 0 && log.pending.size <= log.pending.maximum);
+    const struct sha256 last = log.last;
+    int r;
+    io_fault_start(1, ENOSPC, true);
+    while ((r = measure_log_add(&log, MEASURE_CHUNK, "disk data " HASH)) == 0)
+        assert_true(log.pending.size <= log.pending.maximum);
+    io_fault_stop();
+    assert_int_equal(r, -ENOSPC);
+    assert_false(sha256_equal(&log.last, &last)); // those before it were taken
     assert_int_equal(measure_log_flush(&log), 0);
-    assert_int_equal(log.size, 20000 * (65 + sizeof("chunk disk data " HASH)));
+    assert_int_equal(log.size % (65 + sizeof("chunk disk data " HASH)), 0); // whole lines
     close(log.fd);
     buf_free(&log.pending);
 }
@@ -290,6 +343,8 @@ int main(void)
         cmocka_unit_test(lines_left_out_or_put_in_are_seen),
         cmocka_unit_test(a_beginning_is_right_but_not_whole),
         cmocka_unit_test(what_may_not_stand_there_is_refused),
+        cmocka_unit_test(lines_without_a_hash_are_refused),
+        cmocka_unit_test(what_is_hashed_is_looked_at),
         cmocka_unit_test(the_writer_refuses_what_no_reader_takes),
         cmocka_unit_test(a_failed_write_is_told),
         cmocka_unit_test(many_lines_are_written_before_they_are_flushed),

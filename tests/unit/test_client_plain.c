@@ -38,6 +38,9 @@ static const struct {
     {"ask\033[6n\033[c\033]0;title\007 me", "ask me"},
     {"\033]52;c;cm0gLXJmIH4K\007paste", "paste"},
     {"\033Pstring\033\\tiny", "tiny"},
+    {"\033Xstring\033\\t\033^x\033\\i\033_x\033\\ny", "tiny"},
+    {"\033(Bt\033[3\0321i\033[1\030n\033 \tFy", "t1iny"}, // given up: CAN, SUB
+    {"\033[3\177mt\033\177i\033(\177\001Bn\033\001xy", "tny"},
     {"a\ab\bc\177d\016e", "abcde"},
     {"\033]never ended\nseen", "\nseen"},
     {"\302\2336n", "\\xc2\\x9b6n"}, // CSI as one character

@@ -158,6 +158,22 @@ static void tables_that_make_no_sense_are_passed_over(void **state)
     assert_int_equal(partition_list(&disk, parts), 0);
     disk.size = 2 * SECTOR - 1;
     assert_int_equal(partition_list(&disk, parts), 0);
+    disk.size = image.size;
+    put_le64(image.bytes + SECTOR + 72, 1); // over the header itself
+    assert_int_equal(partition_list(&disk, parts), 0);
+    put_gpt(&image, 128);
+    put_le64(entry + 32, 0); // over everything
+    assert_int_equal(partition_list(&disk, parts), 1);
+    put_gpt(&image, 128);
+    put_le32(image.bytes + SECTOR + 80, UINT32_MAX);
+    for (unsigned k = 0; k <= PARTITIONS_MAXIMUM; k++)
+        memcpy(entry + k * 128, entry, 128);
+    assert_int_equal(partition_list(&disk, parts), PARTITIONS_MAXIMUM);
+    image.failure = -EIO;
+    assert_int_equal(partition_list(&disk, parts), 0);
+    image.failure = 0;
+    memset(image.bytes, 0, 2 * SECTOR); // no table at all
+    assert_int_equal(partition_list(&disk, parts), 0);
     free(image.bytes);
 }
 

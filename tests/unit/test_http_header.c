@@ -23,7 +23,10 @@ static void lines_are_split(void **state)
     assert_false(http_header_is(name, "eta"));
     assert_true(http_header_split(slice_of("X:"), &name, &value));
     assert_int_equal(value.length, 0);
-    static const char *const bad[] = {"", "\r\n", ":x", "HTTP/1.1 200 OK\r\n", "A B: c", "A : c", "folded", " A: b"};
+    assert_true(http_header_split((struct slice){.at = "1A\0: b", .length = 6}, &name, &value) == false);
+    static const char *const bad[] = {"",       "\r\n",  ":x",     "HTTP/1.1 200 OK\r\n",
+                                      "A B: c", "A : c", "folded", " A: b",
+                                      "A[: b",  "A{: b", "A@: b",  "\x80: b"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_false(http_header_split(slice_of(bad[i]), &name, &value));
 }
@@ -98,6 +101,10 @@ static void retry_after_has_two_forms_and_a_cap(void **state)
         {"Sun, 06 anF 1994 08:49:37 GMT", 0},
         {"Sun, 06 Nov 1994 28:49:37 GMT", 0},
         {"Sun, 06 Nov 1994 08:49:37 CET", 0},
+        {"Sun, 06 Nov 1994 /8:49:37 GMT", 0},
+        {"Sun, 06 Nov 1994 :8:49:37 GMT", 0},
+        {"S@n, 06 Nov 1994 08:49:37 GMT", 0},
+        {"S{n, 06 Nov 1994 08:49:37 GMT", 0},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         unsigned ms = 0;
@@ -111,8 +118,9 @@ static void only_safe_etags_are_copied(void **state)
 {
     (void)state;
     char text[16] = "before";
-    static const char *const bad[] = {"",        "x",        "\"", "\"a b\"",           "\"a\"b\"", "\"a\n\"",
-                                      "w/\"a\"", "\"\x80\"", "W/", "\"0123456789abc\"", "W/\"",     "'a'"};
+    static const char *const bad[] = {"",        "x",       "\"",       "\"a b\"",  "\"a\"b\"",
+                                      "\"a\n\"", "w/\"a\"", "\"\x80\"", "W/",       "\"0123456789abc\"",
+                                      "W/\"",    "'a'",     "\"ab",     "\"a\x7f\""};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         // With 15 bytes, the longest of them has no room for its NUL byte.
         if (http_header_copy_etag(slice_of(bad[i]), text, 15))

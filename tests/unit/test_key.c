@@ -84,6 +84,14 @@ static void text_is_43_digits_and_nothing_else(void **state)
         changed[7] = *c;
         assert_false(key_from_text(changed, 43, &q));
     }
+    // Beside p, and so near to what is refused, are sound ones.
+    static const unsigned char places[] = {0, 30}; // y is below p by 2, or by 2^240 and more
+    for (size_t i = 0; i < sizeof places; i++) {
+        memset(p.bytes, 0xff, sizeof p.bytes);
+        p.bytes[31] = 0x7f;
+        p.bytes[places[i]] = places[i] == 0 ? 0xeb : 0xfe;
+        assert_true(key_is_sound(&p));
+    }
     // The last digit carries two bits that must be zero: A, E, I, … are the only ones allowed.
     key_to_text(&p, text);
     text[42] = 'B';
@@ -166,6 +174,42 @@ static void written_files_are_read_back(void **state)
 }
 
 // Whoever reads a key need not have set the error to anything: it is written on failure only.
+static void names_and_passphrases_have_a_maximum(void **state)
+{
+    (void)state;
+    char *folder CLEANUP(fixture_remove) = fixture_folder();
+    struct key_secret *k CLEANUP(key_free) = fixture_key();
+    struct error error;
+    char name[PATH_TEXT_SIZE], passphrase[1025];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    assert_int_equal(key_write_files(k, name, NULL, &error), -ENAMETOOLONG);
+    memset(passphrase, 'p', sizeof passphrase - 1);
+    passphrase[sizeof passphrase - 1] = '\0';
+    assert_int_equal(key_write_files(k, fixture_path(folder, "k"), passphrase, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "at most 1023 bytes"));
+    assert_int_not_equal(access(fixture_path(folder, "k"), F_OK), 0);
+}
+
+// Invariant 3 of key_file.c. minisign -W writes no check sum, so nothing else would see it.
+static void another_keys_public_half_is_refused(void **state)
+{
+    (void)state;
+    unsigned char binary[158] = {'E', 'd', 0, 0, 'B', '2'};
+    char text[300];
+    struct error error;
+    struct key_secret *k = NULL;
+    binary[54 + 8] = 1; // a seed, and zeros for its public half
+    int n = snprintf(text, sizeof text, "%s", secret_comment);
+    n += (int)base64_encode(binary, sizeof binary, text + n, sizeof text - (size_t)n);
+    text[n++] = '\n';
+    assert_int_equal(key_parse_secret(text, (size_t)n, NULL, NULL, &k, &error), -EBADMSG);
+    assert_non_null(strstr(error.text, "belongs to another key"));
+    text[n] = 'x';
+    assert_int_equal(key_parse_secret(text, (size_t)n + 1, NULL, NULL, &k, &error), -EBADMSG);
+    assert_non_null(strstr(error.text, "expected a comment line and one line"));
+}
+
 static void a_key_that_was_read_leaves_the_error_alone(void **state)
 {
     (void)state;
@@ -260,7 +304,8 @@ static void greedy_scrypt_limits_are_refused(void **state)
                   {UINT64_C(1) << 33, UINT64_C(1) << 34},
                   {UINT64_MAX, 0},
                   {UINT64_C(1) << 40, 1024},
-                  {UINT64_C(1) << 26, UINT64_MAX}};
+                  {UINT64_C(1) << 26, UINT64_MAX},
+                  {0, 0}}; // the least that there is: nothing is wrong with it but the passphrase
     for (unsigned i = 0; i < ARRAY_SIZE(limits); i++) {
         unsigned char binary[158] = {'E', 'd', 'S', 'c', 'B', '2'};
         char text[300];
@@ -271,8 +316,10 @@ static void greedy_scrypt_limits_are_refused(void **state)
         int n = snprintf(text, sizeof text, "%s", secret_comment);
         n += (int)base64_encode(binary, sizeof binary, text + n, sizeof text - (size_t)n);
         text[n++] = '\n';
-        assert_int_equal(key_parse_secret(text, (size_t)n, answer, (void *)"x", &k, &error), -EBADMSG);
-        assert_non_null(strstr(error.text, "more scrypt work"));
+        const bool least = limits[i].opslimit == 0;
+        assert_int_equal(key_parse_secret(text, (size_t)n, answer, (void *)"x", &k, &error),
+                         least ? -EKEYREJECTED : -EBADMSG);
+        assert_non_null(strstr(error.text, least ? "wrong passphrase" : "more scrypt work"));
     }
 }
 
@@ -340,6 +387,7 @@ static void malformed_public_keys_are_refused(void **state)
         {COMMENT LINE "AAAA\n", -EBADMSG},
         {COMMENT "RUQ7HqO8Mybyp8GGmCT50s71S65m/pv361a8FTA+DAif4G30GS9pqb6c\n", -EBADMSG}, // "ED"
         {COMMENT "SWQ7HqO8Mybyp8GGmCT50s71S65m/pv361a8FTA+DAif4G30GS9pqb6c\n", -EBADMSG},
+        {"untrusted comment: " LINE, -EBADMSG}, // a comment that does not end
     };
     for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
         struct key_public p;
@@ -355,6 +403,10 @@ static void malformed_public_keys_are_refused(void **state)
     memcpy(long_comment, COMMENT, 18);
     memcpy(long_comment + sizeof long_comment - strlen(LINE) - 3, "\n" LINE "\n", strlen(LINE) + 2);
     assert_int_equal(key_parse_public(long_comment, sizeof long_comment - 1, &p, NULL), -EBADMSG);
+    char *large CLEANUP_FREE = calloc(1, KEY_FILE_MAXIMUM + 1);
+    struct key_secret *k = NULL;
+    assert_int_equal(key_parse_public(large, KEY_FILE_MAXIMUM + 1, &p, NULL), -EBADMSG);
+    assert_int_equal(key_parse_secret(large, KEY_FILE_MAXIMUM + 1, NULL, NULL, &k, NULL), -EBADMSG);
 }
 
 static void key_files_that_are_no_files_are_told(void **state)
@@ -371,6 +423,8 @@ static void key_files_that_are_no_files_are_told(void **state)
     fixture_write(folder, "big", big, KEY_FILE_MAXIMUM + 1);
     assert_int_equal(key_read_public(fixture_path(folder, "big"), &p, &error), -EFBIG);
     fixture_write(folder, "bad", "junk\n", 5);
+    assert_int_equal(key_read_public(fixture_path(folder, "bad"), &p, &error), -EBADMSG);
+    assert_non_null(strstr(error.text, "/bad: not a public key"));
     assert_int_equal(key_read_secret(fixture_path(folder, "bad"), NULL, NULL, &k, &error), -EBADMSG);
     assert_int_equal(strncmp(error.text, folder, strlen(folder)), 0); // the file is named
 }
@@ -436,6 +490,8 @@ int main(void)
         cmocka_unit_test(keys_are_equal_by_their_bytes_alone),
         cmocka_unit_test(keys_that_anybody_can_sign_for_are_refused),
         cmocka_unit_test(written_files_are_read_back),
+        cmocka_unit_test(names_and_passphrases_have_a_maximum),
+        cmocka_unit_test(another_keys_public_half_is_refused),
         cmocka_unit_test(a_key_that_was_read_leaves_the_error_alone),
         cmocka_unit_test(no_file_is_written_over),
         cmocka_unit_test(failing_writes_leave_nothing),

@@ -73,7 +73,8 @@ static void levels_follow_from_the_size(void **state)
                  {128ull << 30, 2},
                  {(128ull << 30) + 1, 3},
                  {1ull << 40, 3},
-                 {MEMBER_SIZE_MAXIMUM, 3}};
+                 {MEMBER_SIZE_MAXIMUM, 3},
+                 {UINT64_MAX, 3}}; // no member's: as many as there may be
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         assert_int_equal(map_levels(cases[i].size), cases[i].levels);
@@ -163,6 +164,52 @@ static void a_leaf_that_would_overflow_is_refused(void **state)
     assert_int_equal(build_scattered(fits + 1, &size), -E2BIG);
     assert_int_equal(build_scattered(16384, &size), -E2BIG);
     assert_int_equal(size, 1);
+}
+
+// Chunk n lies in pack n, alone.
+static int find_alone(void *context, uint64_t chunk, struct chunk_reference *ret)
+{
+    int r = find_chunk(context, chunk, ret);
+    ret->pack.name = hash_of_number(chunk);
+    return r;
+}
+
+static void a_page_may_end_where_a_block_ends(void **state)
+{
+    struct map_page leaf;
+    size_t size = 0;
+    (void)state;
+    for (unsigned n = 7; n < 600; n++) { // one of these is whole: 8 + 68 * 7 + 42 * 7 + 7 * 474 = 4096
+        for (unsigned i = 0; i < n; i++)
+            extents[i] = (struct map_extent){i * 2, 1, 0, i % 7};
+        assert_int_equal(map_leaf_build(extents, n, find_alone, NULL, page, &size), 0);
+        assert_int_equal(map_page_parse(page, size, 0, &leaf, NULL), 0);
+        assert_int_equal(leaf.extents, n);
+    }
+}
+
+// More packs than a page has room for, more extents than it can count, and two chunks that meet in the builder's table.
+static void a_page_that_cannot_be_is_not_built(void **state)
+{
+    const unsigned packs = PAGE_BYTES_MAXIMUM / MAP_PACK_SIZE + 1;
+    static struct chunk_reference children[PAGE_BYTES_MAXIMUM / MAP_PACK_SIZE + 1];
+    static struct map_extent many[65536];
+    struct map_page leaf;
+    size_t size = 1;
+    uint64_t other = 1;
+    (void)state;
+    for (unsigned i = 0; i < packs; i++)
+        find_alone(NULL, i, &children[i]);
+    assert_int_equal(map_index_build(1, children, packs, page, &size), -E2BIG);
+    assert_int_equal(map_leaf_build(many, 65536, find_alone, NULL, page, &size), -E2BIG);
+    assert_int_equal(size, 1);
+    while ((other * 0x9e3779b97f4a7c15ull) >> 49 != 0) // the slot of chunk 0
+        other++;
+    extents[0] = (struct map_extent){0, 1, 0, 0};
+    extents[1] = (struct map_extent){1, 1, 0, other};
+    assert_int_equal(map_leaf_build(extents, 2, find_alone, NULL, page, &size), 0);
+    assert_int_equal(map_page_parse(page, size, 0, &leaf, NULL), 0);
+    assert_int_equal(leaf.references, 2);
 }
 
 static void a_chunk_without_reference_fails_the_build(void **state)
@@ -301,6 +348,7 @@ static void sizes_that_no_page_has_are_refused(void **state)
     for (size_t n = 0; n <= 3 * 4096; n++)
         assert_int_equal(map_page_parse(page, n, 0, &parsed, NULL), n == 4096 ? 0 : -EBADMSG);
     assert_int_equal(map_page_parse(page, PAGE_BYTES_MAXIMUM, 0, &parsed, NULL), -EBADMSG);
+    assert_int_equal(map_page_parse(page, PAGE_BYTES_MAXIMUM + 4096, 0, &parsed, NULL), -EBADMSG); // it is not read
     assert_int_equal(map_page_parse(page, size, MAP_LEVELS_MAXIMUM, &parsed, NULL), -EBADMSG);
 }
 
@@ -342,6 +390,8 @@ int main(void)
         cmocka_unit_test(every_block_is_found_where_it_was_put),
         cmocka_unit_test(an_empty_leaf_is_all_zeros),
         cmocka_unit_test(equal_extents_give_equal_pages),
+        cmocka_unit_test(a_page_may_end_where_a_block_ends),
+        cmocka_unit_test(a_page_that_cannot_be_is_not_built),
         cmocka_unit_test(a_leaf_that_would_overflow_is_refused),
         cmocka_unit_test(a_chunk_without_reference_fails_the_build),
         cmocka_unit_test(an_index_has_children_and_zeros),

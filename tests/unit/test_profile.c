@@ -50,6 +50,19 @@ static void records_in_order_and_merges(void **state)
     assert_int_equal(p->block_count, KERNEL_BLOCKS + 11);
 }
 
+static void a_text_that_does_not_fit_is_refused(void **state)
+{
+    unsigned kernel, disk;
+    struct profile *p CLEANUP(cleanup_profile) = make_profile(&kernel, &disk);
+
+    (void)state;
+    assert_int_equal(profile_add_read(p, disk, 12, 8), 0);
+    for (size_t room = 0; room < sizeof(HEAD "read disk 12 8\n") - 1; room++) {
+        struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(room);
+        assert_int_equal(profile_format(p, &text), -E2BIG);
+    }
+}
+
 // Whoever writes a text cannot know which blocks meet in the table.
 static void the_table_has_a_random_key(void **state)
 {
@@ -222,10 +235,15 @@ static void must_speak_of_this_image(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(records_in_order_and_merges), cmocka_unit_test(drops_what_is_recorded),
-        cmocka_unit_test(the_table_has_a_random_key),  cmocka_unit_test(refuses_what_is_not_there),
-        cmocka_unit_test(is_bounded_in_reads),         cmocka_unit_test(is_bounded_in_blocks),
-        cmocka_unit_test(parses_what_it_writes),       cmocka_unit_test(names_the_line_that_is_wrong),
+        cmocka_unit_test(a_text_that_does_not_fit_is_refused),
+        cmocka_unit_test(records_in_order_and_merges),
+        cmocka_unit_test(drops_what_is_recorded),
+        cmocka_unit_test(the_table_has_a_random_key),
+        cmocka_unit_test(refuses_what_is_not_there),
+        cmocka_unit_test(is_bounded_in_reads),
+        cmocka_unit_test(is_bounded_in_blocks),
+        cmocka_unit_test(parses_what_it_writes),
+        cmocka_unit_test(names_the_line_that_is_wrong),
         cmocka_unit_test(must_speak_of_this_image),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

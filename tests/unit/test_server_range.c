@@ -99,6 +99,7 @@ static void test_tag_lists(void **state)
     assert_true(conditions_tag_in_list(slice_of("\"a\", \"x\""), "\"x\""));
     assert_true(conditions_tag_in_list(slice_of("\"a\",W/\"b\" ,, \"x\",\"c\""), "\"x\""));
     assert_true(conditions_tag_in_list(slice_of("\"a,b\", \"x\""), "\"x\""));
+    assert_true(conditions_tag_in_list(slice_of("\t\"a\"\t,\t\"x\""), "\"x\""));
 
     assert_false(conditions_tag_in_list(slice_of(""), "\"x\""));
     assert_false(conditions_tag_in_list(slice_of("x"), "\"x\""));

@@ -171,10 +171,15 @@ static void texts_that_could_be_cut_elsewhere_are_not_signed(void **state)
     key_public_of(k, &p);
     assert_ok(signed_verify(file.data, file.size, &p, &covered, &error), error);
     assert_int_equal(covered.length, 15);
+    buf_clear(&file);
+    assert_ok(signed_write(k, text, strlen(text), "", &file, &error), error); // a comment may be empty
+    assert_ok(signed_verify(file.data, file.size, &p, &covered, &error), error);
     struct buf small CLEANUP(buf_free) = BUF_WITH_MAXIMUM(100);
     assert_int_equal(buf_append(&small, "before", 6), 0);
     assert_int_equal(signed_write(k, text, strlen(text), "c", &small, NULL), -E2BIG);
     assert_int_equal(small.size, 6);
+    struct buf smaller CLEANUP(buf_free) = BUF_WITH_MAXIMUM(1);
+    assert_int_equal(signed_write(k, text, strlen(text), "c", &smaller, NULL), -E2BIG);
 }
 
 static void the_first_separator_cuts(void **state)
@@ -186,7 +191,8 @@ static void the_first_separator_cuts(void **state)
     assert_int_equal(signed_split(two, strlen(two), &a, &b, NULL), 0);
     assert_int_equal(a.length, 2);
     assert_int_equal(b.length, strlen("b\n---\nc\n"));
-    static const char *const bad[] = {"", "---\nx\n", "a---\nb\n", "a\n---", "a\n--- \n", "a\n---\r\nb", "---"};
+    static const char *const bad[] = {"",       "---\nx\n",  "---\nx\n---\ny\n", "a---\nb\n",
+                                      "a\n---", "a\n--- \n", "a\n---\r\nb",      "---"};
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
         assert_int_equal(signed_split(bad[i], strlen(bad[i]), &a, &b, NULL), -EBADMSG);
     assert_int_equal(signed_split(NULL, 0, &a, &b, NULL), -EBADMSG);

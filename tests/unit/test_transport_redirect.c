@@ -44,6 +44,7 @@ static void redirects_keep_to_http_and_never_leave_https(void **state)
         {"http://a/", "http://b:0x50/", -EBADMSG},
         {"http://a/", "//b/", -EBADMSG},
         {"http://a/", "", -EBADMSG},
+        {"http://a/", "http://b/\x7f", -EBADMSG},
     };
     char address[HTTP_ADDRESS_SIZE];
     struct error e;
@@ -59,6 +60,46 @@ static void redirects_keep_to_http_and_never_leave_https(void **state)
     char longest[HTTP_ADDRESS_SIZE + 10] = "http://b/";
     memset(longest + 9, 'x', sizeof(longest) - 10);
     assert_int_equal(http_address_redirect("http://a/", longest, address, &e), -EBADMSG);
+    longest[HTTP_ADDRESS_SIZE - 2] = '\0'; // the longest that there may be
+    assert_int_equal(http_address_redirect("http://a/", longest, address, &e), 0);
+    memset(longest + 7, 'a', 3); // a host without a path, which gets one: no room for "/"
+    longest[7] = 'b';
+    assert_int_equal(http_address_normalize(longest, address, &e), -EINVAL);
+}
+
+static void addresses_have_one_form(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *normal; // NULL: refused
+    } table[] = {
+        {"http://a", "http://a/"},
+        {"HTTP://A.example:80/x", "http://a.example/x/"},
+        {"https://a:443/x/", "https://a/x/"},
+        {"https://a:80/", "https://a:80/"},
+        {"http://[::1]:8080/", "http://[::1]:8080/"},
+        {"http://a/?q", NULL},
+        {"http://a/?", NULL},
+        {"http://a/#f", NULL},
+        {"http://a/#", NULL},
+        {"http:///a", NULL},
+        {"http://a%2eb/", NULL},
+        {"http://a b/", NULL},
+        {"ftp://a/", NULL},
+        {"a/", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        char address[HTTP_ADDRESS_SIZE] = "before";
+        struct error e = {.text = ""};
+        int r = http_address_normalize(table[i].text, address, &e);
+        if (r != (table[i].normal ? 0 : -EINVAL) || strcmp(address, table[i].normal ? table[i].normal : "before") != 0)
+            fail_msg("%s: %d %s", table[i].text, r, address);
+        assert_int_equal(e.text[0] != '\0', r < 0);
+    }
+    assert_true(http_address_has_scheme("ftp://a/"));
+    assert_false(http_address_has_scheme("://a/"));
+    assert_false(http_address_has_scheme("srv/site"));
 }
 
 static void private_addresses_are_known(void **state)
@@ -102,6 +143,10 @@ static void private_addresses_are_known(void **state)
     for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
         if (!http_address_names_private_host(hosts[i]))
             fail_msg("%s", hosts[i]);
+    const struct sockaddr local = {.sa_family = AF_UNIX};
+    assert_true(http_address_is_private(&local));               // of what is not known, the worst
+    assert_false(http_address_names_private_host("http://b/")); // a name of one letter
+    assert_false(http_address_text_is_private("2003::1"));
     assert_false(http_address_names_private_host("http://example.com/"));
     assert_false(http_address_names_private_host("http://mylocalhost/"));
     assert_false(http_address_names_private_host("http://[2600::1]/"));
@@ -274,6 +319,7 @@ int main(void)
         unsetenv(proxies[i]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(redirects_keep_to_http_and_never_leave_https),
+        cmocka_unit_test(addresses_have_one_form),
         cmocka_unit_test(private_addresses_are_known),
         cmocka_unit_test(redirects_to_private_hosts_are_refused_behind_a_proxy),
         cmocka_unit_test(address_of_the_connection_decides),

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -123,6 +124,50 @@ static bool host_has(const struct guest_memory *m, uint64_t address, uint64_t le
     return false;
 }
 
+// A host that gives no address space, and one that gives no memory for it.
+static void a_machine_that_the_host_has_no_room_for_leaves_nothing(void **state)
+{
+    static const int limits[] = {RLIMIT_AS, RLIMIT_DATA};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+        struct guest_memory m = {.region_count = 77};
+        struct error error = {""};
+        struct rlimit before, none = {4096, 0}; // Linux takes 0 for none at all
+        assert_int_equal(getrlimit((__rlimit_resource_t)limits[i], &before), 0);
+        none.rlim_max = before.rlim_max;
+        assert_int_equal(setrlimit((__rlimit_resource_t)limits[i], &none), 0);
+        int r = guest_memory_make(64 * MIB, &m, &error);
+        assert_int_equal(setrlimit((__rlimit_resource_t)limits[i], &before), 0);
+        assert_int_equal(r, -ENOMEM);
+        assert_non_null(strstr(error.text, "cannot make the machine's memory of 64.0 MiB"));
+        assert_int_equal(m.region_count, 77);
+    }
+}
+
+static void memory_of_somebody_else_is_not_freed(void **state)
+{
+    unsigned char bytes[4096] = {7};
+    struct guest_memory m = {.region_count = 1, .regions = {{.size = sizeof bytes, .bytes = bytes}}};
+    (void)state;
+    assert_int_equal(guest_memory_release(&m, 0, 4096), 0);
+    assert_int_equal(bytes[0], 0);
+    bytes[0] = 7;
+    guest_memory_free(&m);
+    assert_int_equal(m.region_count, 0);
+    assert_int_equal(bytes[0], 7);
+}
+
+static void pages_that_the_host_holds_fast_stay(void **state)
+{
+    struct guest_memory m CLEANUP(guest_memory_free) = {.mapped = false};
+    (void)state;
+    assert_int_equal(guest_memory_make(16 * MIB, &m, NULL), 0);
+    assert_int_equal(guest_memory_write(&m, MIB, "1234", 4), 0);
+    assert_int_equal(mlock(m.regions[0].bytes + MIB, 4096), 0);
+    assert_int_equal(guest_memory_release(&m, MIB, 4096), -EINVAL);
+    assert_memory_equal(guest_memory_slice(&m, MIB, 4), "1234", 4);
+}
+
 // Rule 3: the slice stays good.
 static void released_pages_read_as_zeros_and_are_the_hosts_again(void **state)
 {
@@ -178,6 +223,9 @@ int main(void)
         cmocka_unit_test(regions_are_disjoint_and_lie_as_huge_pages_must),
         cmocka_unit_test(read_and_write_refuse_what_is_not_ram_and_change_nothing),
         cmocka_unit_test(released_pages_read_as_zeros_and_are_the_hosts_again),
+        cmocka_unit_test(a_machine_that_the_host_has_no_room_for_leaves_nothing),
+        cmocka_unit_test(memory_of_somebody_else_is_not_freed),
+        cmocka_unit_test(pages_that_the_host_holds_fast_stay),
         cmocka_unit_test(release_refuses_all_but_whole_pages_of_ram),
         cmocka_unit_test(impossible_sizes_are_refused_with_a_sentence),
     };

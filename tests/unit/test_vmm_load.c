@@ -84,6 +84,58 @@ static void a_file_that_cannot_be_read_is_named(void **state)
     fixture_end(&f);
 }
 
+// What is below is too small for each of the first tables and texts, one after the other.
+static void memory_without_a_place_is_refused(void **state)
+{
+    (void)state;
+    static unsigned char bytes[LAYOUT_CMDLINE];
+    struct fixture f;
+    struct guest_memory m = {.size = sizeof bytes, .region_count = 1, .regions = {{0, 0, bytes}}};
+    fixture_bzimage(&f);
+    f.request.kernel = fixture_file(f.file, f.size);
+    m.regions[0].size = LAYOUT_GDT;
+    assert_int_equal(load_kernel(&m, &f.request, &f.entry, &f.error), -EFAULT);
+    assert_non_null(strstr(f.error.text, "reset vector"));
+    assert_int_equal(load_tables(&m, true, &f.error), -ENOMEM);
+    m.regions[0].size = LAYOUT_PAGE_TABLES;
+    assert_int_equal(load_tables(&m, true, &f.error), -ENOMEM);
+    assert_non_null(strstr(f.error.text, "first tables"));
+    assert_int_equal(load_cmdline(&m, &f.request, 100, &f.error), -EFAULT);
+    assert_non_null(strstr(f.error.text, "command line"));
+    close(f.request.kernel);
+    fixture_end(&f);
+}
+
+// Each look at the files and each read of them, in turn.
+static void a_read_that_fails_is_told(void **state)
+{
+    (void)state;
+    for (int elf = 0; elf < 2; elf++) {
+        struct fixture f;
+        unsigned long at = 1;
+        int r;
+        (elf ? fixture_elf : fixture_bzimage)(&f);
+        f.request.initrd = fixture_file("initrd", 6);
+        f.request.kernel = fixture_file(f.file, f.size);
+        f.entry.address = 77;
+        for (;; at++) {
+            f.error.text[0] = '\0';
+            io_fault_start(at, EIO, false);
+            r = load_kernel(&f.memory, &f.request, &f.entry, &f.error);
+            io_fault_stop();
+            if (r == 0)
+                break;
+            assert_int_equal(r, -EIO);
+            assert_int_equal(f.entry.address, 77);
+            assert_true(strstr(f.error.text, "vmlinuz") || strstr(f.error.text, "initrd.img"));
+            assert_true(at < 100);
+        }
+        assert_true(at > 5); // magic, size, header, the initrd's size, both files
+        close(f.request.kernel);
+        fixture_end(&f);
+    }
+}
+
 // The seeds of the fuzz targets (tests/fuzz/machine_seeds): those whose name begins with "bad_" are refused.
 static void check_seeds(const char *target)
 {
@@ -135,6 +187,8 @@ int main(void)
         cmocka_unit_test(an_initrd_goes_as_high_as_it_may),
         cmocka_unit_test(an_initrd_without_a_place_has_none),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
+        cmocka_unit_test(memory_without_a_place_is_refused),
+        cmocka_unit_test(a_read_that_fails_is_told),
         cmocka_unit_test(seeds_are_what_their_names_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -163,6 +163,7 @@ static void what_is_no_kernel_is_named(void **state)
         {56, 4, "RSC\x05", "RISC-V"},
         {0, 2, "#!", "script"},
         {0, 4, "text", "no Linux kernel"},
+        {0x1fe, 6, "\x55\xaa\x90\x90HD", "no Linux kernel"}, // a disk's boot sector
     };
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
         memset(f.file, 0, sizeof f.file);

@@ -131,6 +131,78 @@ static void notes_that_lead_astray_are_refused(void **state)
     fixture_refused(&f, EBADMSG, "outside its segments");
 }
 
+static void notes_are_looked_through_to_the_entry(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned at;
+        uint32_t value;
+    } others[] = {{20, 5}, {24, 2}}; // a name that only begins as "Xen" does; an entry of two bytes
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        uint32_t before = get_le32(f.file + FIXTURE_NOTE + others[i].at);
+        put_le32(f.file + FIXTURE_NOTE + others[i].at, others[i].value);
+        fixture_refused(&f, EBADMSG, "CONFIG_PVH");
+        put_le32(f.file + FIXTURE_NOTE + others[i].at, before);
+    }
+    // A segment of another kind; and the notes first.
+    size_t size = fixture_put_notes(f.file + FIXTURE_NOTE, 8);
+    put_le16(f.file + offsetof(Elf64_Ehdr, e_phnum), 4);
+    fixture_put_segment(&f, 3, PT_LOAD, FIXTURE_CODE, 0x1000000, 1000, 0x2000);
+    fixture_put_segment(&f, 2, PT_GNU_STACK, UINT64_MAX, 0, 0, 0);
+    fixture_put_segment(&f, 0, PT_NOTE, FIXTURE_NOTE, 0x1000000, size, size);
+    assert_int_equal(fixture_load(&f), 0);
+    assert_int_equal(f.entry.address, FIXTURE_ENTRY);
+}
+
+// As in .note.gnu.property: contents begin at 16, the next note at the next multiple of 8.
+static void notes_may_be_aligned_to_eight(void **state)
+{
+    (void)state;
+    unsigned char *note = f.file + FIXTURE_NOTE;
+    memset(note, 0, 64);
+    put_le32(note, 4);
+    put_le32(note + 4, 12);
+    put_le32(note + 8, 5);
+    memcpy(note + 12, "GNU", 4);
+    put_le32(note + 32, 4);
+    put_le32(note + 36, 8);
+    put_le32(note + 40, 18);
+    memcpy(note + 44, "Xen", 4);
+    put_le64(note + 48, FIXTURE_ENTRY);
+    put_le64(FIXTURE_FIELD(&f, 2, p_align), 8);
+    put_le64(FIXTURE_FIELD(&f, 2, p_filesz), 56);
+    put_le64(FIXTURE_FIELD(&f, 2, p_memsz), 56);
+    assert_int_equal(fixture_load(&f), 0);
+    assert_int_equal(f.entry.address, FIXTURE_ENTRY);
+}
+
+static void notes_have_a_maximum(void **state)
+{
+    (void)state;
+    put_le64(FIXTURE_FIELD(&f, 2, p_filesz), 65537);
+    f.request.kernel = fixture_file(f.file, f.size);
+    assert_int_equal(ftruncate(f.request.kernel, 100000), 0);
+    assert_int_equal(load_kernel(&f.memory, &f.request, &f.entry, &f.error), -EBADMSG);
+    assert_non_null(strstr(f.error.text, "its notes are too long"));
+    close(f.request.kernel);
+}
+
+static ssize_t end_early(int fd, void *to, size_t n, off_t offset)
+{
+    return offset < FIXTURE_SEGMENTS ? pread(fd, to, n, offset) : 0;
+}
+
+// It was as large as its headers say when it was looked at.
+static void a_file_that_shrinks_meanwhile_is_refused(void **state)
+{
+    (void)state;
+    struct io_table table = io_table_system;
+    table.pread = end_early;
+    io = &table;
+    fixture_refused(&f, EBADMSG, "incomplete");
+    io = &io_table_system;
+}
+
 static void segments_outside_memory_are_refused(void **state)
 {
     (void)state;
@@ -205,6 +277,10 @@ int main(void)
         T(a_file_for_another_processor_is_refused),
         T(a_file_without_the_entry_is_refused_with_what_to_do),
         T(notes_that_lead_astray_are_refused),
+        T(notes_are_looked_through_to_the_entry),
+        T(notes_may_be_aligned_to_eight),
+        T(notes_have_a_maximum),
+        T(a_file_that_shrinks_meanwhile_is_refused),
         T(segments_outside_memory_are_refused),
         T(overlapping_segments_are_refused),
         T(parts_behind_the_files_end_are_refused),

@@ -63,6 +63,27 @@ static void the_capability_tells_where_the_table_is(void **state)
     assert_int_equal(get_le16(at + 2), ENABLE | FUNCTION_MASK | (COUNT - 1));
 }
 
+static void there_are_as_many_vectors_as_there_is_room_for(void **state)
+{
+    struct msix other;
+    struct error error = {""};
+    (void)state;
+    for (unsigned count = 0; count <= MSIX_VECTORS_MAXIMUM + 1; count += MSIX_VECTORS_MAXIMUM + 1) {
+        assert_int_equal(msix_init(&other, &function, &irq.controller, count, 1, 0, 0x800, &error), -EINVAL);
+        assert_non_null(strstr(error.text, "interrupt vectors"));
+    }
+}
+
+static void a_full_counter_interrupts_anyway(void **state)
+{
+    (void)state;
+    set_control(ENABLE);
+    set_mask(0, 0);
+    assert_int_equal(eventfd_write(msix.vectors[0].eventfd, UINT64_MAX - 1), 0);
+    msix_signal(&msix, 0);
+    assert_int_equal(msix_pending_read(&msix, 0, 4), 0);
+}
+
 static void an_unmasked_vector_is_signalled(void **state)
 {
     (void)state;
@@ -230,11 +251,18 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     static const struct CMUnitTest tests[] = {
-        T(the_capability_tells_where_the_table_is), T(an_unmasked_vector_is_signalled),
-        T(every_vector_is_masked_at_first),         T(a_masked_vector_keeps_one_signal),
-        T(the_function_mask_keeps_them_all),        T(disabled_signals_are_lost),
-        T(routes_change_with_messages_only),        T(a_message_that_cannot_be_routed_stays_pending),
-        T(only_aligned_words_reach_the_table),      T(what_cannot_be_made_is_undone),
+        T(the_capability_tells_where_the_table_is),
+        T(an_unmasked_vector_is_signalled),
+        T(every_vector_is_masked_at_first),
+        T(a_masked_vector_keeps_one_signal),
+        T(the_function_mask_keeps_them_all),
+        T(disabled_signals_are_lost),
+        T(routes_change_with_messages_only),
+        T(a_message_that_cannot_be_routed_stays_pending),
+        T(there_are_as_many_vectors_as_there_is_room_for),
+        T(a_full_counter_interrupts_anyway),
+        T(only_aligned_words_reach_the_table),
+        T(what_cannot_be_made_is_undone),
     };
     return cmocka_run_group_tests_name("msix", tests, NULL, NULL);
 }

@@ -4,12 +4,23 @@
 #include "vmm/loop.h"
 #include "vmm/virtio_net.h"
 
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "skip.h"
+
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,7 +35,7 @@ static struct loop loop;
 static struct virtio_device *card;
 static struct counting_transport counts;
 static struct driver_ring rings[2];
-static int peer;
+static int peer, card_fd; // both ends; the card's is its own
 static unsigned char frame[NET_FRAME_MAXIMUM], bytes[NET_FRAME_MAXIMUM + 64];
 
 // The loop's sources are called for as long as there is something to do.
@@ -60,6 +71,7 @@ static int set_up(void **state)
     assert_int_equal(loop_init(&loop, NULL), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     peer = pair[1];
+    card_fd = pair[0];
     assert_int_equal(net_link_new(NET_LINK_PASST, pair[0], &settings.link, NULL), 0);
     assert_int_equal(virtio_net_new(&settings, &memory, &card, NULL), 0);
     fixture_attach(card, &counts);
@@ -347,6 +359,35 @@ static void the_end_of_the_peer_is_a_pulled_cable(void **state)
     run_loop();
 }
 
+// Nothing waits for anything else: what comes is received while what goes is stuck, and goes on where it was.
+static void each_direction_goes_on_without_the_other(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    unsigned got = 0;
+    const int small = 4608;
+    assert_int_equal(setsockopt(card_fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    guest_sends(0, 65000); // many times what the socket holds
+    fixture_kick(card, SEND);
+    give_buffer(0, 2048);
+    peer_sends(60);
+    run_loop();
+    assert_true(driver_take(&rings[RECEIVE], &head, &written));
+    peer_sends(60); // this one finds no buffer
+    for (size_t n = 0; n < 65004; run_loop()) {
+        ssize_t r = recv(peer, bytes, sizeof bytes, MSG_DONTWAIT);
+        n += r > 0 ? (size_t)r : 0;
+        assert_true(++got < 1000);
+    }
+    assert_true(got > 2);
+    guest_sends(1, 65000); // stuck again, and starved, when the peer ends
+    fixture_kick(card, SEND);
+    close(peer);
+    peer = -1;
+    run_loop();
+    assert_int_equal(link_status(), 0);
+}
+
 static void the_end_of_the_peer_is_seen_without_buffers(void **state)
 {
     (void)state;
@@ -449,6 +490,164 @@ static void a_buffer_too_small_for_the_header_breaks_the_device(void **state)
     assert_int_equal(card->status & VIRTIO_STATUS_NEEDS_RESET, VIRTIO_STATUS_NEEDS_RESET);
 }
 
+// A whole batch in one kick: the loop has others to serve, and is asked to come back.
+static void what_is_sent_at_once_goes_in_batches(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    unsigned rung = counts.rings[SEND];
+    uint64_t at = BUFFERS;
+    memcpy(fixture_at(&memory, at + 12, 60), frame, 60);
+    for (unsigned i = 0; i < RING_SIZE; i++) {
+        driver_describe(&rings[SEND], i, at, 72, 0, 0);
+        driver_offer(&rings[SEND], i);
+    }
+    fixture_kick(card, SEND);
+    assert_true(counts.rings[SEND] > rung);
+    fixture_kick(card, SEND);
+    for (unsigned i = 0; i < RING_SIZE; i++) {
+        assert_int_equal(peer_gets(), 60);
+        assert_true(driver_take(&rings[SEND], &head, &written));
+    }
+}
+
+static void a_peer_that_ends_is_noticed_by_the_sender(void **state)
+{
+    (void)state;
+    uint32_t head = 0, written = 0;
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(4096);
+    guest_sends(0, 60);
+    fixture_kick(card, SEND);
+    card->operations->statistics(card, &text);
+    assert_non_null(strstr(buf_text(&text), ".sent 1\n"));
+    assert_non_null(strstr(buf_text(&text), ".link up\n"));
+    close(peer); // without having read it: what is read from now on is ECONNRESET
+    peer = -1;
+    guest_sends(1, 60);
+    fixture_kick(card, SEND);
+    for (unsigned i = 0; i < 2; i++)
+        assert_true(driver_take(&rings[SEND], &head, &written));
+    run_loop();
+    assert_int_equal(link_status(), 0);
+    buf_clear(&text);
+    card->operations->statistics(card, &text);
+    assert_non_null(strstr(buf_text(&text), ".dropped 0\n"));
+    assert_non_null(strstr(buf_text(&text), ".link down\n"));
+}
+
+// --- the link alone --------------------------------------------------------------------------------------------------
+
+static void frames_are_cut_out_wherever_they_lie(void **state)
+{
+    (void)state;
+    struct net_link *link;
+    const unsigned char *at;
+    size_t n;
+    int pair[2];
+    static unsigned char sent[3 * (NET_FRAME_MAXIMUM + 4)];
+    size_t end = 0;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(net_link_new(NET_LINK_PASST, pair[0], &link, NULL), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        memcpy(sent + end, (const unsigned char[]){0, 0, 0x9c, 0x40}, 4); // 40000
+        memset(sent + end + 4, (int)i, 40000);
+        end += 40004;
+    }
+    size_t first = 2 * 40004 + 3; // of the third, which would not fit behind the others, three bytes of its length
+    assert_int_equal(send(pair[1], sent, first, MSG_DONTWAIT | MSG_NOSIGNAL), (ssize_t)first);
+    for (unsigned i = 0; i < 3; i++) {
+        if (i == 2) {
+            assert_int_equal(net_link_peek(link, &at, &n), 0);
+            assert_int_equal(send(pair[1], sent + first, end - first, MSG_DONTWAIT | MSG_NOSIGNAL),
+                             (ssize_t)(end - first));
+        }
+        assert_int_equal(net_link_peek(link, &at, &n), 1);
+        assert_int_equal(n, 40000);
+        assert_true(at[0] == i && at[n - 1] == i);
+        net_link_consume(link);
+    }
+    assert_int_equal(net_link_peek(link, &at, &n), 0);
+    static unsigned char bytes_of[NET_FRAME_MAXIMUM + 1];
+    struct iovec pieces = {bytes_of, 13};
+    assert_int_equal(net_link_send(link, &pieces, 13), 0); // no frame: nothing goes out
+    pieces.iov_len = sizeof bytes_of;
+    assert_int_equal(net_link_send(link, &pieces, sizeof bytes_of), 0);
+    assert_int_equal(recv(pair[1], bytes_of, 1, MSG_DONTWAIT), -1);
+    pieces.iov_len = 14;
+    assert_int_equal(net_link_send(link, &pieces, 14), 0);
+    close(pair[1]); // it has not read: a reset
+    assert_int_equal(net_link_peek(link, &at, &n), -ECONNRESET);
+    net_link_free(link);
+}
+
+static int make_tap(short flags, char ret_name[static IFNAMSIZ])
+{
+    struct ifreq request = {.ifr_flags = flags, .ifr_name = "rondo%d"};
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    if (fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0)
+        return -1;
+    memcpy(ret_name, request.ifr_name, IFNAMSIZ);
+    return fd;
+}
+
+static void set_up_interface(const char *name, int *ret_index)
+{
+    struct ifreq request = {.ifr_flags = 0};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    memcpy(request.ifr_name, name, IFNAMSIZ);
+    assert_int_equal(ioctl(fd, SIOCGIFINDEX, &request), 0);
+    *ret_index = request.ifr_ifindex;
+    request.ifr_flags = IFF_UP;
+    assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
+    close(fd);
+}
+
+// In a network of this process's own.
+static void frames_go_through_a_tap(void **state)
+{
+    (void)state;
+    char name[IFNAMSIZ];
+    struct net_link *link;
+    struct error error = {.text = ""};
+    struct iovec pieces = {frame, 60};
+    const unsigned char *at;
+    size_t n;
+    int fd = unshare(CLONE_NEWNET) == 0 ? make_tap(IFF_TUN | IFF_NO_PI, name) : -1;
+    if (fd < 0)
+        SKIP("no network namespace, or no tap interface, can be made here");
+    assert_int_equal(net_link_new(NET_LINK_TAP, fd, &link, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "IFF_TAP and IFF_NO_PI"));
+    for (int header = 0; header < 2; header++) {
+        int index, other = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL));
+        assert_int_equal(net_link_new(NET_LINK_TAP, make_tap(IFF_TAP | IFF_NO_PI | (header ? IFF_VNET_HDR : 0), name),
+                                      &link, &error),
+                         0);
+        assert_int_equal(net_link_send(link, &pieces, 60), 0); // it is down, and drops it
+        assert_int_equal(net_link_peek(link, &at, &n), 0);
+        set_up_interface(name, &index);
+        const struct sockaddr_ll where = {
+            .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = index};
+        assert_int_equal(bind(other, (const struct sockaddr *)&where, sizeof where), 0);
+        memset(frame, 0xff, 6); // to everybody
+        assert_int_equal(net_link_send(link, &pieces, 60), 0);
+        struct pollfd ready = {.fd = other, .events = POLLIN};
+        ssize_t got = 0;
+        while (poll(&ready, 1, 1000) > 0 && (got = recv(other, bytes, sizeof bytes, 0)) != 60)
+            ;
+        assert_int_equal(got, 60);
+        assert_memory_equal(bytes, frame, 60);
+        frame[20] = 0x77;
+        assert_int_equal(send(other, frame, 60, 0), 60);
+        ready.fd = net_link_fd(link);
+        while (poll(&ready, 1, 1000) > 0 && net_link_peek(link, &at, &n) == 1 && (n != 60 || at[20] != 0x77))
+            net_link_consume(link); // the host's own greetings
+        assert_int_equal(n, 60);
+        assert_memory_equal(at, frame, 60);
+        net_link_free(link);
+        close(other);
+    }
+}
+
 static void only_fitting_descriptors_are_taken_as_links(void **state)
 {
     (void)state;
@@ -459,6 +658,7 @@ static void only_fitting_descriptors_are_taken_as_links(void **state)
     assert_non_null(strstr(error.text, "no socket"));
     assert_true(net_link_new(NET_LINK_TAP, open("/dev/null", O_RDWR | O_CLOEXEC), &link, &error) < 0);
     assert_non_null(strstr(error.text, "no tap interface"));
+    assert_int_equal(net_link_new(NET_LINK_PASST, -1, &link, &error), -EBADF);
     assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
     assert_int_equal(net_link_new(NET_LINK_PASST, pair[0], &link, &error), -EINVAL);
     close(pair[1]);
@@ -479,13 +679,18 @@ int main(void)
         WITH_CARD(a_peer_that_does_not_read_only_delays),
         WITH_CARD(no_frame_is_made_of_too_few_or_too_many_bytes),
         WITH_CARD(the_end_of_the_peer_is_a_pulled_cable),
+        WITH_CARD(each_direction_goes_on_without_the_other),
         WITH_CARD(the_end_of_the_peer_is_seen_without_buffers),
         WITH_CARD(what_waits_for_a_peer_that_ends_is_dropped),
         WITH_CARD(a_frame_that_is_half_sent_outlives_a_reset),
         WITH_CARD(a_length_that_no_frame_has_ends_the_link),
         WITH_CARD(an_illegal_buffer_breaks_the_device),
         WITH_CARD(a_buffer_too_small_for_the_header_breaks_the_device),
+        WITH_CARD(what_is_sent_at_once_goes_in_batches),
+        WITH_CARD(a_peer_that_ends_is_noticed_by_the_sender),
+        cmocka_unit_test(frames_are_cut_out_wherever_they_lie),
         cmocka_unit_test(only_fitting_descriptors_are_taken_as_links),
+        cmocka_unit_test(frames_go_through_a_tap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -320,6 +320,30 @@ static void a_bar_over_something_else_is_not_mapped(void **state)
     assert_true(answers(0, other));
 }
 
+static void who_does_not_want_to_know_is_not_told(void **state)
+{
+    (void)state;
+    devices[0].function.bar_changed = NULL;
+    devices[0].function.config_written = NULL;
+    write_ecam(1, BAR0, 4, 0xd4000000u);
+    write_ecam(1, COMMAND, 2, PCI_COMMAND_MEMORY);
+    assert_true(answers(0, 0xd4000000u));
+    assert_int_equal(devices[0].changes, 0);
+}
+
+static void a_place_that_is_taken_is_refused(void **state)
+{
+    struct pci_root other;
+    struct bus empty;
+    struct error error = {""};
+    (void)state;
+    assert_int_equal(pci_root_init(&other, &ports, &memory, &error), -EEXIST);
+    assert_non_null(strstr(error.text, "cannot put the PCI root"));
+    bus_init(&empty);
+    assert_int_equal(pci_root_init(&other, &empty, &memory, &error), -EEXIST); // the ports are free, ECAM is not
+    bus_destroy(&empty);
+}
+
 static void the_bridge_has_no_bars(void **state)
 {
     (void)state;
@@ -367,6 +391,8 @@ int main(void)
         T(a_bar_moves),
         T(two_bars_of_a_device_change_places),
         T(a_bar_over_something_else_is_not_mapped),
+        T(who_does_not_want_to_know_is_not_told),
+        T(a_place_that_is_taken_is_refused),
         T(the_bridge_has_no_bars),
         T(a_full_root_refuses),
     };

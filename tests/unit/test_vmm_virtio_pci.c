@@ -680,6 +680,11 @@ static void a_reset_waits_for_what_is_in_flight(void **state)
     put(STATUS, 1, S_ACKNOWLEDGE);
     put(QUEUE_SELECT, 2, 0);
     put(QUEUE_ADDRESSES, 8, 0);
+    put(DRIVER_SELECT, 4, 0);
+    put(DRIVER_FEATURE, 4, 0);
+    virtio_config_changed(device);
+    virtio_break(device, "too late");
+    assert_int_equal(device->status & VIRTIO_STATUS_NEEDS_RESET, 0);
     offer_request(0, 1, 2);
     ring_bell(0);
     assert_int_equal(kept_count, 1); // nothing new is taken

@@ -78,6 +78,10 @@ static void a_queue_that_is_not_set_up_is_empty(void **state)
     assert_false(virtqueue_listen(&queue));
     assert_false(virtqueue_wants_interrupt(&queue));
     virtqueue_silence(&queue);
+    virtqueue_publish(&queue);
+    virtqueue_unpop(&queue, &chain);
+    assert_int_equal(virtqueue_waiting(&queue), 0);
+    assert_int_equal(queue.size, 0);
 }
 
 static void a_chain_becomes_segments_and_comes_back(void **state)
@@ -213,6 +217,7 @@ static void illegal_chains_break_the_queue(void **state)
         {UINT64_MAX - 15, 16, D_INDIRECT, 0},       //
         {TABLE, 0, D_INDIRECT, 0},                  // no table
         {TABLE, 17, D_INDIRECT, 0},                 // a broken entry
+        {TABLE, 65537u * 16, D_INDIRECT, 0},        // more entries than "next" can name
         {TABLE, 16, D_INDIRECT | D_NEXT, 1},        // goes on behind its table
         {FIXTURE_LOW_SIZE - 16, 32, D_INDIRECT, 0}, // a table over the end
         {TABLE + 0x100, 16, D_INDIRECT, 0},         // a table in a table
@@ -322,6 +327,11 @@ static void a_head_in_flight_is_not_taken_twice(void **state)
     driver_offer(&ring, 4);
     driver_offer(&ring, 4);
     assert_int_equal(virtqueue_pop(&queue, &chain), 1);
+    assert_int_equal(virtqueue_push(&queue, 4, 0), 0);
+    virtqueue_unpop(&queue, &chain); // it is given back already: this is no way to have it again
+    assert_int_equal(virtqueue_waiting(&queue), 1);
+    assert_int_equal(virtqueue_pop(&queue, &chain), 1);
+    driver_offer(&ring, 4);
     assert_int_equal(virtqueue_pop(&queue, &chain), -EPROTO);
 }
 
@@ -339,6 +349,9 @@ static void a_broken_queue_is_quiet(void **state)
     assert_int_equal(virtqueue_push(&queue, 0, 1), -EPROTO);
     assert_int_equal(queue.in_flight_count, 0);
     virtqueue_silence(&queue);
+    virtqueue_publish(&queue);
+    virtqueue_unpop(&queue, &chain);
+    assert_int_equal(virtqueue_waiting(&queue), 0);
     assert_false(virtqueue_listen(&queue));
     assert_false(virtqueue_wants_interrupt(&queue));
     assert_memory_equal(before, fixture_at(&memory, ring.used, sizeof before), sizeof before);
