@@ -3,7 +3,7 @@
 # has seen that refuses what it signed, even from the cache and offline. A new key of the publisher needs nothing from users.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/sites.sh"
-need python3 perl sqlite3
+need python3 perl sqlite3 minisign
 
 cd "$TMPDIR" || bail_out "no folder"
 make_disk disk 1 1
@@ -102,4 +102,20 @@ run_rondo tag site image latest 1 --key new --site-key owner
 status_is 0 "the owner has the content of the first version published again"
 run_rondo pull "${url}image"
 status_is 0 "under the new key it is accepted"
+
+# A root statement revokes for good: also where the key that signs catalogs is a thief's, too.
+"$BUILD/rondo" key new online >/dev/null 2>&1 || bail_out "no key"
+run_rondo key rotate site --key owner --catalog-key online --revoke "$new"
+like "$status $err" '^0 .*listed versions are signed with the key that is revoked' "the owner revokes a publisher's key by a root statement"
+run_rondo inspect "${url}other" --offline
+status_is 0 "who has not seen that goes on"
+run_rondo pull "${url}other"
+like "$status $err" "^5 .*is signed by $new, which the site has revoked" "who has refuses what it signed: exit code 5"
+run_rondo inspect "${url}other" --offline
+status_is 5 "also from the cache, offline"
+cp -r site undone
+python3 "$ROOT/tests/hostile/forge.py" undone online --catalog "^revoke $new\$" 'opt-x y'
+rules "/catalog.rondo stale from=$TMPDIR/undone"
+run_rondo pull "${url}other"
+like "$status $err" '^5 .*does not revoke' "a catalog that takes it back is refused"
 done_testing
