@@ -70,6 +70,37 @@ mount_image "${url}image" --offline
 ok "the disk is right" cmp "$TMPDIR/disk" "$TMPDIR/mounted/disk"
 unmount_image
 
+# Mirrors that the user names, by their URLs: one that is down, one that lies about every pack, and one that falls silent after a few
+# bytes. They cost requests and a delay, no error, and whoever has lied is not asked again.
+site_url=$url site_requests=$requests
+attack "$site"
+liar=$url liar_requests=$requests
+rules '/objects/* flip'
+attack "$site"
+silent=$url silent_requests=$requests
+rules '/objects/* slow rate=0.1'
+site_asked() {
+	grep -c 'GET /objects/' "$site_requests"
+}
+for sources in "--source http://127.0.0.1:1/" "--source $liar" "--source http://127.0.0.1:1/ --source $liar --source $silent"; do
+	forget
+	: >"$site_requests" && : >"$liar_requests" && : >"$silent_requests"
+	# shellcheck disable=SC2086 # words on purpose
+	run_rondo pull $sources "${site_url}image"
+	status_is 0 "pull $sources"
+	ok "all of it comes from the site ($(site_asked) requests)" [ "$(site_asked)" -ge "$(find "$site/objects" -type f | wc -l)" ]
+	ok "the liar is asked at most once by each who fetches ($(wc -l <"$liar_requests") times)" [ "$(wc -l <"$liar_requests")" -le 8 ]
+	ok "the silent one, too ($(wc -l <"$silent_requests") times)" [ "$(wc -l <"$silent_requests")" -le 8 ]
+	is "$(grep -hc catalog "$liar_requests" "$silent_requests" | tr '\n' ' ')" "0 0 " "none of them was asked for a catalog"
+	case $sources in
+	*"$liar"*) like "$err" "objects/.* from $liar: .*asked last" "it is said that one lies" ;;
+	esac
+	mount_image "${site_url}image" --offline
+	ok "the disk is right" cmp "$TMPDIR/disk" "$TMPDIR/mounted/disk"
+	unmount_image
+done
+url=$site_url
+
 # Another site as a source, which is not believed in anything either.
 make_disk "$TMPDIR/other" 4 9
 site=$TMPDIR/othersite must_publish image 1 "$TMPDIR/other"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# While a machine reads its disk, its server redirects into the host, sends without end, compresses, or speaks no HTTP: the machine is
+# T09, T10: while a machine reads its disk, its server redirects into the host, sends without end, compresses, or speaks no HTTP: the machine is
 # paused and no wrong byte gets into it, rondo-cloop's memory stays bounded, and once the server behaves the machine goes on.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A mirror that answers, but a byte in ten seconds: the next mirror is asked instead, and a machine's reads come within seconds.
+# T11: a mirror that answers, but a byte in ten seconds: the next mirror is asked instead, and a machine's reads come within seconds.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
 . "$ROOT/tests/sites.sh"
@@ -20,16 +20,19 @@ started=$SECONDS
 tell_guest tiny
 ok "its mirror gives a byte in ten seconds: every byte of its disk is right" guest_shows tiny "$(sha256sum <"$appliance_disk" | cut -d ' ' -f 1)"
 diag "in $((SECONDS - started)) s"
-ok "the mirror was asked ($(requests) times)" [ "$(requests)" -gt 0 ]
+ok "the mirror was asked, and then left alone ($(requests) times)" [ "$(requests)" -gt 0 -a "$(requests)" -le 20 ]
 
 rules '/objects/* slow-headers rate=0.1'
 rm -rf "$RONDO_CACHE"
+peak=$(awk '/VmHWM/ { print $2 }' "/proc/$(cloop_pid)/status")
+ok "rondo-cloop took no more than 64 MiB ($peak KiB)" [ "$peak" -le 65536 ]
 kill -KILL $(cloop_pid)
 dd if="$(echo "$RONDO_RUNTIME"/mnt/*/disk)" iflag=nocache count=0 status=none
 started=$SECONDS
 tell_guest tiny
 end_guest tiny
 is "$status" 0 "not even its headers come: the machine ends well"
+ok "nor did that take many requests ($(requests))" [ "$(requests)" -gt 0 -a "$(requests)" -le 20 ]
 is "$(grep -c "$(sha256sum <"$appliance_disk" | cut -d ' ' -f 1)" "$TMPDIR/tiny.console")" 2 "and has read the same again"
 diag "in $((SECONDS - started)) s"
 unlike "$(cat "$TMPDIR/tiny.console")" "[Ee]rror" "it saw no error"

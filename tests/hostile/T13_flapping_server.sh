@@ -1,5 +1,5 @@
 #!/bin/bash
-# A server that is up for two seconds and down for two, and when it is up resets connections in the middle of a body, fails, cuts, and
+# T13: a server that is up for two seconds and down for two, and when it is up resets connections in the middle of a body, fails, cuts, and
 # answers with other ranges than it was asked for: machines are slow, and see no error and no wrong byte.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
@@ -29,6 +29,8 @@ dd if="$(echo "$RONDO_RUNTIME"/mnt/*/disk)" iflag=nocache count=0 status=none
 tell_guest tiny
 ok "again, from an empty cache, and a server that ignores ranges" wait_until 100 eval '[ "$(grep -c "$wanted" "$TMPDIR/tiny.console")" = 2 ]'
 diag "$((SECONDS - started)) s, $(requests) requests"
+peak=$(awk '/VmHWM/ { print $2 }' "/proc/$(cloop_pid)/status")
+ok "rondo-cloop took no more than 64 MiB ($peak KiB)" [ "$peak" -le 65536 ]
 tell_guest tiny
 end_guest tiny
 is "$status" 0 "it ends well"

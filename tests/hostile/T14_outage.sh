@@ -1,8 +1,9 @@
 #!/bin/bash
-# The server goes away while machines run: what is cached is read on, a miss waits and the machine is paused with a message, then goes on
+# T14: the server goes away while machines run: what is cached is read on, a miss waits and the machine is paused with a message, then goes on
 # by itself when the server is back; with --on-outage error the guest gets the error instead, for that request alone.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
+. "$ROOT/tests/sites.sh"
 need qemu-system-x86_64 jq python3
 need_fuse
 appliance_disk=$TMPDIR/disk
@@ -43,6 +44,12 @@ ok "and what was not is an I/O error" guest_shows hasty "missing [0-9a-f]+ - dd:
 ok "after which the rest is still right" guest_shows hasty "known $(piece 32)"
 is "$(machine_state hasty)" running "and the machine runs on"
 not_ok "the paused one shows nothing" grep -q missing "$TMPDIR/patient.console"
+
+# Whoever else asks is told, and nothing that is known changes.
+requests=/dev/null # nobody is there to be asked
+withstands "T14 network loss: pull" 4 "127\.0\.0\.1:$port.*(connect|refused)" '' rondo pull "$url/tiny"
+withstands "T14 network loss: pull of a site that was never seen" 4 '127\.0\.0\.1:1/' '' rondo pull http://127.0.0.1:1/never/seen
+withstands "T14 network loss: inspect goes on with what is known" 0 "" '' rondo inspect "$url/tiny"
 
 start_process server rondo-server --listen "127.0.0.1:$port" --log "$access" "$TMPDIR/site"
 server=$process

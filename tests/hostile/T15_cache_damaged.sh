@@ -1,7 +1,8 @@
 #!/bin/bash
-# Bits flip in the cache, files there are cut, emptied, exchanged and linked: with a network all that is read is right and the cache
+# T15: bits flip in the cache, files there are cut, emptied, exchanged and linked: with a network all that is read is right and the cache
 # heals; without one it is right or an error that names the next step. Nothing wrong is ever read.
 . "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/guest.sh" # cloop_pid
 . "$ROOT/tests/sites.sh"
 need python3 perl
 need_fuse
@@ -80,7 +81,7 @@ for object in $(cache_files -size -100k); do
 	cp "$TMPDIR/good" "$object"
 done
 
-# Files cut, emptied, exchanged, replaced by links and folders, unreadable.
+# Files cut, emptied, exchanged, replaced by links and folders, unreadable, somebody else's.
 mapfile -t files < <(cache_files -size +100k)
 name=${files[0]##*/}
 echo secret >"$TMPDIR/secret"
@@ -97,10 +98,15 @@ damage() {
 	pipe) rm "$first" && mkfifo "$first" ;;
 	gone) rm "$first" ;;
 	locked) chmod 000 "$first" ;;
+	foreign) chown 65534 "$first" && printf 'x' | dd of="$first" bs=1 seek=5000 conv=notrunc status=none ;;
+	swapped) cp "$first" "$first.new" && cp "$(cache_files -name "${files[1]##*/}")" "$first" && mv "$first.new" "$(cache_files -name "${files[1]##*/}")" ;;
 	esac
 }
-for kind in empty cut longer zeros other link folder pipe gone locked; do
+kinds=(empty cut longer zeros other link folder pipe gone locked swapped)
+[ "$(id -u)" != 0 ] || kinds+=(foreign)
+for kind in "${kinds[@]}"; do
 	damage "$kind"
+	rules
 	mount_image "${url}image"
 	is "$(compare "$disk" "$TMPDIR/mounted/disk")" "wrong 0 failed 0 right $blocks" "a pack that is $kind: all that is read is right"
 	unmount_image
@@ -111,6 +117,9 @@ is "$(cat "$TMPDIR/secret")" secret "what a link pointed to is as it was"
 mount_image "${url}image" --offline
 is "$(compare "$disk" "$TMPDIR/mounted/disk")" "wrong 0 failed 0 right $blocks" "and offline all of it is right"
 unmount_image
+
+peak=$(awk '/VmHWM/ { print $2 }' "/proc/$(cloop_pid)/status")
+ok "rondo-cloop took no more than 64 MiB ($peak KiB)" [ "$peak" -le 65536 ]
 
 # The cache folder itself.
 mv "$RONDO_CACHE" "$TMPDIR/elsewhere"

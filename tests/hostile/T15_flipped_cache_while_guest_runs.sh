@@ -1,5 +1,5 @@
 #!/bin/bash
-# Bits flip in the cache under a running machine: every byte that it reads is right, and the cache heals itself.
+# T15: bits flip in the cache under a running machine: every byte that it reads is right, and the cache heals itself.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
 . "$ROOT/tests/sites.sh"

@@ -9,10 +9,14 @@ need python3 perl minisign
 make_disk "$TMPDIR/disk" 2 1
 must_publish image 1 "$TMPDIR/disk"
 good=$site
+mkdir "$TMPDIR/forged"
+attack "$TMPDIR/forged"
+all=$url
 number=0
-forged() { # FORGE-ARGUMENT…: a site of its own, $site
+forged() { # FORGE-ARGUMENT…: a site of its own, in the folder $site, at $url
 	number=$((number + 1))
-	site=$TMPDIR/forged.$number
+	site=$TMPDIR/forged/$number
+	url=$all$number/
 	cp -r "$good" "$site"
 	python3 "$ROOT/tests/hostile/forge.py" "$site" "$TMPDIR/key" "$@" || bail_out "a site can be forged"
 }
@@ -20,28 +24,33 @@ refused() { # WHAT MESSAGE FORGE-ARGUMENT…
 	local what=$1 message=$2
 	shift 2
 	forged "$@"
-	run timeout 20 "$BUILD/rondo" pull "$site/image"
+	run bash -c 'ulimit -d 131072; exec timeout 20 "$@"' - "$BUILD/rondo" pull "${url}image" # in 128 MiB
 	status_is 5 "$what"
 	like "$err" "$message" "$what: the message"
 	unlike "$(LC_ALL=C tr -d '\n\t\200-\377' <<<"$err")" '[[:cntrl:]]' "$what: no control characters in it"
 }
 manifest() { # WHAT PATTERN REPLACEMENT
 	refused "manifest: $1" '(manifest|image)' --manifest image:1 "$2" "$3"
+	local name
+	name=$(awk '/^image/ { print $5 }' "$site/catalog.rondo")
+	printf 'GET /%s - serve\n' "$number/catalog.rondo" "$number/objects/${name:0:2}/$name" >>"$TMPDIR/may_be_asked"
 }
 catalog() { # WHAT PATTERN REPLACEMENT
 	refused "catalog: $1" 'catalog' --catalog "$2" "$3"
+	echo "GET /$number/catalog.rondo - serve" >>"$TMPDIR/may_be_asked"
 }
 zeros64=$(printf '%064d' 0)
 long=$(printf '%01500d' 0)
 
 # Control: what forge.py makes is accepted if nothing is wrong with it.
 forged --manifest image:1 '^arch x86_64$' 'arch x86_64' --catalog '^tag image latest 1$' 'tag image latest 1'
-run_rondo pull "$site/image"
+run_rondo pull "${url}image"
 status_is 0 "a forged site without a fault is accepted"
 forged --manifest image:1 '\Z' 'opt-future something\n'
-run_rondo pull "$site/image"
+run_rondo pull "${url}image"
 status_is 0 "an opt- line is ignored"
 
+rules
 manifest "another version of the format" '^rondo-manifest 1' 'rondo-manifest 2'
 manifest "an empty text" '(?s)\A.*\Z' ''
 manifest "another name" '^name image' 'name other'
@@ -86,6 +95,7 @@ manifest "a member twice" '^(member disk .*)' 'member disk 4096 -\nmember disk 4
 manifest "nine members" '^member' "$(for i in 1 2 3 4 5 6 7 8; do printf 'member m%d 4096 -\\n' "$i"; done)member"
 manifest "a pack that is a path" '^member disk (\d+) \w+,\w+' "member disk 2097152 $zeros64,../../../etc/passwd"
 manifest "a page that is not there" '^member disk (\d+) \w+' "member disk 2097152 $zeros64"
+absent=$number # who looks asks for it
 manifest "a page at another offset" ',8,(\d+)$' ',9,1000'
 manifest "a page behind its pack" ',8,(\d+)$' ',4000000000,1000'
 manifest "an offset over 2^32" ',8,(\d+)$' ',4294967296,1000'
@@ -130,20 +140,24 @@ catalog "a shard that is too long" '^image .*\ntag .*' "shard 00 $zeros64 429496
 catalog "an unknown line" '\Z' 'run rm -rf\n'
 catalog "over its limit" '\Z' "$(for _ in {1..60}; do printf 'opt-x %s\\n' "$long"; done)"
 
+# What all of that has left.
+like "$(grep -vxFf "$TMPDIR/may_be_asked" "$requests")" "^GET /$absent/objects/[0-9a-f/]+ bytes=8-[0-9]+ serve\$" "nothing that a bad text names was asked for, but the page that is not there"
+is "$(ls "$RONDO_CACHE/pins" | wc -l)" 2 "nothing is pinned but what the controls pulled"
+
 forged --catalog '^(image image 1 1) .*' "image image 1 1 $zeros64"
-run_rondo pull "$site/image"
+run_rondo pull "${url}image"
 status_is 3 "a manifest that is not there: exit code 3"
 like "$err" "$(printf '%012d' 0)" "it is named"
 
 # 10 MB, where a catalog or a manifest should be.
 forged
 head -c 10000000 /dev/zero | tr '\0' 'x' >"$site/catalog.rondo"
-run_rondo pull "$site/image"
+run_rondo pull "${url}image"
 status_is 5 "a catalog of 10 MB: exit code 5"
 forged
 object=$(find "$site/objects" -name "$(awk '/^image/ { print $5 }' "$site/catalog.rondo")")
 head -c 10000000 /dev/zero | tr '\0' 'x' >"$object"
-run_rondo pull "$site/image"
+run_rondo pull "${url}image"
 status_is 5 "a manifest of 10 MB: exit code 5"
 
 done_testing
