@@ -4,9 +4,11 @@
 //   fsck_cache.c    the cache, what was pulled, machines, the trust database
 //   fsck_sources.c  where an object of the cache can be had again
 //   fsck_site.c     a site's folder
+//   fsck_roots.c    the root statements in it
 #pragma once
 
 #include "base/error.h"
+#include "blockstore/site.h"
 #include "blockstore/store.h"
 #include "catalog/catalog.h"
 #include "client/configuration.h"
@@ -31,6 +33,11 @@ int fsck_progress(const char *what, uint64_t done, uint64_t all);
 // Each prints what it found, and at the end how much it looked at.
 int fsck_cache(struct fsck *f, struct error *error);
 int fsck_site(struct fsck *f, const char *path, struct error *error);
+
+// The root statements of the site with this catalog: tells those that are wrong, or fetches them from the mirrors that
+// the catalog names, and counts in *done.
+void fsck_check_roots(struct fsck *f, const struct site *s, const struct catalog *c);
+int fsck_mend_roots(struct fsck *f, struct site *s, const struct catalog *c, uint64_t *done, struct error *error);
 
 // Where a version of the cache can be had again: the sources of a machine that was made from it, else a site that is
 // known and whose last catalog lists it, with its mirrors. Nobody else is asked for it.

@@ -84,11 +84,13 @@ static int check_once(struct site_fsck *s, struct site_check **ret, struct error
         site_check_object(k, &s->catalog->shards[i].object, s->catalog->shards[i].size, "a part of the catalog");
     for (unsigned i = 0; i < s->catalog->image_count && r == 0; i++)
         r = check_version(s, k, &s->catalog->images[i], error);
-    if (r < 0)
+    if (r < 0) {
         site_check_free(k);
-    else
-        *ret = k;
-    return r;
+        return r;
+    }
+    fsck_check_roots(s->f, s->site, s->catalog);
+    *ret = k;
+    return 0;
 }
 
 static void print_sum(const struct site_fsck *s, const char *path, const struct site_check *k)
@@ -188,6 +190,8 @@ static int mend(struct site_fsck *s, const struct site_check *k, uint64_t *ret_d
     site_check_walk_wrong(k, look_at_wrong, &m);
     r = m.failure < 0 ? error_set(error, -m.failure, "out of memory") : fetch_from_mirrors(&m, error);
     pack_set_free(&m.wanted);
+    if (r == 0)
+        r = fsck_mend_roots(s->f, s->site, s->catalog, &m.done, error);
     *ret_done = m.done;
     return r;
 }

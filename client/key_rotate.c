@@ -272,6 +272,8 @@ static int install(struct rotation *t, struct error *error)
                       t->options->signed_paths.count ? ", or --unsigned FILE to have the catalog's text" : "");
     if (r == 0)
         r = change_catalog(t, error);
+    if (r == 0 && (r = root_check_catalog(&t->next, &t->p.catalog, error)) < 0) // of another site that had its key
+        error_prefix(error, r, "%s is as it was", t->site);
     if (r == 0)
         r = publisher_put_root(t->p.site, &t->next, t->file.data, t->file.size, error);
     if (r < 0)

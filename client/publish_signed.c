@@ -200,6 +200,7 @@ static int check_new_versions(struct site *s, const struct catalog *now, const s
 static int take_catalog(struct publication *p, struct site *s, const struct buf *file, struct error *error)
 {
     struct catalog next CLEANUP(catalog_free) = {.number = 0};
+    struct root root;
     if (p->site_key_path || p->tag || p->mirrors.count || p->expires_text || p->unsigned_path)
         return error_set(error, EINVAL, "%s is a catalog: with it only --to has a meaning", p->signed_path);
     int r = publisher_open_catalog(s, p->signed_path, file->data, file->size, &next, error);
@@ -208,8 +209,8 @@ static int take_catalog(struct publication *p, struct site *s, const struct buf 
     r = publisher_read_catalog(s, &p->catalog, error);
     if (r == 0)
         r = check_next(p, s, &p->catalog, &next, error);
-    else if (r == -ENOENT)
-        r = 0;
+    else if (r == -ENOENT) // the first catalog here: of a site that was elsewhere, if it has roots
+        r = publisher_read_root(s, &next, &root, error);
     if (r == 0)
         r = check_new_versions(s, &p->catalog, &next, error);
     if (r == 0)

@@ -99,6 +99,45 @@ status_is 0 "another change"
 run_rondo mirror site mirrored
 is "$status $(cd mirrored && ls roots | tr '\n' ' ')" '0 2 3 4 ' "which the mirror follows"
 
+# What lacks its roots.
+rm site/roots/2
+printf 'x\n' >site/roots/3
+run_rondo fsck site
+like "$status $out" '^5 roots/2: No such file.*roots/3: .*malformed' "fsck knows roots that are missing or damaged"
+run_rondo fsck site --repair
+status_is 5 "which the publisher has nowhere else"
+cp site/roots/4 kept
+attack "$TMPDIR/mirrored"
+run_rondo renew site --key safe/old --mirror "$url"
+run_rondo fsck site --repair --offline
+status_is 5 "or may not fetch"
+run_rondo fsck site --repair
+like "$status $out" '^0 roots: .*fetched \(mended\)' "or has in a mirror"
+ok "they are the same" diff -r site/roots mirrored/roots
+run_rondo fsck site
+status_is 0 "all is right then"
+ok "nothing was done to the others" cmp kept site/roots/4
+run_rondo gc site --grace 0
+is "$status $(ls site/roots | tr '\n' ' ')" '0 2 3 4 ' "gc keeps roots"
+cp -r site whole
+rm whole/catalog.rondo whole/roots/3
+run_rondo publish --signed site/catalog.rondo --to whole
+status_is 0 "a catalog is restored where its last root is"
+rm whole/catalog.rondo whole/roots/4
+run_rondo publish --signed site/catalog.rondo --to whole
+like "$status $err" '^5 .*lacks roots/4' "and not where it is not"
+
+# A root of another site that had the same key.
+run_rondo publish --name image --version 1 --disk disk --key safe/a --to first
+run_rondo publish --name image --version 1 --disk disk --key safe/a --to second
+run_rondo key rotate first --unsigned elsewhere --new-key b.pub
+for key in a b; do run_rondo sign elsewhere --key safe/$key; done
+run_rondo key rotate second --signed elsewhere.signed --catalog-key safe/b
+like "$status $err" '^5 .*second is as it was: root 2 is of a site with another id' "a root of another site with the same key is not taken in"
+ok "and nothing has come there" test ! -e second/roots
+run_rondo key rotate first --signed elsewhere.signed --catalog-key safe/b
+status_is 0 "where it belongs it is"
+
 # What cannot be.
 for arguments in '--key safe/a' '--new-key a.pub' '--unsigned f --key safe/a --new-key a.pub' '--signed f --key safe/a' '--key safe/a --expires never --new-key a.pub'; do
 	# shellcheck disable=SC2086
