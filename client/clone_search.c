@@ -164,10 +164,9 @@ static int take_name(ext2_ino_t folder, int entry, struct ext2_dir_entry *dirent
 // A folder, or what a symbolic link to one leads to; 0: neither.
 static ext2_ino_t enter(ext2_filsys fs, ext2_ino_t parent, ext2_ino_t inode)
 {
-    struct ext2_inode i;
-    if (ext2fs_follow_link(fs, EXT2_ROOT_INO, parent, inode, &inode) != 0 || ext2fs_read_inode(fs, inode, &i) != 0)
+    if (ext2fs_follow_link(fs, EXT2_ROOT_INO, parent, inode, &inode) != 0 || ext2fs_check_directory(fs, inode) != 0)
         return 0;
-    return LINUX_S_ISDIR(i.i_mode) ? inode : 0;
+    return inode;
 }
 
 static void walk(const struct search *s, ext2_ino_t folder, const char *above, const char *pattern);

@@ -45,7 +45,7 @@ static int examine_tap(struct net_link *l, struct error *error)
         return error_set(error, EINVAL, "the network interface must be made with IFF_TAP and IFF_NO_PI");
     if (!(request.ifr_flags & IFF_VNET_HDR))
         return 0;
-    if (ioctl(l->fd, TUNSETVNETHDRSZ, &size) < 0 || ioctl(l->fd, TUNSETOFFLOAD, 0UL) < 0)
+    if ((ioctl(l->fd, TUNSETVNETHDRSZ, &size) | ioctl(l->fd, TUNSETOFFLOAD, 0UL)) < 0) // either
         return error_set(error, errno, "cannot set up the tap interface: %s", strerror(errno));
     l->prefix = NET_HEADER_SIZE;
     return 0;
@@ -98,14 +98,10 @@ int net_link_fd(const struct net_link *l)
 static ssize_t write_pieces(const struct net_link *l, struct iovec *pieces, unsigned count)
 {
     const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
-    for (;;) {
-        ssize_t n = l->kind == NET_LINK_PASST ? sendmsg(l->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
-                                              : writev(l->fd, pieces, (int)count);
-        if (n >= 0)
-            return n;
-        if (errno != EINTR)
-            return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-    }
+    // Nothing here waits, so nothing is interrupted.
+    ssize_t n = l->kind == NET_LINK_PASST ? sendmsg(l->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+                                          : writev(l->fd, pieces, (int)count);
+    return n < 0 ? -errno : n;
 }
 
 bool net_link_is_behind(const struct net_link *l)
@@ -145,7 +141,7 @@ int net_link_send(struct net_link *l, const struct iovec *pieces, size_t n)
     if (sent < 0)
         return l->kind == NET_LINK_TAP && sent == -EIO ? 0 : (int)sent; // a tap that is down drops what it gets
     size_t rest = l->prefix + n - (size_t)sent;
-    if (rest == 0 || l->kind == NET_LINK_TAP)
+    if (rest == 0) // as always on a tap: it takes a frame whole
         return 0;
     v = vector_over(all);
     vector_skip(&v, (size_t)sent);
@@ -164,17 +160,13 @@ static int fill(struct net_link *l)
         l->in_end -= l->in_start;
         l->in_start = 0;
     }
-    for (;;) {
-        ssize_t n = read(l->fd, l->in + l->in_end, IN_SIZE - l->in_end);
-        if (n > 0) {
-            l->in_end += (size_t)n;
-            return 1;
-        }
-        if (n == 0)
-            return -ECONNRESET;
-        if (errno != EINTR)
-            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
-    }
+    ssize_t n = read(l->fd, l->in + l->in_end, IN_SIZE - l->in_end);
+    if (n == 0)
+        return -ECONNRESET;
+    if (n < 0)
+        return errno == EAGAIN ? 0 : -errno;
+    l->in_end += (size_t)n;
+    return 1;
 }
 
 // How long the frame at in_start is, with its prefix; 0: not all of it is there; -EPROTO.

@@ -207,7 +207,7 @@ static bool send_one(struct virtio_net *n)
 static void send_all(struct virtio_net *n)
 {
     unsigned i = 0;
-    while (i < BATCH && virtio_running(&n->device) && send_one(n))
+    while (i < BATCH && send_one(n)) // which says so if it broke the device
         i++;
     virtio_interrupt(&n->device, SEND);
     if (i == BATCH)
@@ -234,7 +234,7 @@ static void link_ready(void *context, uint32_t events)
 {
     struct virtio_net *n = context;
     pthread_mutex_lock(&n->device.lock);
-    if (virtio_running(&n->device) && !n->dead) {
+    if (virtio_running(&n->device)) { // a dead link's source is removed
         if (n->blocked && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))) {
             n->blocked = false;
             int r = net_link_push(n->link);

@@ -53,7 +53,7 @@ static void a_text_is_told_by_its_first_line(void **state)
 static void no_other_file_is_written_over(void **state)
 {
     char *folder CLEANUP(fixture_remove) = fixture_folder();
-    static const char *const own[] = {MANIFEST(KEY), CATALOG};
+    static const char *const own[] = {MANIFEST(KEY), "rondo-root 1\n", CATALOG};
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(own); i++) // new the first time, its like there the second
         assert_ok(signing_write_text(fixture_path(folder, "text"), own[i], strlen(own[i]), &error), error);
@@ -102,6 +102,14 @@ static void a_signature_stands_in_the_file_or_beside_it(void **state)
         assert_int_equal(read_signed(fixture_path(folder, "whole"), room, text), -E2BIG);
         assert_int_equal(read_signed(fixture_path(folder, "text"), room, text), -EBADMSG);
         assert_non_null(strstr(error.text, "longer than any may be"));
+    }
+
+    int r = -ENOMEM;
+    for (unsigned long at = 1; r < 0; at++) { // each call and each allocation
+        io_fault_start(at, ENOMEM, false);
+        r = read_signed(fixture_path(folder, "text"), 100, text);
+        io_fault_stop();
+        assert_true(at < 50 && (r == 0 || r == -ENOMEM) && (r == 0 || error.text[0] != '\0'));
     }
 
     // A path that has room for the file, and none for its signature's name.

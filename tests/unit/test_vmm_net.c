@@ -643,6 +643,8 @@ static void frames_go_through_a_tap(void **state)
             net_link_consume(link); // the host's own greetings
         assert_int_equal(n, 60);
         assert_memory_equal(at, frame, 60);
+        struct iovec nowhere = {(void *)1, 60};
+        assert_int_equal(net_link_send(link, &nowhere, 60), -EFAULT); // any other failure is one
         net_link_free(link);
         close(other);
     }
@@ -659,6 +661,7 @@ static void only_fitting_descriptors_are_taken_as_links(void **state)
     assert_true(net_link_new(NET_LINK_TAP, open("/dev/null", O_RDWR | O_CLOEXEC), &link, &error) < 0);
     assert_non_null(strstr(error.text, "no tap interface"));
     assert_int_equal(net_link_new(NET_LINK_PASST, -1, &link, &error), -EBADF);
+    assert_int_equal(net_link_new(NET_LINK_PASST, open("/dev/null", O_PATH | O_CLOEXEC), &link, &error), -EBADF);
     assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
     assert_int_equal(net_link_new(NET_LINK_PASST, pair[0], &link, &error), -EINVAL);
     close(pair[1]);
