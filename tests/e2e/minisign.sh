@@ -44,4 +44,17 @@ ok "minisign signs an older one" minisign -Sm older -s other.key
 { cat older && echo --- && cat older.minisig; } >other/catalog.rondo
 run_rondo pull ./other/tiny
 status_is 7 "which is refused as a rollback"
+
+# A root statement, by the document's command for it.
+ok "a third site is published" rondo publish --name tiny --version 1 --disk disk --key zoo.key --to third
+ok "a key for catalogs" rondo key new online.key
+ok "and a root statement that names it" rondo key rotate third --key zoo.key --catalog-key online.key
+cp zoo.key.pub third/owner.pub
+command=$(grep -x '    sed .*minisign -Vm root .*' "$ROOT/docs/security.md")
+cd third || bail_out "the site's folder can be entered"
+run bash -e -c "$command"
+status_is 0 "the command of docs/security.md for roots succeeds"
+like "$out" "Signature and comment signature verified" "and minisign says so"
+sed -i 's/^threshold 1$/threshold 2/' root
+not_ok "minisign refuses a changed root" minisign -Vm root -p owner.pub
 done_testing
