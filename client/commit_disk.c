@@ -3,6 +3,7 @@
 // machine came from.
 #include "base/cleanup.h"
 #include "client/commit_private.h"
+#include "client/signer.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,13 +34,10 @@ static int read_base(void *context, uint64_t offset, const struct iovec *to, uns
 static int check_signature(struct commit *c, struct error *error)
 {
     const struct manifest *m = version_manifest(c->base);
-    struct key_public signer = {.id = {0}};
-    struct slice text;
     size_t n;
     const void *bytes = version_manifest_bytes(c->base, &n);
+    int r = signer_check(m, bytes, n, error);
 
-    memcpy(signer.bytes, m->publisher, sizeof(signer.bytes));
-    int r = signed_verify(bytes, n, &signer, &text, error);
     return r < 0 ? error_prefix(error, r, "the manifest of %s %s", m->name, m->version) : 0;
 }
 

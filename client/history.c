@@ -8,6 +8,7 @@
 #include "client/cli.h"
 #include "client/images.h"
 #include "client/json.h"
+#include "client/signer.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -110,8 +111,7 @@ static void measure(struct history *h, struct entry *e, const struct entry *befo
 
 static const char *publisher_of(const struct manifest *m, char ret[static KEY_TEXT_SIZE])
 {
-    struct key_public publisher = {.id = {0}};
-    memcpy(publisher.bytes, m->publisher, sizeof(publisher.bytes));
+    const struct key_public publisher = signer_of(m);
     return key_to_text(&publisher, ret);
 }
 

@@ -8,6 +8,7 @@
 #include "client/newer.h"
 #include "client/report.h"
 #include "client/seed.h"
+#include "client/signer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -62,8 +63,7 @@ static int inspect_image(struct report *p, struct images *images, const char *ad
     if (r < 0)
         return r;
     const struct manifest *m = resolved.description;
-    struct key_public publisher = {.id = {0}};
-    memcpy(publisher.bytes, m->publisher, sizeof(publisher.bytes));
+    const struct key_public publisher = signer_of(m);
     report_text(p, "name", m->name);
     report_text(p, "version", m->version);
     report_number(p, "serial", m->serial);

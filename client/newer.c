@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "blockstore/manifest.h"
 #include "catalog/trust.h"
+#include "client/signer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -92,12 +93,11 @@ bool newer_is_revoked(struct cache *cache, const struct catalog *c, const struct
 {
     CLEANUP_FREE void *bytes = NULL;
     CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
-    struct key_public signer = {.id = {0}};
     size_t size;
     if (!m || cache_get_object(cache, manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size) < 0 ||
         manifest_parse(bytes, size, m, NULL) < 0)
         return false;
-    memcpy(signer.bytes, m->publisher, sizeof(signer.bytes));
+    const struct key_public signer = signer_of(m);
     return catalog_revokes(c, &signer);
 }
 

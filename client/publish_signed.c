@@ -20,6 +20,7 @@
 #include "blockstore/parent.h"
 #include "client/passphrase.h"
 #include "client/publish_private.h"
+#include "client/signer.h"
 #include "client/signing.h"
 #include <stdio.h>
 #include <string.h>
@@ -166,7 +167,6 @@ static int check_next(const struct publication *p, struct site *s, const struct 
 static int check_new_version(struct site *s, const struct catalog *c, const struct catalog_image *image,
                              struct error *error)
 {
-    struct key_public signer = {.id = {0}};
     CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
@@ -176,7 +176,7 @@ static int check_new_version(struct site *s, const struct catalog *c, const stru
                          image->version);
     if (r < 0)
         return r;
-    memcpy(signer.bytes, m->publisher, sizeof(signer.bytes));
+    const struct key_public signer = signer_of(m);
     if (!catalog_allows(c, &signer, image->name))
         return error_set(error, EKEYREJECTED, "%s %s is signed by a key that may not publish it", image->name,
                          image->version);

@@ -7,6 +7,7 @@
 #include "catalog/signed.h"
 #include "catalog/trust.h"
 #include "client/passphrase.h"
+#include "client/signer.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -139,8 +140,6 @@ int publisher_read_manifest(struct site *s, const struct catalog_image *image, s
                             struct error *error)
 {
     char hex[SHA256_HEX_SIZE];
-    struct key_public signer = {.id = {0}};
-    struct slice text;
     CLEANUP_FREE void *bytes = malloc(MANIFEST_SIZE_MAXIMUM);
     if (!bytes)
         return error_set(error, ENOMEM, "out of memory");
@@ -155,8 +154,7 @@ int publisher_read_manifest(struct site *s, const struct catalog_image *image, s
     int r = manifest_parse(bytes, (size_t)n, ret, error);
     if (r < 0)
         return r;
-    memcpy(signer.bytes, ret->publisher, sizeof(signer.bytes));
-    r = signed_verify(bytes, (size_t)n, &signer, &text, error);
+    r = signer_check(ret, bytes, (size_t)n, error);
     if (r < 0)
         return error_prefix(error, r, "manifest %.16s…", hex);
     if (strcmp(ret->name, image->name) != 0 || strcmp(ret->version, image->version) != 0 ||

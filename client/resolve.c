@@ -3,8 +3,8 @@
 // before all of that.
 #include "base/cleanup.h"
 #include "base/path.h"
-#include "catalog/signed.h"
 #include "client/resolve_private.h"
+#include "client/signer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -70,12 +70,10 @@ int resolve_check_manifest(const char *site, const struct catalog *c, const stru
                            const struct version *v, struct error *error)
 {
     const struct manifest *m = version_manifest(v);
-    struct key_public signer = {.id = {0}};
-    struct slice text;
+    const struct key_public signer = signer_of(m);
     size_t n;
     const void *bytes = version_manifest_bytes(v, &n);
-    memcpy(signer.bytes, m->publisher, sizeof(signer.bytes));
-    int code = signed_verify(bytes, n, &signer, &text, error);
+    int code = signer_check(m, bytes, n, error);
     if (code < 0)
         return error_prefix(error, code, "the manifest of %s", image->name);
     char key[KEY_TEXT_SIZE];

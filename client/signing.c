@@ -6,6 +6,7 @@
 #include "base/path.h"
 #include "blockstore/manifest_text.h"
 #include "catalog/signed.h"
+#include "client/signer.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,7 +30,7 @@ int signing_parse(struct slice text, struct signing_text *ret, struct error *err
             return error_set(error, ENOMEM, "out of memory");
         r = manifest_parse_text(text.at, text.length, false, t.manifest, error);
         if (r == 0)
-            memcpy(t.signer.bytes, t.manifest->publisher, sizeof(t.signer.bytes));
+            t.signer = signer_of(t.manifest);
         if (r == 0 && !key_is_sound(&t.signer))
             r = error_set(error, EBADMSG, "its publisher's key is not a usable one");
     } else if (slice_starts(text, CATALOG_BEGINNING)) {

@@ -12,9 +12,9 @@
 #include "client/verify_log.h"
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "catalog/signed.h"
 #include "client/images.h"
 #include "client/report.h"
+#include "client/signer.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,12 +48,9 @@ static int check_catalog(const struct verification *v, const struct resolved *r,
 // Without an image: whoever signed it is the publisher that it names itself, and that is all that is known.
 static int check_signature(const struct version *version, struct error *error)
 {
-    struct key_public signer = {.id = {0}};
-    struct slice text;
     size_t n;
     const void *bytes = version_manifest_bytes(version, &n);
-    memcpy(signer.bytes, version_manifest(version)->publisher, sizeof(signer.bytes));
-    int r = signed_verify(bytes, n, &signer, &text, error);
+    int r = signer_check(version_manifest(version), bytes, n, error);
     return r < 0 ? error_prefix(error, r, "the manifest") : 0;
 }
 
@@ -184,7 +181,6 @@ static int verify(struct verification *v, struct report *p, struct images *image
 {
     struct version *version = NULL;
     struct version_difference all;
-    struct key_public publisher = {.id = {0}};
     uint64_t there[MANIFEST_MEMBERS_MAXIMUM] = {0};
     const char *catalog = "", *appended = "";
     char hex[SHA256_HEX_SIZE], key[KEY_TEXT_SIZE];
@@ -200,7 +196,7 @@ static int verify(struct verification *v, struct report *p, struct images *image
     if (r == 0) {
         report_log(p, v);
         report_text(p, "catalog", catalog);
-        memcpy(publisher.bytes, version_manifest(version)->publisher, sizeof(publisher.bytes));
+        const struct key_public publisher = signer_of(version_manifest(version));
         report_text(p, "publisher", key_to_text(&publisher, key));
         report_text(p, "publisher_is", address ? "allowed by the site" : "not checked: no IMAGE was named");
         report_text(p, "cmdline", v->cmdline);
