@@ -3,7 +3,7 @@
 #include "base/cleanup.h"
 #include "client/cli.h"
 #include "client/engine.h"
-#include "client/json.h"
+#include "client/report.h"
 #include "client/resolve.h"
 #include "client/spawn.h"
 #include <fcntl.h>
@@ -17,10 +17,8 @@
 enum verdict { FINE, LIMITED, MISSING }; // missing: rondo run cannot work
 
 struct doctor {
-    bool json;
-    unsigned findings;
+    struct report report;
     enum verdict worst;
-    int failed;
 };
 
 static void find(struct doctor *d, const char *what, enum verdict verdict, const char *format, ...)
@@ -35,23 +33,14 @@ static void find(struct doctor *d, const char *what, enum verdict verdict, const
     va_end(arguments);
     if (verdict > d->worst)
         d->worst = verdict;
-    if (d->json) {
-        struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(4096);
-        int r = buf_append_format(&b, "%s\n  {", d->findings ? "," : "");
-        if (r == 0)
-            r = json_append_text(&b, "what", what);
-        if (r == 0)
-            r = json_append_text(&b, "verdict", words[verdict]);
-        if (r == 0)
-            r = json_append_text(&b, "text", text);
-        if (r == 0)
-            printf("%s}", buf_text(&b));
-        else
-            d->failed = r;
+    if (d->report.json) {
+        report_text(&d->report, "what", what);
+        report_text(&d->report, "verdict", words[verdict]);
+        report_text(&d->report, "text", text);
+        report_end_row(&d->report);
     } else {
         printf("%-8s %-8s %s\n", words[verdict], what, text);
     }
-    d->findings++;
 }
 
 static void check_fuse(struct doctor *d)
@@ -139,14 +128,13 @@ static void check_cache(struct doctor *d)
 
 int verb_doctor(int argc, char **argv)
 {
-    struct doctor d = {.json = false};
-    const struct option options[] = {{"json", OPTION_FLAG, &d.json}, {NULL, OPTION_FLAG, NULL}};
+    struct doctor d = {.report = REPORT_EMPTY};
+    const struct option options[] = {{"json", OPTION_FLAG, &d.report.json}, {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 0, &operands);
     if (r != 0)
         return cli_parsed(r);
-    if (d.json)
-        fputs("[", stdout);
+    report_begin_list(&d.report);
     check_fuse(&d);
     check_engines(&d);
     check_program(&d, "rondo-cloop");
@@ -156,8 +144,9 @@ int verb_doctor(int argc, char **argv)
     check_folder(&d, "cache", PATH_CACHE);
     check_folder(&d, "runtime", PATH_RUNTIME);
     check_cache(&d);
-    if (d.json)
-        fputs("\n]\n", stdout);
-    r = d.worst == MISSING ? EXIT_CODE_HOST_CANNOT : EXIT_CODE_OK;
-    return cli_finish_output(d.failed ? EXIT_CODE_OTHER : r);
+    struct error error = {.text = ""};
+    r = report_end_list(&d.report, 0, &error);
+    if (r < 0)
+        return cli_fail(r, &error);
+    return cli_finish_output(d.worst == MISSING ? EXIT_CODE_HOST_CANNOT : EXIT_CODE_OK);
 }

@@ -7,7 +7,7 @@
 #include "base/cleanup.h"
 #include "client/cli.h"
 #include "client/images.h"
-#include "client/json.h"
+#include "client/report.h"
 #include "client/signer.h"
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ struct history {
     struct catalog_image *list;   // all that are offered, newest first
     size_t count, shown, offered; // count: shown, and the one before the last of them
     unsigned sources;             // 0 from the first failure of the network on
-    bool json;
+    struct report report;
 };
 
 // One line.
@@ -115,51 +115,38 @@ static const char *publisher_of(const struct manifest *m, char ret[static KEY_TE
     return key_to_text(&publisher, ret);
 }
 
-static int print_json(const struct entry *e, const char *tags, bool pulled, bool first)
+static int report_entry(struct report *p, const struct entry *e, const char *tags, bool pulled)
 {
-    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(32768);
     const struct manifest *m = e->version ? version_manifest(e->version) : NULL;
     char hex[SHA256_HEX_SIZE], key[KEY_TEXT_SIZE], date[32];
-    int r = buf_append_format(&b, "%s\n  {", first ? "" : ",");
-    if (r == 0)
-        r = json_append_text(&b, "name", e->image->name);
-    if (r == 0)
-        r = json_append_text(&b, "version", e->image->version);
-    if (r == 0)
-        r = json_append_number(&b, "serial", e->image->serial);
-    if (r == 0)
-        r = json_append_text(&b, "manifest", sha256_to_hex(&e->image->manifest, hex));
-    if (r == 0)
-        r = json_append_text(&b, "tags", tags);
-    if (r == 0)
-        r = json_append_bool(&b, "pulled", pulled);
-    if (r == 0 && m)
-        r = json_append_text(&b, "created", text_format_time(m->created, date));
-    if (r == 0 && m)
-        r = json_append_text(&b, "publisher", publisher_of(m, key));
-    if (r == 0 && m)
-        r = json_append_text(&b, "title", m->title);
-    if (r == 0 && e->has_size)
-        r = json_append_number(&b, "stored_bytes", e->size);
-    if (r == 0 && e->has_new)
-        r = json_append_number(&b, "new_bytes", e->new);
-    if (r == 0 && e->error.text[0])
-        r = json_append_text(&b, "error", e->error.text);
-    if (r == 0)
-        r = buf_append(&b, "}", 1);
-    if (r == 0)
-        fputs(buf_text(&b), stdout);
-    return r;
+    report_text(p, "name", e->image->name);
+    report_text(p, "version", e->image->version);
+    report_number(p, "serial", e->image->serial);
+    report_text(p, "manifest", sha256_to_hex(&e->image->manifest, hex));
+    report_text(p, "tags", tags);
+    report_bool(p, "pulled", pulled);
+    if (m) {
+        report_text(p, "created", text_format_time(m->created, date));
+        report_text(p, "publisher", publisher_of(m, key));
+        report_text(p, "title", m->title);
+    }
+    if (e->has_size)
+        report_number(p, "stored_bytes", e->size);
+    if (e->has_new)
+        report_number(p, "new_bytes", e->new);
+    if (e->error.text[0])
+        report_text(p, "error", e->error.text);
+    return report_end_row(p);
 }
 
-static int print(const struct history *h, const struct entry *e, bool first)
+static int print(struct history *h, const struct entry *e, bool first)
 {
     char tags[1024], key[KEY_TEXT_SIZE] = "-", date[32] = "-", size[32] = "-", new[32] = "-";
     const bool pulled = cache_is_pinned(store_cache(h->images.store), &e->image->manifest, CACHE_OWNER_PULL);
     catalog_list_tags(&h->resolved.versions, e->image, tags, sizeof(tags));
     cli_progress_end();
-    if (h->json)
-        return print_json(e, tags, pulled, first);
+    if (h->report.json)
+        return report_entry(&h->report, e, tags, pulled);
     if (first)
         printf("%-16s %-7s %-20s %-9s %-10s %-10s %-6s %-16s %s\n", "VERSION", "SERIAL", "CREATED", "PUBLISHER", "SIZE",
                "NEW", "PULLED", "TAGS", "TITLE");
@@ -207,15 +194,11 @@ static int history(struct history *h, const char *address, uint64_t limit, struc
         r = list_images(h, limit, error);
     }
     if (r == 0) {
-        if (h->json)
-            fputs("[", stdout);
+        report_begin_list(&h->report);
         r = print_all(h);
-        if (h->json)
-            fputs("\n]\n", stdout);
         cli_progress_end();
-        if (r < 0)
-            error_set(error, -r, "out of memory");
-        else if (h->shown < h->offered)
+        r = report_end_list(&h->report, r, error);
+        if (r == 0 && h->shown < h->offered)
             fprintf(stderr, "rondo: %zu of %zu versions are shown, the newest; --limit %zu shows all\n", h->shown,
                     h->offered, h->offered);
     }
@@ -227,9 +210,9 @@ static int history(struct history *h, const char *address, uint64_t limit, struc
 
 int verb_history(int argc, char **argv)
 {
-    struct history h = {.images = {.resolve = {.all_versions = true}}};
+    struct history h = {.report = REPORT_EMPTY, .images = {.resolve = {.all_versions = true}}};
     uint64_t limit = LIMIT_DEFAULT;
-    const struct option options[] = {{"json", OPTION_FLAG, &h.json},
+    const struct option options[] = {{"json", OPTION_FLAG, &h.report.json},
                                      {"limit", OPTION_NUMBER, &limit},
                                      IMAGES_OPTIONS(h.images),
                                      {NULL, OPTION_FLAG, NULL}};

@@ -4,8 +4,8 @@
 #include "base/log.h"
 #include "client/cli.h"
 #include "client/images.h"
-#include "client/json.h"
 #include "client/newer.h"
+#include "client/report.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -18,33 +18,22 @@ static int by_name_then_newest(const void *a, const void *b)
     return order ? order : x->serial < y->serial ? 1 : -1;
 }
 
-static int print_json(const struct catalog_image *image, const char *tags, bool pinned, const bool *revoked, bool first)
+static int report_image(struct report *p, const struct catalog_image *image, const char *tags, bool pinned,
+                        const bool *revoked)
 {
-    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
     char hex[SHA256_HEX_SIZE];
-    int r = buf_append_format(&b, "%s\n  {", first ? "" : ",");
-    if (r == 0)
-        r = json_append_text(&b, "name", image->name);
-    if (r == 0)
-        r = json_append_text(&b, "version", image->version);
-    if (r == 0)
-        r = json_append_number(&b, "serial", image->serial);
-    if (r == 0)
-        r = json_append_text(&b, "tags", tags);
-    if (r == 0)
-        r = json_append_text(&b, "manifest", sha256_to_hex(&image->manifest, hex));
-    if (r == 0)
-        r = buf_append_format(&b, ", \"pulled\": %s", pinned ? "true" : "false");
-    if (r == 0 && revoked)
-        r = buf_append_format(&b, ", \"revoked\": %s", *revoked ? "true" : "false");
-    if (r == 0)
-        r = buf_append(&b, "}", 1);
-    if (r == 0)
-        fputs(buf_text(&b), stdout);
-    return r;
+    report_text(p, "name", image->name);
+    report_text(p, "version", image->version);
+    report_number(p, "serial", image->serial);
+    report_text(p, "tags", tags);
+    report_text(p, "manifest", sha256_to_hex(&image->manifest, hex));
+    report_bool(p, "pulled", pinned);
+    if (revoked)
+        report_bool(p, "revoked", *revoked);
+    return report_end_row(p);
 }
 
-static int list(const struct images *images, const char *site, bool json, struct error *error)
+static int list(const struct images *images, const char *site, struct report *p, struct error *error)
 {
     struct catalog c = {.number = 0};
     bool fresh;
@@ -53,9 +42,8 @@ static int list(const struct images *images, const char *site, bool json, struct
         return r;
     if (c.image_count)
         qsort(c.images, c.image_count, sizeof(*c.images), by_name_then_newest);
-    if (json)
-        fputs("[", stdout);
-    else
+    report_begin_list(p);
+    if (!p->json)
         printf("%-24s %-16s %-8s %-8s %s\n", "NAME", "VERSION", "SERIAL", "PULLED", "TAGS");
     for (unsigned i = 0; i < c.image_count && r == 0; i++) {
         char tags[1024];
@@ -64,21 +52,19 @@ static int list(const struct images *images, const char *site, bool json, struct
         const char *state = pinned ? "yes" : "no";
         bool revoked = c.revoked_count > 0 && newer_is_revoked(store_cache(images->store), &c, &image->manifest);
         catalog_list_tags(&c, image, tags, sizeof(tags));
-        if (json)
-            r = print_json(image, tags, pinned, &revoked, i == 0);
+        if (p->json)
+            r = report_image(p, image, tags, pinned, &revoked);
         else
             printf("%-24s %-16s %-8llu %-8s %s\n", image->name, image->version, (unsigned long long)image->serial,
                    revoked ? "revoked" : state, tags);
     }
-    if (json)
-        fputs(c.image_count ? "\n]\n" : "]\n", stdout);
     catalog_free(&c);
-    return r < 0 ? error_set(error, -r, "out of memory") : 0;
+    return report_end_list(p, 0, error); // it has seen what failed
 }
 
 struct pulled {
     struct store *store;
-    bool json;
+    struct report *report;
     unsigned count;
 };
 
@@ -98,8 +84,8 @@ static int list_pulled(void *context, const struct sha256 *manifest)
     snprintf(image.name, sizeof(image.name), "%s", m->name);
     snprintf(image.version, sizeof(image.version), "%s", m->version);
     image.serial = m->serial;
-    if (p->json)
-        r = print_json(&image, "", true, NULL, p->count == 0);
+    if (p->report->json)
+        r = report_image(p->report, &image, "", true, NULL);
     else
         printf("%-24s %-16s %-8llu %s\n", image.name, image.version, (unsigned long long)image.serial,
                sha256_to_hex(manifest, hex));
@@ -108,26 +94,26 @@ static int list_pulled(void *context, const struct sha256 *manifest)
     return r;
 }
 
-static int list_all_pulled(struct store *store, bool json, struct error *error)
+static int list_all_pulled(struct store *store, struct report *report, struct error *error)
 {
-    struct pulled p = {.store = store, .json = json};
-    if (json)
-        fputs("[", stdout);
-    else
+    struct pulled p = {.store = store, .report = report};
+    report_begin_list(report);
+    if (!report->json)
         printf("%-24s %-16s %-8s %s\n", "NAME", "VERSION", "SERIAL", "MANIFEST");
     int r = cache_walk_pins(store_cache(store), CACHE_OWNER_PULL, list_pulled, &p);
-    if (json)
-        fputs(p.count ? "\n]\n" : "]\n", stdout);
-    else if (r == 0 && p.count == 0)
+    if (r < 0)
+        error_set(error, -r, "cannot list what was pulled: %s", strerror(-r));
+    else if (!report->json && p.count == 0)
         fputs("rondo: nothing was pulled; rondo pull IMAGE does\n", stderr);
-    return r < 0 ? error_set(error, -r, "cannot list what was pulled: %s", strerror(-r)) : 0;
+    return report_end_list(report, r, error);
 }
 
 int verb_ls(int argc, char **argv)
 {
-    bool json = false;
+    struct report report = REPORT_EMPTY;
     struct images images = {.store = NULL};
-    const struct option options[] = {{"json", OPTION_FLAG, &json}, IMAGES_CHECKS(images), {NULL, OPTION_FLAG, NULL}};
+    const struct option options[] = {
+        {"json", OPTION_FLAG, &report.json}, IMAGES_CHECKS(images), {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 1, &operands);
     if (r != 0)
@@ -141,7 +127,7 @@ int verb_ls(int argc, char **argv)
     if (r == 0)
         r = images_open(&images, &error);
     if (r == 0)
-        r = operands ? list(&images, site, json, &error) : list_all_pulled(images.store, json, &error);
+        r = operands ? list(&images, site, &report, &error) : list_all_pulled(images.store, &report, &error);
     images_close(&images);
     return cli_end(r, &error);
 }

@@ -6,8 +6,8 @@
 #include "blockstore/overlay_snapshot.h"
 #include "client/ask.h"
 #include "client/cli.h"
-#include "client/json.h"
 #include "client/newer.h"
+#include "client/report.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +18,7 @@
 
 struct listing {
     struct cache *cache; // or NULL
-    bool json;
+    struct report report;
     unsigned count;
     struct newer_source newer;
 };
@@ -60,9 +60,8 @@ static void describe(const struct listing *l, const struct instance *i, const st
     }
 }
 
-static int print_json(const struct listing *l, const struct instance *i, const struct row *row)
+static int report_row(struct report *p, const struct instance *i, const struct row *row)
 {
-    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64u << 10);
     char hex[SHA256_HEX_SIZE];
     const struct instance_settings *s = &i->settings;
     const char *const texts[][2] = {{"name", i->name},
@@ -77,18 +76,12 @@ static int print_json(const struct listing *l, const struct instance *i, const s
                                     {"folder", i->folder},
                                     {"manifest", sha256_to_hex(&s->manifest, hex)},
                                     {"newer", row->newer.version}};
-    int r = buf_append_format(&b, "%s\n  {", l->count ? "," : "");
-    for (size_t t = 0; t < ARRAY_SIZE(texts) && r == 0; t++)
-        r = json_append_text(&b, texts[t][0], texts[t][1]);
-    if (r == 0)
-        r = json_append_number(&b, "written", row->written);
-    if (r == 0)
-        r = json_append_number(&b, "snapshots", row->snapshots);
-    if (r == 0)
-        r = buf_append_format(&b, ", \"revoked\": %s}", row->newer.revoked ? "true" : "false");
-    if (r == 0)
-        fputs(buf_text(&b), stdout);
-    return r;
+    for (size_t t = 0; t < ARRAY_SIZE(texts); t++)
+        report_text(p, texts[t][0], texts[t][1]);
+    report_number(p, "written", row->written);
+    report_number(p, "snapshots", row->snapshots);
+    report_bool(p, "revoked", row->newer.revoked);
+    return report_end_row(p);
 }
 
 static int each(void *context, struct instance *i, const struct error *damage)
@@ -100,8 +93,8 @@ static int each(void *context, struct instance *i, const struct error *damage)
     if (!damage)
         newer_find(&l->newer, i, &row.newer);
     int r = 0;
-    if (l->json) {
-        r = print_json(l, i, &row);
+    if (l->report.json) {
+        r = report_row(&l->report, i, &row);
     } else {
         if (l->count == 0)
             printf("%-20s %-9s %-24s %-10s %-10s %s\n", "NAME", "STATE", "IMAGE", "WRITTEN", "BASE", "SITE");
@@ -122,8 +115,8 @@ static int each(void *context, struct instance *i, const struct error *damage)
 
 int verb_ps(int argc, char **argv)
 {
-    struct listing l = {.json = false};
-    const struct option options[] = {{"json", OPTION_FLAG, &l.json}, {NULL, OPTION_FLAG, NULL}};
+    struct listing l = {.report = REPORT_EMPTY};
+    const struct option options[] = {{"json", OPTION_FLAG, &l.report.json}, {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 0, &operands);
     if (r != 0)
@@ -132,15 +125,13 @@ int verb_ps(int argc, char **argv)
     char folder[PATH_TEXT_SIZE];
     if (path_find(PATH_CACHE, folder, NULL) == 0 && access(folder, F_OK) == 0) // none is made for a look
         (void)cache_open(folder, 0, &l.cache, NULL); // without one, all of them need their sites
-    if (l.json)
-        fputs("[", stdout);
+    report_begin_list(&l.report);
     newer_open(&l.newer);
     r = instance_list(each, &l, &error);
     newer_close(&l.newer);
-    if (l.json)
-        fputs(l.count ? "\n]\n" : "]\n", stdout);
-    else if (r == 0 && l.count == 0)
+    if (!l.report.json && r == 0 && l.count == 0)
         fputs("no machines; rondo run IMAGE makes one\n", stderr);
     cache_close(l.cache);
+    r = report_end_list(&l.report, r, &error);
     return cli_end(r, &error);
 }

@@ -37,12 +37,38 @@ void report_bool(struct report *p, const char *key, bool yes)
         p->failed = json_append_bool(&p->object, key, yes);
 }
 
+static int finish(struct report *p, int result, struct error *error)
+{
+    buf_free(&p->object);
+    if (p->failed < 0 && (result >= 0 || result == p->failed)) // a row's failure may have come back as the list's
+        return error_set(error, -p->failed, "the report is too long");
+    return result < 0 ? result : 0;
+}
+
 int report_end(struct report *p, int result, struct error *error)
 {
-    int failed = p->failed;
-
-    if (p->json && failed == 0 && result >= 0)
+    if (p->json && p->failed == 0 && result >= 0)
         printf("%s}\n", buf_text(&p->object));
-    buf_free(&p->object);
-    return result < 0 ? result : failed < 0 ? error_set(error, -failed, "the report is too long") : 0;
+    return finish(p, result, error);
+}
+
+void report_begin_list(const struct report *p)
+{
+    if (p->json)
+        fputs("[", stdout);
+}
+
+int report_end_row(struct report *p)
+{
+    if (p->json && p->failed == 0)
+        printf("%s\n  %s}", p->rows++ ? "," : "", buf_text(&p->object));
+    buf_clear(&p->object);
+    return p->failed;
+}
+
+int report_end_list(struct report *p, int result, struct error *error)
+{
+    if (p->json)
+        fputs(p->rows ? "\n]\n" : "]\n", stdout);
+    return finish(p, result, error);
 }

@@ -7,7 +7,7 @@
 #include "client/ask.h"
 #include "client/cli.h"
 #include "client/instance.h"
-#include "client/json.h"
+#include "client/report.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,27 +83,19 @@ static int delete (const struct instance *i, const char *label, struct error *er
     return r;
 }
 
-static int print_json(const struct overlay_history *h, struct error *error)
+static int report_all(const struct overlay_history *h, struct error *error)
 {
-    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64u << 10);
+    struct report p = REPORT_EMPTY;
     char time[32];
-    int r = buf_append(&b, "[", 1);
-    for (unsigned i = 0; i < h->count && r == 0; i++) {
-        const struct overlay_snapshot *s = &h->snapshots[i];
-        r = buf_append_format(&b, "%s\n  {", i ? "," : "");
-        if (r == 0)
-            r = json_append_text(&b, "label", s->label);
-        if (r == 0)
-            r = json_append_text(&b, "time", text_format_time(s->time, time));
-        if (r == 0)
-            r = json_append_number(&b, "written", s->bytes);
-        if (r == 0)
-            r = buf_append(&b, "}", 1);
+    p.json = true;
+    report_begin_list(&p);
+    for (unsigned i = 0; i < h->count; i++) {
+        report_text(&p, "label", h->snapshots[i].label);
+        report_text(&p, "time", text_format_time(h->snapshots[i].time, time));
+        report_number(&p, "written", h->snapshots[i].bytes);
+        report_end_row(&p);
     }
-    if (r < 0)
-        return error_set(error, -r, "the list is too long");
-    printf("%s%s]\n", buf_text(&b), h->count ? "\n" : "");
-    return 0;
+    return report_end_list(&p, 0, error);
 }
 
 static int list(const struct instance *i, bool json, struct error *error)
@@ -112,7 +104,7 @@ static int list(const struct instance *i, bool json, struct error *error)
     char time[32], size[32];
     int r = overlay_history_read(i->folder_fd, &h, error);
     if (r < 0 || json)
-        return r < 0 ? r : print_json(&h, error);
+        return r < 0 ? r : report_all(&h, error);
     if (h.count == 0)
         fprintf(stderr, "no snapshots; rondo snapshot %s takes one\n", i->name);
     else

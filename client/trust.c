@@ -4,7 +4,7 @@
 #include "base/cleanup.h"
 #include "base/path.h"
 #include "client/cli.h"
-#include "client/json.h"
+#include "client/report.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,47 +12,29 @@
 
 #include "base/banned.h"
 
-struct listing {
-    bool json;
-    unsigned count;
-};
-
 static int print_one(void *context, const struct trust_site *site)
 {
-    struct listing *l = context;
+    struct report *p = context;
     char text[KEY_TEXT_SIZE];
     key_to_text(&site->key, text);
-    if (!l->json) {
+    if (!p->json) {
         printf("%s %-10s %s", text, site->pinned ? "pinned" : "remembered", site->address);
         if (site->root > 1)
             printf(" (root %u)", site->root);
         putchar('\n');
         return 0;
     }
-    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
-    int r = buf_append_format(&b, "%s\n  {", l->count++ ? "," : "");
-    if (r == 0)
-        r = json_append_text(&b, "site", site->address);
-    if (r == 0)
-        r = json_append_text(&b, "key", text);
-    if (r == 0)
-        r = json_append_number(&b, "root", site->root);
-    if (r == 0)
-        r = buf_append_format(&b, ", \"pinned\": %s}", site->pinned ? "true" : "false");
-    if (r == 0)
-        fputs(buf_text(&b), stdout);
-    return r;
+    report_text(p, "site", site->address);
+    report_text(p, "key", text);
+    report_number(p, "root", site->root);
+    report_bool(p, "pinned", site->pinned);
+    return report_end_row(p);
 }
 
-static int list(struct trust *t, bool json, struct error *error)
+static int list(struct trust *t, struct report *p, struct error *error)
 {
-    struct listing l = {.json = json};
-    if (json)
-        fputs("[", stdout);
-    int r = trust_list(t, print_one, &l, error);
-    if (json)
-        fputs(l.count ? "\n]\n" : "]\n", stdout);
-    return r;
+    report_begin_list(p);
+    return report_end_list(p, trust_list(t, print_one, p, error), error);
 }
 
 static int add(struct trust *t, const char *site, const char *text, struct error *error)
@@ -63,60 +45,42 @@ static int add(struct trust *t, const char *site, const char *text, struct error
     return trust_add(t, site, &key, error);
 }
 
-static int format_entry(const struct trust_entry *e, struct buf *b)
+static int report_entry(struct report *p, const struct trust_entry *e)
 {
     char time[32], key[KEY_TEXT_SIZE], hex[SHA256_HEX_SIZE], id[2 * CATALOG_ID_SIZE + 1];
     for (size_t i = 0; i < CATALOG_ID_SIZE; i++)
         snprintf(id + 2 * i, 3, "%02x", e->id[i]);
-    int r = json_append_text(b, "time", text_format_time(e->time, time));
-    if (r == 0)
-        r = json_append_text(b, "what", trust_event_name(e->event));
-    if (r == 0)
-        r = json_append_text(b, "site", e->site);
-    if (r == 0)
-        r = json_append_text(b, "key", key_to_text(&e->key, key));
-    if (r == 0 && e->has_catalog)
-        r = json_append_text(b, "id", id);
-    if (r == 0 && e->has_catalog)
-        r = json_append_number(b, "number", e->number);
-    if (r == 0 && e->has_catalog)
-        r = json_append_text(b, "sha256", sha256_to_hex(&e->text, hex));
-    return r;
+    report_text(p, "time", text_format_time(e->time, time));
+    report_text(p, "what", trust_event_name(e->event));
+    report_text(p, "site", e->site);
+    report_text(p, "key", key_to_text(&e->key, key));
+    if (e->has_catalog) {
+        report_text(p, "id", id);
+        report_number(p, "number", e->number);
+        report_text(p, "sha256", sha256_to_hex(&e->text, hex));
+    }
+    return report_end_row(p);
 }
 
 static int print_entry(void *context, const struct trust_entry *e)
 {
-    struct listing *l = context;
+    struct report *p = context;
     char time[32], key[KEY_TEXT_SIZE], number[32] = "-", hex[SHA256_HEX_SIZE] = "-";
-    if (!l->json) {
-        if (e->has_catalog) {
-            snprintf(number, sizeof(number), "%llu", (unsigned long long)e->number);
-            sha256_to_hex(&e->text, hex);
-        }
-        printf("%s %-15s %s %s %s %s\n", text_format_time(e->time, time), trust_event_name(e->event),
-               key_to_text(&e->key, key), e->site, number, hex);
-        return 0;
+    if (p->json)
+        return report_entry(p, e);
+    if (e->has_catalog) {
+        snprintf(number, sizeof(number), "%llu", (unsigned long long)e->number);
+        sha256_to_hex(&e->text, hex);
     }
-    struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(16384);
-    int r = buf_append_format(&b, "%s\n  {", l->count++ ? "," : "");
-    if (r == 0)
-        r = format_entry(e, &b);
-    if (r == 0)
-        r = buf_append_format(&b, "}");
-    if (r == 0)
-        fputs(buf_text(&b), stdout);
-    return r;
+    printf("%s %-15s %s %s %s %s\n", text_format_time(e->time, time), trust_event_name(e->event),
+           key_to_text(&e->key, key), e->site, number, hex);
+    return 0;
 }
 
-static int show_log(struct trust *t, bool json, const char *site, struct error *error)
+static int show_log(struct trust *t, struct report *p, const char *site, struct error *error)
 {
-    struct listing l = {.json = json};
-    if (json)
-        fputs("[", stdout);
-    int r = trust_list_log(t, site, print_entry, &l, error);
-    if (json)
-        fputs(l.count ? "\n]\n" : "]\n", stdout);
-    return r;
+    report_begin_list(p);
+    return report_end_list(p, trust_list_log(t, site, print_entry, p, error), error);
 }
 
 static const struct action {
@@ -129,24 +93,25 @@ static const struct action {
                {"log", "a SITE, or nothing", 1, 2, true}};
 enum { LS, ADD, RM, LOG };
 
-static int act(unsigned action, struct trust *t, bool json, const char *site, const char *key, struct error *error)
+static int act(unsigned action, struct trust *t, struct report *p, const char *site, const char *key,
+               struct error *error)
 {
     switch (action) {
     case LS:
-        return list(t, json, error);
+        return list(t, p, error);
     case ADD:
         return add(t, site, key, error);
     case RM:
         return trust_remove(t, site, error);
     default:
-        return show_log(t, json, site, error);
+        return show_log(t, p, site, error);
     }
 }
 
 int verb_trust(int argc, char **argv)
 {
-    bool json = false;
-    const struct option options[] = {{"json", OPTION_FLAG, &json}, {NULL, OPTION_FLAG, NULL}};
+    struct report report = REPORT_EMPTY;
+    const struct option options[] = {{"json", OPTION_FLAG, &report.json}, {NULL, OPTION_FLAG, NULL}};
     unsigned operands, action = 0;
     int r = cli_parse(argc, argv, options, 1, 3, &operands);
     if (r != 0)
@@ -158,7 +123,7 @@ int verb_trust(int argc, char **argv)
     const struct action *a = &actions[action];
     if (operands < a->minimum || operands > a->maximum)
         return cli_usage("trust", "%s takes %s", a->name, a->operands);
-    if (json && !a->json)
+    if (report.json && !a->json)
         return cli_usage("trust", "--json is for ls and log");
 
     struct error error = {.text = ""};
@@ -173,7 +138,7 @@ int verb_trust(int argc, char **argv)
         r = trust_open(home, &t, &error);
     if (r < 0)
         return cli_fail(r, &error);
-    r = act(action, t, json, operands > 1 ? site : NULL, argv[3], &error);
+    r = act(action, t, &report, operands > 1 ? site : NULL, argv[3], &error);
     trust_close(t);
     return cli_end(r, &error);
 }
