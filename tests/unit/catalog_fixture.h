@@ -31,6 +31,18 @@
             fail_msg("%s: %d, %s", #call, result_, (error).text);                                                      \
     } while (0)
 
+#define FIXTURE_SECRET_COMMENT "untrusted comment: minisign encrypted secret key\n"
+
+// Gives `context` as the passphrase.
+static inline int fixture_answer(void *context, const char *prompt, char *ret, size_t capacity)
+{
+    (void)prompt;
+    const char *text = context;
+    assert_true(strlen(text) < capacity);
+    memcpy(ret, text, strlen(text) + 1);
+    return (int)strlen(text);
+}
+
 // A folder of the test's own, removed by fixture_remove.
 static inline char *fixture_folder(void)
 {
