@@ -1,7 +1,7 @@
 // What a disk with snapshots may hold after a crash: the model of test_overlay_crash.c, and the look at what is there.
 #pragma once
 
-#include "crash_disk.h"
+#include "crash_calls.h"
 
 #include "base/log.h"
 #include "overlay_oracle.h"
