@@ -2,6 +2,7 @@
 # mount shows a version's members as files that equal what was published, over any server; umount takes them away.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/sites.sh"
+. "$ROOT/tests/servers.sh"
 need python3 perl nginx
 need_fuse
 
@@ -34,31 +35,10 @@ start_process server "$BUILD/rondo" serve "$site" --listen 127.0.0.1:0 --log "$T
 wait_until 10 grep -q '^listening on' "$TMPDIR/server.log" || bail_out "rondo serve starts"
 url=$(sed -n 's/^listening on //p' "$TMPDIR/server.log")
 mount_from "rondo serve" "$url"
-nginx_port=$(free_port)
-mkdir "$TMPDIR/nginx"
-cat >"$TMPDIR/nginx.conf" <<END
-daemon off;
-master_process off;
-pid $TMPDIR/nginx/pid;
-error_log $TMPDIR/nginx/error.log;
-events { }
-http {
-	access_log off;
-	client_body_temp_path $TMPDIR/nginx/1;
-	proxy_temp_path $TMPDIR/nginx/2;
-	fastcgi_temp_path $TMPDIR/nginx/3;
-	uwsgi_temp_path $TMPDIR/nginx/4;
-	scgi_temp_path $TMPDIR/nginx/5;
-	server { listen 127.0.0.1:$nginx_port; root $TMPDIR; }
-}
-END
-start_process nginx nginx -e "$TMPDIR/nginx/error.log" -c "$TMPDIR/nginx.conf" -p "$TMPDIR/nginx"
-wait_for_port "$nginx_port" || bail_out "nginx starts"
-mount_from nginx "http://127.0.0.1:$nginx_port/site/"
-python_port=$(free_port)
-start_process python python3 -m http.server --bind 127.0.0.1 --directory "$TMPDIR" "$python_port"
-wait_for_port "$python_port" || bail_out "http.server starts"
-mount_from "a server that ignores ranges" "http://127.0.0.1:$python_port/site/"
+start_nginx "$TMPDIR"
+mount_from nginx "${nginx}site/"
+start_python "$TMPDIR"
+mount_from "a server that ignores ranges" "${python}site/"
 mount_from "a folder" "$site/"
 
 # Lazily: opening costs the manifest; the first byte its leaf and its chunk.

@@ -3,6 +3,7 @@
 # for nothing twice.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/sites.sh"
+. "$ROOT/tests/servers.sh"
 need python3 perl nginx
 
 make_disk "$TMPDIR/disk" 24 1
@@ -65,34 +66,13 @@ rm -rf "$site"
 must_publish image 1 "$TMPDIR/disk" --kernel "$TMPDIR/kernel" --cmdline x
 manifest=$out
 
-nginx_port=$(free_port)
-mkdir "$TMPDIR/nginx"
-cat >"$TMPDIR/nginx.conf" <<END
-daemon off;
-master_process off;
-pid $TMPDIR/nginx/pid;
-error_log $TMPDIR/nginx/error.log;
-events { }
-http {
-	access_log $TMPDIR/nginx/access.log;
-	client_body_temp_path $TMPDIR/nginx/1;
-	proxy_temp_path $TMPDIR/nginx/2;
-	fastcgi_temp_path $TMPDIR/nginx/3;
-	uwsgi_temp_path $TMPDIR/nginx/4;
-	scgi_temp_path $TMPDIR/nginx/5;
-	server { listen 127.0.0.1:$nginx_port; root $TMPDIR; }
-}
-END
-start_process nginx nginx -e "$TMPDIR/nginx/error.log" -c "$TMPDIR/nginx.conf" -p "$TMPDIR/nginx"
-wait_for_port "$nginx_port" || bail_out "nginx starts"
-pull_from "nginx" "http://127.0.0.1:$nginx_port/site/"
-run_rondo pull "http://127.0.0.1:$nginx_port/site/image"
+start_nginx "$TMPDIR"
+pull_from "nginx" "${nginx}site/"
+run_rondo pull "${nginx}site/image"
 is "$(tail -n 1 "$TMPDIR/nginx/access.log" | cut -d '"' -f 3)" " 304 0 " "nginx: an unchanged catalog is not sent again"
 
-python_port=$(free_port)
-start_process python python3 -m http.server --bind 127.0.0.1 --directory "$TMPDIR" "$python_port"
-wait_for_port "$python_port" || bail_out "http.server starts"
-pull_from "a server that ignores ranges" "http://127.0.0.1:$python_port/site/"
+start_python "$TMPDIR"
+pull_from "a server that ignores ranges" "${python}site/"
 is "$(grep -o 'GET /site/objects/[^ ]*' "$TMPDIR/python.log" | sort | uniq -d)" "" "a server that ignores ranges: no pack is fetched twice"
 
 pull_from "a folder" "$site/"

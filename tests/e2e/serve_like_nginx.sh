@@ -1,6 +1,7 @@
 #!/bin/bash
 # A site is plain files: rondo-server, nginx and Python's http.server (which ignores Range) give the same bytes.
 . "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/servers.sh"
 need curl python3 nginx perl
 
 site=$TMPDIR/site
@@ -22,33 +23,9 @@ start_process rondo rondo-server --listen 127.0.0.1:0 "$site"
 wait_until 10 grep -q '^listening on' "$TMPDIR/rondo.log" || bail_out "rondo-server starts"
 rondo=$(sed -n 's/^listening on //p' "$TMPDIR/rondo.log")
 
-nginx_port=$(free_port)
-mkdir "$TMPDIR/nginx"
-cat >"$TMPDIR/nginx.conf" <<END
-daemon off;
-master_process off;
-pid $TMPDIR/nginx/pid;
-error_log $TMPDIR/nginx/error.log;
-events { }
-http {
-	access_log off;
-	sendfile on;
-	client_body_temp_path $TMPDIR/nginx/1;
-	proxy_temp_path $TMPDIR/nginx/2;
-	fastcgi_temp_path $TMPDIR/nginx/3;
-	uwsgi_temp_path $TMPDIR/nginx/4;
-	scgi_temp_path $TMPDIR/nginx/5;
-	server { listen 127.0.0.1:$nginx_port; root $site; }
-}
-END
-start_process nginx nginx -e "$TMPDIR/nginx/error.log" -c "$TMPDIR/nginx.conf" -p "$TMPDIR/nginx"
-wait_for_port "$nginx_port" || bail_out "nginx starts"
-nginx=http://127.0.0.1:$nginx_port/
+start_nginx "$site"
 
-python_port=$(free_port)
-start_process python python3 -m http.server --bind 127.0.0.1 --directory "$site" "$python_port"
-wait_for_port "$python_port" || bail_out "http.server starts"
-python=http://127.0.0.1:$python_port/
+start_python "$site"
 
 # fetch URL FILE CURL-OPTION…: the body, and prints status and Content-Range.
 fetch() {
