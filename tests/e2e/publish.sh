@@ -46,7 +46,7 @@ ok "minisign accepts the catalog's signature" minisign -Vqm "$TMPDIR/text" -p "$
 
 run_rondo ls "$site" --json
 is "$out" "[
-  {\"name\": \"debian\", \"version\": \"12.5\", \"serial\": 1, \"tags\": \"latest, stable\", \"manifest\": \"$manifest\", \"pulled\": false}
+  {\"name\": \"debian\", \"version\": \"12.5\", \"serial\": 1, \"tags\": \"latest, stable\", \"manifest\": \"$manifest\", \"pulled\": false, \"revoked\": false}
 ]" "ls --json"
 
 # A second version stores what is new.
