@@ -254,8 +254,8 @@ static int check_own(const struct signed_root *s, const struct root *root, struc
 
 int root_open(const void *bytes, size_t n, struct root *ret, struct error *error)
 {
-    struct signed_root s;
-    struct root root;
+    struct signed_root s = {.count = 0};
+    struct root root = {.number = 0};
     int r = cut(bytes, n, &s, error);
     if (r == 0)
         r = root_parse(s.text.at, s.text.length, &root, error);
@@ -284,8 +284,8 @@ static int check_next(const struct root *old, const struct root *root, struct er
 
 int root_follow(const struct root *old, const void *bytes, size_t n, struct root *ret, struct error *error)
 {
-    struct signed_root s;
-    struct root root;
+    struct signed_root s = {.count = 0};
+    struct root root = {.number = 0};
     int r = cut(bytes, n, &s, error);
     if (r == 0)
         r = root_parse(s.text.at, s.text.length, &root, error);
@@ -305,7 +305,7 @@ int root_follow(const struct root *old, const void *bytes, size_t n, struct root
 
 bool root_is_signed_by(const void *bytes, size_t n, const struct key_public *key)
 {
-    struct signed_root s;
+    struct signed_root s = {.count = 0};
     return cut(bytes, n, &s, NULL) == 0 && has_signed(&s, key);
 }
 

@@ -150,6 +150,8 @@ run_rondo key rotate site --key safe/a --key safe/b --threshold 4
 like "$status $err" '^2 .*4 keys are to sign .*there are 3' "a threshold above the keys"
 run_rondo key rotate site --key safe/a --key safe/b --catalog-key safe/online
 like "$status $err" '^2 .*that it revokes' "a key that was revoked does not come back"
+run_rondo key rotate site --key safe/a --key safe/b --catalog-key safe/old --threshold 2
+like "$status $err" '^2 .*says that already' "a change that is none"
 run_rondo key rotate nowhere --key safe/a --new-key a.pub
 status_is 3 "a site that is not there: exit code 3"
 run_rondo key rotate site --key safe/c --new-key safe/x
