@@ -87,16 +87,24 @@ for date in '1970-01-02 00:00:00' '2026-01-01 00:00:00'; do
 	is "$status $(json fresh)" "0 false" "the clock says $date: it works, but nothing is called fresh"
 	like "$err" "your clock says ${date%% *}" "and the clock is named"
 	unlike "$err" 'expired on' "the catalog is not said to be expired"
-	at "$date" inspect "${url}image" --require-fresh
-	status_is 6 "--require-fresh: exit code 6"
-	like "$err" "clock here says ${date%% *}" "for the clock's sake"
+	rules
+	withstands "T37 wrong clock: it says $date, --require-fresh" 6 "clock here says ${date%% *}" 'catalog\.rondo' \
+		faketime "$date" rondo inspect "${url}image" --require-fresh
+	RONDO_HOME=$TMPDIR/first.home RONDO_CACHE=$TMPDIR/first.cache at "$date" inspect "${url}image"
+	status_is 0 "at first contact, too, it works"
+	like "$err" "your clock says ${date%% *}" "and the clock is named"
+	RONDO_HOME=$TMPDIR/first.home RONDO_CACHE=$TMPDIR/first.cache at '2027-07-01 13:30:00' inspect "${url}image" --json --require-fresh
+	is "$status $(json fresh)" "0 true" "and once it is right, all is fresh"
+	rm -rf "$TMPDIR"/first.*
 done
 at '2027-07-01 12:58:00' inspect "${url}image" --json --require-fresh
 is "$status" 0 "a clock two minutes behind is none that is wrong"
 # ahead: the catalog looks expired
-at '2039-01-01 00:00:00' pull "${url}image"
-status_is 6 "a clock far ahead: the catalog has expired by it"
-like "$err" 'the clock here says 2039-01-01' "and the message shows the clock"
+rules
+for date in '2039-01-01 00:00:00' '2106-02-07 06:28:20'; do
+	withstands "T37 wrong clock: it says $date, by which the catalog has expired" 6 "the clock here says ${date%% *}" 'catalog\.rondo' \
+		faketime "$date" rondo pull "${url}image"
+done
 at '2027-07-01 14:00:00' pull "${url}image"
 status_is 0 "which does no lasting harm"
 done_testing
