@@ -13,6 +13,18 @@
 #define END_SECONDS 160 // the supervisor's own limits for ending an engine and for the last flush, and a little
 #define ANSWER_MS 10000
 
+// Once, when its time is over and it was switched off: that may be seen only when it has ended.
+static void tell_off(const struct instance *i, uint64_t seconds, uint64_t *off)
+{
+    if (!*off || io_monotonic_ns() < *off)
+        return;
+    *off = 0;
+    cli_progress_end();
+    if (seconds)
+        fprintf(stderr, "rondo: %s did not shut down within %llu s, and is switched off\n", i->name,
+                (unsigned long long)seconds);
+}
+
 // Whatever happens at once (it ends by itself; it is only starting): afterwards it does not run.
 static int stop(struct instance *i, uint64_t seconds, struct error *error)
 {
@@ -25,8 +37,8 @@ static int stop(struct instance *i, uint64_t seconds, struct error *error)
     uint64_t off = 0; // when it is switched off, until that is said
     do {
         if (r < 0) {
+            off = io_monotonic_ns() + seconds * 1000000000ull; // no later than the supervisor's
             r = ask_machine(i, question, ANSWER_MS, answer, error);
-            off = io_monotonic_ns() + seconds * 1000000000ull;
         }
         if (r < 0 && r != -ENOENT && r != -EBUSY && r != -EAGAIN) // it does not listen yet, or no more
             return r;
@@ -39,14 +51,11 @@ static int stop(struct instance *i, uint64_t seconds, struct error *error)
                                      i->folder);
         cli_progress("stopping %s", i->name);
         poll(NULL, 0, 50);
-        if (r == 0 && off && io_monotonic_ns() >= off) {
-            cli_progress_end();
-            if (seconds)
-                fprintf(stderr, "rondo: %s did not shut down within %llu s, and is switched off\n", i->name,
-                        (unsigned long long)seconds);
-            off = 0;
-        }
+        if (r == 0)
+            tell_off(i, seconds, &off);
     } while (instance_is_running(i));
+    if (r == 0)
+        tell_off(i, seconds, &off);
     cli_progress_end();
     return 0;
 }
