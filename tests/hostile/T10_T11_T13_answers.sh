@@ -42,6 +42,7 @@ while IFS='|' read -r answer message; do
 	forget
 	rules "/catalog.rondo $answer"
 	withstands "T10 endless data: $answer, for a catalog at first contact" 5 "catalog(\.rondo from| of) $url.*($message)" 'catalog\.rondo' rondo pull "${url}image"
+	is "$(requests)" 1 "which was asked for once"
 	known
 	rules "/$manifest_path $answer"
 	withstands "T10 endless data: $answer, for a manifest" 5 "$manifest_path from $url: .*($message)" "catalog\.rondo|$manifest_path" rondo pull "${url}image"
