@@ -22,6 +22,24 @@ publish_as owner other 1 "$TMPDIR/disk3"
 other=$out
 publish_as key image 2 "$TMPDIR/disk2"
 second=$out
+
+# One attack takes the ten seconds that a server may be silent, and so goes on beside the others: a malicious mirror.
+attack
+good=$url
+attack
+silent=$url silent_requests=$requests
+rules '* silent'
+mirrored() { # COPY MIRROR: the site with that mirror and the good one, and itself without objects
+	cp -r "$site" "$TMPDIR/$1"
+	rm -r "$TMPDIR/$1/objects"
+	run_rondo renew "$TMPDIR/$1" --key "$TMPDIR/owner" --mirror "$2" --mirror "$good"
+	[ "$status" -eq 0 ] || bail_out "renew $1: $err"
+	attack "$TMPDIR/$1"
+}
+mirrored beside.silent "$silent"
+RONDO_HOME=$TMPDIR/silent.home RONDO_CACHE=$TMPDIR/silent.cache timeout 60 rondo pull "${url}image" >"$TMPDIR/silent.out" 2>"$TMPDIR/silent.err" &
+silent_pull=$!
+
 attack
 run_rondo inspect "${url}image"
 status_is 0 "a user knows the site"
@@ -180,21 +198,20 @@ withstands "wrong software: another version than the one whose hash was pinned" 
 	rondo pull "${url}image:2@sha256:$first"
 
 # --- malicious mirror prevents updates: of two, one does its worst ---------------------------------------------------
-attack "$site"
+attack
 bad=$url bad_rules=$attack_script bad_requests=$requests
-attack "$site"
-good=$url
-cp -r "$site" "$TMPDIR/mirrored"
-run_rondo renew "$TMPDIR/mirrored" --key "$TMPDIR/owner" --mirror "$bad" --mirror "$good"
-attack "$TMPDIR/mirrored"
+mirrored beside.bad "$bad"
 run_rondo inspect "${url}image"
 rm -rf "$TMPDIR/known"
 cp -r "$RONDO_HOME" "$TMPDIR/known"
 for action in 'status code=404' 'status code=503' flip endless reset "redirect to=file:///etc/passwd"; do
 	printf '%s\n' "* $action" >"$bad_rules.new" && mv "$bad_rules.new" "$bad_rules"
-	under '/objects/* status code=500'
+	under
 	withstands "malicious mirror prevents updates: $action" 0 '' 'catalog\.rondo|objects/.*' rondo pull "${url}image"
 	is "$out" "$second" "the version comes from the other one"
 done
 ok "the malicious one was asked" grep -q /objects/ "$bad_requests"
+wait "$silent_pull"
+is "$? $(cat "$TMPDIR/silent.out")" "0 $second" "malicious mirror prevents updates: silent"
+ok "it was asked, too" grep -q /objects/ "$silent_requests"
 done_testing
