@@ -17,13 +17,16 @@
 #define FIRST_LINE "rondo-archive 1"
 #define LINE_MAXIMUM 1100u
 
-static const char description_name[] = "archive.rondo", catalog_name[] = "catalog.rondo", objects_name[] = "objects/";
+static const char description_name[] = "archive.rondo", catalog_name[] = "catalog.rondo", objects_name[] = "objects/",
+                  roots_name[] = "roots/";
 
 static void format_name(const struct archive_entry *e, char name[static NAME_SIZE])
 {
     char hex[SHA256_HEX_SIZE];
     if (e->kind == ARCHIVE_OBJECT)
         snprintf(name, NAME_SIZE, "%s%.2s/%s", objects_name, sha256_to_hex(&e->object, hex), hex);
+    else if (e->kind == ARCHIVE_ROOT)
+        snprintf(name, NAME_SIZE, "%s%u", roots_name, e->root);
     else
         snprintf(name, NAME_SIZE, "%s", e->kind == ARCHIVE_CATALOG ? catalog_name : description_name);
 }
@@ -55,6 +58,16 @@ void archive_format_header(const struct archive_entry *e, unsigned char ret[stat
     ret[CHECKSUM_AT + 6] = '\0';
 }
 
+static bool parse_root(const char *digits, unsigned *ret)
+{
+    const struct slice text = {.at = digits, .length = strnlen(digits, 4)};
+    uint64_t number;
+    if (!text_parse_u64(text, ARCHIVE_ROOTS_MAXIMUM, &number) || number < 2)
+        return false;
+    *ret = (unsigned)number;
+    return true;
+}
+
 static int refuse_header(const unsigned char *block, struct error *error)
 {
     char name[128];
@@ -76,6 +89,10 @@ int archive_parse_header(const unsigned char block[static ARCHIVE_BLOCK], struct
     if (strncmp(name, objects_name, strlen(objects_name)) == 0) {
         e.kind = ARCHIVE_OBJECT;
         if (!sha256_from_hex(name + prefix, SHA256_HEX_SIZE - 1, &e.object))
+            return refuse_header(block, error);
+    } else if (strncmp(name, roots_name, strlen(roots_name)) == 0) {
+        e.kind = ARCHIVE_ROOT;
+        if (!parse_root(name + strlen(roots_name), &e.root))
             return refuse_header(block, error);
     } else if (memcmp(name, catalog_name, sizeof(catalog_name)) == 0) {
         e.kind = ARCHIVE_CATALOG;

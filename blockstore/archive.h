@@ -2,6 +2,8 @@
 // makes a folder of it that any web server can serve, and that is a site by itself.
 //
 //   archive.rondo     what it holds: struct archive_description
+//   roots/N …         root statements of the site's keys, the last of them the one that the catalog names; none if it
+//                     names none
 //   catalog.rondo     the site's whole catalog: who signed what, and until when
 //   objects/ab/ab…    the catalog's shard with the image's lines (if it has shards), then the manifest, then the packs
 //   1,024 zeros       and nothing behind them
@@ -24,11 +26,14 @@
 #define ARCHIVE_ENTRY_MAXIMUM (64u << 20)      // as PACK_SIZE_MAXIMUM: nothing that a site stores is larger
 #define ARCHIVE_DESCRIPTION_MAXIMUM (4u << 10) // of its text
 
-enum archive_kind { ARCHIVE_DESCRIPTION, ARCHIVE_CATALOG, ARCHIVE_OBJECT };
+#define ARCHIVE_ROOTS_MAXIMUM 256u // the highest number of a root statement, as in catalog/catalog.h
+
+enum archive_kind { ARCHIVE_DESCRIPTION, ARCHIVE_ROOT, ARCHIVE_CATALOG, ARCHIVE_OBJECT };
 
 struct archive_entry {
     enum archive_kind kind;
     struct sha256 object; // of ARCHIVE_OBJECT; else zero
+    unsigned root;        // of ARCHIVE_ROOT: its number, from 2; else zero
     uint32_t size;        // 1 to ARCHIVE_ENTRY_MAXIMUM
 };
 

@@ -1,7 +1,8 @@
 // Trust: what this user has seen and decided, in SQLite at <home>/trust.db. It answers one question: may this catalog,
 // from this address, be used, now?
 //
-//   root      per address: the newest root statement (catalog/root.h); none where the site has only its first key
+//   root      per address: the root statements that were verified (catalog/root.h), of which the newest counts; none
+//             where the site has only its first key
 //   vouched   per address: the keys that the site has or had by its roots; old addresses may pin any of them
 //   site      address → key (first contact remembered; "pinned" when the user wrote it), id and date of its last
 //             catalog
@@ -58,6 +59,9 @@ struct trust_verdict {
 // can end at the first that does not; its number is 0 where there is none.
 int trust_want_roots(struct trust *t, const struct trust_request *request, const struct catalog *c, unsigned *ret_first,
                      struct root *ret_from, struct error *error);
+
+// The file of a root statement that was verified for this address: -ENOENT if it was not seen.
+int trust_load_root(struct trust *t, const char *site, unsigned number, struct buf *ret, struct error *error);
 
 // Decides about a catalog whose signature was verified, and remembers it: 0, or -EKEYREJECTED (another key than the
 // remembered or pinned one; message shows both and how to accept: `rondo trust rm`), -ESTALE (number lower than seen;

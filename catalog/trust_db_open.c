@@ -43,8 +43,8 @@ static const struct {
     {2,
      "CREATE TABLE log(entry INTEGER PRIMARY KEY, time INTEGER NOT NULL, address TEXT NOT NULL, what INTEGER NOT NULL, "
      "key BLOB NOT NULL, id BLOB, number INTEGER, text BLOB) STRICT"},
-    {3, "CREATE TABLE root(address TEXT PRIMARY KEY, number INTEGER NOT NULL, text BLOB NOT NULL) STRICT, WITHOUT "
-        "ROWID"},
+    {3, "CREATE TABLE root(address TEXT, number INTEGER, file BLOB NOT NULL, PRIMARY KEY(address, number)) STRICT, "
+        "WITHOUT ROWID"},
     {1, "CREATE TABLE seen(key BLOB, id BLOB, number INTEGER NOT NULL, PRIMARY KEY(key, id)) STRICT, WITHOUT ROWID"},
     {1,
      "CREATE TABLE serials(key BLOB, id BLOB, name TEXT, serial INTEGER NOT NULL, PRIMARY KEY(key, id, name)) STRICT, "

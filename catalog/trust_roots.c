@@ -46,7 +46,9 @@ static int load_root(struct trust *t, const char *address, const struct known_si
                      struct error *error)
 {
     sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
-    int r = trust_db_start(t, &s, error, "SELECT number, text FROM root WHERE address = ?", "t", address);
+    struct slice text, signatures;
+    int r = trust_db_start(t, &s, error, "SELECT number, file FROM root WHERE address = ? ORDER BY number DESC LIMIT 1",
+                           "t", address);
     if (r == 0)
         r = trust_db_step(t, s, error);
     if (r < 0)
@@ -57,10 +59,11 @@ static int load_root(struct trust *t, const char *address, const struct known_si
             root_imply(&site->key, &ret->root);
         return 0;
     }
-    const void *text = sqlite3_column_blob(s, 1);
+    const void *file = sqlite3_column_blob(s, 1);
     const int n = sqlite3_column_bytes(s, 1);
-    if (!text || n <= 0 || root_parse(text, (size_t)n, &ret->root, NULL) < 0 ||
-        sqlite3_column_int64(s, 0) != ret->root.number || !key_equal(&ret->root.catalog_key, &site->key))
+    if (!file || n <= 0 || signed_split(file, (size_t)n, &text, &signatures, NULL) < 0 ||
+        root_parse(text.at, text.length, &ret->root, NULL) < 0 || sqlite3_column_int64(s, 0) != ret->root.number ||
+        !key_equal(&ret->root.catalog_key, &site->key))
         return trust_db_complain(t, error);
     ret->has_root = true;
     return 0;
@@ -120,6 +123,24 @@ int trust_want_roots(struct trust *t, const struct trust_request *request, const
     if (k.has_root && *ret_first == k.root.number + 1)
         *ret_from = k.root;
     return 0;
+}
+
+int trust_load_root(struct trust *t, const char *site, unsigned number, struct buf *ret, struct error *error)
+{
+    sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
+    int r = trust_db_start(t, &s, error, "SELECT file FROM root WHERE address = ? AND number = ?", "ti", site,
+                           (int64_t)number);
+    if (r == 0)
+        r = trust_db_step(t, s, error);
+    if (r < 0)
+        return r;
+    const int n = r == 1 ? sqlite3_column_bytes(s, 0) : 0;
+    if (r == 0)
+        return error_set(error, ENOENT, "root %u of %s was never seen here", number, site);
+    if (n <= 0 || (unsigned)n > ROOT_SIZE_MAXIMUM)
+        return trust_db_complain(t, error);
+    r = buf_append(ret, sqlite3_column_blob(s, 0), (size_t)n);
+    return r < 0 ? error_set(error, -r, "not enough memory for root %u of %s", number, site) : 0;
 }
 
 static const struct buf *find_root(const struct trust_request *request, unsigned number)
@@ -290,20 +311,19 @@ int trust_remember_root(struct trust *t, const struct trust_request *request, co
         r = vouch_for(t, request->site, request->pin, error);
     for (unsigned i = change->verified; change->advanced && i <= change->root.number && r == 0; i++) {
         const struct buf *file = find_root(request, i);
+        struct slice text = {.length = 0};
+        struct slice signatures;
         struct root root;
-        if (!file) // trust_check_key has just looked at it
+        if (!file) // trust_check_key has just looked at it, and at its signatures
             return error_set(error, ENETUNREACH, "root %u of %s was never seen here", i, request->site);
-        r = root_open(file->data, file->size, &root, error);
+        r = signed_split(file->data, file->size, &text, &signatures, error);
+        if (r == 0)
+            r = root_parse(text.at, text.length, &root, error);
         if (r == 0)
             r = vouch_for_all(t, request->site, &root, error);
-        if (r == 0 && i == change->root.number) {
-            struct slice text = {.length = 0};
-            struct slice signatures;
-            r = signed_split(file->data, file->size, &text, &signatures, error);
-            if (r == 0)
-                r = trust_db_run(t, error, "INSERT OR REPLACE INTO root(address, number, text) VALUES(?, ?, ?)", "tib",
-                                 request->site, (int64_t)i, text.at, text.length);
-        }
+        if (r == 0)
+            r = trust_db_run(t, error, "INSERT OR REPLACE INTO root(address, number, file) VALUES(?, ?, ?)", "tib",
+                             request->site, (int64_t)i, file->data, file->size);
     }
     if (r == 0 && site->known && change->advanced)
         r = trust_log_key(t, request->now, request->site, TRUST_ROTATED, &c->site_key, error);

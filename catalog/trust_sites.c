@@ -38,8 +38,8 @@ int trust_list(struct trust *t, int (*each)(void *context, const struct trust_si
 {
     sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
     int r = trust_db_start(t, &s, error,
-                           "SELECT address, key, pinned, coalesce((SELECT number FROM root WHERE root.address = "
-                           "site.address), 1) FROM site ORDER BY address",
+                           "SELECT address, key, pinned, coalesce((SELECT max(number) FROM root WHERE "
+                           "root.address = site.address), 1) FROM site ORDER BY address",
                            "");
     if (r < 0)
         return r;

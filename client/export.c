@@ -1,6 +1,6 @@
 // rondo export IMAGE FILE: all of a version in one file (blockstore/archive.h), for where there is no network.
 //
-//   resolve ─▶ packs that are missing in the cache are fetched whole ─▶ archive: catalog, shard, manifest, packs
+//   resolve ─▶ packs that are missing in the cache are fetched whole ─▶ archive: roots, catalog, shard, manifest, packs
 //
 // The file is written aside and renamed, so that it is there whole or not at all; what a killed export left aside, the
 // next one into that folder takes away. "-" is standard output. Every object is hashed once more on its way from the
@@ -11,6 +11,7 @@
 #include "blockstore/archive.h"
 #include "blockstore/object_copy.h"
 #include "client/cli.h"
+#include "client/export_roots.h"
 #include "client/images.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@ struct export
     struct images images;
     struct resolved resolved;
     struct object_copy copy;
+    struct export_roots roots;
     struct pack_set *objects; // the shard (if any), the manifest, the packs
     const char *path;         // for messages
     int lease;                // of the version, so that nothing of it is evicted meanwhile
@@ -152,6 +154,18 @@ static int put_description(struct export *e, struct error *error)
                      error);
 }
 
+static int put_roots(struct export *e, struct error *error)
+{
+    int r = 0;
+    for (unsigned i = 0; i < e->roots.count && r == 0; i++) {
+        const struct buf *file = &e->roots.files[i];
+        r = put_entry(
+            e, &(struct archive_entry){.kind = ARCHIVE_ROOT, .root = e->roots.first + i, .size = (uint32_t)file->size},
+            file->data, error);
+    }
+    return r;
+}
+
 static int put_object(struct export *e, size_t i, struct error *error)
 {
     const struct whole_object object = pack_set_get(e->objects, i);
@@ -179,6 +193,8 @@ static int put_all(struct export *e, struct error *error)
     const struct buf *catalog = &e->resolved.catalog;
     char at[32], all[32];
     int r = put_description(e, error);
+    if (r == 0)
+        r = put_roots(e, error);
     if (r == 0)
         r = put_entry(e, &(struct archive_entry){.kind = ARCHIVE_CATALOG, .size = (uint32_t)catalog->size},
                       catalog->data, error);
@@ -275,6 +291,8 @@ static int export(struct export *e, const char *image, struct error *error)
                                    .wait_seconds = e->images.configuration.outage_seconds,
                                    .progress = report_fetch};
     int r = fetch(e, image, error);
+    if (r == 0)
+        r = export_roots_get(e->images.store, &e->resolved, &e->roots, error);
     if (r < 0)
         return r;
     cli_catch_signals(); // from here on there is a temporary to take away
@@ -310,6 +328,7 @@ int verb_export(int argc, char **argv)
         return cli_fail(r, &error);
     r = export(&e, argv[1], &error);
     cache_end_lease(store_cache(e.images.store), &e.resolved.manifest, e.lease);
+    export_roots_free(&e.roots);
     pack_set_free(&e.objects);
     mirrors_free(e.copy.mirrors);
     resolve_free(&e.resolved);

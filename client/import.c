@@ -1,8 +1,8 @@
 // rondo import FILE: a version that rondo export wrote comes into the cache, as if it had been pulled from its site.
 //
-//   description ─▶ catalog: signature, and trust in the site that it says it is of (key, number, date) ─▶ shard
-//   ─▶ the image's line ─▶ manifest: hash, signature, publisher ─▶ packs, each hashed before it stands in the cache
-//   ─▶ all that the map names is there, and nothing else came ─▶ catalog and key remembered, version pinned
+//   description ─▶ roots ─▶ catalog: signature, and trust in the site that it says it is of (key, number, date) ─▶
+//   shard ─▶ the image's line ─▶ manifest: hash, signature, publisher ─▶ packs, each hashed before it stands in the
+//   cache ─▶ all that the map names is there, and nothing else came ─▶ catalog and key remembered, version pinned
 //
 // 1. The file is believed in nothing: the chain is the one of resolve.h, but that no site is asked.
 // 2. A catalog that is older than what was seen changes nothing. The version may still be had, if the newer catalog
@@ -164,6 +164,34 @@ static bool find_line(struct import *i)
     return false;
 }
 
+// Root statements, each of the next number, and the beginning of the catalog behind them. Trust decides about both.
+static int read_roots(struct import *i, struct archive_entry *ret, struct error *error)
+{
+    struct resolve_decision *d = &i->decision;
+    struct trust_roots *roots = &d->request.roots;
+    int r;
+    d->roots = calloc(ROOT_NUMBER_MAXIMUM, sizeof(*d->roots));
+    if (!d->roots)
+        return error_set(error, ENOMEM, "out of memory");
+    roots->files = d->roots;
+    while ((r = archive_next(&i->archive, ret, error)) == 1 && ret->kind == ARCHIVE_ROOT) {
+        CLEANUP_FREE void *bytes = NULL;
+        struct buf *file = &d->roots[roots->count];
+        if (roots->count > 0 && ret->root != roots->first + roots->count)
+            return error_set(error, EBADMSG, "root %u is not where it should be", ret->root);
+        r = archive_read_all(&i->archive, ret, ROOT_SIZE_MAXIMUM, &bytes, error);
+        if (r < 0)
+            return r;
+        *file = (struct buf)BUF_WITH_MAXIMUM(ROOT_SIZE_MAXIMUM);
+        if (buf_append(file, bytes, ret->size) < 0)
+            return error_set(error, ENOMEM, "out of memory");
+        roots->first = roots->count++ ? roots->first : ret->root;
+    }
+    if (r < 0)
+        return r;
+    return r == 1 && ret->kind == ARCHIVE_CATALOG ? 0 : error_set(error, EBADMSG, "it has no catalog");
+}
+
 static int read_catalog(struct import *i, bool *fresh, struct buf *ret_bytes, struct error *error)
 {
     CLEANUP_FREE void *bytes = NULL;
@@ -171,11 +199,9 @@ static int read_catalog(struct import *i, bool *fresh, struct buf *ret_bytes, st
     struct catalog own CLEANUP(catalog_free) = {.number = 0};
     struct archive_entry e;
     size_t size = 0;
-    int r = archive_next(&i->archive, &e, error);
+    int r = read_roots(i, &e, error);
     if (r < 0)
         return r;
-    if (r == 0 || e.kind != ARCHIVE_CATALOG)
-        return error_set(error, EBADMSG, "it has no catalog");
     r = archive_read_all(&i->archive, &e, CATALOG_SIZE_MAXIMUM, &bytes, error);
     if (r == 0 && buf_append(ret_bytes, bytes, e.size) < 0)
         r = error_set(error, ENOMEM, "out of memory");
@@ -279,7 +305,8 @@ static int remember(struct import *i, const struct buf *bytes, struct error *err
     if (r < 0 || i->remembered)
         return r;
     if (trust_load_catalog(d->trust, d->site, &known, &size, etag, &checked, NULL) == 0 &&
-        catalog_open(known, size, &last, NULL) == 0 && last.number >= i->catalog.number)
+        catalog_open(known, size, &last, NULL) == 0 && last.root_number >= i->catalog.root_number &&
+        last.number >= i->catalog.number)
         return 0;
     return trust_save_catalog(d->trust, d->site, bytes->data, bytes->size, "",
                               i->catalog.issued - RESOLVE_CATALOG_SECONDS, error);

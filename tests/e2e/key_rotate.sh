@@ -16,6 +16,13 @@ run_rondo publish --name image --version 1 --disk disk --key safe/old --to site
 status_is 0 "a site with one key"
 run_rondo inspect site/image
 status_is 0 "a user of it"
+in_home() { # HOME COMMAND…
+	local home=$1
+	shift
+	run env RONDO_HOME="$TMPDIR/$home" RONDO_CACHE="$TMPDIR/$home.cache" "$BUILD/rondo" "$@"
+}
+in_home behind inspect site/image
+status_is 0 "another one, who will be offline from now on"
 before=$(sha256sum site/catalog.rondo)
 
 run_rondo key rotate site --unsigned root --new-key a.pub --new-key b.pub --new-key "$("$BUILD/rondo" key show c.pub)" --threshold 2 --catalog-key online.pub
@@ -98,6 +105,57 @@ run_rondo key rotate site --key safe/a --key safe/b --catalog-key safe/old
 status_is 0 "another change"
 run_rondo mirror site mirrored
 is "$status $(cd mirrored && ls roots | tr '\n' ' ')" '0 2 3 4 ' "which the mirror follows"
+
+# By a file, without a network: it has the roots, too.
+run_rondo export site/image file
+status_is 0 "a version is exported"
+is "$(tar tf file | head -5 | tr '\n' ' ')" 'archive.rondo roots/2 roots/3 roots/4 catalog.rondo ' "with all roots, before the catalog that names them"
+run_rondo export --offline site/image again
+ok "offline, too" cmp file again
+mv site gone
+in_home fresh import file
+like "$status $err" "^0 .*first contact with .*whose key is $("$BUILD/rondo" key show safe/old)" "one who never was there imports it"
+in_home fresh inspect --offline "$TMPDIR/site/image"
+status_is 0 "and uses it offline"
+in_home behind import file
+status_is 0 "so does one who is three roots behind"
+in_home behind trust ls
+like "$out" 'root 4' "who follows them"
+in_home pinned trust add "$TMPDIR/site/" "$("$BUILD/rondo" key show safe/online)"
+in_home pinned import file
+status_is 0 "and one who was told the key of root 2"
+in_home wrong trust add "$TMPDIR/site/" "$("$BUILD/rondo" key show safe/b)"
+run_rondo key new safe/stranger
+in_home stranger trust add "$TMPDIR/site/" "$("$BUILD/rondo" key show safe/stranger)"
+in_home stranger import file
+like "$status $err" '^5 .*no root of .* is signed by' "but not one who was told another key"
+mv gone site
+mv site/roots/2 two
+in_home late export site/image short
+like "$status $err" '^0 .*those before 3 are not to be had' "an export by one who has not seen all roots, where one is missing, says so"
+is "$(tar tf short | grep '^roots/' | tr '\n' ' ')" 'roots/3 roots/4 ' "and has the others"
+mv two site/roots/2
+in_home late export site/image again
+ok "with the site whole it has all" cmp file again
+cat >holes.py <<'END'
+import sys
+data, to, at = open("file", "rb").read(), b"", 0
+while data[at]:
+    n = 512 + (int(data[at + 124:at + 135], 8) + 511) // 512 * 512
+    to += b"" if data[at:at + 7] == b"roots/" + sys.argv[1].encode() else data[at:at + n]
+    at += n
+open("hole", "wb").write(to + data[at:])
+END
+in_holed() { # ROOT EXIT-CODE MESSAGE WHAT
+	python3 holes.py "$1"
+	in_home "first$1" import hole
+	like "$status $err" "^$2 .*$3" "$4"
+}
+in_holed 2 0 'took in' "a first contact can do without root 2"
+in_holed 3 5 'root 4 is not where it should be' "but none is left out in between"
+in_holed 4 4 'root 4 was never seen here' "nor the last one"
+in_home first4 trust ls
+is "$out" "" "and nothing is remembered"
 
 # What lacks its roots.
 rm site/roots/2

@@ -30,6 +30,7 @@ static void header(enum archive_kind kind, uint32_t size)
     struct archive_entry e = {.kind = kind, .size = size};
     if (kind == ARCHIVE_OBJECT)
         assert_true(sha256_from_hex(HASH_DIGITS, 64, &e.object));
+    e.root = kind == ARCHIVE_ROOT ? ARCHIVE_ROOTS_MAXIMUM : 0;
     archive_format_header(&e, block);
 }
 
@@ -51,6 +52,7 @@ static void headers_come_back(void **state)
         assert_int_equal(e.kind, kind);
         assert_int_equal(e.size, ARCHIVE_ENTRY_MAXIMUM);
         assert_int_equal(sha256_is_zero(&e.object), kind != ARCHIVE_OBJECT);
+        assert_int_equal(e.root, kind == ARCHIVE_ROOT ? ARCHIVE_ROOTS_MAXIMUM : 0);
     }
 }
 
@@ -70,6 +72,13 @@ static void no_other_header_is_taken(void **state)
     header(ARCHIVE_OBJECT, 4096);
     block[20] = 'X';
     assert_refused("is not as rondo export writes it");
+    static const char *const roots[] = {"1", "02", "257", "2x", "2/", "99999999999999999999", ""};
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
+        header(ARCHIVE_ROOT, 4096);
+        memset(block + strlen("roots/"), 0, 3);
+        memcpy(block + strlen("roots/"), roots[i], strlen(roots[i]));
+        assert_refused("is not as rondo export writes it");
+    }
     header(ARCHIVE_CATALOG, 0);
     assert_refused("an entry of 0 bytes is in it");
     header(ARCHIVE_CATALOG, ARCHIVE_ENTRY_MAXIMUM + 1);

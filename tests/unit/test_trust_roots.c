@@ -364,9 +364,9 @@ static void what_rondo_does_not_write_is_not_believed(void **state)
     struct world *w = *state;
     unsigned wanted;
     static const char *const changes[] = {
-        "UPDATE root SET text = x'00'",
-        "UPDATE root SET text = x''",
-        "UPDATE root SET number = number + 1",
+        "UPDATE root SET file = x'00'",
+        "UPDATE root SET file = x''",
+        "UPDATE root SET number = number + 9",
         "UPDATE site SET key = (SELECT key FROM vouched WHERE key <> site.key LIMIT 1)",
     };
     for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
