@@ -56,6 +56,12 @@ int transport_new(struct transport **ret, struct error *error)
     return 0;
 }
 
+void transport_set_opener(struct transport *t, int (*open)(void *context, int root, const char *path), void *context)
+{
+    t->opener = open;
+    t->opener_context = context;
+}
+
 void transport_free(struct transport *t)
 {
     if (!t)

@@ -27,6 +27,11 @@ struct transport;
 int transport_new(struct transport **ret, struct error *error); // starts no thread before the first HTTP request
 void transport_free(struct transport *t);                       // after all of its sources were closed
 
+// Opens a file below a folder, as sources that are folders do it: no symbolic link leads out. A descriptor, or −errno.
+int transport_open_below(int root, const char *path);
+// Whom to ask for a file of such a source that we may not open (EACCES) ourselves. Before the first request.
+void transport_set_opener(struct transport *t, int (*open)(void *context, int root, const char *path), void *context);
+
 // Connections that one process makes for another, which will soon ask the same source: they save it the round trip of
 // connecting. No request is sent for them, and whatever goes wrong with them is not told.
 #define TRANSPORT_AHEAD_MAXIMUM 3 // what a boot's stream begins with; with https one

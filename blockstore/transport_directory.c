@@ -44,7 +44,7 @@ int transport_directory_open(struct source *s, const char *path, struct error *e
     return 0;
 }
 
-static int open_below(int root, const char *path)
+int transport_open_below(int root, const char *path)
 {
     struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
@@ -103,7 +103,10 @@ static int deliver(struct source *s, struct source_request *r, int fd, uint64_t 
 
 static int read_file(struct source *s, struct source_request *r)
 {
-    int fd CLEANUP_CLOSE = open_below(s->root, r->path);
+    const struct transport *t = s->transport;
+    int fd CLEANUP_CLOSE = transport_open_below(s->root, r->path);
+    if (fd == -EACCES && t->opener)
+        fd = t->opener(t->opener_context, s->root, r->path);
     if (fd < 0)
         return open_failure(s, r, -fd);
     struct stat st;

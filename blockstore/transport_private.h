@@ -34,8 +34,10 @@ struct source {
 
 struct transport {
     atomic_uint_fast64_t requests, bytes, failures;
-    atomic_uint_fast64_t hedges, hedges_won; // counted by mirrors
-    bool proxied;                            // the environment names a proxy: see transport_http.c
+    atomic_uint_fast64_t hedges, hedges_won;                  // counted by mirrors
+    bool proxied;                                             // the environment names a proxy: see transport_http.c
+    int (*opener)(void *context, int root, const char *path); // or NULL
+    void *opener_context;
 
     pthread_mutex_t mutex; // guards all that follows, and `over` and `cancelled` of each transfer
     bool running;          // the thread exists

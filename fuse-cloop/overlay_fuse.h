@@ -16,7 +16,7 @@ struct overlay_fuse_settings {
     struct overlay *overlay;
     struct overlay_hold *hold;
     int folder; // the overlay's, for the free space that statfs reports
-    struct unmounter *unmounter;
+    struct beside *unmounter;
 };
 
 // Mounts at the folder `mountpoint`. -EOPNOTSUPP if this host cannot mount with FUSE. All the settings' objects must

@@ -239,7 +239,7 @@ static int serve_mounted(const struct options *options, struct overlay *overlay,
 static int serve(const struct options *options, int folder, struct overlay *overlay, struct overlay_hold *hold,
                  struct error *error)
 {
-    struct unmounter unmounter;
+    struct beside unmounter;
     int r = check_mountpoint(options->mountpoint, error);
     if (r == 0)
         r = unmounter_start(options->mountpoint, &unmounter, error);
@@ -254,7 +254,7 @@ static int serve(const struct options *options, int folder, struct overlay *over
         overlay_fuse_unmount(fuse);
         overlay_fuse_free(fuse);
     }
-    unmounter_end(&unmounter);
+    beside_end(&unmounter);
     return r;
 }
 

@@ -23,12 +23,13 @@
 #define RETRY_END_MS 1000 // quit was asked for, but something is in use
 #define DETACH_MAXIMUM 16 // mounts on top of each other
 
-int serve_start_unmounter(struct program *p, struct error *error)
+int serve_start_others(struct program *p, struct error *error)
 {
     if (chdir("/") < 0)
         log_warning("cannot leave the folder in which rondo-cloop was started: %s", strerror(errno));
     p->session.unmounter = &p->unmounter;
-    return unmounter_start(p->session.mount_point, &p->unmounter, error);
+    int r = unmounter_start(p->session.mount_point, &p->unmounter, error);
+    return r == 0 ? opener_start(&p->opener, error) : r;
 }
 
 void serve_say_ready(struct program *p)
@@ -183,7 +184,7 @@ static int start_shared(struct program *p, struct error *error)
         return error_set(error, -r, "the runtime folder's path is too long");
     r = take_lock(p, resolved, error);
     if (r == 0)
-        r = serve_start_unmounter(p, error);
+        r = serve_start_others(p, error);
     if (r == 0)
         r = serve_open_store(p, error);
     if (r == 0)
@@ -191,7 +192,7 @@ static int start_shared(struct program *p, struct error *error)
     if (r == 0)
         r = find_session(p, error);
     if (r == 0)
-        r = serve_confine(resolved, error);
+        r = serve_confine(p, resolved, error);
     if (r == 0)
         r = table_new(p->store, p->session.state, &p->session.table, error);
     if (r == 0)

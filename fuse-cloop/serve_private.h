@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fuse-cloop/control.h"
+#include "fuse-cloop/opener.h"
 #include "fuse-cloop/serve.h"
 #include "fuse-cloop/unmounter.h"
 #include "fuse-cloop/workers.h"
@@ -12,15 +13,15 @@ struct program {
     struct store *store;
     struct workers *workers;
     struct control *control;
-    struct unmounter unmounter;
+    struct beside unmounter, opener;
     int lock, wake, ended, signals;
 };
 
 int serve_take_descriptors(struct program *p, struct error *error); // signals, eventfds; before any thread starts
 int serve_open_store(struct program *p, struct error *error);       // once the mount point is known
-// Of the mount point, which is known: the process beside us. Leaves the folder in which we were started, which might be
+// The processes beside us, once the mount point is known. Leaves the folder in which we were started, which might be
 // in our own mount.
-int serve_start_unmounter(struct program *p, struct error *error);
+int serve_start_others(struct program *p, struct error *error);
 // Once mounted. The last that is done by one thread alone. `runtime`: where the socket is; NULL: there is none.
-int serve_confine(const char *runtime, struct error *error);
+int serve_confine(struct program *p, const char *runtime, struct error *error);
 void serve_say_ready(struct program *p);

@@ -16,7 +16,7 @@ static int open_version(struct program *p, struct error *error)
 {
     struct serve_options *o = p->options;
     struct table_key key;
-    int r = serve_confine(NULL, error);
+    int r = serve_confine(p, NULL, error);
     if (r == 0) {
         transport_give_ahead(store_transport(p->store), &o->connections); // starts the network's thread
         r = table_new(p->store, p->session.state, &p->session.table, error);
@@ -32,7 +32,7 @@ static int start_single(struct program *p, struct error *error)
     if (!realpath(o->folder, p->session.mount_point))
         return error_set(error, errno, "cannot mount on %s: %m", o->folder);
     p->session.single = true;
-    int r = serve_start_unmounter(p, error);
+    int r = serve_start_others(p, error);
     if (r == 0)
         r = serve_open_store(p, error);
     for (unsigned i = 0; i < o->source_count && r == 0; i++)

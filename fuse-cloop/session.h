@@ -32,14 +32,14 @@
 #define SESSION_BACKGROUND 256u // requests that the kernel sends ahead
 
 struct table;
-struct unmounter;
+struct beside;
 struct session {
     struct fuse_session *fuse;
     struct state *state;
     int fd, state_fd; // /dev/fuse and the memfd; -1 before
     struct table *table;
-    struct unmounter *unmounter; // of the mount point
-    bool single;                 // the root is the folder of entry 0 (rondo mount)
+    struct beside *unmounter; // of the mount point
+    bool single;              // the root is the folder of entry 0 (rondo mount)
     char mount_point[PATH_TEXT_SIZE];
     dev_t device; // of the mounted files
     uint64_t init_unique;

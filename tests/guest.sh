@@ -128,7 +128,7 @@ end_guest() {
 cloop_pid() {
 	local environment
 	for environment in $(grep -lzxF "TMPDIR=$TMPDIR" /proc/[0-9]*/environ 2>/dev/null); do
-		[ "$(readlink "${environment%environ}exe")" != "$(realpath "$BUILD/rondo-cloop")" ] || grep -qx rondo-unmount "${environment%environ}comm" || {
+		[ "$(readlink "${environment%environ}exe")" != "$(realpath "$BUILD/rondo-cloop")" ] || grep -qxE "rondo-(unmount|open)" "${environment%environ}comm" || {
 			environment=${environment%/environ}
 			echo "${environment##*/}"
 		}

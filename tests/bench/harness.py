@@ -262,7 +262,7 @@ class Bench:
                 with contextlib.suppress(OSError):
                     words = pathlib.Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
                     if os.path.basename(words[0]) == b"rondo-cloop" and os.fsencode(folder) in words and \
-                            pathlib.Path(f"/proc/{entry}/comm").read_text() != "rondo-unmount\n":  # the process beside it
+                            pathlib.Path(f"/proc/{entry}/comm").read_text() == "rondo-cloop\n":  # not a process beside it
                         return int(entry)
         raise Failure(f"no rondo-cloop serves {folder}")
 

@@ -15,6 +15,7 @@
 #include "client/clone_private.h"
 #include "confine_list.h"
 #include "fuse-cloop/cloop_calls.h"
+#include "fuse-cloop/opener.h"
 #include "fuse-cloop/overlay_calls.h"
 #include "server/server_calls.h"
 #include "skip.h"
@@ -47,6 +48,7 @@ static const struct program {
     {"rondo-server", "tests/hostile/server.calls", server_calls, &server_call_count},
     {"rondo-overlay", "tests/hostile/overlay.calls", overlay_calls, &overlay_call_count},
     {"rondo-cloop", "tests/hostile/cloop.calls", cloop_calls, &cloop_call_count},
+    {"rondo-open", "tests/hostile/opener.calls", opener_calls, &opener_call_count},
     {"rondo-reader", "tests/hostile/reader.calls", clone_reader_calls, &clone_reader_call_count},
 };
 
