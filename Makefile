@@ -4,6 +4,7 @@
 #   make demo       from nothing to Debian's login prompt (installs packages as root)
 #   make test       every test, in TAP, through prove        make test-long   the full-length soaks
 #   make asan       the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make torture    each allocation and each system call fails in turn, in scenarios over the whole product
 #   make fuzz       every fuzz target for FUZZ_SECONDS (10)   make bench       the tables of docs/benchmarks.md
 #   make coverage   what tests and corpora reach of every parser of untrusted bytes; fails below 95 % of the branches
 #   make lint       clang-format, clang-tidy, cppcheck        make install     DESTDIR, PREFIX
@@ -53,7 +54,7 @@ PROGRAMS := $(BUILD)/rondo $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all demo test test-long asan fuzz fuzz-corpus coverage bench lint format install clean unit
+.PHONY: all demo test test-long asan torture torture-program fuzz fuzz-corpus coverage bench lint format install clean unit
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -121,6 +122,23 @@ $(BUILD)/tests/ledger/rondo-cloop: $(BUILD)/fuse-cloop/cloop_main.o $(BUILD)/tes
 
 unit: $(UNIT_TESTS) $(RELAY) $(LEDGER)
 
+# Torture (tests/torture/torture.h): the product with other names for the functions that fail there, in the build for
+# the sanitizers. The list of names follows from the functions of calls.c.
+TORTURE := $(BUILD)/tests/torture/torture
+$(BUILD)/torture/renamed: $(BUILD)/tests/torture/calls.o
+	@mkdir -p $(@D)
+	$(Q)nm $< | awk '$$1 == "U" { used[$$2] } sub(/^torture_call_/, "", $$3) { calls[$$3] } \
+	  END { for (c in calls) print (c "64" in used ? c "64" : c), "torture_call_" c }' >$@
+	$(Q)echo main rondo_main >>$@
+$(BUILD)/torture/%.a: $(BUILD)/%.a $(BUILD)/torture/renamed
+	$(Q)objcopy --redefine-syms=$(BUILD)/torture/renamed $< $@
+$(BUILD)/torture/rondo_main.o: $(BUILD)/client/rondo_main.o $(BUILD)/torture/renamed
+	$(Q)objcopy --redefine-syms=$(BUILD)/torture/renamed $< $@
+$(TORTURE): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/torture/*.c)) $(BUILD)/torture/rondo_main.o \
+            $(patsubst %,$(BUILD)/torture/%.a,client server fuse-cloop vmm catalog blockstore base)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_all) -lcmocka
+
 # Fuzz targets: clang's libFuzzer with both sanitizers; the whole source is compiled again for them.
 FUZZ_CC     ?= clang
 FUZZ_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
@@ -155,10 +173,16 @@ coverage:
 	        LINK_HARDEN= $(addprefix $(BUILD)/coverage/,$(shell tests/coverage --programs))
 	tests/coverage $(BUILD)/coverage
 
+MAKE_ASAN = $(MAKE) BUILD=$(BUILD)/asan OPTIMIZE="-O1 -g" LINK_HARDEN= \
+            HARDEN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 asan:
-	$(MAKE) BUILD=$(BUILD)/asan OPTIMIZE="-O1 -g" HARDEN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
-	        LINK_HARDEN= unit
-	BUILD=$(BUILD)/asan $(PROVE) -j$(TEST_JOBS) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS))
+	$(MAKE_ASAN) unit torture-program
+	BUILD=$(BUILD)/asan $(PROVE) -j$(TEST_JOBS) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS) $(TORTURE))
+
+torture-program: $(TORTURE)
+torture:
+	$(MAKE_ASAN) torture-program
+	RONDO_TEST_LONG=1 BUILD=$(BUILD)/asan tests/tap $(BUILD)/asan/tests/torture/torture
 
 demo:
 	tests/prerequisites build run

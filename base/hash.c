@@ -1,19 +1,17 @@
 // SHA-256 through libcrypto, and strict text forms.
 //
-// sha256_of() runs for every 4 KiB block that is read or published. OpenSSL 3 looks an algorithm up by name on
-// every one-shot call, which costs more than the hash; so the algorithm is fetched once for the process, and
-// every thread keeps one context, freed when the thread ends.
+// sha256_of() runs for every 4 KiB block that is read or published, and has no way to fail. So it is libcrypto's plain
+// SHA256_…, whose state is the caller's: OpenSSL 3 prefers EVP_…, which allocates, and looks an algorithm up by name on
+// every one-shot call, at more than the price of the hash (docs/decisions.md). Both run the same code over the bytes.
 //
-// 1. `algorithm` is written once, before any other use (pthread_once), and never freed: it lives with the process.
-// 2. A context belongs to one thread (or one stream) at a time; nothing here takes a lock.
-// 3. Decoders look at the whole text before they write a byte: outputs are untouched on failure.
+// 1. Nothing here is shared between threads.
+// 2. Decoders look at the whole text before they write a byte: outputs are untouched on failure.
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/hash.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
-#include <pthread.h>
+#include <openssl/sha.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -26,91 +24,43 @@
 #define FILE_PIECE_SIZE (256 * 1024)
 
 struct hash_stream {
-    EVP_MD_CTX *context;
+    SHA256_CTX state;
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static EVP_MD *algorithm;
-static pthread_key_t context_key; // frees what `thread_context` points to
-static __thread EVP_MD_CTX *thread_context;
-
-// Without SHA-256 nothing can be verified: there is no way to go on that keeps a promise.
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "rondo: libcrypto cannot compute SHA-256 (%s); check the OpenSSL installation\n", what);
-    abort();
-}
-
-static void free_context(void *context)
-{
-    EVP_MD_CTX_free(context);
-    thread_context = NULL; // another destructor of this thread may still hash
-}
-
-static void fetch_algorithm(void)
-{
-    algorithm = EVP_MD_fetch(NULL, "SHA256", NULL);
-    if (!algorithm)
-        die("fetch");
-    if (pthread_key_create(&context_key, free_context) != 0)
-        die("thread key");
-}
-
-static EVP_MD_CTX *own_context(void)
-{
-    if (!thread_context) {
-        pthread_once(&once, fetch_algorithm);
-        thread_context = EVP_MD_CTX_new();
-        if (!thread_context || pthread_setspecific(context_key, thread_context) != 0)
-            die("context");
-    }
-    return thread_context;
-}
-
+// With a state and bytes in memory these cannot fail: their results are always 1.
 struct sha256 sha256_of(const void *bytes, size_t n)
 {
     struct sha256 h;
-    EVP_MD_CTX *context = own_context();
-    if (EVP_DigestInit_ex2(context, algorithm, NULL) != 1 || EVP_DigestUpdate(context, bytes, n) != 1 ||
-        EVP_DigestFinal_ex(context, h.bytes, NULL) != 1)
-        die("digest");
+    SHA256_CTX state;
+    SHA256_Init(&state);
+    SHA256_Update(&state, bytes, n);
+    SHA256_Final(h.bytes, &state);
     return h;
 }
 
 struct hash_stream *hash_stream_new(void)
 {
-    pthread_once(&once, fetch_algorithm);
     struct hash_stream *s = malloc(sizeof *s);
-    if (!s)
-        return NULL;
-    s->context = EVP_MD_CTX_new();
-    if (!s->context || EVP_DigestInit_ex2(s->context, algorithm, NULL) != 1) {
-        EVP_MD_CTX_free(s->context);
-        free(s);
-        return NULL;
-    }
+    if (s)
+        SHA256_Init(&s->state);
     return s;
 }
 
 void hash_stream_add(struct hash_stream *s, const void *bytes, size_t n)
 {
-    if (EVP_DigestUpdate(s->context, bytes, n) != 1)
-        die("update");
+    SHA256_Update(&s->state, bytes, n);
 }
 
 struct sha256 hash_stream_end(struct hash_stream *s)
 {
     struct sha256 h;
-    if (EVP_DigestFinal_ex(s->context, h.bytes, NULL) != 1 || EVP_DigestInit_ex2(s->context, algorithm, NULL) != 1)
-        die("final");
+    SHA256_Final(h.bytes, &s->state);
+    SHA256_Init(&s->state);
     return h;
 }
 
 void hash_stream_free(struct hash_stream **s)
 {
-    if (!*s)
-        return;
-    EVP_MD_CTX_free((*s)->context);
     free(*s);
     *s = NULL;
 }

@@ -14,8 +14,7 @@ struct sha256 {
     unsigned char bytes[SHA256_SIZE];
 };
 
-// The hash of one piece of memory. Any thread; aborts only if libcrypto has no SHA-256, or no memory for
-// the context that a thread makes at its first call.
+// The hash of one piece of memory. Any thread; cannot fail.
 struct sha256 sha256_of(const void *bytes, size_t n);
 
 // A hash over pieces. hash_stream_new() returns NULL when memory is short.
