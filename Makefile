@@ -177,12 +177,12 @@ MAKE_ASAN = $(MAKE) BUILD=$(BUILD)/asan OPTIMIZE="-O1 -g" LINK_HARDEN= \
             HARDEN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 asan:
 	$(MAKE_ASAN) unit torture-program
-	BUILD=$(BUILD)/asan $(PROVE) -j$(TEST_JOBS) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS) $(TORTURE))
+	BUILD=$(BUILD)/asan $(PROVE) -j$(TEST_JOBS) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS)) tests/torture/torture.sh
 
 torture-program: $(TORTURE)
 torture:
 	$(MAKE_ASAN) torture-program
-	RONDO_TEST_LONG=1 BUILD=$(BUILD)/asan tests/tap $(BUILD)/asan/tests/torture/torture
+	RONDO_TEST_LONG=1 BUILD=$(BUILD)/asan tests/torture/torture.sh
 
 demo:
 	tests/prerequisites build run

@@ -169,13 +169,21 @@ static int use_remembered(struct resolve_decision *d, const void *bytes, size_t 
     return resolve_accept(d, bytes, n, NULL, ret, ret_fresh, error);
 }
 
-// Once its versions were looked at: for the next minute, and for when the site cannot be reached.
-static void remember(struct resolve_decision *d, const void *bytes, size_t n, const char *etag)
+// One that was fetched; its bytes are kept for when its versions were looked at, to be remembered then: for the next
+// minute, and for when the site cannot be reached.
+static int accept_fetched(struct resolve_decision *d, const void *bytes, size_t n, const char *etag,
+                          const struct resolve_place *place, struct catalog *ret, bool *ret_fresh, struct error *error)
 {
+    int r = resolve_accept(d, bytes, n, place, ret, ret_fresh, error);
+    if (r < 0)
+        return r;
     buf_clear(&d->accepted);
-    if (buf_append(&d->accepted, bytes, n) < 0)
-        log_warning("the catalog of %s is not remembered: out of memory", d->site);
+    if (buf_append(&d->accepted, bytes, n) < 0) {
+        catalog_free(ret);
+        return error_set(error, ENOMEM, "no memory for the catalog of %s", d->site);
+    }
     snprintf(d->accepted_etag, sizeof(d->accepted_etag), "%s", etag);
+    return 0;
 }
 
 int resolve_settle(struct resolve_decision *d, const struct catalog *c, const char *name, uint64_t newest_serial,
@@ -189,11 +197,16 @@ int resolve_settle(struct resolve_decision *d, const struct catalog *c, const ch
         fprintf(stderr, "rondo: it is remembered; another key will be refused. To pin it: …#%s\n",
                 key_to_text(&c->site_key, key));
     d->first_contact = false;
-    // Without it everything still works: a full disk is no reason to refuse what has just been verified.
     struct error why = {.text = ""};
-    if (d->accepted.size &&
-        trust_save_catalog(d->trust, d->site, d->accepted.data, d->accepted.size, d->accepted_etag, d->now, &why) < 0)
-        log_warning("the catalog of %s is not remembered: %s", d->site, why.text);
+    if (d->accepted.size)
+        r = trust_save_catalog(d->trust, d->site, d->accepted.data, d->accepted.size, d->accepted_etag, d->now, &why);
+    if (r == 0)
+        return 0;
+    // What is pulled shall run without its site, which takes the catalog. All else works without it: a full disk is no
+    // reason to refuse what has just been verified.
+    if (d->request.for_update)
+        return error_set(error, -r, "the catalog of %s cannot be remembered: %s", d->site, why.text);
+    log_warning("the catalog of %s is not remembered: %s", d->site, why.text);
     return 0;
 }
 
@@ -219,13 +232,11 @@ static int ask_mirrors(struct store *store, struct resolve_decision *d, const vo
         struct error why = {.text = ""};
         r = resolve_fetch(&mirror, "catalog.rondo", NULL, false, &fetched, &why);
         if (r == 0)
-            r = resolve_accept(d, fetched.bytes.data, fetched.bytes.size, &mirror, ret, ret_fresh, &why);
-        if (r == 0) {
+            r = accept_fetched(d, fetched.bytes.data, fetched.bytes.size, "", &mirror, ret, ret_fresh, &why);
+        if (r == 0)
             log_warning("%s; its catalog comes from the mirror %s", reason->text, last.mirrors[i]);
-            remember(d, fetched.bytes.data, fetched.bytes.size, "");
-        } else {
+        else
             log_info("mirror %s: %s", last.mirrors[i], why.text);
-        }
         buf_free(&fetched.bytes);
     }
     catalog_free(&last);
@@ -247,9 +258,7 @@ static int ask_site(struct store *store, struct resolve_decision *d, const void 
     if (old && !known)
         r = error_set(error, EBADMSG, "%s says that a catalog has not changed which was never fetched", d->site);
     if (r == 0)
-        r = resolve_accept(d, bytes, n, &site, ret, ret_fresh, error);
-    if (r == 0)
-        remember(d, bytes, n, old ? etag : fetched.etag);
+        r = accept_fetched(d, bytes, n, old ? etag : fetched.etag, &site, ret, ret_fresh, error);
     buf_free(&fetched.bytes);
     return r;
 }

@@ -54,7 +54,7 @@ static atomic_bool armed;
 static atomic_ulong calls[TORTURE_KINDS];
 static enum torture_kind plan_kind;
 static unsigned long plan_at;
-static bool plan_persistent;
+static atomic_bool plan_persistent;
 static _Atomic(void *) failed_at;
 
 static bool fails_here(enum torture_kind kind, void *caller)
@@ -62,7 +62,7 @@ static bool fails_here(enum torture_kind kind, void *caller)
     if (torture_exempt || !atomic_load(&armed))
         return false;
     unsigned long number = atomic_fetch_add(&calls[kind], 1) + 1;
-    if (kind != plan_kind || plan_at == 0 || number < plan_at || (number > plan_at && !plan_persistent))
+    if (kind != plan_kind || plan_at == 0 || number < plan_at || (number > plan_at && !atomic_load(&plan_persistent)))
         return false;
     void *nowhere = NULL;
     atomic_compare_exchange_strong(&failed_at, &nowhere, caller);
@@ -77,7 +77,7 @@ void torture_arm(enum torture_kind kind, unsigned long at, bool persistent)
     atomic_store(&failed_at, NULL);
     plan_kind = kind;
     plan_at = at;
-    plan_persistent = persistent;
+    atomic_store(&plan_persistent, persistent);
     atomic_store(&armed, true);
 }
 
@@ -87,6 +87,11 @@ bool torture_disarm(unsigned long ret_calls[static TORTURE_KINDS])
     for (unsigned i = 0; i < TORTURE_KINDS; i++)
         ret_calls[i] = atomic_load(&calls[i]);
     return atomic_load(&failed_at) != NULL;
+}
+
+void torture_mend(void)
+{
+    atomic_store(&plan_persistent, false);
 }
 
 void *torture_failed_at(void)
@@ -376,14 +381,34 @@ static void sqlite_end(void *context)
     (void)context;
 }
 
+static void *library_malloc(size_t n)
+{
+    return FAILS(LIBRARY) ? NULL : malloc(n);
+}
+
+static void *library_realloc(void *p, size_t n)
+{
+    return FAILS(LIBRARY) ? NULL : realloc(p, n);
+}
+
+static void *library_calloc(size_t count, size_t n)
+{
+    return FAILS(LIBRARY) ? NULL : calloc(count, n);
+}
+
+static char *library_strdup(const char *text)
+{
+    return FAILS(LIBRARY) ? NULL : strdup(text);
+}
+
 static void *sqlite_malloc(int n)
 {
-    return torture_call_malloc((size_t)n);
+    return FAILS(LIBRARY) ? NULL : malloc((size_t)n);
 }
 
 static void *sqlite_realloc(void *p, int n)
 {
-    return torture_call_realloc(p, (size_t)n);
+    return FAILS(LIBRARY) ? NULL : realloc(p, (size_t)n);
 }
 
 static int sqlite_size(void *p)
@@ -433,8 +458,8 @@ static void hook_sqlite_files(void)
 void torture_calls_start(void)
 {
     if (sqlite3_config(SQLITE_CONFIG_MALLOC, &sqlite_memory) != SQLITE_OK || sqlite3_initialize() != SQLITE_OK ||
-        curl_global_init_mem(CURL_GLOBAL_DEFAULT, torture_call_malloc, free, torture_call_realloc, torture_call_strdup,
-                             torture_call_calloc) != CURLE_OK) {
+        curl_global_init_mem(CURL_GLOBAL_DEFAULT, library_malloc, free, library_realloc, library_strdup,
+                             library_calloc) != CURLE_OK) {
         fputs("torture: the hooks of the libraries cannot be set\n", stderr);
         abort();
     }

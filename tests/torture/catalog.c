@@ -219,6 +219,7 @@ const struct torture_scenario torture_catalog[] = {
     {.name = "sign and verify", .set_up = set_up, .act = sign_and_verify},
     {.name = "change a catalog", .set_up = set_up, .act = change_catalog},
     {.name = "use the trust database",
+     .library = true,
      .set_up = set_up,
      .prepare = prepare_trust,
      .act = use_trust,

@@ -11,33 +11,42 @@
 #include "vmm/virtio_block.h"
 
 #include <stdatomic.h>
+#include <sys/epoll.h>
 
 // --- kernels ---------------------------------------------------------------------------------------------------------
 
 static struct fixture f;
 
+static void prepare_files(void)
+{
+    f.request.kernel = fixture_file(f.file, f.size);
+    f.request.initrd = fixture_file("an initrd", 9);
+}
+
 static void prepare_bzimage(const char *folder)
 {
     (void)folder;
     fixture_bzimage(&f);
+    prepare_files();
 }
 
 static void prepare_elf(const char *folder)
 {
     (void)folder;
     fixture_elf(&f);
+    prepare_files();
 }
 
 static void finish_kernel(void)
 {
+    cleanup_close(&f.request.kernel);
     fixture_end(&f);
 }
 
 static int load(void)
 {
-    if (f.request.initrd < 0)
-        f.request.initrd = fixture_file("an initrd", 9);
-    int r = fixture_load(&f);
+    f.error.text[0] = 0;
+    int r = load_kernel(&f.memory, &f.request, &f.entry, &f.error);
     return r < 0 && !f.error.text[0] ? torture_wrong("it failed without a word") : r;
 }
 
@@ -88,7 +97,6 @@ static int folder = -1, base = -1;
 static bool over_file;
 static struct guest_memory memory;
 static struct loop loop;
-static int end_fd;
 static struct virtio_device *device;
 
 static void make_file(const char *path, const char *name, unsigned char byte)
@@ -226,10 +234,10 @@ static void offer(unsigned i)
     pthread_mutex_unlock(&device->lock);
 }
 
-static bool answered(unsigned i)
+static bool answered_within(unsigned i, unsigned seconds)
 {
     const uint16_t *used = guest_memory_slice(&memory, USED + 2, 2);
-    for (unsigned tries = 0; tries < 40000; tries++) {
+    for (uint64_t end = io_monotonic_ns() + seconds * 1000000000ull; io_monotonic_ns() < end;) {
         if (__atomic_load_n(used, __ATOMIC_ACQUIRE) > i)
             return true;
         usleep(100);
@@ -242,7 +250,10 @@ static int do_requests(void)
     int r = 0;
     for (unsigned i = 0; i < REQUEST_COUNT; i++) {
         offer(i);
-        if (!answered(i))
+        // No space is waited for: the machine would be paused now. Then there is some.
+        if (torture_disk_is_broken && !answered_within(i, 1))
+            torture_mend();
+        if (!answered_within(i, 30))
             return torture_wrong("request %u is not answered", i);
         const unsigned char *page = request_page(i);
         if (page[16] != 0)
@@ -259,18 +270,21 @@ static int with_device(struct error *error)
 {
     struct loop_source *source;
     pthread_t thread;
+    int end[2]; // a pipe: what tells the loop to end needs no call that can fail
+    MUST(pipe(end));
     start_driver();
-    int r = loop_add_eventfd(&loop, end_loop, NULL, &end_fd, &source);
+    int r = loop_add(&loop, end[0], EPOLLIN, end_loop, NULL, &source);
     if (r == 0) {
+        void *result;
         MUST(pthread_create(&thread, NULL, run_loop, NULL));
         r = do_requests();
-        MUST(write(end_fd, &(uint64_t){1}, 8) == 8 ? 0 : -EIO);
-        void *result;
+        MUST(write(end[1], "x", 1) == 1 ? 0 : -EIO);
         pthread_join(thread, &result);
         if (r == 0)
             r = (int)(intptr_t)result;
-        close(end_fd);
     }
+    close(end[0]);
+    close(end[1]);
     int ended = device->operations->end(device, error);
     virtio_free(device);
     return r == 0 ? ended : r;

@@ -180,6 +180,7 @@ const struct torture_scenario torture_store[] = {
      .check = check_cache},
     {.name = "read without a cache", .set_up = set_up, .act = from_folder_without_cache},
     {.name = "read over HTTP",
+     .library = true,
      .set_up = set_up,
      .prepare = prepare_server,
      .act = from_server,

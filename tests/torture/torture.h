@@ -26,7 +26,8 @@
 #define TORTURE_HANG_SECONDS 60u
 
 enum torture_kind {
-    TORTURE_MEMORY,   // malloc and its relatives, also those of libcrypto, libcurl, SQLite …; and threads
+    TORTURE_MEMORY,   // malloc and its relatives, those of libcrypto and other libraries among them; and threads
+    TORTURE_LIBRARY,  // what libcurl and SQLite allocate for themselves, often thousands of times
     TORTURE_IO,       // system calls
     TORTURE_TRANSFER, // reads and writes: half of it, and what is not divisible is interrupted
     TORTURE_KINDS
@@ -40,6 +41,7 @@ struct torture_scenario {
     int (*again)(void);                  // after a failure; NULL: act
     int (*check)(void);                  // after that: 0, or TORTURE_WRONG; may be NULL
     void (*finish)(void);                // gives back what prepare took; may be NULL
+    bool library;                        // it is about a library: all allocations of libraries fail in turn
     const void *data;                    // the scenario's own, by torture_current
 };
 extern const struct torture_scenario *torture_current;
@@ -62,4 +64,5 @@ extern _Thread_local bool torture_exempt;
 void torture_calls_start(void); // once, before any library is used
 void torture_arm(enum torture_kind kind, unsigned long at, bool persistent);
 bool torture_disarm(unsigned long ret_calls[static TORTURE_KINDS]);
+void torture_mend(void);       // from here on nothing fails any more; any thread
 void *torture_failed_at(void); // the address in the product behind the call that failed first
