@@ -40,7 +40,7 @@ int resolve_fetch(const struct resolve_place *from, const char *path, const char
     uint64_t end = io_monotonic_ns() + RETRY_SECONDS * 1000000000ull;
     if (source_is_remote(source))
         cli_progress("asking %s", from->address);
-    for (int wait = RETRY_FIRST_MS;; wait *= 2) {
+    for (int wait = RETRY_FIRST_MS;; wait = wait < RETRY_SECONDS * 1000 ? wait * 2 : wait) {
         buf_clear(&ret->bytes);
         struct source_request request = {.path = path,
                                          .maximum = ret->bytes.maximum,

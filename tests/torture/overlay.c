@@ -170,9 +170,9 @@ static int check_snapshot(const char *label, unsigned last)
     return check_steps(open_snapshot(&folder, label, ORACLE_BASE_SIZE), last);
 }
 
-static void complain(void *context, const char *text)
+static void complain(void *context, bool whole, const char *text)
 {
-    (void)context;
+    (void)context, (void)whole;
     torture_wrong("%s", text);
 }
 
