@@ -65,7 +65,7 @@ int confine_rights(const struct confine_folder *folders, unsigned count, uint64_
         return error_set(error, errno, "cannot give up new privileges: %m");
     int r = confine_files(folders, count);
     if (r < 0)
-        log_debug("this kernel does not keep us from other files (Landlock): %s", strerror(-r));
+        log_info("this kernel does not keep us from other files (Landlock): %s", strerror(-r));
     r = confine_capabilities(capabilities);
     if (r < 0)
         log_debug("capabilities cannot be dropped: %s", strerror(-r));

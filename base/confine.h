@@ -5,7 +5,8 @@
 //                                threads at once
 //
 // 1. All of it is for good, and passes to threads and processes made later.
-// 2. What the host's kernel does not have is left out and said at debug level, but for no_new_privs and the filter.
+// 2. What the host's kernel does not have is left out and said, but for no_new_privs and the filter, without which the
+//    program does not go on.
 // 3. A filter is a table of calls, each with its reason. What it does not list is not done: the process says which
 //    call it was and dies by SIGSYS, in whatever thread.
 #pragma once

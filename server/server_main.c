@@ -21,11 +21,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/banned.h"
 
 #define WIND_DOWN_SECONDS 5
+#define MEMORY_MAXIMUM (UINT64_C(1) << 30) // all of its connections take less than a tenth
 
 static const char usage[] = "usage: rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] DIR\n"
                             "Serves the site in DIR over HTTP. See rondo-server(1).\n"
@@ -122,6 +124,9 @@ static int give_up_rights(const struct site_files *files, struct error *error)
 {
     const struct confine_folder site = {.fd = files->folder};
     tzset(); // the C library reads the time zone once, from a file outside
+    int r = confine_limit(RLIMIT_DATA, MEMORY_MAXIMUM);
+    if (r < 0)
+        log_debug("memory cannot be limited: %s", strerror(-r));
     return confine_rights(&site, 1, UINT64_C(1) << CAP_DAC_READ_SEARCH, error);
 }
 

@@ -27,6 +27,7 @@ else
 	is "$(of_threads CapEff)" 0000000000000000 "it has no capability"
 fi
 is "$(grep '^Max core file size' "/proc/$process/limits" | tr -s ' ' | cut -d ' ' -f 5,6)" "0 0" "it leaves no dump"
+is "$(grep '^Max data size' "/proc/$process/limits" | tr -s ' ' | cut -d ' ' -f 4,5)" "1073741824 1073741824" "it takes no memory without end"
 files=$(grep '^Max open files' "/proc/$process/limits" | tr -s ' ')
 is "$(cut -d ' ' -f 4 <<<"$files")" "$(cut -d ' ' -f 5 <<<"$files")" "nor opens more files than it serves with"
 kill -STOP "$process" && sleep 0.2 && kill -CONT "$process"
