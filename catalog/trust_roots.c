@@ -46,7 +46,8 @@ static int load_root(struct trust *t, const char *address, const struct known_si
                      struct error *error)
 {
     sqlite3_stmt *s CLEANUP(trust_db_finish) = NULL;
-    struct slice text, signatures;
+    struct slice text = {.length = 0};
+    struct slice signatures;
     int r = trust_db_start(t, &s, error, "SELECT number, file FROM root WHERE address = ? ORDER BY number DESC LIMIT 1",
                            "t", address);
     if (r == 0)
@@ -108,7 +109,7 @@ int trust_want_roots(struct trust *t, const struct trust_request *request, const
                      struct root *ret_from, struct error *error)
 {
     struct known_site site = {.known = false};
-    struct known_keys k;
+    struct known_keys k = {.has_root = false};
     if (c->root_number <= 1) {
         *ret_first = 2;
         return 0;
@@ -259,7 +260,7 @@ static int check_roots(const struct trust_request *request, const struct known_s
 int trust_check_key(struct trust *t, const struct trust_request *request, const struct known_site *site,
                     const struct catalog *c, struct root_change *ret, struct error *error)
 {
-    struct known_keys k;
+    struct known_keys k = {.has_root = false};
     char key[KEY_TEXT_SIZE];
     int r = load_keys(t, request, site, c, &k, error);
     if (r < 0)
@@ -301,7 +302,7 @@ static int vouch_for_all(struct trust *t, const char *address, const struct root
 int trust_remember_root(struct trust *t, const struct trust_request *request, const struct known_site *site,
                         const struct catalog *c, const struct root_change *change, struct error *error)
 {
-    struct known_keys k;
+    struct known_keys k = {.has_root = false};
     int r = load_keys(t, request, site, c, &k, error);
     if (r == 0 && k.has_root)
         r = vouch_for_all(t, request->site, &k.root, error);

@@ -174,7 +174,7 @@ static int make(struct rotation *t, struct error *error)
 static int take_file(struct rotation *t, const char *path, size_t *text_length, struct error *error)
 {
     struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
-    struct slice own, signatures;
+    struct slice own = {.at = ""}, signatures = {.length = 0};
     int r = signing_read_signed(path, &file, error);
     if (r == 0)
         r = signed_split(file.data, file.size, &own, &signatures, error);
