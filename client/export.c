@@ -267,6 +267,7 @@ static int write_file(struct export *e, int folder, const char *name, struct err
     if (e->fd < 0)
         return error_set(error, -e->fd, "cannot write %s: %s", e->path, strerror(-e->fd));
     CLEANUP_CLOSE int lock = fcntl(e->fd, F_DUPFD_CLOEXEC, 0); // the same, until it has its name
+    (void)lock;
     int r = put_all(e, error);
     int end = r == 0 && io->fsync(e->fd) < 0 ? -errno : 0;
     int closed = io_close(e->fd);

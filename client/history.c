@@ -169,7 +169,7 @@ static int print_all(struct history *h)
     struct entry now, before;
     int r = 0;
     open_entry(h, 0, &now);
-    for (size_t i = 0; i < h->shown && r == 0; i++) {
+    for (size_t i = 0; i < h->shown && now.image && r == 0; i++) {
         const bool has_before = i + 1 < h->count;
         if (has_before)
             open_entry(h, i + 1, &before);

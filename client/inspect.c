@@ -56,7 +56,7 @@ static int report_members(struct report *p, struct version *v, struct error *err
 
 static int inspect_image(struct report *p, struct images *images, const char *address, struct error *error)
 {
-    struct resolved resolved;
+    struct resolved resolved = {.source_count = 0};
     struct version *v;
     char hex[SHA256_HEX_SIZE], key[KEY_TEXT_SIZE], date[32];
     int r = images_resolve(images, address, &resolved, error);

@@ -47,7 +47,7 @@ static int check_folder(const char *path, char ret_path[static PATH_TEXT_SIZE], 
 
 static int mount_image(struct images *images, const char *image, const char *folder, struct error *error)
 {
-    struct resolved resolved;
+    struct resolved resolved = {.source_count = 0};
     char path[PATH_TEXT_SIZE];
     int r = check_folder(folder, path, error);
     if (r == 0)

@@ -20,7 +20,7 @@ static int report_progress(void *context, uint64_t have, uint64_t all)
 
 static int pull(struct images *images, const char *image, struct error *error)
 {
-    struct resolved resolved;
+    struct resolved resolved = {.source_count = 0};
     struct version *v;
     CLEANUP_FREE struct sha256 *objects = NULL;
     size_t count;

@@ -477,8 +477,7 @@ static void the_last_catalog_is_kept(void **state)
 static int collect(void *context, const struct trust_site *site)
 {
     char text[KEY_TEXT_SIZE];
-    return buf_append_format(context, "%s %.4s %d\n", site->address, key_to_text(&site->key, text),
-                             site->pinned);
+    return buf_append_format(context, "%s %.4s %d\n", site->address, key_to_text(&site->key, text), site->pinned);
 }
 
 static int stop_at_once(void *context, const struct trust_site *site)
