@@ -309,6 +309,71 @@ static void a_fork_of_the_root_that_is_known_is_refused(void **state)
     assert_known(w, 2, false);
 }
 
+static void another_number_in_a_roots_place_is_refused(void **state)
+{
+    struct world *w = *state;
+    unsigned wanted;
+    struct catalog c CLEANUP(catalog_free) = {.number = 0};
+    make_catalog(w, 3, 5, &c);
+    const struct trust_request request = {.roots = {.first = 3, .count = 1, .files = &w->file[4]}};
+    assert_int_equal(decide(w, &c, request, &wanted), -EBADMSG);
+    assert_int_equal(wanted, 1);
+    assert_non_null(strstr(w->error.text, "it is root 4"));
+    const struct trust_request before = {.roots = {.first = 4, .count = 1, .files = &w->file[4]}};
+    assert_int_equal(decide(w, &c, before, &wanted), -ENETUNREACH);
+}
+
+// A first contact by somebody's key of root 3, who revokes that of root 2.
+static void a_revoked_key_signs_again_in_vain(void **state) // rule 4
+{
+    struct world *w = *state;
+    unsigned wanted;
+    struct catalog c CLEANUP(catalog_free) = {.number = 0};
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(ROOT_SIZE_MAXIMUM);
+    struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(ROOT_SIZE_MAXIMUM);
+    struct root root = w->root[3];
+    root.revoked[0] = w->key[1];
+    root.revoked_count = 1;
+    assert_ok(root_format(&root, &text, &w->error), w->error);
+    for (unsigned i = 1; i <= 2; i++) {
+        if (i == 1)
+            assert_ok(signed_write(w->secret[i], text.data, text.size, "root", &file, &w->error), w->error);
+        else
+            assert_ok(signed_append_signature(w->secret[i], text.data, text.size, "root", &file, &w->error), w->error);
+    }
+    assert_int_equal(see(w, 2, 5, NULL, &wanted), 0);
+    make_catalog(w, 3, 6, &c);
+    c.root_text = sha256_of(text.data, text.size);
+    const struct trust_request request = {.roots = {.first = 3, .count = 1, .files = &file}};
+    assert_int_equal(decide(w, &c, request, &wanted), -EKEYREJECTED); // the catalog lacks the revocation
+    assert_non_null(strstr(w->error.text, "does not revoke"));
+    assert_ok(catalog_add_revoked(&c, &w->key[1], &w->error), w->error);
+    assert_int_equal(decide(w, &c, request, &wanted), 0);
+    assert_int_equal(see(w, 2, 7, NULL, &wanted), -EKEYREJECTED);
+    assert_non_null(strstr(w->error.text, "has revoked (root 3)"));
+    assert_int_equal(decide(w, &c, (struct trust_request){.pin = &w->key[1]}, &wanted), 0); // a pin still leads there
+    assert_known(w, 3, true);
+}
+
+static void verified_roots_can_be_had_again(void **state)
+{
+    struct world *w = *state;
+    unsigned wanted;
+    struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(ROOT_SIZE_MAXIMUM);
+    assert_int_equal(see(w, 1, 5, NULL, &wanted), 0);
+    assert_int_equal(see(w, 3, 9, NULL, &wanted), 0);
+    for (unsigned n = 2; n <= 3; n++) {
+        buf_clear(&file);
+        assert_ok(trust_load_root(w->t, SITE, n, &file, &w->error), w->error);
+        assert_int_equal(file.size, w->file[n].size);
+        assert_memory_equal(file.data, w->file[n].data, file.size);
+    }
+    assert_int_equal(trust_load_root(w->t, SITE, 4, &file, &w->error), -ENOENT);
+    assert_int_equal(trust_load_root(w->t, "http://other/", 2, &file, &w->error), -ENOENT);
+    assert_ok(trust_remove(w->t, SITE, &w->error), w->error);
+    assert_int_equal(trust_load_root(w->t, SITE, 2, &file, &w->error), -ENOENT);
+}
+
 static void a_pin_that_leads_elsewhere_is_refused(void **state)
 {
     struct world *w = *state;
@@ -397,6 +462,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(fast_forward_ends_with_a_new_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_does_not_follow_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_fork_of_the_root_that_is_known_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(another_number_in_a_roots_place_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_revoked_key_signs_again_in_vain, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(verified_roots_can_be_had_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_pin_that_leads_elsewhere_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(unpinned_first_contact_stays_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(changes_and_refusals_are_logged, set_up, tear_down),
