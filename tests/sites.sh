@@ -198,7 +198,7 @@ state_of() {
 		[ ! -e "$RONDO_HOME/trust.db" ] || sqlite3 -readonly "$RONDO_HOME/trust.db" '
 			select quote(key), issued from clock order by 1;
 			select address, quote(bytes) from contacts order by 1;
-			select address, number, quote(text) from root order by 1;
+			select address, number, quote(file) from root order by 1, 2;
 			select quote(key), quote(id), number from seen order by 1, 2;
 			select quote(key), quote(id), name, serial from serials order by 1, 2, 3;
 			select address, quote(key), pinned, quote(id), issued from site order by 1;
