@@ -215,6 +215,20 @@ static int copy_versions(struct mirror_verb *m, char *const *choices, unsigned c
     return r;
 }
 
+// From the site; where it is silent or lacks them, from its mirrors, as its catalog may have come from one, too.
+static int copy_roots(struct mirror_verb *m, struct error *error)
+{
+    const struct catalog *c = &m->catalog;
+    struct error why = {.text = ""};
+    int r = mirror_roots(m->site, &(struct resolve_place){m->images.store, m->address}, c, error);
+    if (r == 0 || r == -ENOSPC)
+        return r;
+    for (unsigned i = 0; i < c->mirror_count; i++)
+        if (mirror_roots(m->site, &(struct resolve_place){m->images.store, c->mirrors[i]}, c, &why) == 0)
+            return 0;
+    return r;
+}
+
 // --- the whole -----------------------------------------------------------------------------------------------------
 
 static int get_catalog(struct mirror_verb *m, struct error *error)
@@ -254,7 +268,7 @@ static int mirror(struct mirror_verb *m, char *const *choices, unsigned count, s
     if (r == 0)
         r = copy_versions(m, choices, count, error);
     if (r == 0)
-        r = mirror_roots(m->site, &(struct resolve_place){m->images.store, m->address}, &m->catalog, error);
+        r = copy_roots(m, error);
     if (r == 0 && !same)
         r = site_put_catalog(m->site, m->decision.signed_bytes.data, m->decision.signed_bytes.size, error);
     cli_progress_end();

@@ -147,4 +147,21 @@ is "$(requests /roots/)" 1 "costs one request"
 rules
 in_home before pull "${url}image"
 status_is 0 "and the site itself is taken as ever"
+
+# The site lacks a root that a mirror has.
+site_url=$url
+cp -r site mirror
+attack "$TMPDIR/mirror"
+run_rondo renew site --key five --mirror "$url"
+in_home before pull "${site_url}image"
+status_is 0 "a user knows the site's mirror"
+run_rondo key rotate site --key three --key two --catalog-key alice
+cp site/catalog.rondo mirror
+mv site/roots/5 mirror/roots
+in_home before pull "${site_url}image"
+like "$status $err" "^0 .*lacks roots/5.* its catalog comes from the mirror $url" "what the site lacks a mirror has"
+in_home before trust ls
+like "$out" "root 5" "and the user has followed"
+in_home before mirror "$site_url" another
+like "$status $(cd another && ls roots | tr '\n' ' ')" '^0 2 3 4 5 $' "so has whoever mirrors the site"
 done_testing
