@@ -1,10 +1,11 @@
-// The command line in torture: each verb that needs no machine, on small sites in folders, with the state of a user who
-// has nothing, or has pulled. The result is looked at through other commands, and through the store:
-// what a site offers then is read whole, and compared.
+// The command line in torture: each verb that starts no process, on small sites in folders, with the state of a user
+// who has nothing, or has pulled and has a stopped machine. The result is looked at through other commands, and through
+// the store: what a site offers then is read whole, and compared.
 //
-//   shared/   key, key.pub, disk, disk2, kernel; site (img:1, img:2 with tag "old" on 1), a text of it to be signed;
-//   home
-//             and cache of one who has pulled img:2; that exported
+//   shared/   key, key.pub, disk, disk2, kernel
+//             site: img:0, img:1 with the tag "old", img:2; unsigned, a text of it that is to be signed
+//             home, cache: of one who has pulled img:2 and has a machine of it, "box", which has changed its disk to
+//             disk3, and a snapshot of that; exported: img:2
 //   run/      copies of what a command changes
 #include "tests/torture/torture.h"
 
@@ -22,6 +23,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "blockstore/overlay.h"
 #include "client/cli.h"
 #include "client/configuration.h"
 #include "client/instance.h"
@@ -137,6 +139,44 @@ static int perform(const char *const words[WORDS_MAXIMUM])
 }
 #define PERFORM(...) MUST(perform((const char *const[WORDS_MAXIMUM]){__VA_ARGS__}))
 
+static int read_zeros(void *context, uint64_t offset, const struct iovec *to, unsigned count, size_t n)
+{
+    (void)context, (void)offset, (void)n;
+    for (unsigned i = 0; i < count; i++)
+        memset(to[i].iov_base, 0, to[i].iov_len);
+    return 0;
+}
+
+// A machine of img:2 that has written to its disk, which is then as the file disk3.
+static void make_machine(unsigned char *disk)
+{
+    char address[PATH_MAX + 64];
+    const struct overlay_base base = {.read = read_zeros, .size = DISK_SIZE};
+    const struct resolve_options options = {.offline = true};
+    struct instance_settings settings = {.disk_size = DISK_SIZE, .memory = 512u << 20, .cpus = 1};
+    struct instance box = INSTANCE_NONE;
+    struct configuration configuration;
+    struct resolved resolved;
+    struct overlay *o;
+    struct store *store;
+
+    snprintf(address, sizeof(address), "%s/site/img:2", shared);
+    MUST(configuration_read(&configuration, NULL));
+    MUST(resolve_open_store(&configuration, &store, NULL));
+    MUST(resolve_image(store, &configuration, address, &options, &resolved, NULL));
+    instance_set_version(&settings, &resolved);
+    MUST(instance_create("box", &settings, NULL, &box, NULL));
+    MUST(overlay_open(box.folder_fd, &settings.manifest, &base, &o, NULL));
+    memset(disk + 40 * 4096, 'y', 20 * 4096);
+    MUST(overlay_write(o, 40 * 4096, disk + 40 * 4096, 20 * 4096));
+    MUST(overlay_close(o, NULL));
+    instance_close(&box);
+    resolve_free(&resolved);
+    store_free(store);
+    write_file(shared, "disk3", disk, DISK_SIZE);
+    PERFORM("snapshot", "box", "first");
+}
+
 static void set_up(const char *folder)
 {
     unsigned char *disk CLEANUP_FREE = malloc(DISK_SIZE);
@@ -159,6 +199,7 @@ static void set_up(const char *folder)
     PERFORM("pull", "@site/img:2");
     PERFORM("export", "@site/img:2", "@exported");
     PERFORM("renew", "@site", "--unsigned", "@unsigned");
+    make_machine(disk);
 }
 
 static const struct command *command(void)
@@ -340,5 +381,18 @@ const struct torture_scenario torture_verbs[] = {
     VERB("trust ls", .from = "home", .words = {"trust", "ls"}),
     VERB("trust log", .from = "home", .words = {"trust", "log"}),
     VERB("ps", .from = "home", .words = {"ps", "--json"}),
+    VERB("inspect a machine", .from = "home cache", .words = {"inspect", "box", "--json"}),
+    VERB("snapshot", .from = "home", .words = {"snapshot", "box", "second"}, .done = EXIT_CODE_OTHER, // "taken"
+         .looks = {{"rollback", "box", "second"}, {"rollback", "box", "first", "--drop-newer"}}),
+    VERB("snapshot --list", .from = "home", .words = {"snapshot", "box", "--list", "--json"}),
+    VERB("snapshot --delete", .from = "home", .words = {"snapshot", "box", "first", "--delete"},
+         .done = EXIT_CODE_NOT_FOUND, .looks = {{"fsck", "--offline"}}),
+    VERB("rollback", .from = "home", .words = {"rollback", "box", "first"}, .looks = {{"fsck", "--offline"}}),
+    VERB("commit", .from = "home cache site",
+         .words = {"commit", "box", "--name", "img", "--version", "3", "--key", "@key", "--to", "%site"},
+         .done = PUBLISHED_ALREADY, .looks = {WHOLE_SITE, {"fsck", "--offline"}}, .offers = "img:3 disk3"),
+    VERB("update", .from = "home cache", .words = {"update", "box", "--to", "1", "--discard"},
+         .looks = {{"fsck", "--offline"}, {"inspect", "box"}}),
+    VERB("rm", .from = "home", .words = {"rm", "box"}, .done = EXIT_CODE_NOT_FOUND, .looks = {{"fsck", "--offline"}}),
     {.name = NULL},
 };
