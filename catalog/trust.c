@@ -238,6 +238,9 @@ int trust_settle(struct trust *t, const struct trust_request *request, const str
     if (r < 0)
         return r;
     r = trust_check_key(t, request, &known.site, c, &change, error); // that of a first contact may be known by now
+    const bool overtaken = r == -ESTALE; // by a catalog under a newer root, since trust_look
+    if (overtaken)
+        r = 0;
     const bool known_key = r == 0;
     if (r == 0 && name)
         r = settle_serial(t, c, name, newest_serial, error);
@@ -246,7 +249,7 @@ int trust_settle(struct trust *t, const struct trust_request *request, const str
         trust_log_refusal(t, request->now, request->site, known_key ? TRUST_REFUSED_SERIAL : TRUST_REFUSED_KEY, c);
         return r;
     }
-    if (r == 0 && check_number(request, &known.site, c, known.seen, change.advanced, NULL) == 0)
+    if (r == 0 && !overtaken && check_number(request, &known.site, c, known.seen, change.advanced, NULL) == 0)
         r = remember(t, request, &known.site, c, known.seen, known.clock, &change, error);
     return r < 0 ? r : trust_db_commit(&x, error);
 }

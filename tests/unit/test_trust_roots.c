@@ -295,6 +295,25 @@ static void what_does_not_follow_is_refused(void **state)
     assert_known(w, 3, false);
 }
 
+// Another process has taken a newer root between the two steps: the command goes on with what it looked at, and the
+// newer root stays.
+static void who_is_overtaken_goes_on_and_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    unsigned wanted;
+    struct trust_verdict verdict;
+    struct catalog c CLEANUP(catalog_free) = {.number = 0};
+    const struct trust_request request = {
+        .site = SITE, .now = ISSUED, .roots = {.first = 2, .count = 1, .files = &w->file[2]}};
+    make_catalog(w, 2, 6, &c);
+    assert_int_equal(see(w, 1, 5, NULL, &wanted), 0);
+    assert_ok(trust_look(w->t, &request, &c, &verdict, &w->error), w->error);
+    assert_int_equal(see(w, 3, 7, NULL, &wanted), 0);
+    assert_ok(trust_settle(w->t, &request, &c, "debian", 1, &w->error), w->error);
+    assert_known(w, 3, false);
+    assert_int_equal(trust_look(w->t, &request, &c, &verdict, &w->error), -ESTALE);
+}
+
 static void a_fork_of_the_root_that_is_known_is_refused(void **state)
 {
     struct world *w = *state;
@@ -461,6 +480,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rollback_to_an_older_root_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(fast_forward_ends_with_a_new_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_does_not_follow_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_is_overtaken_goes_on_and_changes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_fork_of_the_root_that_is_known_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_number_in_a_roots_place_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_revoked_key_signs_again_in_vain, set_up, tear_down),
