@@ -18,8 +18,9 @@ static int read_root(struct site *s, unsigned number, void **ret_bytes, size_t *
         return error_set(error, -r, "the path %.64s… is too long", site_path(s));
     r = io_read_file(AT_FDCWD, path, ROOT_SIZE_MAXIMUM, ret_bytes, ret_size);
     if (r == -ENOENT)
-        return error_set(error, EBADMSG, "%s lacks %s, which its catalog needs; restore it from a mirror", site_path(s),
-                         name);
+        return error_set(error, EBADMSG,
+                         "%s lacks %s, which its catalog needs; rondo fsck %s --repair fetches it from a mirror",
+                         site_path(s), name, site_path(s));
     return r < 0 ? error_set(error, -r, "cannot read %s: %s", path, strerror(-r)) : 0;
 }
 
@@ -39,7 +40,8 @@ int publisher_read_root(struct site *s, const struct catalog *c, struct root *re
     if (r == 0)
         r = root_check_catalog(&root, c, error);
     if (r < 0)
-        return error_prefix(error, r, "%s: roots/%u", site_path(s), c->root_number);
+        return error_prefix(error, r, "%s: roots/%u (rondo fsck %s --repair fetches it from a mirror)", site_path(s),
+                            c->root_number, site_path(s));
     *ret = root;
     return 0;
 }
@@ -89,12 +91,14 @@ int publisher_count_signed(struct site *s, const struct catalog *c, const struct
 
 int publisher_tell_revoked(struct site *s, const struct catalog *c, const struct key_public *key, struct error *error)
 {
+    char text[64];
     const int count = publisher_count_signed(s, c, key, NULL, NULL, error);
     if (count < 0)
         return count;
+    snprintf(text, sizeof(text), "%d listed versions are", count);
     fprintf(stderr,
-            "rondo: %d listed versions are signed with the key that is revoked: whoever has seen this catalog "
-            "refuses them, even from the cache; publish them again with another key\n",
-            count);
+            "rondo: %s signed with the key that is revoked: whoever has seen this catalog "
+            "refuses what it signed, even from the cache; publish that again with another key\n",
+            count == 1 ? "one listed version is" : text);
     return 0;
 }
