@@ -18,6 +18,9 @@
 //      double the load.
 //   6. A job that nobody waits for (SOURCE_STREAM, SOURCE_FILL) is taken back, once, where another source would have it
 //      all in a third of the time that is left. At leisure (SOURCE_FILL) it may try a source that was never asked.
+//   7. A source that sends nothing does not use up the time of others: it and each healthy source that was not asked
+//      yet get equal parts of what is left until the deadline, of three seconds at least. Then it counts as failed, and
+//      the next one is asked.
 #pragma once
 
 #include "blockstore/transport.h"

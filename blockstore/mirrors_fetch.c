@@ -27,6 +27,7 @@
 #define HEDGES_AT_ONCE 4u               // what the allowance amounts to after quiet times
 #define CRAWL_NS (UINT64_C(1000000000)) // after that it can be told, and every so often
 #define CRAWL_FACTOR 3
+#define SILENCE_NS (UINT64_C(3000000000)) // that a far source, or a busy one, may need
 
 // With the mutex. The mirror is going to be asked.
 static void engage(struct attempt *a, struct job_request *q, unsigned mirror, uint64_t now)
@@ -41,7 +42,7 @@ static void engage(struct attempt *a, struct job_request *q, unsigned mirror, ui
     q->attempt = a;
     q->mirror = mirror;
     q->running = true;
-    q->ended = q->cancelled = q->useless = false;
+    q->ended = q->cancelled = q->silent = q->useless = false;
     q->started = now;
     q->held_bytes = 0;
     atomic_store(&q->first_at, 0);
@@ -162,6 +163,30 @@ static bool crawls(const struct mirrors *m, const struct attempt *a, uint64_t no
     return false;
 }
 
+// --- silent ones give way to those that were not asked yet (rule 7) --------------------------------------------------
+
+// With the mutex: when that is; *ret_request is the one that gives way first. UINT64_MAX: never.
+static uint64_t give_way_at(const struct mirrors *m, struct attempt *a, uint64_t now, uint64_t deadline_ns,
+                            struct job_request **ret_request)
+{
+    uint64_t first = UINT64_MAX;
+    unsigned others = 0;
+    for (unsigned i = 0; i < m->count; i++)
+        others += !((a->asked | a->refused) & 1u << i) && mirrors_health_is_well(&m->mirror[i], now);
+    for (unsigned i = 0; i < 2 && others > 0; i++) {
+        struct job_request *q = &a->requests[i];
+        if (!q->running || q->cancelled || atomic_load(&q->first_at) || deadline_ns <= q->started)
+            continue;
+        uint64_t part = (deadline_ns - q->started) / (others + 1);
+        part = part > SILENCE_NS ? part : SILENCE_NS;
+        if (q->started + part < first) {
+            first = q->started + part;
+            *ret_request = q;
+        }
+    }
+    return first;
+}
+
 // --- the loop ------------------------------------------------------------------------------------------------------
 
 // Ends what is not over: with -ECANCELED, or with -ENETUNREACH for the deadline.
@@ -198,6 +223,7 @@ static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uin
         mirrors_request_settle(a, q);
         pthread_mutex_lock(&m->mutex);
     }
+    struct job_request *silent = NULL;
     uint64_t now = io_monotonic_ns(), later = deadline_ns;
     bool cancelled = atomic_load_explicit(&m->cancelled, memory_order_relaxed);
     // Patience ends no sooner than every source has been asked: the first may just have taken all of it.
@@ -221,6 +247,11 @@ static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uin
             pthread_mutex_lock(&m->mutex);
         }
         later = deadline_ns;
+    } else if (a->state == RUNNING && give_way_at(m, a, now, deadline_ns, &silent) <= now) {
+        silent->silent = true;
+        pthread_mutex_unlock(&m->mutex);
+        mirrors_request_cancel(a, silent);
+        pthread_mutex_lock(&m->mutex);
     } else if (a->state == RUNNING && crawls(m, a, now)) {
         a->taken_back = true;
         pthread_mutex_unlock(&m->mutex);
@@ -231,6 +262,8 @@ static void step(struct mirrors *m, struct attempt *a, uint64_t deadline_ns, uin
     }
     if (a->job->priority != SOURCE_DEMAND && !a->taken_back && m->count > 1 && now + CRAWL_NS < later)
         later = now + CRAWL_NS;
+    uint64_t way = a->state == RUNNING ? give_way_at(m, a, now, deadline_ns, &silent) : UINT64_MAX;
+    later = way < later ? way : later;
     if (a->state != OVER && later < *wake)
         *wake = later;
 }

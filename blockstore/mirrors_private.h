@@ -43,6 +43,7 @@ struct job_request {
     bool running;                  // started, and not waited for yet
     bool ended;                    // mutex
     bool cancelled;                // by us
+    bool silent;                   // that was why (mirrors.h, rule 7)
     uint64_t started;              // when
     atomic_uint_fast64_t first_at; // when its first byte came; 0: none yet
     atomic_uint_fast64_t arrived;  // bytes

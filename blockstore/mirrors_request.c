@@ -228,6 +228,9 @@ void mirrors_request_settle(struct attempt *a, struct job_request *q)
     if (a->state != OVER)
         a->state = other->running ? RUNNING : WAITING;
     int result = judge(q);
+    if (result == -ECANCELED && q->silent && a->state != OVER)
+        result = transport_fail(mirror_of(q)->source, &q->request, ENETUNREACH, "it sent nothing for %llu seconds",
+                                (unsigned long long)((io_monotonic_ns() - q->started) / 1000000000));
     note_result(q, result);
     free(TAKE_PTR(q->held));
     if (a->state == OVER)

@@ -83,6 +83,24 @@ static void slow_source_gives_way_to_the_next(void **state)
 
 enum { MANY = 40 };
 
+// Rule 7; it then counts as failed, so that the next job does not ask it first.
+static void silent_sources_leave_time_for_the_last(void **state)
+{
+    (void)state;
+    struct world w;
+    struct got g;
+    open_world(&w, 3);
+    w.bad[0].silent = 100;
+    w.bad[1].silent = 100;
+    assert_int_equal(fetch_one(&w, &g, 9), 0); // less than TRANSPORT_STALL_SECONDS
+    assert_memory_equal(g.bytes, file + 4096, 8192);
+    assert_int_equal(fetch_one(&w, &g, 9), 0);
+    assert_int_equal(requests(&w, 0), 1);
+    assert_int_equal(requests(&w, 1), 1);
+    assert_int_equal(requests(&w, 2), 2);
+    close_world(&w);
+}
+
 static void many_jobs_go_side_by_side(void **state)
 {
     (void)state;
@@ -175,6 +193,7 @@ int main(void)
         cmocka_unit_test(retry_after_is_honoured),
         cmocka_unit_test(retries_wait_between_them),
         cmocka_unit_test(slow_source_gives_way_to_the_next),
+        cmocka_unit_test(silent_sources_leave_time_for_the_last),
         cmocka_unit_test(many_jobs_go_side_by_side),
         cmocka_unit_test(cancel_ends_fetches_and_prevents_later_ones),
         cmocka_unit_test(threads_may_fetch_at_once),
