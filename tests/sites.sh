@@ -192,17 +192,16 @@ fill() {
 }
 
 state_of() {
+	local tables rows
 	{
 		find "$RONDO_HOME" "$RONDO_CACHE/pins" -type f ! -name 'trust.*' -exec sha256sum {} + | sort
 		find "$RONDO_CACHE/objects" -type f -exec sha256sum {} + | awk '{ name = $2; sub(".*/", "", name); if ($1 != name) print name }' | sort
-		[ ! -e "$RONDO_HOME/trust.db" ] || sqlite3 -readonly "$RONDO_HOME/trust.db" '
-			select quote(key), issued from clock order by 1;
-			select address, quote(bytes) from contacts order by 1;
-			select address, number, quote(file) from root order by 1, 2;
-			select quote(key), quote(id), number from seen order by 1, 2;
-			select quote(key), quote(id), name, serial from serials order by 1, 2, 3;
-			select address, quote(key), pinned, quote(id), issued from site order by 1;
-			select address, quote(key) from vouched order by 1, 2;' || echo "unreadable $RANDOM"
+		if [ -e "$RONDO_HOME/trust.db" ]; then
+			tables=$(sqlite3 -readonly "$RONDO_HOME/trust.db" "select name from sqlite_schema where type = 'table' and name not in ('contacts', 'log')") &&
+				rows=$(sqlite3 -readonly "$RONDO_HOME/trust.db" ".dump ${tables//$'\n'/ }" 'select address, quote(bytes) from contacts order by 1') ||
+				rows="unreadable $RANDOM"
+			grep -vE '^(PRAGMA|BEGIN|CREATE|COMMIT)' <<<"$rows" # a database without rows is as good as none
+		fi
 	} 2>/dev/null | sha256sum
 }
 
