@@ -59,7 +59,9 @@ static int list_objects(struct export *e, struct version *v, struct error *error
     version_manifest_bytes(v, &manifest_size);
     const struct catalog_shard *shard = &e->resolved.shard;
     int r = pack_set_new(&e->objects, error);
-    if (r == 0 && shard->size > 0)
+    if (r < 0)
+        return r;
+    if (shard->size > 0)
         r = pack_set_put(e->objects, &(struct whole_object){shard->object, shard->size}, error);
     if (r >= 0)
         r = pack_set_put(e->objects, &(struct whole_object){e->resolved.manifest, (uint32_t)manifest_size}, error);
