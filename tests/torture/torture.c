@@ -1,7 +1,7 @@
 // The driver of torture.h: torture [--all] [--list] [SCENARIO…], in TAP; RONDO_TEST_LONG means --all.
 //
-// Without --all each scenario has SHORT_RUNS runs of a mode, evenly spread over its calls (and one from a call on). To
-// look at one run: torture SCENARIO --mode MODE --at N, with what it prints.
+// Without --all each scenario has SHORT_RUNS runs of each mode, evenly spread over its calls. To look at one run:
+// torture SCENARIO --mode MODE --at N, with what it prints.
 //
 // Each run is a process that is forked from this one, which has no threads. It tells what it saw by a pipe; a report of
 // a sanitizer goes to our own standard error, and everything else that it prints is thrown away.
@@ -27,7 +27,7 @@
 #include <sanitizer/common_interface_defs.h>
 #include <sanitizer/lsan_interface.h>
 
-#define SHORT_RUNS 2ul
+#define SHORT_RUNS 1ul
 #define LIBRARY_RUNS 100ul  // of a scenario, with --all: libraries do the same again and again
 #define PERSISTENT_STEP 3ul // with --all: from every so manieth call on
 #define FINDINGS_SHOWN 20u  // of one scenario
@@ -305,7 +305,7 @@ static unsigned collect_and_show(const struct torture_scenario *s, unsigned long
 
 static unsigned torture_mode(const struct torture_scenario *s, const struct mode *m, unsigned long calls, bool all)
 {
-    unsigned long most = all ? calls : m->persistent ? 1 : SHORT_RUNS;
+    unsigned long most = all ? calls : SHORT_RUNS;
     if (all && m->kind == TORTURE_LIBRARY && !s->library)
         most = LIBRARY_RUNS;
     unsigned long step = most == 0 ? 0 : (calls + most - 1) / most;
