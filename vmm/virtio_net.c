@@ -86,7 +86,7 @@ static int take_buffers(struct virtio_net *card, size_t n, struct virtqueue_chai
     do {
         while (room < n && count < most && (r = virtqueue_pop(q, &ret[count])) > 0)
             room += ret[count++].writable_bytes;
-    } while (r == 0 && virtqueue_listen(q));              // some came at this moment
+    } while (r == 0 && virtqueue_listen(q)); // some came at this moment
     if (r > 0 && count > 0 && ret[0].writable_bytes < NET_HEADER_SIZE)
         return -EPROTO;
     if (r > 0 && room >= n)
