@@ -208,7 +208,7 @@ bench:
 	$(MAKE) all $(RELAY)
 	BUILD=$(BUILD) tests/bench/run
 
-FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/hostile tests/fuzz tests/lab tests/bench,$(wildcard $(f)/*.c $(f)/*.h))
+FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/hostile tests/torture tests/fuzz tests/lab tests/bench,$(wildcard $(f)/*.c $(f)/*.h))
 format:
 	clang-format -i $(FORMATTED)
 lint:
