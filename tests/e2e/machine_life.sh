@@ -36,7 +36,7 @@ run_rondo run "$fake" --ephemeral --net none --append 'print=%1b[1mlo%1b[mgin:' 
 status_is 0 "--until sees through control sequences"
 run_rondo run "$fake" --ephemeral --net none --timeout 1
 status_is 12 "a time limit alone is exit code 12"
-like "$err" "did not (end within 1 seconds|start)" "and its own message"
+like "$err" "did not (end within 1 second|start)" "and its own message"
 run_rondo run "$fake" --ephemeral --net none --append deaf --timeout 1
 status_is 12 "an engine that does not end when told is ended"
 ok "and nothing of it is left" wait_until 5 no_machine_left
