@@ -20,7 +20,7 @@ RANDOM=$seed
 overlay_pid() {
 	local environment
 	for environment in $(grep -lzxF "TMPDIR=$TMPDIR" /proc/[0-9]*/environ 2>/dev/null); do
-		[ "$(readlink "${environment%environ}exe")" != "$(realpath "$BUILD/rondo-overlay")" ] || {
+		[ "$(readlink "${environment%environ}exe")" != "$(realpath "$BUILD/rondo-overlay")" ] || grep -qx rondo-unmount "${environment%environ}comm" || {
 			environment=${environment%/environ}
 			echo "${environment##*/}"
 		}
