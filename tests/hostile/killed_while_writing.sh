@@ -16,6 +16,7 @@ rounds=${RONDO_TEST_KILLS:-${RONDO_TEST_LONG:+100}}
 seed=${RONDO_TEST_SEED:-$RANDOM}
 diag "seed $seed"
 RANDOM=$seed
+still=0
 
 overlay_pid() {
 	local environment
@@ -64,9 +65,14 @@ rm -f /root/k/$round.\$((i - 15)) /root/k/$((round - 1)).*; [ \$((i % 5)) != 0 ]
 		diag_file "$TMPDIR/run.err"
 		bail_out "round $round: the machine starts"
 	}
-	wait_until 180 synced >/dev/null || {
+	wait_until 120 synced >/dev/null || {
 		diag_file "$folder/console.log"
-		bail_out "round $round: the guest writes"
+		# In software emulation a kernel of two processors sometimes stands still before its init runs: that round is done once more.
+		grep -aq 'soft lockup' "$folder/console.log" && [ $((still += 1)) -le 3 ] || bail_out "round $round: the guest writes"
+		rondo stop tiny --timeout 0 >/dev/null 2>&1
+		wait_until 60 machine_is tiny stopped || bail_out "round $round: a machine that stood still is stopped"
+		((round--))
+		continue
 	}
 	sleep "$((RANDOM % 4)).$((RANDOM % 1000))"
 	kinds=("$(rondo inspect tiny --json | jq -r .pid)" "$(overlay_pid)")
