@@ -49,7 +49,8 @@ int publisher_read_root(struct site *s, const struct catalog *c, struct root *re
 int publisher_check_roots(struct site *s, const struct catalog *now, const struct catalog *next, struct error *error);
 int publisher_put_root(struct site *s, const struct root *root, const void *bytes, size_t n, struct error *error);
 
-// Counts the versions that this key has signed; `each` (may be NULL) is called with the name of each.
+// Counts the versions that this key has signed; `each` is called with the name of each, and then none may be left out:
+// a manifest that cannot be read is a failure. With NULL it is one that nobody can run, and does not count.
 int publisher_count_signed(struct site *s, const struct catalog *c, const struct key_public *key,
                            int (*each)(void *context, const char *name, struct error *error), void *context,
                            struct error *error);

@@ -80,12 +80,19 @@ int publisher_count_signed(struct site *s, const struct catalog *c, const struct
     CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
-    for (unsigned i = 0; i < c->image_count && r == 0; i++)
-        if (publisher_read_manifest(s, &c->images[i], m, NULL) == 0 &&
-            memcmp(m->publisher, key->bytes, sizeof(m->publisher)) == 0) {
+    for (unsigned i = 0; i < c->image_count && r == 0; i++) {
+        const struct catalog_image *image = &c->images[i];
+        r = publisher_read_manifest(s, image, m, each ? error : NULL);
+        if (r < 0 && each)
+            return error_prefix(error, r, "%s %s, whose publisher must be known (rondo fsck %s --repair)", image->name,
+                                image->version, site_path(s));
+        if (r == 0 && memcmp(m->publisher, key->bytes, sizeof(m->publisher)) == 0) {
             count++;
-            r = each ? each(context, c->images[i].name, error) : 0;
+            r = each ? each(context, image->name, error) : 0;
+        } else {
+            r = 0;
         }
+    }
     return r < 0 ? r : count;
 }
 

@@ -60,6 +60,12 @@ run_rondo key rotate site --signed root.signed --signed elsewhere --catalog-key 
 like "$status $err" '^5 .*is not signed by the key' "the key for catalogs must be the one that the text names"
 run_rondo key rotate site --signed root.signed --signed elsewhere
 status_is 5 "and must sign, too"
+manifest=$(awk '$1 == "image" { print $5; exit }' site/catalog.rondo)
+mv "site/objects/${manifest:0:2}/$manifest" manifest
+run_rondo key rotate site --signed root.signed --signed elsewhere --catalog-key safe/online
+like "$status $err" '^3 .*image 1, whose publisher must be known \(rondo fsck site --repair\)' "a listed version that cannot be read: whoever published it would lose the name"
+is "$(sha256sum site/catalog.rondo) $(ls site)" "$before $(ls -d site/catalog.rondo site/objects | sed 's|site/||')" "so nothing has changed"
+mv manifest "site/objects/${manifest:0:2}/$manifest"
 run_rondo key rotate site --signed root.signed --signed elsewhere --catalog-key safe/online
 status_is 0 "with a second file, and the key for catalogs, it is taken in"
 like "$out" '^site: root 2, number 2' "root 2"
