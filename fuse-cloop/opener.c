@@ -34,9 +34,10 @@ const struct confine_call opener_calls[] = {
 
 const size_t opener_call_count = ARRAY_SIZE(opener_calls);
 
-static void prepare(void)
+static void prepare(const void *context)
 {
     struct error error = {.text = ""};
+    (void)context;
     const struct confine_folder all = {.fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
     int r = confine_rights(&all, all.fd >= 0, UINT64_C(1) << CAP_DAC_READ_SEARCH, &error);
     close(all.fd);

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "base/confine.h"
-#include "fuse-cloop/beside.h"
+#include "base/beside.h"
 
 int opener_start(struct beside *ret, struct error *error); // while there is one thread
 

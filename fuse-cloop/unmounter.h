@@ -4,7 +4,7 @@
 // made for it. If we are killed, the mount stays, as if there were no such process.
 #pragma once
 
-#include "fuse-cloop/beside.h"
+#include "base/beside.h"
 #include <stdbool.h>
 
 // While there is one thread. The path, which must last, is one of the folder that is current now, if it is not

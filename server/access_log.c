@@ -20,18 +20,33 @@
 #define SHORT_FIELD_MAXIMUM 64
 #define ESCAPED_SIZE(n) (3UL * (n) + sizeof "...")
 
+int access_log_open_file(const char *file, struct error *error)
+{
+    int fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+
+    return fd < 0 ? error_set(error, errno, "cannot write the access log %s: %m", file) : fd;
+}
+
 int access_log_open(const char *file, struct access_log *ret, struct error *error)
 {
-    int fd = -1;
+    int fd = file ? access_log_open_file(file, error) : -1;
 
-    if (file) {
-        fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
-        if (fd < 0)
-            return error_set(error, errno, "cannot write the access log %s: %m", file);
-    }
+    if (file && fd < 0)
+        return fd;
     ret->fd = fd;
     atomic_init(&ret->failed, false);
     return 0;
+}
+
+// The number stays: lines that other threads write meanwhile go to the one file or to the other.
+int access_log_replace(struct access_log *log, int fd)
+{
+    int r = dup3(fd, log->fd, O_CLOEXEC) < 0 ? -errno : 0;
+
+    close(fd); // nothing was written to it under this number
+    if (r == 0)
+        atomic_store(&log->failed, false);
+    return r;
 }
 
 void access_log_close(struct access_log *log)

@@ -22,6 +22,11 @@ struct access_log {
 int access_log_open(const char *file, struct access_log *ret, struct error *error);
 void access_log_close(struct access_log *log);
 
+int access_log_open_file(const char *file, struct error *error); // the descriptor, or -errno
+
+// From now on lines go to `fd`, which is taken over, also on failure. The log must be one of a file.
+int access_log_replace(struct access_log *log, int fd);
+
 struct access_log_line {
     const struct sockaddr *client; // may be NULL
     const char *method;

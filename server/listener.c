@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -12,8 +13,9 @@
 
 #include "base/banned.h"
 
-#define HOST_SIZE 256 // a DNS name has at most 253 characters
-#define BACKLOG 1024  // the kernel cuts it to net.core.somaxconn
+#define HOST_SIZE 256     // a DNS name has at most 253 characters
+#define BACKLOG 1024      // the kernel cuts it to net.core.somaxconn
+#define INHERITED_FIRST 3 // SD_LISTEN_FDS_START of sd_listen_fds(3)
 
 // Splits HOST:PORT or [HOST]:PORT; brackets are required around what has colons itself.
 static bool split_address(const char *address, char host[static HOST_SIZE], char port[static 6])
@@ -116,4 +118,42 @@ int listener_open(const char *address, char ret_url[static LISTENER_URL_SIZE], s
         return explain(r, shown, port, error);
     r = describe(fd, ret_url, error);
     return r < 0 ? r : TAKE_FD(fd);
+}
+
+static bool is_listening_tcp(int fd)
+{
+    int family = 0, type = 0, listens = 0;
+    socklen_t size = sizeof(int);
+
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) == 0 && (family == AF_INET || family == AF_INET6) &&
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM &&
+           getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens;
+}
+
+int listener_inherit(char ret_url[static LISTENER_URL_SIZE], struct error *error)
+{
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    uint64_t ours, number;
+
+    // Another process's: they were meant for a parent that left them in the environment.
+    bool given = pid && count && text_parse_u64(slice_of(pid), INT32_MAX, &ours) && (pid_t)ours == getpid() &&
+                 text_parse_u64(slice_of(count), INT32_MAX, &number) && number > 0;
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_FDNAMES");
+    if (!given)
+        return -ENOENT;
+    if (number > 1)
+        return error_set(error, EINVAL,
+                         "%llu sockets were handed over, and one is served: write one ListenStream= line",
+                         (unsigned long long)number);
+    if (!is_listening_tcp(INHERITED_FIRST))
+        return error_set(error, EINVAL,
+                         "what was handed over is no listening TCP socket: write ListenStream=8080, and Accept=no");
+    int flags = fcntl(INHERITED_FIRST, F_GETFL);
+    if (flags < 0 || fcntl(INHERITED_FIRST, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(INHERITED_FIRST, F_SETFD, FD_CLOEXEC) < 0)
+        return error_set(error, errno, "cannot set up the socket that was handed over: %m");
+    int r = describe(INHERITED_FIRST, ret_url, error);
+    return r < 0 ? r : INHERITED_FIRST;
 }

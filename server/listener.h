@@ -1,4 +1,4 @@
-// The socket that the server listens on, from HOST:PORT.
+// The socket that the server listens on: from HOST:PORT, or handed over by who starts it.
 #pragma once
 
 #include "base/error.h"
@@ -11,3 +11,8 @@
 // malformed address, -ENOENT for an unknown host, -EBUSY for a port that is taken, -EACCES for one that we may not
 // have.
 int listener_open(const char *address, char ret_url[static LISTENER_URL_SIZE], struct error *error);
+
+// Socket activation (sd_listen_fds(3)): the one TCP socket that LISTEN_FDS and LISTEN_PID hand to this process, or
+// -ENOENT where there is none. It listens already. What is handed over and is not that is -EINVAL. Takes both variables
+// out of the environment. Before there are threads.
+int listener_inherit(char ret_url[static LISTENER_URL_SIZE], struct error *error);

@@ -47,6 +47,8 @@ const struct confine_call server_calls[] = {
     CONFINE_CALL(pread64, "its bytes, where sendfile cannot send them"),
     CONFINE_CALL(write, "the access log; messages; an eventfd that wakes a thread"),
     CONFINE_CALL(read, "that eventfd"),
+    CONFINE_CALL(recvmsg, "the access log, opened anew by the process beside us"),
+    CONFINE_CALL(dup3, "it takes the old one's place"),
 
     // The main thread, and who watches slow clients.
     CONFINE_CALL(rt_sigtimedwait, "for the signal that ends us"),

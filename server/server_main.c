@@ -1,11 +1,13 @@
 // rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] DIR
 //
-// Order: options → site's folder → log → socket → rights are given up → threads → the filter → the line on stdout →
-// wait for a signal → wind down. Every file is opened for reading only, but for the access log, which is open before
-// the first client comes.
+// Order: options → site's folder → log → who opens it anew → socket → rights are given up → threads → the filter → the
+// line on stdout → wait for a signal → wind down. Every file is opened for reading only, but for the access log, which
+// is open before the first client comes.
 //
 // SIGTERM and SIGINT: no new connections; answers under way have WIND_DOWN_SECONDS to end; a second signal does not
-// wait for them. The signals are blocked in all threads, and taken by this one with sigwait.
+// wait for them. SIGHUP: the access log is opened anew, under its name, by the process beside us (server/log_opener.h).
+// Without a log there is nothing to open: it then means the end where there is a terminal that can hang up, and nothing
+// under a supervisor. The signals are blocked in all threads, and taken by this one with sigwait.
 
 #include "base/cleanup.h"
 #include "base/confine.h"
@@ -14,8 +16,10 @@
 #include "base/text.h"
 #include "server/http_server.h"
 #include "server/listener.h"
+#include "server/log_opener.h"
 #include "server/server_calls.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <linux/capability.h>
 #include <signal.h>
@@ -26,19 +30,20 @@
 
 #include "base/banned.h"
 
+#define LISTEN_DEFAULT "127.0.0.1:8080"
 #define WIND_DOWN_SECONDS 5
 #define MEMORY_MAXIMUM (UINT64_C(1) << 30) // all of its connections take less than a tenth
 
 static const char usage[] = "usage: rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] DIR\n"
                             "Serves the site in DIR over HTTP. See rondo-server(1).\n"
-                            "  --listen HOST:PORT  where to listen (127.0.0.1:8080; port 0: any free port)\n"
-                            "  --log FILE          append a line for each request to FILE\n"
+                            "  --listen HOST:PORT  where to listen (" LISTEN_DEFAULT "; port 0: any free port)\n"
+                            "  --log FILE          append a line for each request to FILE (SIGHUP: opened anew)\n"
                             "  --stall SECONDS     close connections that make no progress for so long (15)\n"
                             "  --help, --version\n";
 
 struct options {
     const char *folder;
-    const char *listen;
+    const char *listen; // NULL: what is handed over, or LISTEN_DEFAULT
     const char *log;
     unsigned stall;
 };
@@ -59,7 +64,7 @@ static int parse_options(int argc, char **argv, struct options *ret, struct erro
         {"stall", required_argument, NULL, 's'},  {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},      {0},
     };
-    struct options options = {.listen = "127.0.0.1:8080", .stall = HTTP_SERVER_STALL_SECONDS};
+    struct options options = {.stall = HTTP_SERVER_STALL_SECONDS};
     uint64_t number;
     int c;
 
@@ -98,6 +103,19 @@ static int parse_options(int argc, char **argv, struct options *ret, struct erro
     return 0;
 }
 
+static int find_listener(const char *address, char ret_url[static LISTENER_URL_SIZE], struct error *error)
+{
+    int fd = listener_inherit(ret_url, error);
+
+    if (fd == -ENOENT)
+        return listener_open(address ? address : LISTEN_DEFAULT, ret_url, error);
+    if (fd >= 0 && address) {
+        close(fd);
+        return error_set(error, EINVAL, "a socket was handed over (LISTEN_FDS): leave --listen out");
+    }
+    return fd;
+}
+
 static int announce(const char *url, struct error *error)
 {
     if (printf("listening on %s\n", url) < 0 || fflush(stdout) < 0)
@@ -105,11 +123,37 @@ static int announce(const char *url, struct error *error)
     return 0;
 }
 
-static void wait_for_signal(struct http_server *server, const sigset_t *signals)
+static void reopen_log(struct access_log *log, struct beside *opener)
+{
+    struct error error;
+
+    int fd = log_opener_open(opener, &error);
+    if (fd < 0) {
+        log_warning("the access log goes on in the old file: %s", error.text);
+        return;
+    }
+    int r = access_log_replace(log, fd);
+    if (r < 0)
+        log_warning("the access log goes on in the old file: %s", strerror(-r));
+    else
+        log_info("the access log is opened anew");
+}
+
+static bool has_terminal(void)
+{
+    int fd CLEANUP_CLOSE = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    return fd >= 0;
+}
+
+static void wait_for_signal(struct http_server *server, struct access_log *log, struct beside *opener,
+                            const sigset_t *signals)
 {
     int taken;
 
-    sigwait(signals, &taken);
+    while (sigwait(signals, &taken) == 0 && taken == SIGHUP)
+        if (log->fd >= 0)
+            reopen_log(log, opener);
     http_server_wind_down(server);
     uint64_t until = io_monotonic_ns() + WIND_DOWN_SECONDS * 1000000000ULL;
     while (http_server_count_answers(server) > 0 && io_monotonic_ns() < until) {
@@ -134,6 +178,7 @@ static int serve(const struct options *options, struct error *error)
 {
     struct site_files files CLEANUP(site_files_close) = {.folder = -1};
     struct access_log log CLEANUP(access_log_close) = {.fd = -1};
+    struct beside opener = {.fd = -1}; // it ends with us
     struct http_server *server CLEANUP(http_server_stop) = NULL; // released first: its threads use the others
     char url[LISTENER_URL_SIZE];
     sigset_t signals;
@@ -142,6 +187,8 @@ static int serve(const struct options *options, struct error *error)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    if (options->log || !has_terminal())
+        sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
 
@@ -154,7 +201,11 @@ static int serve(const struct options *options, struct error *error)
     r = access_log_open(options->log, &log, error);
     if (r < 0)
         return r;
-    int listener CLEANUP_CLOSE = listener_open(options->listen, url, error);
+    if (options->log)
+        r = log_opener_start(options->log, &opener, error);
+    if (r < 0)
+        return r;
+    int listener CLEANUP_CLOSE = find_listener(options->listen, url, error);
     if (listener < 0)
         return listener;
     r = give_up_rights(&files, error);
@@ -170,7 +221,7 @@ static int serve(const struct options *options, struct error *error)
     r = announce(url, error);
     if (r < 0)
         return r;
-    wait_for_signal(server, &signals);
+    wait_for_signal(server, &log, &opener, &signals);
     return 0;
 }
 

@@ -30,8 +30,12 @@ is "$(grep '^Max core file size' "/proc/$process/limits" | tr -s ' ' | cut -d ' 
 is "$(grep '^Max data size' "/proc/$process/limits" | tr -s ' ' | cut -d ' ' -f 4,5)" "1073741824 1073741824" "it takes no memory without end"
 files=$(grep '^Max open files' "/proc/$process/limits" | tr -s ' ')
 is "$(cut -d ' ' -f 4 <<<"$files")" "$(cut -d ' ' -f 5 <<<"$files")" "nor opens more files than it serves with"
+opener=$(pgrep -P "$process" -x rondo-log)
+is "$(grep -c . <<<"$opener") $(sed -n 's/^Seccomp:\t//p' "/proc/$opener/status")" "1 2" "a process beside it, which opens the log anew, has its filter"
+is "$(readlink "/proc/$opener/fd/"* | grep -cv '^/dev/null$\|/server.log$\|^socket:')" 0 "and holds nothing but a way to it"
 kill -STOP "$process" && sleep 0.2 && kill -CONT "$process"
 is "$(curl -s "${url}catalog.rondo")" "rondo-catalog 1" "being stopped and continued does not end it"
 stop_process "$process"
 is "$status" 0 "and it ends as asked"
+ok "with the process beside it" wait_until 5 eval '! [ -e "/proc/$opener" ]'
 done_testing

@@ -17,6 +17,7 @@
 #include "fuse-cloop/cloop_calls.h"
 #include "fuse-cloop/opener.h"
 #include "fuse-cloop/overlay_calls.h"
+#include "server/log_opener.h"
 #include "server/server_calls.h"
 #include "skip.h"
 
@@ -46,6 +47,7 @@ static const struct program {
     const size_t *count;
 } programs[] = {
     {"rondo-server", "tests/hostile/server.calls", server_calls, &server_call_count},
+    {"rondo-log", "tests/hostile/log_opener.calls", log_opener_calls, &log_opener_call_count},
     {"rondo-overlay", "tests/hostile/overlay.calls", overlay_calls, &overlay_call_count},
     {"rondo-cloop", "tests/hostile/cloop.calls", cloop_calls, &cloop_call_count},
     {"rondo-open", "tests/hostile/opener.calls", opener_calls, &opener_call_count},

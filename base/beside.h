@@ -21,7 +21,7 @@ struct beside {
 // be sent, or −1.
 struct beside_work {
     const char *name; // up to 15 letters
-    void (*prepare)(void);
+    void (*prepare)(const void *context);
     int (*answer)(const void *context, const char *question, int given, char ret_text[static SOCKET_LINE_MAXIMUM]);
     const void *context;
 };

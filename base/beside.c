@@ -1,5 +1,5 @@
 // Processes beside ours (see beside.h).
-#include "fuse-cloop/beside.h"
+#include "base/beside.h"
 
 #include "base/cleanup.h"
 
@@ -27,7 +27,7 @@ static _Noreturn void serve(const struct beside_work *work, int fd)
     if ((fd != OURS && dup2(fd, OURS) < 0) || close_range(OURS + 1, ~0u, 0) < 0)
         _exit(EXIT_CODE_OTHER);
     if (work->prepare)
-        work->prepare();
+        work->prepare(work->context);
     for (;;) {
         int fds[SOCKET_FDS_MAXIMUM];
         unsigned count = 0;

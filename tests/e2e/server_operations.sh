@@ -1,0 +1,141 @@
+#!/bin/bash
+# rondo-server under a supervisor: its log opened anew on SIGHUP, a socket that is handed over.
+. "$(dirname "$0")/../lib.sh"
+need curl python3
+
+site=$TMPDIR/site
+mkdir -p "$site" "$TMPDIR/logs"
+printf 'rondo-catalog 1\n' >"$site/catalog.rondo"
+log=$TMPDIR/logs/access.log
+
+# started NAME: waits for a server that start_process has started; sets $url.
+started() {
+	wait_until 10 grep -q '^listening on' "$TMPDIR/$1.log" || bail_out "$1 starts"
+	url=$(sed -n 's/^listening on //p' "$TMPDIR/$1.log")
+}
+fetch() {
+	curl -sS --max-time 20 -o /dev/null -w '%{http_code}' "$url$1"
+}
+descriptors() {
+	find "/proc/$server/fd" -mindepth 1 | wc -l
+}
+
+# --- SIGHUP ----------------------------------------------------------------------------------------------------------
+
+start_process server rondo-server --listen 127.0.0.1:0 --log "$log" "$site"
+server=$process
+started server
+is "$(fetch before)" 404 "it serves"
+ok "its log has the request" grep -q ' /before 404 ' "$log"
+open_files=$(descriptors)
+mv "$log" "$log.1"
+is "$(fetch renamed)" 404 "the log may be renamed"
+ok "the line goes to the old file still" grep -q ' /renamed 404 ' "$log.1"
+kill -HUP "$server"
+ok "SIGHUP makes a new one" wait_until 10 test -e "$log"
+ok "it says so" wait_until 10 grep -q 'opened anew' "$TMPDIR/server.log"
+is "$(fetch after)" 404 "it goes on"
+is "$(cut -d ' ' -f 4 "$log")" /after "in the new file there is the new line alone"
+is "$(wc -l <"$log.1")" 2 "and in the old one none more"
+# Under load: no line is lost, none is torn.
+for _ in {1..5}; do printf 'url = "%sloaded"\noutput = /dev/null\n' "$url" "$url" "$url" "$url"; done >"$TMPDIR/urls"
+loaded() {
+	local i
+	for i in {1..5}; do curl -sS --max-time 20 -K "$TMPDIR/urls" >/dev/null || return 1; done
+}
+loaded &
+loader=$!
+for i in {2..9}; do
+	mv "$log" "$log.$i"
+	kill -HUP "$server"
+	wait_until 10 test -e "$log" || break
+done
+wait "$loader"
+is $? 0 "SIGHUP again and again, while requests are answered"
+is "$(cat "$log" "$log".? | awk 'NF == 7 && $4 == "/loaded"' | wc -l)" 100 "each request is a whole line of one of the files"
+is "$(descriptors)" "$open_files" "and no descriptor is left over"
+
+rm -r "$TMPDIR/logs"
+kill -HUP "$server"
+ok "a log that cannot be opened: a warning" wait_until 10 grep -q 'goes on in the old file: cannot write the access log' "$TMPDIR/server.log"
+is "$(fetch still)" 404 "and it goes on"
+stop_process "$server"
+is "$status" 0 "it ends as asked"
+
+start_process quiet setsid rondo-server --listen 127.0.0.1:0 "$site"
+started quiet
+kill -HUP "$process"
+is "$(fetch catalog.rondo)" 200 "without a log and a terminal SIGHUP changes nothing"
+if command -v script >/dev/null; then
+	mkfifo "$TMPDIR/keyboard"
+	script -qec "rondo-server --listen 127.0.0.1:0 '$site' >'$TMPDIR/terminal.log' & echo \$! >'$TMPDIR/pid'; cat" /dev/null \
+		<"$TMPDIR/keyboard" >/dev/null 2>&1 &
+	exec 8>"$TMPDIR/keyboard"
+	started terminal
+	exec 8>&-
+	ok "at a terminal it ends when that hangs up" wait_until 10 eval '! [ -e "/proc/$(cat "$TMPDIR/pid")" ]'
+	wait $!
+else
+	skip "at a terminal it ends when that hangs up" "the command script is missing"
+fi
+
+# --- socket activation -----------------------------------------------------------------------------------------------
+
+# Listens as a service manager does, and becomes the command behind the arguments: KIND (tcp, six, udp, unheard), PORT,
+# COUNT of sockets that it tells of, PID to tell (0: its own).
+cat >"$TMPDIR/activate.py" <<'END'
+import os, socket, sys
+kind, port, count, pid = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+s = socket.socket(socket.AF_INET6 if kind == "six" else socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("::1" if kind == "six" else "127.0.0.1", port))
+if kind in ("tcp", "six"):
+    s.listen(16)
+print("bound", flush=True)
+if s.fileno() == 3:
+    os.set_inheritable(3, True)
+else:
+    os.dup2(s.fileno(), 3)
+os.environ.update(LISTEN_FDS=count, LISTEN_PID=str(pid or os.getpid()), LISTEN_FDNAMES="web")
+os.execvp(sys.argv[5], sys.argv[5:])
+END
+activate() {
+	python3 "$TMPDIR/activate.py" "$@"
+}
+
+port=$(free_port)
+start_process activated python3 "$TMPDIR/activate.py" tcp "$port" 1 0 rondo-server "$site"
+started activated
+is "$url" "http://127.0.0.1:$port/" "the socket that was handed over is the one that it listens on"
+is "$(fetch catalog.rondo)" 200 "and serves on"
+stop_process "$process"
+is "$status" 0 "it ends as asked"
+start_process through python3 "$TMPDIR/activate.py" tcp "$port" 1 0 rondo serve --log "$TMPDIR/through.access" "$site"
+started through
+is "$url $(fetch catalog.rondo)" "http://127.0.0.1:$port/ 200" "the same through rondo serve, with a log"
+stop_process "$process"
+start_process foreign python3 "$TMPDIR/activate.py" tcp "$port" 1 1 rondo-server --listen 127.0.0.1:0 "$site"
+started foreign
+unlike "$url" ":$port/\$" "what was meant for another process is not taken"
+is "$(fetch catalog.rondo)" 200 "and changes nothing"
+if [ -e /proc/net/if_inet6 ] && grep -q ' lo$' /proc/net/if_inet6; then
+	start_process six python3 "$TMPDIR/activate.py" six "$port" 1 0 rondo-server "$site"
+	started six
+	is "$url" "http://[::1]:$port/" "IPv6 can be handed over, too"
+else
+	skip "IPv6" "this machine has none"
+fi
+
+port=$(free_port)
+run activate tcp "$port" 1 0 rondo-server --listen 127.0.0.1:0 "$site"
+status_is 2 "--listen beside a socket: exit 2"
+like "$err" 'leave --listen out' "with what to do"
+run activate tcp "$port" 2 0 rondo-server "$site"
+status_is 2 "two sockets: exit 2"
+like "$err" 'one ListenStream= line' "with what to write"
+for kind in udp unheard; do
+	run activate "$kind" "$port" 1 0 rondo-server "$site"
+	status_is 2 "a socket that is not a listening one ($kind): exit 2"
+	like "$err" 'no listening TCP socket' "which is told"
+done
+done_testing
