@@ -44,7 +44,7 @@ LIBS_server := $(shell pkg-config --libs libmicrohttpd 2>/dev/null) $(LIBS_crypt
 LIBS_vmm    := $(shell pkg-config --libs libseccomp 2>/dev/null) $(LIBS_crypto)
 LIBS_all    := $(LIBS_fuse) $(LIBS_client) $(LIBS_server) $(LIBS_vmm)
 
-FOLDERS := base blockstore catalog fuse-cloop vmm server client
+FOLDERS := base blockstore catalog web fuse-cloop vmm server client
 sources  = $(filter-out %_main.c,$(wildcard $(1)/*.c))
 objects  = $(patsubst %.c,$(BUILD)/%.o,$(1))
 library  = $(foreach f,$(1),$(BUILD)/$(f).a)
@@ -73,7 +73,7 @@ $(BUILD)/$(1).a: $(call objects,$(call sources,$(1)))
 endef
 $(foreach f,$(FOLDERS),$(eval $(call LIBRARY,$(f))))
 
-$(BUILD)/rondo: $(BUILD)/client/rondo_main.o $(call library,client catalog blockstore base)
+$(BUILD)/rondo: $(BUILD)/client/rondo_main.o $(call library,client web catalog blockstore base)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_client)
 $(BUILD)/rondo-cloop: $(BUILD)/fuse-cloop/cloop_main.o $(call library,fuse-cloop blockstore base)
@@ -90,7 +90,7 @@ $(BUILD)/rondo-vmm: $(BUILD)/vmm/vmm_main.o $(call library,vmm blockstore base)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_vmm)
 
 # A unit test may use every library; it sees the code through its public headers.
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call library,client server fuse-cloop vmm catalog blockstore base)
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call library,client server fuse-cloop vmm web catalog blockstore base)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_all) -lcmocka
 
@@ -110,7 +110,7 @@ LEDGER := $(BUILD)/tests/ledger/rondo $(BUILD)/tests/ledger/rondo-cloop
 LEDGER_DOORS := chunk_decode LZ4_decompress_safe ZSTD_decompressDCtx fuse_reply_iov fuse_reply_buf renameat version_open \
                 version_manifest_bytes sha256_of hash_stream_end cache_stream_finish
 LINK_LEDGER = $(LINK_HARDEN) $(foreach d,$(LEDGER_DOORS),-Wl,--wrap=$(d)) $(LDFLAGS)
-$(BUILD)/tests/ledger/rondo: $(BUILD)/client/rondo_main.o $(BUILD)/tests/hostile/ledger.o $(call library,client catalog blockstore base)
+$(BUILD)/tests/ledger/rondo: $(BUILD)/client/rondo_main.o $(BUILD)/tests/hostile/ledger.o $(call library,client web catalog blockstore base)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_LEDGER) -o $@ $^ $(LIBS_client) $(LIBS_fuse)
@@ -135,7 +135,7 @@ $(BUILD)/torture/%.a: $(BUILD)/%.a $(BUILD)/torture/renamed
 $(BUILD)/torture/rondo_main.o: $(BUILD)/client/rondo_main.o $(BUILD)/torture/renamed
 	$(Q)objcopy --redefine-syms=$(BUILD)/torture/renamed $< $@
 $(TORTURE): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/torture/*.c)) $(BUILD)/torture/rondo_main.o \
-            $(patsubst %,$(BUILD)/torture/%.a,client server fuse-cloop vmm catalog blockstore base)
+            $(patsubst %,$(BUILD)/torture/%.a,client server fuse-cloop vmm web catalog blockstore base)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_all) -lcmocka
 
@@ -144,7 +144,7 @@ FUZZ_CC     ?= clang
 FUZZ_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
                -I. -O1 -g $(PKG_CFLAGS) -pthread \
                -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,base blockstore catalog client server vmm,$(call sources,$(f))))
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,base blockstore catalog web client server vmm,$(call sources,$(f))))
 
 $(BUILD)/fuzz/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -162,7 +162,7 @@ fuzz: $(FUZZERS)
 	tests/fuzz/run --seconds $(FUZZ_SECONDS) $(BUILD)/fuzz
 
 # Coverage: clang's counters in everything; a fuzz target then runs its corpus once, without sanitizers and mutations.
-$(BUILD)/corpus/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(call library,client server fuse-cloop vmm catalog blockstore base)
+$(BUILD)/corpus/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(call library,client server fuse-cloop vmm web catalog blockstore base)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_all)

@@ -41,6 +41,8 @@ void text_split_line(struct slice line, struct slice *ret_key, struct slice *ret
 
 // True if it is well-formed UTF-8 (RFC 3629) without control and invisible formatting characters.
 bool text_is_printable(struct slice s);
+// The bytes of the character at the start of the slice if it is such a one, else 0.
+size_t text_shown_length(struct slice s);
 
 // Decimal, digits only, no leading zero (but "0"), at most `maximum`: false otherwise.
 bool text_parse_u64(struct slice s, uint64_t maximum, uint64_t *ret);

@@ -73,18 +73,17 @@ static size_t decode(struct slice s, uint32_t *ret)
     return n;
 }
 
-// The length of the character at the start of the slice if it may be shown, else 0.
-static size_t shown_length(struct slice s)
+size_t text_shown_length(struct slice s)
 {
     uint32_t c;
-    size_t n = decode(s, &c);
+    size_t n = s.length > 0 ? decode(s, &c) : 0;
     return n > 0 && is_shown(c) ? n : 0;
 }
 
 bool text_is_printable(struct slice s)
 {
     while (s.length > 0) {
-        size_t n = shown_length(s);
+        size_t n = text_shown_length(s);
         if (n == 0)
             return false;
         s = (struct slice){.at = s.at + n, .length = s.length - n};
@@ -103,7 +102,7 @@ const char *text_escape(struct slice s, char *text, size_t capacity)
     while (s.length > 0) {
         char hex[5];
         const char *piece = s.at;
-        size_t taken = shown_length(s);
+        size_t taken = text_shown_length(s);
         size_t length = taken;
         if (taken == 0) {
             snprintf(hex, sizeof hex, "\\x%02x", (unsigned char)s.at[0]);

@@ -1,0 +1,128 @@
+// See html.h.
+#include "web/html.h"
+
+#include "base/cleanup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define LINK_MAXIMUM 1023u
+
+static void append(struct html *h, const char *bytes, size_t n)
+{
+    if (h->result == 0)
+        h->result = buf_append(h->to, bytes, n);
+}
+
+void html_escape(struct html *h, struct slice text)
+{
+    while (text.length > 0 && h->result == 0) {
+        const char *put = NULL;
+        size_t n = text_shown_length(text);
+        switch (text.at[0]) {
+        case '<':
+            put = "&lt;";
+            break;
+        case '>':
+            put = "&gt;";
+            break;
+        case '&':
+            put = "&amp;";
+            break;
+        case '"':
+            put = "&#34;";
+            break;
+        case '\'':
+            put = "&#39;";
+            break;
+        case '\n':
+            put = "\n";
+            break;
+        default:
+            put = n == 0 ? "\xEF\xBF\xBD" : NULL;
+            break;
+        }
+        append(h, put ? put : text.at, put ? strlen(put) : n);
+        n = n ? n : 1;
+        text = (struct slice){.at = text.at + n, .length = text.length - n};
+    }
+}
+
+void html_escape_cut(struct html *h, struct slice text, size_t bytes)
+{
+    size_t whole = 0; // bytes of whole characters that fit
+    while (whole < text.length) {
+        size_t n = text_shown_length((struct slice){.at = text.at + whole, .length = text.length - whole});
+        n = n ? n : 1;
+        if (whole + n > bytes)
+            break;
+        whole += n;
+    }
+    html_escape(h, (struct slice){.at = text.at, .length = whole});
+    if (whole < text.length)
+        append(h, "…", sizeof "…" - 1);
+}
+
+void html_fill(struct html *h, const char *literal, const char *const arguments[], size_t n)
+{
+    size_t used = 0;
+    for (const char *at = literal; *at && h->result == 0;) {
+        size_t plain = strcspn(at, "%");
+        append(h, at, plain);
+        at += plain;
+        if (*at == '\0')
+            break;
+        if (used == n || !arguments[used]) {
+            h->result = -EINVAL;
+            return;
+        }
+        html_escape(h, slice_of(arguments[used++]));
+        at++;
+    }
+    if (h->result == 0 && used != n)
+        h->result = -EINVAL;
+}
+
+const char *html_format_number(uint64_t n, char text[static HTML_NUMBER_SIZE])
+{
+    (void)snprintf(text, HTML_NUMBER_SIZE, "%llu", (unsigned long long)n);
+    return text;
+}
+
+static bool is_alphanumeric(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+int html_append_url(struct buf *to, struct slice text)
+{
+    int r = 0;
+    for (size_t i = 0; i < text.length && r == 0; i++) {
+        unsigned char c = (unsigned char)text.at[i];
+        if (is_alphanumeric(c) || (c && strchr("-._~", c)))
+            r = buf_append(to, &c, 1);
+        else
+            r = buf_append_format(to, "%%%02X", c);
+    }
+    return r;
+}
+
+bool html_is_link(struct slice url)
+{
+    size_t scheme = slice_starts(url, "https://") ? 8 : slice_starts(url, "http://") ? 7 : 0;
+    if (scheme == 0 || url.length <= scheme || url.length > LINK_MAXIMUM ||
+        !is_alphanumeric((unsigned char)url.at[scheme]))
+        return false;
+    bool in_host = true;
+    for (size_t i = scheme; i < url.length; i++) {
+        unsigned char c = (unsigned char)url.at[i];
+        if (c <= 0x20 || c >= 0x7F || strchr("\"'<>\\^`{|}", c))
+            return false;
+        in_host = in_host && !strchr("/?#", c);
+        if (in_host && c == '@')
+            return false;
+    }
+    return true;
+}
