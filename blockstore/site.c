@@ -111,7 +111,8 @@ static int open_parts(struct site *s, const char *path, struct error *error)
     return r < 0 ? site_write_failed(s, error, r, "objects") : 0;
 }
 
-int site_open(const char *path, struct site **ret, struct error *error)
+static int open_new(const char *path, int (*parts)(struct site *s, const char *path, struct error *error),
+                    struct site **ret, struct error *error)
 {
     if (strlen(path) >= PATH_MAX)
         return error_set(error, ENAMETOOLONG, "the site's path is too long");
@@ -120,13 +121,31 @@ int site_open(const char *path, struct site **ret, struct error *error)
         return error_set(error, ENOMEM, "no memory for a site");
     s->root = s->objects = s->unfinished = s->lock = -1;
     snprintf(s->path, sizeof(s->path), "%s", path);
-    int r = open_parts(s, path, error);
+    int r = parts(s, path, error);
     if (r < 0) {
         site_close(s);
         return r;
     }
     *ret = s;
     return 0;
+}
+
+int site_open(const char *path, struct site **ret, struct error *error)
+{
+    return open_new(path, open_parts, ret, error);
+}
+
+static int open_to_read(struct site *s, const char *path, struct error *error)
+{
+    s->root = io->openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    s->objects = s->root < 0 ? -errno : io_open(s->root, "objects", O_RDONLY | O_DIRECTORY, 0);
+    return s->objects < 0 ? error_set(error, -s->objects, "%s is no site's folder: %s", path, strerror(-s->objects))
+                          : 0;
+}
+
+int site_open_to_read(const char *path, struct site **ret, struct error *error)
+{
+    return open_new(path, open_to_read, ret, error);
 }
 
 void site_close(struct site *s)

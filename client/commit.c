@@ -95,7 +95,7 @@ static int know_newest(struct commit *c, const struct catalog_image *newest, str
     struct parent_counts counts;
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
-    int r = publisher_read_manifest(writer_site(c->p.writer), newest, m, error);
+    int r = site_catalog_read_manifest(writer_site(c->p.writer), newest, m, error);
     if (r < 0)
         return error_prefix(error, r, "%s %s of %s", newest->name, newest->version, c->p.site);
     bool foreign = memcmp(m->publisher, c->p.manifest->publisher, sizeof(m->publisher)) != 0;

@@ -2,8 +2,8 @@
 // is read through the store: out of the site that is committed to, if it has it, out of the cache, from where the
 // machine came from.
 #include "base/cleanup.h"
+#include "catalog/signer.h"
 #include "client/commit_private.h"
-#include "client/signer.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -6,11 +6,11 @@
 #include "blockstore/object_copy.h"
 #include "blockstore/site_check.h"
 #include "blockstore/site_collect.h"
+#include "catalog/signer.h"
 #include "client/cli.h"
 #include "client/fsck.h"
 #include "client/gc.h"
 #include "client/publisher.h"
-#include "client/signer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -58,7 +58,7 @@ static int check_version(struct site_fsck *s, struct site_check *k, const struct
     CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
-    int r = publisher_read_manifest(s->site, image, m, &why);
+    int r = site_catalog_read_manifest(s->site, image, m, &why);
     const struct key_public publisher = r == 0 ? signer_of(m) : (struct key_public){.id = {0}};
     if (r == 0 && !catalog_allows(s->catalog, &publisher, image->name))
         r = error_set(&why, EKEYREJECTED, "its publisher may not publish %s: the catalog's key lines do not allow it",

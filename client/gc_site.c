@@ -29,7 +29,7 @@ int gc_open_site(const char *path, struct site **ret, struct catalog *ret_catalo
     r = site_open(path, &s, error);
     if (r < 0)
         return r;
-    r = publisher_read_catalog(s, ret_catalog, error);
+    r = site_catalog_read(s, ret_catalog, error);
     if (r < 0)
         site_close(s);
     else
@@ -62,7 +62,7 @@ static int add_version(struct site *s, const struct catalog_image *image, struct
     CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
-    int r = publisher_read_manifest(s, image, m, error);
+    int r = site_catalog_read_manifest(s, image, m, error);
     return r < 0 ? r : needs_add_version(needs, &image->manifest, m, read_page, s, NULL, error);
 }
 

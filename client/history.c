@@ -5,10 +5,10 @@
 // whose manifest or pages cannot be had, or are not right, has its line all the same, and the line says why; after the
 // first failure of the network the rest comes from the cache alone, so that no more than one wait is added.
 #include "base/cleanup.h"
+#include "catalog/signer.h"
 #include "client/cli.h"
 #include "client/images.h"
 #include "client/report.h"
-#include "client/signer.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -2,13 +2,13 @@
 // machine's is that machine; otherwise it is an image's.
 #include "base/cleanup.h"
 #include "blockstore/overlay_snapshot.h"
+#include "catalog/signer.h"
 #include "client/ask.h"
 #include "client/cli.h"
 #include "client/images.h"
 #include "client/newer.h"
 #include "client/report.h"
 #include "client/seed.h"
-#include "client/signer.h"
 #include <stdio.h>
 #include <string.h>
 

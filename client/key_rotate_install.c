@@ -74,7 +74,7 @@ static int leave_catalog(struct rotation *t, struct error *error)
     const char *path = t->options->unsigned_path;
     char key[KEY_TEXT_SIZE];
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
-    int r = publisher_format_catalog(t->p.site, &t->p.catalog, t->options->expires, &text, error);
+    int r = site_catalog_format(t->p.site, &t->p.catalog, t->options->expires, &text, error);
     if (r == 0)
         r = signing_write_text(path, text.data, text.size, error);
     if (r < 0)

@@ -4,8 +4,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/manifest.h"
+#include "catalog/signer.h"
 #include "catalog/trust.h"
-#include "client/signer.h"
 #include <stdio.h>
 #include <string.h>
 

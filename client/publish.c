@@ -29,25 +29,6 @@ int publish_report_progress(void *context, const char *what, uint64_t done, uint
     return cli_interrupted() ? -ECANCELED : 0;
 }
 
-// What would make the catalog refuse the new lines; asked before the long work.
-int publish_check_new_names(const struct publication *p, struct error *error)
-{
-    const struct catalog *c = &p->catalog;
-    for (unsigned i = 0; i < c->image_count; i++) {
-        if (strcmp(c->images[i].name, p->name) != 0)
-            continue;
-        if (strcmp(c->images[i].version, p->version) == 0)
-            return error_set(error, EEXIST, "%s %s is published already; choose another --version", p->name,
-                             p->version);
-        if (p->tag && strcmp(c->images[i].version, p->tag) == 0)
-            return error_set(error, EINVAL, "%s is a version of %s; choose another --tag", p->tag, p->name);
-    }
-    for (unsigned i = 0; i < c->tag_count; i++)
-        if (strcmp(c->tags[i].name, p->name) == 0 && strcmp(c->tags[i].tag, p->version) == 0)
-            return error_set(error, EINVAL, "%s is a tag of %s; choose another --version", p->version, p->name);
-    return 0;
-}
-
 int publish_check_site_key(const struct publication *p, struct error *error)
 {
     char text[KEY_TEXT_SIZE];
@@ -61,13 +42,13 @@ int publish_prepare_catalog(struct publication *p, struct error *error)
 {
     struct catalog *c = &p->catalog;
     char text[KEY_TEXT_SIZE];
-    int r = publisher_read_catalog(writer_site(p->writer), c, error);
+    int r = site_catalog_read(writer_site(p->writer), c, error);
     if (r == -ENOENT) {
         error->text[0] = '\0';
         r = p->unsigned_path ? 0 : publisher_new_catalog(p->site, &p->site_public, c, error);
     }
     if (r == 0)
-        r = publish_check_new_names(p, error);
+        r = site_catalog_check_new(c, p->name, p->version, p->tag, error);
     if (r < 0 || p->unsigned_path) // the rest is for whoever signs the catalog
         return r;
     r = publish_check_site_key(p, error);

@@ -45,9 +45,8 @@ int publish_fill_manifest(struct publication *p, struct error *error); // option
 int publish_open_files(struct publication *p, struct error *error);
 // The catalog as it will be, up to the new version's own lines: may this key publish this name here?
 int publish_prepare_catalog(struct publication *p, struct error *error);
-// Of the catalog alone: is its key the site's key that was given, may the version and the tag be so called?
+// Of the catalog alone: is its key the site's key that was given?
 int publish_check_site_key(const struct publication *p, struct error *error);
-int publish_check_new_names(const struct publication *p, struct error *error);
 int publish_read_keys(struct publication *p, struct error *error); // public ones, with --unsigned
 int publish_sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error);
 

@@ -18,9 +18,9 @@
 // 3. A catalog is taken in only as the next after the one that stands: what was published in between would be lost.
 #include "base/cleanup.h"
 #include "blockstore/parent.h"
+#include "catalog/signer.h"
 #include "client/passphrase.h"
 #include "client/publish_private.h"
-#include "client/signer.h"
 #include "client/signing.h"
 #include <stdio.h>
 #include <string.h>
@@ -88,7 +88,7 @@ static int write_catalog(struct publication *p, struct site *s, struct error *er
         int r = publisher_sign_catalog(s, &p->catalog, p->site_key, p->expires, error);
         return r < 0 ? r : site_end_list(s, p->name, error);
     }
-    int r = publisher_format_catalog(s, &p->catalog, p->expires, &text, error);
+    int r = site_catalog_format(s, &p->catalog, p->expires, &text, error);
     if (r == 0)
         r = signing_write_text(p->unsigned_path, text.data, text.size, error);
     if (r == 0)
@@ -107,7 +107,7 @@ static int take_manifest(struct publication *p, struct site *s, const struct sig
     char hex[SHA256_HEX_SIZE];
     p->name = m->name;
     p->version = m->version;
-    int r = publisher_read_catalog(s, &p->catalog, error);
+    int r = site_catalog_read(s, &p->catalog, error);
     const bool new_site = r == -ENOENT;
     if (r == 0 || new_site)
         r = read_site_key(p, t, error);
@@ -116,7 +116,7 @@ static int take_manifest(struct publication *p, struct site *s, const struct sig
     if (r == 0)
         r = publish_check_site_key(p, error);
     if (r == 0)
-        r = publish_check_new_names(p, error);
+        r = site_catalog_check_new(&p->catalog, p->name, p->version, p->tag, error);
     if (r == 0 && m->serial <= catalog_newest_serial(&p->catalog, m->name))
         r = error_set(error, EINVAL,
                       "%s was published in %s since this was made (serial %llu, and this one has %llu): give publish "
@@ -170,7 +170,7 @@ static int check_new_version(struct site *s, const struct catalog *c, const stru
     CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
-    int r = publisher_read_manifest(s, image, m, error);
+    int r = site_catalog_read_manifest(s, image, m, error);
     if (r == -ENOENT)
         return error_set(error, EBADMSG, "%s lists %s %s, whose manifest is not there", c->site, image->name,
                          image->version);
@@ -203,10 +203,10 @@ static int take_catalog(struct publication *p, struct site *s, const struct buf 
     struct root root;
     if (p->site_key_path || p->tag || p->mirrors.count || p->expires_text || p->unsigned_path)
         return error_set(error, EINVAL, "%s is a catalog: with it only --to has a meaning", p->signed_path);
-    int r = publisher_open_catalog(s, p->signed_path, file->data, file->size, &next, error);
+    int r = site_catalog_open(s, p->signed_path, file->data, file->size, &next, error);
     if (r < 0)
         return r;
-    r = publisher_read_catalog(s, &p->catalog, error);
+    r = site_catalog_read(s, &p->catalog, error);
     if (r == 0)
         r = check_next(p, s, &p->catalog, &next, error);
     else if (r == -ENOENT) // the first catalog here: of a site that was elsewhere, if it has roots

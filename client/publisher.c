@@ -5,9 +5,9 @@
 #include "base/path.h"
 #include "catalog/address.h"
 #include "catalog/signed.h"
+#include "catalog/signer.h"
 #include "catalog/trust.h"
 #include "client/passphrase.h"
-#include "client/signer.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,7 +45,7 @@ int publisher_begin(const char *site, const char *key_path, const char *site_key
     if (r == 0)
         r = site_open(site, &ret->site, error);
     if (r == 0)
-        r = publisher_read_catalog(ret->site, &ret->catalog, error);
+        r = site_catalog_read(ret->site, &ret->catalog, error);
     if (r < 0 || !key_path)
         return r;
     key_public_of(ret->site_key, &site_public);
@@ -73,95 +73,6 @@ int publisher_check_key(const struct publisher_change *p, const char *name, stru
                ? 0
                : error_set(error, EKEYREJECTED, "the key %s may not publish %s in %s; give the key of who published it",
                            key_to_text(&public, text), name, site_path(p->site));
-}
-
-static int read_object(struct site *s, const struct sha256 *name, size_t size, void **ret, struct error *error)
-{
-    char hex[SHA256_HEX_SIZE];
-    CLEANUP_CLOSE int fd = site_open_object(s, name);
-    if (fd == -ENOENT) // not what is returned: that would be a site without a catalog
-        return error_set(error, EBADMSG, "%s lacks object %.16s…, which its catalog needs; restore it from a mirror",
-                         site_path(s), sha256_to_hex(name, hex));
-    if (fd < 0)
-        return error_set(error, -fd, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex),
-                         strerror(-fd));
-    CLEANUP_FREE void *bytes = malloc(size + 1); // one more, to see what is too long
-    if (!bytes)
-        return error_set(error, ENOMEM, "out of memory");
-    ssize_t n = io_read_some(fd, bytes, size + 1, 0);
-    if (n < 0)
-        return error_set(error, (int)-n, "cannot read %s/objects/…/%.16s…: %s", site_path(s), sha256_to_hex(name, hex),
-                         strerror((int)-n));
-    struct sha256 hash = sha256_of(bytes, (size_t)n);
-    if ((size_t)n != size || !sha256_equal(&hash, name))
-        return error_set(error, EBADMSG, "%s: object %.16s… is damaged", site_path(s), sha256_to_hex(name, hex));
-    *ret = TAKE_PTR(bytes);
-    return 0;
-}
-
-int publisher_open_catalog(struct site *s, const char *path, const void *bytes, size_t size, struct catalog *ret,
-                           struct error *error)
-{
-    struct catalog c;
-    int r = catalog_open(bytes, size, &c, error);
-    if (r < 0)
-        return error_prefix(error, r, "%s", path);
-    for (unsigned i = 0; i < c.shard_count && r == 0; i++) {
-        CLEANUP_FREE void *text = NULL;
-        struct catalog_shard shard = c.shards[i]; // parsing may move the arrays
-        r = shard.size > CATALOG_SHARD_MAXIMUM ? error_set(error, EBADMSG, "%s: a shard is too long", path)
-                                               : read_object(s, &shard.object, shard.size, &text, error);
-        if (r == 0)
-            r = catalog_parse_shard(&c, &shard, text, shard.size, error);
-    }
-    if (r < 0)
-        catalog_free(&c);
-    else
-        *ret = c;
-    return r;
-}
-
-int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error)
-{
-    CLEANUP_FREE void *bytes = NULL;
-    char path[4096];
-    size_t size;
-    int r = path_format(path, sizeof(path), "%s/catalog.rondo", site_path(s));
-    if (r < 0) // cut short, it would seem to be a site without a catalog
-        return error_set(error, -r, "the path %.64s… is too long; go to its folder and name the site from there",
-                         site_path(s));
-    r = io_read_file(AT_FDCWD, path, CATALOG_SIZE_MAXIMUM, &bytes, &size);
-    if (r < 0)
-        return error_set(error, -r, "cannot read %s: %s", path, strerror(-r));
-    return publisher_open_catalog(s, path, bytes, size, ret, error);
-}
-
-int publisher_read_manifest(struct site *s, const struct catalog_image *image, struct manifest *ret,
-                            struct error *error)
-{
-    char hex[SHA256_HEX_SIZE];
-    CLEANUP_FREE void *bytes = malloc(MANIFEST_SIZE_MAXIMUM);
-    if (!bytes)
-        return error_set(error, ENOMEM, "out of memory");
-    sha256_to_hex(&image->manifest, hex);
-    CLEANUP_CLOSE int fd = site_open_object(s, &image->manifest);
-    ssize_t n = fd < 0 ? fd : io_read_some(fd, bytes, MANIFEST_SIZE_MAXIMUM, 0);
-    if (n < 0)
-        return error_set(error, (int)-n, "cannot read manifest %.16s…: %s", hex, strerror((int)-n));
-    struct sha256 hash = sha256_of(bytes, (size_t)n);
-    if (!sha256_equal(&hash, &image->manifest))
-        return error_set(error, EBADMSG, "manifest %.16s… is damaged", hex);
-    int r = manifest_parse(bytes, (size_t)n, ret, error);
-    if (r < 0)
-        return r;
-    r = signer_check(ret, bytes, (size_t)n, error);
-    if (r < 0)
-        return error_prefix(error, r, "manifest %.16s…", hex);
-    if (strcmp(ret->name, image->name) != 0 || strcmp(ret->version, image->version) != 0 ||
-        ret->serial != image->serial)
-        return error_set(error, EBADMSG, "manifest %.16s… is of %s %s (serial %llu)", hex, ret->name, ret->version,
-                         (unsigned long long)ret->serial);
-    return 0;
 }
 
 int publisher_sign_manifest(const struct manifest *m, const struct key_secret *key, struct buf *ret_file,
@@ -231,18 +142,6 @@ void publisher_expect_change(const struct key_public *site_key)
     trust_close(trust);
 }
 
-static int store_shard(void *context, const void *bytes, size_t n, struct sha256 *ret)
-{
-    return site_put_object(context, bytes, n, ret, NULL);
-}
-
-int publisher_format_catalog(struct site *s, struct catalog *c, int64_t expires_seconds, struct buf *ret_text,
-                             struct error *error)
-{
-    int r = catalog_advance(c, io_realtime_seconds(), expires_seconds, error);
-    return r < 0 ? r : catalog_format(c, store_shard, s, ret_text, error);
-}
-
 int publisher_put_catalog(struct site *s, const void *bytes, size_t n, const struct key_public *site_key,
                           struct error *error)
 {
@@ -255,18 +154,10 @@ int publisher_put_catalog(struct site *s, const void *bytes, size_t n, const str
 int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key,
                            int64_t expires_seconds, struct error *error)
 {
-    struct key_public public;
-    char key[KEY_TEXT_SIZE];
-    key_public_of(site_key, &public);
-    if (!key_equal(&public, &c->site_key))
-        return error_set(error, EKEYREJECTED, "the key of %s is %s; sign with that one (--site-key)", site_path(s),
-                         key_to_text(&c->site_key, key));
-    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
-    struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
-    int r = publisher_format_catalog(s, c, expires_seconds, &text, error);
+    int r = site_catalog_sign(s, c, site_key, expires_seconds, error);
     if (r == 0)
-        r = signed_write(site_key, text.data, text.size, "rondo catalog", &file, error);
-    return r < 0 ? r : publisher_put_catalog(s, file.data, file.size, &public, error);
+        publisher_expect_change(&c->site_key);
+    return r;
 }
 
 bool publisher_parse_duration(const char *text, int64_t *ret_seconds)

@@ -4,6 +4,7 @@
 #include "blockstore/manifest.h"
 #include "blockstore/site.h"
 #include "catalog/root.h"
+#include "catalog/site_catalog.h"
 #include "client/cli.h"
 
 // Reads the secret keys, asking for passphrases where there is a terminal. Without `site_path` the site's key is the
@@ -27,19 +28,6 @@ int publisher_check_key(const struct publisher_change *p, const char *name, stru
 
 // A manifest's file: text and signature.
 int publisher_sign_manifest(const struct manifest *m, const struct key_secret *key, struct buf *ret_file,
-                            struct error *error);
-
-// Reads and verifies the catalog of an opened site, shards included. -ENOENT only if the site is new; -EBADMSG if
-// anything of a catalog that is there is damaged or missing.
-int publisher_read_catalog(struct site *s, struct catalog *ret, struct error *error);
-
-// The same of bytes that are to become its catalog; `path` is for messages.
-int publisher_open_catalog(struct site *s, const char *path, const void *bytes, size_t size, struct catalog *ret,
-                           struct error *error);
-
-// The manifest of a version that the site's own catalog lists, checked as whoever runs it checks it: its hash, that its
-// publisher signed it, and that it is of the name, version and serial of the line.
-int publisher_read_manifest(struct site *s, const struct catalog_image *image, struct manifest *ret,
                             struct error *error);
 
 // The root statement under which the site's catalog stands: of its file, and found to fit the catalog; root 1 where
@@ -71,9 +59,7 @@ int publisher_set_mirrors(struct catalog *c, const struct option_list *urls, str
 int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key,
                            int64_t expires_seconds, struct error *error);
 
-// Its steps: the text of the next catalog, shards stored; and a signed one put in place.
-int publisher_format_catalog(struct site *s, struct catalog *c, int64_t expires_seconds, struct buf *ret_text,
-                             struct error *error);
+// One that was signed elsewhere put in place.
 int publisher_put_catalog(struct site *s, const void *bytes, size_t n, const struct key_public *site_key,
                           struct error *error);
 

@@ -82,7 +82,7 @@ int publisher_count_signed(struct site *s, const struct catalog *c, const struct
         return error_set(error, ENOMEM, "out of memory");
     for (unsigned i = 0; i < c->image_count && r == 0; i++) {
         const struct catalog_image *image = &c->images[i];
-        r = publisher_read_manifest(s, image, m, each ? error : NULL);
+        r = site_catalog_read_manifest(s, image, m, each ? error : NULL);
         if (r < 0 && each)
             return error_prefix(error, r, "%s %s, whose publisher must be known (rondo fsck %s --repair)", image->name,
                                 image->version, site_path(s));

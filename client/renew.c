@@ -44,7 +44,7 @@ static int write_text(const struct request *q, struct publisher_change *p, struc
 {
     char key[KEY_TEXT_SIZE];
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
-    int r = publisher_format_catalog(p->site, &p->catalog, q->expires, &text, error);
+    int r = site_catalog_format(p->site, &p->catalog, q->expires, &text, error);
     if (r == 0)
         r = signing_write_text(q->unsigned_path, text.data, text.size, error);
     if (r < 0)

@@ -3,8 +3,8 @@
 // before all of that.
 #include "base/cleanup.h"
 #include "base/path.h"
+#include "catalog/signer.h"
 #include "client/resolve_private.h"
-#include "client/signer.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -6,7 +6,7 @@
 #include "base/path.h"
 #include "blockstore/manifest_text.h"
 #include "catalog/signed.h"
-#include "client/signer.h"
+#include "catalog/signer.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -78,7 +78,7 @@ static int publish_again(const struct request *q, struct publisher_change *p, co
     CLEANUP_FREE struct manifest *m = malloc(sizeof(*m));
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
-    r = publisher_read_manifest(p->site, old, m, error);
+    r = site_catalog_read_manifest(p->site, old, m, error);
     if (r < 0)
         return r;
     key_public_of(p->key, &public);

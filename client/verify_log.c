@@ -12,9 +12,9 @@
 #include "client/verify_log.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "catalog/signer.h"
 #include "client/images.h"
 #include "client/report.h"
-#include "client/signer.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 // See signer.h.
-#include "client/signer.h"
+#include "catalog/signer.h"
 #include "catalog/signed.h"
 #include <string.h>
 
