@@ -135,7 +135,7 @@ int site_open(const char *path, struct site **ret, struct error *error)
     return open_new(path, open_parts, ret, error);
 }
 
-static int open_to_read(struct site *s, const char *path, struct error *error)
+static int open_for_reading(struct site *s, const char *path, struct error *error)
 {
     s->root = io->openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     s->objects = s->root < 0 ? -errno : io_open(s->root, "objects", O_RDONLY | O_DIRECTORY, 0);
@@ -143,9 +143,9 @@ static int open_to_read(struct site *s, const char *path, struct error *error)
                           : 0;
 }
 
-int site_open_to_read(const char *path, struct site **ret, struct error *error)
+int site_open_reading(const char *path, struct site **ret, struct error *error)
 {
-    return open_new(path, open_to_read, ret, error);
+    return open_new(path, open_for_reading, ret, error);
 }
 
 void site_close(struct site *s)

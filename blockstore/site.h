@@ -25,7 +25,7 @@ struct site;
 int site_open(const char *path, struct site **ret, struct error *error);
 // For whoever only looks while others write: takes no lock, makes nothing. Nothing but what opens and reads may be
 // called on it. -ENOENT if it is no site's folder.
-int site_open_to_read(const char *path, struct site **ret, struct error *error);
+int site_open_reading(const char *path, struct site **ret, struct error *error);
 void site_close(struct site *s); // NULL is fine
 const char *site_path(const struct site *s);
 
