@@ -216,14 +216,20 @@ lint:
 	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -I. $(FOLDERS)
 	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- $(ALL_CFLAGS)
 
+UNITS := $(wildcard server/systemd/*.service server/systemd/*.socket server/systemd/*.timer)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/rondo $(DESTDIR)$(PREFIX)/share/man/man1 \
-	        $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	        $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
 	install -m 755 $(BUILD)/rondo $(DESTDIR)$(PREFIX)/bin/rondo
 	install -m 755 $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/rondo-server $(BUILD)/rondo-vmm \
 	        $(DESTDIR)$(PREFIX)/libexec/rondo/
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 client/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rondo
+	for unit in $(notdir $(UNITS)); do \
+	  sed 's#@PREFIX@#$(PREFIX)#g' server/systemd/$$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
+	  chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
+	done
+	install -m 644 server/systemd/rondo-server.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/rondo-server.conf
 
 clean:
 	rm -rf $(BUILD)
