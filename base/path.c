@@ -162,6 +162,8 @@ int path_find_program(const char *name, char ret_path[static PATH_TEXT_SIZE], st
     if (r < 0 || !is_program(path))
         r = path_format(path, sizeof path, "%s/%s", libexec, name);
     if (r < 0 || !is_program(path))
+        r = path_format(path, sizeof path, "%s/../../bin/%s", own, name);
+    if (r < 0 || !is_program(path))
         return error_set(error, ENOENT, "the program %s is neither in %s nor in %s; install Rondo again", name, own,
                          libexec);
     return path_format(ret_path, PATH_TEXT_SIZE, "%s", path);

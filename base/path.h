@@ -25,5 +25,5 @@ int path_make(enum path_kind kind, char ret_path[static PATH_TEXT_SIZE], struct 
 int path_format(char *ret_path, size_t capacity, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 // The full path of a sibling program (rondo-cloop, …): beside this executable, else in ../libexec/rondo,
-// where make install puts them.
+// where make install puts them, or from there in ../../bin.
 int path_find_program(const char *name, char ret_path[static PATH_TEXT_SIZE], struct error *error);

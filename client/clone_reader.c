@@ -11,8 +11,8 @@
 #include "base/cleanup.h"
 #include "base/confine.h"
 #include "base/cursor.h"
+#include "base/spawn.h"
 #include "client/partition.h"
-#include "client/spawn.h"
 #include <et/com_err.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -10,8 +10,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/socket.h"
+#include "base/spawn.h"
 #include "client/ask.h"
-#include "client/spawn.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>

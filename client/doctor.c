@@ -1,11 +1,11 @@
 // rondo doctor: what this host can do, one line for each thing, and the next step for whatever is missing. Exit code 9
 // if rondo run cannot work here.
 #include "base/cleanup.h"
+#include "base/spawn.h"
 #include "client/cli.h"
 #include "client/engine.h"
 #include "client/report.h"
 #include "client/resolve.h"
-#include "client/spawn.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

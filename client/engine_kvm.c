@@ -7,9 +7,9 @@
 #include "base/io.h"
 #include "base/path.h"
 #include "base/socket.h"
+#include "base/spawn.h"
 #include "base/text.h"
 #include "client/engine.h"
-#include "client/spawn.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>

@@ -8,10 +8,10 @@
 #include "base/cleanup.h"
 #include "base/path.h"
 #include "base/socket.h"
+#include "base/spawn.h"
 #include "base/text.h"
 #include "client/engine.h"
 #include "client/json.h"
-#include "client/spawn.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -10,10 +10,10 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/socket.h"
+#include "base/spawn.h"
 #include "client/ask.h"
 #include "client/disks.h"
 #include "client/measure_log.h"
-#include "client/spawn.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>

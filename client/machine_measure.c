@@ -4,10 +4,10 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/socket.h"
+#include "base/spawn.h"
 #include "base/text.h"
 #include "client/machine.h"
 #include "client/measure.h"
-#include "client/spawn.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>

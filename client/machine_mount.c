@@ -18,10 +18,10 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/socket.h"
+#include "base/spawn.h"
 #include "base/text.h"
 #include "client/ask.h"
 #include "client/machine.h"
-#include "client/spawn.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
 // disk is flushed and closed.
 #include "base/cleanup.h"
 #include "base/socket.h"
+#include "base/spawn.h"
 #include "client/machine.h"
-#include "client/spawn.h"
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 // rondo mount IMAGE DIR, rondo umount DIR: one version's members as read-only files. A rondo-cloop of its own serves
 // each such mount, and ends with it.
 #include "base/cleanup.h"
+#include "base/spawn.h"
 #include "client/cli.h"
 #include "client/cloop.h"
 #include "client/images.h"
-#include "client/spawn.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 // fork and exec. posix_spawn cannot set the parent-death signal or start a session in Debian 12's libc, and a failure
 // of exec must come back as an error: a close-on-exec pipe carries it.
-#include "client/spawn.h"
+#include "base/spawn.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/path.h"

@@ -1,4 +1,4 @@
-// Starting the programs that make up a machine.
+// Starting other programs.
 #pragma once
 
 #include "base/buf.h"
