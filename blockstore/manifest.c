@@ -1,8 +1,8 @@
-// Manifests: the parser (manifest_format.c writes them).
+// Manifests: the parser (manifest_format.c writes them; manifest_optional.c knows the opt-… lines).
 //
 // The grammar is the table `fields`, in the order in which lines must come. Invariants:
 //   1. Every line is known, in its place, and there as often as its field allows; only opt-… lines, which a version 1
-//      reader may ignore, may stand anywhere behind the first line.
+//      reader may ignore, may stand anywhere behind the first line. Those that are known are checked as any other.
 //   2. Nothing is kept that was not checked: numbers are within the limits of what they count, texts are printable
 //      (text_next_line saw to it) and fit, and a reference lies inside its pack.
 //   3. Allocation: none that a manifest decides.
@@ -261,8 +261,12 @@ static int parse_line(struct manifest *m, struct slice line, unsigned number, un
     char shown[80];
 
     text_split_line(line, &key, &value);
-    if (slice_starts(key, "opt-") && text_is_image_name(key))
-        return 0;
+    if (slice_starts(key, "opt-") && text_is_image_name(key)) {
+        const char *wrong = manifest_parse_optional(m, key, value);
+        return wrong ? error_set(error, EBADMSG, "line %u: '%s' %s", number, text_escape(key, shown, sizeof(shown)),
+                                 wrong)
+                     : 0;
+    }
     unsigned i = find_field(key);
     if (i == ARRAY_SIZE(fields))
         return error_set(error, EBADMSG, "line %u: unknown key '%s'", number, text_escape(key, shown, sizeof(shown)));

@@ -89,7 +89,7 @@ static int add_lines(struct buf *b, const struct manifest *m, struct error *erro
                  {"homepage", m->homepage}, {"licence", m->licence}, {"os", m->os}};
     for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(texts); i++)
         r = add_text(b, texts[i].key, texts[i].value, error);
-    return r;
+    return r < 0 ? r : manifest_format_optional(b, m, error);
 }
 
 static int check_parses_back(const struct buf *text, struct error *error)
@@ -110,9 +110,10 @@ int manifest_format(const struct manifest *m, struct buf *ret_text, struct error
 {
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
 
-    if (m->member_count > MANIFEST_MEMBERS_MAXIMUM || m->boot_count > MANIFEST_BOOT_MAXIMUM)
-        return error_set(error, EINVAL, "a manifest of %u members and %u boot packs cannot be", m->member_count,
-                         m->boot_count);
+    if (m->member_count > MANIFEST_MEMBERS_MAXIMUM || m->boot_count > MANIFEST_BOOT_MAXIMUM ||
+        m->port_count > MANIFEST_PORTS_MAXIMUM)
+        return error_set(error, EINVAL, "a manifest of %u members, %u boot packs and %u ports cannot be",
+                         m->member_count, m->boot_count, m->port_count);
     int r = add_lines(&text, m, error);
     if (r == -EINVAL)
         return r;

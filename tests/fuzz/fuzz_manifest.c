@@ -33,6 +33,12 @@ static void check_values(const struct manifest *m)
     const char *const texts[] = {m->cmdline, m->ready, m->title, m->summary, m->homepage, m->licence, m->os};
     for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
         check(text_is_printable(slice_of(texts[i])));
+    const size_t length = strlen(m->description);
+    check(length <= MANIFEST_DESCRIPTION_MAXIMUM && (length == 0 || m->description[length - 1] == '\n'));
+    check(m->logo.type == MANIFEST_LOGO_NONE || (m->logo.size >= 1 && m->logo.size <= MANIFEST_LOGO_MAXIMUM));
+    check(m->port_count <= MANIFEST_PORTS_MAXIMUM);
+    for (unsigned i = 0; i < m->port_count; i++)
+        check(m->ports[i].number > 0 && m->ports[i].name[0] && text_is_printable(slice_of(m->ports[i].name)));
 }
 
 static void format_with_end(const struct manifest *m, struct buf *text)
