@@ -118,7 +118,10 @@ static int find_listener(const char *address, char ret_url[static LISTENER_URL_S
 
 static int announce(const char *url, struct error *error)
 {
-    if (printf("listening on %s\n", url) < 0 || fflush(stdout) < 0)
+    char line[LISTENER_URL_SIZE + 32];
+    int n = snprintf(line, sizeof line, "listening on %s\n", url);
+
+    if (write(STDOUT_FILENO, line, (size_t)n) != n) // a stream would ask whether it is a terminal: no call of ours
         return error_set(error, errno, "cannot write to standard output: %m");
     return 0;
 }
@@ -178,7 +181,7 @@ static int serve(const struct options *options, struct error *error)
 {
     struct site_files files CLEANUP(site_files_close) = {.folder = -1};
     struct access_log log CLEANUP(access_log_close) = {.fd = -1};
-    struct beside opener = {.fd = -1}; // it ends with us
+    struct beside opener = {.fd = -1};                           // it ends with us
     struct http_server *server CLEANUP(http_server_stop) = NULL; // released first: its threads use the others
     char url[LISTENER_URL_SIZE];
     sigset_t signals;

@@ -79,6 +79,13 @@ else
 	skip "at a terminal it ends when that hangs up" "the command script is missing"
 fi
 
+# A device that is no terminal.
+port=$(free_port)
+start_process nowhere sh -c "exec rondo-server --listen 127.0.0.1:$port '$site' >/dev/null"
+ok "its first line may go to /dev/null" wait_for_port "$port"
+stop_process "$process"
+is "$status" 0 "and it ends as asked"
+
 # --- socket activation -----------------------------------------------------------------------------------------------
 
 # Listens as a service manager does, and becomes the command behind the arguments: KIND (tcp, six, udp, unheard), PORT,
