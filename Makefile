@@ -40,7 +40,7 @@ LIBS_crypto := $(shell pkg-config --libs libcrypto libb2 2>/dev/null)
 LIBS_store  := $(shell pkg-config --libs libcurl liblz4 libzstd libseccomp 2>/dev/null) $(LIBS_crypto)
 LIBS_fuse   := $(shell pkg-config --libs fuse3 2>/dev/null) $(LIBS_store)
 LIBS_client := $(shell pkg-config --libs sqlite3 ext2fs com_err 2>/dev/null) $(LIBS_store)
-LIBS_server := $(shell pkg-config --libs libmicrohttpd 2>/dev/null) $(LIBS_crypto)
+LIBS_server := $(shell pkg-config --libs libmicrohttpd sqlite3 2>/dev/null) $(LIBS_crypto)
 LIBS_vmm    := $(shell pkg-config --libs libseccomp 2>/dev/null) $(LIBS_crypto)
 LIBS_all    := $(LIBS_fuse) $(LIBS_client) $(LIBS_server) $(LIBS_vmm)
 

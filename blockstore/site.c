@@ -307,3 +307,20 @@ int site_sync_object(struct site *s, const struct sha256 *name)
     int folder CLEANUP_CLOSE = open_shard(s, name, hex);
     return folder < 0 ? folder : site_sync_folder(folder);
 }
+
+int site_read_page(struct site *s, const struct chunk_reference *ref, void *to, struct error *error)
+{
+    char hex[SHA256_HEX_SIZE];
+    int fd CLEANUP_CLOSE = site_open_object(s, &ref->pack.name);
+    int r = fd < 0 ? fd : io_read_full(fd, to, ref->length, ref->offset);
+    if (r < 0)
+        return error_set(error, r == -ENOENT || r == -ENODATA ? EBADMSG : -r, "map page in pack %.16s…: %s",
+                         sha256_to_hex(&ref->pack.name, hex),
+                         r == -ENOENT    ? "there is no such pack"
+                         : r == -ENODATA ? "the pack is too short"
+                                         : strerror(-r));
+    const struct sha256 actual = sha256_of(to, ref->length);
+    return sha256_equal(&actual, &ref->name)
+               ? 0
+               : error_set(error, EBADMSG, "a map page in pack %.16s… is damaged", sha256_to_hex(&ref->pack.name, hex));
+}

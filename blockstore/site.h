@@ -55,6 +55,8 @@ int site_put_root(struct site *s, const char *name, const void *bytes, size_t n,
 
 // Opens an object for reading; returns the descriptor or -errno.
 int site_open_object(struct site *s, const struct sha256 *name);
+// Reads a page of a map as it is stored: ref->length bytes, whose hash is right. -EBADMSG if it is not there.
+int site_read_page(struct site *s, const struct chunk_reference *ref, void *to, struct error *error);
 // Makes the name of an object durable that an interrupted writer placed, who may not have come to that. 0 or -errno.
 int site_sync_object(struct site *s, const struct sha256 *name);
 

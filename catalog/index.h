@@ -78,7 +78,7 @@ struct index_version {
     uint64_t
         stored_bytes;   // of its data and its map, each piece once: what a whole copy of it has (rondo history: SIZE)
     uint64_t new_bytes; // of those, what the version before (the next lower serial) does not have (NEW)
-    bool revoked;       // by its publisher's key: nobody accepts it
+    bool revoked;       // nobody accepts it: its publisher's key is revoked, or may not publish this name any more
     unsigned version_count; // of its name
 };
 

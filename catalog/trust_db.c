@@ -8,43 +8,16 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "catalog/database.h"
 
 #include "base/banned.h"
 
-static bool is_damage(int code)
-{
-    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
-}
-
-static int errno_of(int code)
-{
-    switch (code & 0xff) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return EBUSY;
-    case SQLITE_FULL:
-        return ENOSPC;
-    case SQLITE_NOMEM:
-        return ENOMEM;
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_CANTOPEN:
-    case SQLITE_AUTH:
-        return EACCES;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return EUCLEAN;
-    default:
-        return EIO;
-    }
-}
-
 int trust_db_fail(const struct trust *t, int code, struct error *error)
 {
-    return error_set(error, errno_of(code), "%s: %s%s", t->path, sqlite3_errmsg(t->db),
-                     is_damage(code)                ? "; run the command again, and it is moved aside and rebuilt"
-                     : (code & 0xff) == SQLITE_FULL ? "; make room there and run the command again"
-                                                    : "");
+    return error_set(error, database_errno(code), "%s: %s%s", t->path, sqlite3_errmsg(t->db),
+                     database_errno(code) == EUCLEAN  ? "; run the command again, and it is moved aside and rebuilt"
+                     : database_errno(code) == ENOSPC ? "; make room there and run the command again"
+                                                      : "");
 }
 
 int trust_db_complain(struct trust *t, struct error *error)

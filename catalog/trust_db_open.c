@@ -23,6 +23,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "catalog/database.h"
 
 #include "base/banned.h"
 
@@ -154,26 +155,9 @@ _Static_assert(APPLICATION_ID == 1383034468 && SCHEMA_VERSION == 3, "pragmas tak
 
 static int configure(struct trust *t, struct error *error)
 {
-    static const struct {
-        int option, value;
-    } options[] = {
-        {SQLITE_DBCONFIG_DEFENSIVE, 1},
-        {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
-        {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
-        {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
-        {SQLITE_DBCONFIG_DQS_DDL, 0},
-        {SQLITE_DBCONFIG_DQS_DML, 0},
-        {SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
-    };
-    int code = SQLITE_OK;
-    for (size_t i = 0; code == SQLITE_OK && i < ARRAY_SIZE(options); i++)
-        code = sqlite3_db_config(t->db, options[i].option, options[i].value, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_busy_timeout(t->db, BUSY_TIMEOUT_MS);
+    int code = database_harden(t->db, VALUE_MAXIMUM, BUSY_TIMEOUT_MS);
     if (code != SQLITE_OK)
         return trust_db_fail(t, code, error);
-    sqlite3_limit(t->db, SQLITE_LIMIT_LENGTH, VALUE_MAXIMUM);
-    sqlite3_limit(t->db, SQLITE_LIMIT_ATTACHED, 0);
     int r = trust_db_run(t, error, "PRAGMA synchronous = FULL", "");
     return r < 0 ? r : trust_db_run(t, error, "PRAGMA cell_size_check = ON", "");
 }

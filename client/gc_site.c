@@ -40,21 +40,8 @@ int gc_open_site(const char *path, struct site **ret, struct catalog *ret_catalo
 static int read_page(void *context, const struct chunk_reference *ref, void *to, struct error *error)
 {
     struct site *s = context;
-    char hex[SHA256_HEX_SIZE];
-    CLEANUP_CLOSE int fd = site_open_object(s, &ref->pack.name);
-    int r = fd < 0 ? fd : io_read_full(fd, to, ref->length, ref->offset);
-    if (cli_interrupted())
-        return error_set(error, ECANCELED, "cancelled; nothing was removed");
-    if (r < 0)
-        return error_set(error, r == -ENOENT || r == -ENODATA ? EBADMSG : -r, "map page in pack %.16s…: %s",
-                         sha256_to_hex(&ref->pack.name, hex),
-                         r == -ENOENT    ? "there is no such pack"
-                         : r == -ENODATA ? "the pack is too short"
-                                         : strerror(-r));
-    struct sha256 actual = sha256_of(to, ref->length);
-    return sha256_equal(&actual, &ref->name)
-               ? 0
-               : error_set(error, EBADMSG, "a map page in pack %.16s… is damaged", sha256_to_hex(&ref->pack.name, hex));
+    return cli_interrupted() ? error_set(error, ECANCELED, "cancelled; nothing was removed")
+                             : site_read_page(s, ref, to, error);
 }
 
 static int add_version(struct site *s, const struct catalog_image *image, struct needs *needs, struct error *error)
