@@ -9,7 +9,7 @@
 
 struct console_options {
     bool owner; // the connection is an owner's (rondo run): the machine ends with us, unless we leave with Ctrl-]
-    bool input; // forward standard input though it is no terminal (rondo console)
+    bool input; // forward standard input though it is no terminal (rondo console, rondo run --input)
     const char
         *until; // POSIX extended regular expression, or NULL: leave when the console shows it, and stop the machine
     uint64_t deadline_ns; // io_monotonic_ns, 0: none. Then, after `timeout` seconds in all, the machine is stopped

@@ -15,13 +15,14 @@ const struct verb verbs[] = {
      "           [--port HOST:GUEST] [--volume FILE[:SIZE]]... [--disk-size S] [--user-data FILE] [--ssh-key FILE]\n"
      "           [--hostname H] [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
      "           [--require-fresh] [--require-pin] [--keep|--no-keep] [--on-outage pause|error] [--source DIR|URL]...\n"
-     "           [--measure FILE]",
+     "           [--measure FILE] [--input]",
      "Boot an image from its URL."},
     {"ps", verb_ps, "[--json]", "List the machines of this user."},
     {"start", verb_start,
      "NAME [--cpus C] [--memory M] [--detach] [--engine auto|kvm|qemu] [--net user|none] [--port HOST:GUEST]\n"
      "           [--volume FILE[:SIZE]]... [--until REGEX] [--timeout SECONDS] [--append ARGS] [--offline]\n"
-     "           [--keep|--no-keep] [--on-outage pause|error] [--source DIR|URL]... [--measure FILE]",
+     "           [--keep|--no-keep] [--on-outage pause|error] [--source DIR|URL]... [--measure FILE]\n"
+     "           [--input]",
      "Start a stopped machine again, by its name."},
     {"console", verb_console, "NAME", "Attach to a running machine's console (Ctrl-] leaves)."},
     {"logs", verb_logs, "NAME [--follow] [--machine]",

@@ -34,6 +34,8 @@ static int check_options(struct run *run)
         return cli_usage(run->verb, "--memory: a machine needs 64M at least");
     if (run->detach && (run->until || run->timeout))
         return cli_usage(run->verb, "--detach leaves at once: --until and --timeout have no meaning with it");
+    if (run->detach && run->input)
+        return cli_usage(run->verb, "--detach leaves at once: --input has no meaning with it");
     if (run->keep && run->no_keep)
         return cli_usage(run->verb, "--keep and --no-keep contradict each other");
     if (run->keep && run->offline)
@@ -188,10 +190,12 @@ static int run_machine(struct run *run)
         printf("%s\n", run->instance_name);
         return cli_finish_output(EXIT_CODE_OK);
     }
-    return console_attach(
-        &run->instance, launched.connection, launched.console,
-        &(struct console_options){
-            .owner = true, .until = run->until, .deadline_ns = deadline, .timeout = (unsigned)run->timeout});
+    return console_attach(&run->instance, launched.connection, launched.console,
+                          &(struct console_options){.owner = true,
+                                                    .input = run->input,
+                                                    .until = run->until,
+                                                    .deadline_ns = deadline,
+                                                    .timeout = (unsigned)run->timeout});
 }
 
 int run_and_free(struct run *run)

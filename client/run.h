@@ -15,7 +15,7 @@ struct run {
     const char *address; // NULL: a machine that exists is started, by its name
     const char *name, *engine_name, *network, *until, *append, *on_outage, *measure;
     uint64_t cpus, memory, disk_size, timeout;
-    bool ephemeral, detach, offline, require_fresh, require_pin, keep, no_keep;
+    bool ephemeral, detach, offline, require_fresh, require_pin, keep, no_keep, input;
     struct option_list ports, volumes, sources;
     struct seed_options seed;
 
@@ -53,9 +53,9 @@ int run_prepare(struct run *run, struct error *error);
         {"timeout", OPTION_NUMBER, &(run).timeout}, {"append", OPTION_TEXT, &(run).append},                            \
         {"offline", OPTION_FLAG, &(run).offline}, {"keep", OPTION_FLAG, &(run).keep},                                  \
         {"no-keep", OPTION_FLAG, &(run).no_keep}, {"source", OPTION_LIST, &(run).sources},                             \
-        {"on-outage", OPTION_TEXT, &(run).on_outage},                                                                  \
+        {"on-outage", OPTION_TEXT, &(run).on_outage}, {"measure", OPTION_TEXT, &(run).measure},                        \
     {                                                                                                                  \
-        "measure", OPTION_TEXT, &(run).measure                                                                         \
+        "input", OPTION_FLAG, &(run).input                                                                             \
     }
 
 // What `run` holds before the options are parsed.
