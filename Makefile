@@ -65,6 +65,9 @@ $(BUILD)/%.o: %.c Makefile
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# These files become part of the programs as they stand (web/assets.h).
+$(BUILD)/web/assets.o $(BUILD)/fuzz/obj/web/assets.o: web/style.css web/rondo.js
+
 define LIBRARY
 $(BUILD)/$(1).a: $(call objects,$(call sources,$(1)))
 	@mkdir -p $$(@D)

@@ -16,53 +16,46 @@ static void append(struct html *h, const char *bytes, size_t n)
         h->result = buf_append(h->to, bytes, n);
 }
 
-void html_escape(struct html *h, struct slice text)
+// The HTML of the character at the start of `text`, and in *ret_taken its bytes there.
+static struct slice escape_one(struct slice text, size_t *ret_taken)
 {
-    while (text.length > 0 && h->result == 0) {
-        const char *put = NULL;
-        size_t n = text_shown_length(text);
-        switch (text.at[0]) {
-        case '<':
-            put = "&lt;";
-            break;
-        case '>':
-            put = "&gt;";
-            break;
-        case '&':
-            put = "&amp;";
-            break;
-        case '"':
-            put = "&#34;";
-            break;
-        case '\'':
-            put = "&#39;";
-            break;
-        case '\n':
-            put = "\n";
-            break;
-        default:
-            put = n == 0 ? "\xEF\xBF\xBD" : NULL;
-            break;
-        }
-        append(h, put ? put : text.at, put ? strlen(put) : n);
-        n = n ? n : 1;
-        text = (struct slice){.at = text.at + n, .length = text.length - n};
+    size_t n = text_shown_length(text);
+    *ret_taken = n ? n : 1;
+    switch (text.at[0]) {
+    case '<':
+        return slice_of("&lt;");
+    case '>':
+        return slice_of("&gt;");
+    case '&':
+        return slice_of("&amp;");
+    case '"':
+        return slice_of("&#34;");
+    case '\'':
+        return slice_of("&#39;");
+    case '\n':
+        return slice_of("\n");
+    default:
+        return n ? (struct slice){.at = text.at, .length = n} : slice_of("\xEF\xBF\xBD");
     }
 }
 
 void html_escape_cut(struct html *h, struct slice text, size_t bytes)
 {
-    size_t whole = 0; // bytes of whole characters that fit
-    while (whole < text.length) {
-        size_t n = text_shown_length((struct slice){.at = text.at + whole, .length = text.length - whole});
-        n = n ? n : 1;
-        if (whole + n > bytes)
-            break;
-        whole += n;
+    for (size_t n; text.length > 0 && h->result == 0;
+         text = (struct slice){.at = text.at + n, .length = text.length - n}) {
+        struct slice one = escape_one(text, &n);
+        if (one.length > bytes) {
+            append(h, "…", sizeof "…" - 1);
+            return;
+        }
+        append(h, one.at, one.length);
+        bytes -= one.length;
     }
-    html_escape(h, (struct slice){.at = text.at, .length = whole});
-    if (whole < text.length)
-        append(h, "…", sizeof "…" - 1);
+}
+
+void html_escape(struct html *h, struct slice text)
+{
+    html_escape_cut(h, text, SIZE_MAX);
 }
 
 void html_fill(struct html *h, const char *literal, const char *const arguments[], size_t n)

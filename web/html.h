@@ -25,7 +25,7 @@ struct html {
 void html_fill(struct html *h, const char *literal, const char *const arguments[], size_t n); // through HTML()
 
 void html_escape(struct html *h, struct slice text);
-// At most `bytes` of it, cut between characters, with "…" where something is missing.
+// At most `bytes` of HTML of it, cut between characters, with "…" behind where something is missing.
 void html_escape_cut(struct html *h, struct slice text, size_t bytes);
 
 // "12" and the like, for HTML()'s arguments; it lasts to the end of the block.

@@ -96,12 +96,12 @@ static inline bool html_check_attribute(struct html_check *c)
 static inline bool html_check_tag(struct html_check *c)
 {
     static const char *const known[] = {
-        "a",      "body",   "button",  "code",   "dd",    "details", "div",   "dl",      "dt",     "em",
-        "footer", "form",   "h1",      "h2",     "h3",    "h4",      "h5",    "head",    "header", "html",
-        "input",  "label",  "li",      "link",   "main",  "meta",    "nav",   "ol",      "option", "p",
-        "pre",    "script", "section", "select", "span",  "strong",  "style", "summary", "table",  "tbody",
-        "td",     "th",     "thead",   "time",   "title", "tr",      "ul",    "img",     NULL};
-    static const char *const empty[] = {"input", "link", "meta", "img", NULL};
+        "a",    "aside",  "b",       "br",     "body", "button", "code",  "dd",      "details", "div",    "dl",
+        "dt",   "em",     "footer",  "form",   "h1",   "h2",     "h3",    "h4",      "h5",      "head",   "header",
+        "html", "input",  "label",   "li",     "link", "main",   "meta",  "nav",     "ol",      "option", "p",
+        "pre",  "script", "section", "select", "span", "strong", "style", "summary", "table",   "tbody",  "td",
+        "th",   "thead",  "time",    "title",  "tr",   "ul",     "img",   NULL};
+    static const char *const empty[] = {"br", "input", "link", "meta", "img", NULL};
     bool closes = slice_starts(c->rest, "</");
     html_check_take(c, closes ? 2 : 1);
     struct slice name = html_check_take(c, html_check_span(c->rest, "abcdefghijklmnopqrstuvwxyz12345"));

@@ -1,0 +1,213 @@
+// Lists of images: the front page, and what a search found (pages.h).
+#include "web/layout.h"
+#include "web/pages.h"
+#include "web/site_url.h"
+
+#include "base/cleanup.h"
+
+#include <string.h>
+
+#include "base/banned.h"
+
+#define QUERY_SHOWN 256u // bytes of HTML
+
+static const struct {
+    const char *value, *shown;
+} sizes[] = {{"64M", "up to 64 MiB"}, {"256M", "up to 256 MiB"}, {"1G", "up to 1 GiB"}, {"4G", "up to 4 GiB"}};
+
+// Without a value of its own an option stands for its text.
+static void put_option(struct html *h, const char *value, const char *shown, bool selected)
+{
+    if (value)
+        HTML(h, "<option value=\"%\"", value);
+    else
+        HTML(h, "<option");
+    if (selected)
+        HTML(h, " selected");
+    HTML(h, ">");
+    html_escape_cut(h, slice_of(shown), QUERY_SHOWN);
+    HTML(h, "</option>");
+}
+
+// A value that is asked for stays to be seen, even if no image has it.
+static void put_select(struct html *h, const char *name, const char *label, const char *any,
+                       const char (*values)[PAGES_CHOICE_SIZE], unsigned n, const char *asked)
+{
+    bool there = asked[0] == '\0';
+    if (n < 2 && there)
+        return;
+    HTML(h, "<label>%<select name=\"%\"><option value=\"\">%</option>", label, name, any);
+    for (unsigned i = 0; i < n; i++) {
+        bool selected = strcmp(values[i], asked) == 0;
+        there = there || selected;
+        put_option(h, NULL, values[i], selected);
+    }
+    if (!there)
+        put_option(h, NULL, asked, true);
+    HTML(h, "</select></label>\n");
+}
+
+static void put_sizes(struct html *h, const char *asked)
+{
+    bool there = asked[0] == '\0';
+    HTML(h, "<label>Size<select name=\"max_size\"><option value=\"\">Any size</option>");
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        bool selected = strcmp(sizes[i].value, asked) == 0;
+        there = there || selected;
+        put_option(h, sizes[i].value, sizes[i].shown, selected);
+    }
+    if (!there)
+        put_option(h, NULL, asked, true);
+    HTML(h, "</select></label>\n");
+}
+
+static void put_form(struct html *h, const struct pages_choices *c, const struct pages_query *q, const char *root)
+{
+    HTML(h,
+         "<form class=\"find\" role=\"search\" action=\"%search\" method=\"get\">\n<div class=\"row\">"
+         "<input type=\"search\" id=\"q\" name=\"q\" maxlength=\"%\" autocomplete=\"off\" "
+         "placeholder=\"Search images\" aria-label=\"Search images\" value=\"",
+         root, HTML_NUMBER(PAGES_QUERY_MAXIMUM));
+    html_escape_cut(h, slice_of(q->q), QUERY_SHOWN);
+    HTML(h, "\"><button class=\"primary\" type=\"submit\">Search</button></div>\n<div class=\"filters\">\n");
+    put_select(h, "os", "System", "Any system", c->os, c->os_count, q->os);
+    put_select(h, "arch", "Architecture", "Any architecture", c->arch, c->arch_count, q->arch);
+    put_sizes(h, q->max_size);
+    put_select(h, "publisher", "Publisher", "Any publisher", c->publisher, c->publisher_count, q->publisher);
+    HTML(h, "</div>\n</form>\n");
+}
+
+static void put_card(struct html *h, const struct index_version *v, const char *root)
+{
+    struct buf folder CLEANUP(buf_free) = BUF_WITH_MAXIMUM(256);
+    int r = buf_append_format(&folder, "%simages/%s/", root, v->name);
+    if (r < 0)
+        h->result = r;
+    HTML(h, "<li><a class=\"card\" href=\"%\">", buf_text(&folder));
+    layout_logo(h, v, buf_text(&folder), false);
+    HTML(h, "<div><h2>");
+    html_escape_cut(h, slice_of(layout_title(v)), 160);
+    HTML(h, "</h2><span class=\"name mono\">%:%</span><p>", v->name, v->version);
+    html_escape_cut(h, slice_of(v->summary), 320);
+    HTML(h, "</p><span class=\"sizes\">");
+    if (v->boot_bytes)
+        HTML(h, "<b>%</b> to boot · ", LAYOUT_BYTES(v->boot_bytes));
+    HTML(h, "<b>%</b> in all", LAYOUT_BYTES(v->stored_bytes));
+    if (v->os[0]) {
+        HTML(h, " · ");
+        html_escape_cut(h, slice_of(v->os), 80);
+    }
+    HTML(h, " · ");
+    html_escape_cut(h, slice_of(v->arch), 16);
+    if (v->revoked)
+        HTML(h, " <span class=\"chip bad\">revoked</span>");
+    HTML(h, "</span></div></a></li>\n");
+}
+
+static void put_cards(struct html *h, const struct index_list *l, const char *root, bool first)
+{
+    HTML(h, "<ul class=\"cards%\">\n", first ? " first" : "");
+    for (unsigned i = 0; i < l->count && i < PAGES_ROWS; i++)
+        put_card(h, &l->versions[i], root);
+    HTML(h, "</ul>\n");
+}
+
+// `before` and `after` stand around the number of a page in its address; `first`, if not NULL, is that of page 1.
+static void put_pager(struct html *h, uint64_t all, unsigned page, const char *first, const char *before,
+                      const char *after)
+{
+    uint64_t pages = (all + PAGES_ROWS - 1) / PAGES_ROWS;
+    if (pages < 2)
+        return;
+    HTML(h, "<nav class=\"pages\" aria-label=\"Pages\"><span>");
+    if (page == 2 && first)
+        HTML(h, "<a rel=\"prev\" href=\"%\">← Previous</a>", first);
+    else if (page > 1)
+        HTML(h, "<a rel=\"prev\" href=\"%%%\">← Previous</a>", before, HTML_NUMBER(page - 1), after);
+    HTML(h, "</span><span>Page % of %</span><span>", HTML_NUMBER(page), HTML_NUMBER(pages));
+    if (page < pages)
+        HTML(h, "<a rel=\"next\" href=\"%%%\">Next →</a>", before, HTML_NUMBER(page + 1), after);
+    HTML(h, "</span></nav>\n");
+}
+
+int pages_list(const struct pages_site *s, const struct index_list *l, unsigned page, struct buf *ret)
+{
+    static const struct pages_query nothing = {.q = "", .os = "", .arch = "", .publisher = "", .max_size = ""};
+    struct html h = {.to = ret, .result = site_url_is_right(slice_of(s->url)) ? 0 : -EINVAL};
+    const char *root = page > 1 ? "../../" : "";
+
+    layout_begin(&h, s->about, s->about->name, root);
+    HTML(&h, "<h1>%</h1>\n<p class=\"lead\">", s->about->name);
+    if (s->about->images == 0)
+        HTML(&h, "Nothing was published here yet.</p>\n");
+    else
+        HTML(&h,
+             "% that start from their URL at once: what a machine touches arrives as it touches it, verified.</p>\n",
+             TEXT_COUNT(s->about->images, "image"));
+    if (s->choices)
+        put_form(&h, s->choices, &nothing, root);
+    put_cards(&h, l, root, true);
+    put_pager(&h, l->all, page, root, page > 1 ? "../../page/" : "page/", "/");
+    layout_end(&h, s->about, page == 1);
+    return h.result;
+}
+
+// The address of a search, but for the number of its page.
+static int append_address(const struct pages_query *q, struct buf *to)
+{
+    const struct {
+        const char *key, *value;
+    } fields[] = {
+        {"q", q->q}, {"os", q->os}, {"arch", q->arch}, {"publisher", q->publisher}, {"max_size", q->max_size}};
+    int r = buf_append_format(to, "search?");
+    for (size_t i = 0; i < ARRAY_SIZE(fields) && r == 0; i++) {
+        if (fields[i].value[0] == '\0')
+            continue;
+        r = buf_append_format(to, "%s=", fields[i].key);
+        if (r == 0)
+            r = html_append_url(to, slice_of(fields[i].value));
+        if (r == 0)
+            r = buf_append_format(to, "&");
+    }
+    return r == 0 ? buf_append_format(to, "page=") : r;
+}
+
+int pages_search(const struct pages_site *s, const struct pages_query *q, const struct index_list *l, unsigned page,
+                 struct buf *ret)
+{
+    struct html h = {.to = ret, .result = site_url_is_right(slice_of(s->url)) && s->choices ? 0 : -EINVAL};
+    struct buf address CLEANUP(buf_free) = BUF_WITH_MAXIMUM(4096);
+
+    layout_begin(&h, s->about, "Search", "");
+    HTML(&h, "<h1>Search</h1>\n");
+    if (s->choices)
+        put_form(&h, s->choices, q, "");
+    if (l->all == 0)
+        HTML(&h, "<p class=\"result\" role=\"status\">No image fits. Try fewer words, or "
+                 "<a href=\"./\">see all of them</a>.</p>\n");
+    else
+        HTML(&h, "<p class=\"result\" role=\"status\">% found</p>\n", TEXT_COUNT(l->all, "image"));
+    put_cards(&h, l, "", false);
+    int r = append_address(q, &address);
+    if (h.result == 0)
+        h.result = r;
+    put_pager(&h, l->all, page, NULL, buf_text(&address), "");
+    layout_end(&h, s->about, false);
+    return h.result;
+}
+
+int pages_missing(const struct pages_site *s, struct buf *ret)
+{
+    struct html h = {.to = ret, .result = site_url_is_right(slice_of(s->url)) ? 0 : -EINVAL};
+    if (h.result < 0)
+        return h.result;
+    const char *path = strchr(strstr(s->url, "://") + 3, '/');
+
+    layout_begin(&h, s->about, "Not found", path);
+    HTML(&h,
+         "<h1>There is no such page</h1>\n<p class=\"lead\">An image may have been withdrawn, or its name is "
+         "another one. <a href=\"%\">See all images</a>.</p>\n",
+         path);
+    layout_end(&h, s->about, false);
+    return h.result;
+}
