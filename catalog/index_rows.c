@@ -27,8 +27,21 @@ static uint64_t boot_bytes_of(const struct manifest *m)
     return sum;
 }
 
+#define PORTS_SIZE (MANIFEST_PORTS_MAXIMUM * (MANIFEST_PORT_NAME_SIZE + 8))
+
+static void list_ports(const struct manifest *m, char ret[static PORTS_SIZE])
+{
+    size_t n = 0;
+    ret[0] = '\0';
+    for (unsigned i = 0; i < m->port_count; i++)
+        n += (size_t)snprintf(ret + n, PORTS_SIZE - n, "%u %s\n", m->ports[i].number, m->ports[i].name);
+}
+
 int index_add_version(struct index *x, const struct manifest *m, const struct index_facts *f, struct error *error)
 {
+    const bool has_logo = m->logo.type != MANIFEST_LOGO_NONE;
+    char ports[PORTS_SIZE];
+    list_ports(m, ports);
     return index_db_run(
         x, error,
         "INSERT INTO version(name, serial, version, manifest, before, created, publisher, arch, os, licence, title, "
@@ -39,9 +52,11 @@ int index_add_version(struct index *x, const struct manifest *m, const struct in
         "bitiiiiiti",
         m->name, (int64_t)m->serial, m->version, f->image->manifest.bytes, (size_t)SHA256_SIZE,
         f->before ? f->before->bytes : f->image->manifest.bytes, (size_t)(f->before ? SHA256_SIZE : 0), m->created,
-        m->publisher, (size_t)PUBLIC_KEY_SIZE, m->arch, m->os, m->licence, m->title, m->summary, m->homepage, "", "",
-        "", (size_t)0, (int64_t)0, "", (int64_t)m->memory, (int64_t)disk_size_of(m), (int64_t)boot_bytes_of(m),
-        (int64_t)f->stored, (int64_t)f->new, f->tags, (int64_t)f->revoked);
+        m->publisher, (size_t)PUBLIC_KEY_SIZE, m->arch, m->os, m->licence, m->title, m->summary, m->homepage,
+        m->description, ports, m->logo.object.bytes, (size_t)(has_logo ? SHA256_SIZE : 0),
+        (int64_t)(has_logo ? m->logo.size : 0), has_logo ? manifest_logo_type_name(m->logo.type) : "",
+        (int64_t)m->memory, (int64_t)disk_size_of(m), (int64_t)boot_bytes_of(m), (int64_t)f->stored, (int64_t)f->new,
+        f->tags, (int64_t)f->revoked);
 }
 
 // --- images ----------------------------------------------------------------------------------------------------------
