@@ -94,6 +94,8 @@ int needs_add_version(struct needs *n, const struct sha256 *name, const struct m
     int r = needs_add(n, name, 0, error);
     for (unsigned i = 0; i < m->boot_count && r == 0; i++)
         r = needs_add(n, &m->boot[i].pack, m->boot[i].size, error);
+    if (r == 0 && m->logo.type != MANIFEST_LOGO_NONE)
+        r = needs_add(n, &m->logo.object, m->logo.size, error);
     for (unsigned i = 0; i < m->member_count && r == 0; i++) {
         if (!m->members[i].zero)
             r = needs_add(n, &m->members[i].top.pack.name, m->members[i].top.pack.size, error);

@@ -1,7 +1,8 @@
 // What versions need: a set of the objects without which one of them is not whole. Whatever is removed, from a site or
 // from the cache, is held against such a set first.
 //
-//   a version's objects = its manifest, the packs that the pages of its map name, the pages' own packs, its boot packs
+//   a version's objects = its manifest, the packs that the pages of its map name, the pages' own packs, its boot packs,
+//                         its logo
 //
 // Memory: 64 bytes an object and a distinct leaf, up to NEEDS_MAXIMUM of each. More objects are refused, more leaves
 // only read more than once.

@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "blockstore/map_walk.h"
 #include "blockstore/pack.h"
+#include "blockstore/site_check.h"
 #include "blockstore/writer_private.h"
 #include <stdlib.h>
 #include <string.h>
@@ -346,7 +347,11 @@ int parent_check(struct site *s, const struct manifest *m, struct error *error)
     struct pack_list list = {.budget = UINT64_MAX};
     char hex[SHA256_HEX_SIZE];
     unsigned missing = 0;
-    int r = note_version(s, m, &list, &missing, error);
+    int r = site_check_logo(s, &m->logo, error);
+    if (r == -ENOENT)
+        r = error_set(error, EBADMSG, "%s lacks its logo; restore it from a mirror, or publish it again", site_path(s));
+    if (r == 0)
+        r = note_version(s, m, &list, &missing, error);
     for (size_t i = 0; i < list.count && r == 0; i++) {
         r = know_pack(NULL, s, &list.packs[i], true, error);
         if (r == -ENOENT)

@@ -3,7 +3,7 @@
 //
 //   objects     hash to their names; packs: the trailer, the table, and every chunk that the table names
 //   versions    every page of the map; every reference is to a chunk that the pack's table has at that place, and the
-//               pack has the size, and the table the hash, that the reference says; boot packs
+//               pack has the size, and the table the hash, that the reference says; boot packs; the logo
 //
 // Memory: 80 bytes an object, 16 bytes a chunk up to SITE_CHECK_CHUNKS; chunks beyond these are read where a reference
 // leads to them, which is slower.
@@ -38,6 +38,10 @@ int site_check_version(struct site_check *k, const char *label, const struct man
 void site_check_walk_wrong(const struct site_check *k,
                            void (*each)(void *context, const struct sha256 *name, uint32_t size, bool needed),
                            void *context);
+
+// The picture that a version in the site names: 0 if there is none. -ENOENT, -EBADMSG (it is not what the manifest
+// says), in a sentence that begins with "its logo".
+int site_check_logo(struct site *s, const struct manifest_logo *logo, struct error *error);
 
 struct site_check_counts {
     uint64_t objects, bytes, problems, needed;

@@ -121,6 +121,46 @@ static int check_page(void *context, const struct map_page *page, uint64_t first
     return r < 0 ? error_set(error, -r, "out of memory") : 0;
 }
 
+int site_check_logo(struct site *s, const struct manifest_logo *logo, struct error *error)
+{
+    unsigned char *bytes CLEANUP_FREE = malloc(MANIFEST_LOGO_MAXIMUM);
+    struct stat st;
+    char hex[SHA256_HEX_SIZE];
+    if (logo->type == MANIFEST_LOGO_NONE)
+        return 0;
+    if (!bytes)
+        return error_set(error, ENOMEM, "out of memory");
+    sha256_to_hex(&logo->object, hex);
+    int fd CLEANUP_CLOSE = site_open_object(s, &logo->object);
+    int r = fd < 0 ? fd : io->fstat(fd, &st) < 0 ? -errno : 0;
+    if (r == -ENOENT)
+        return error_set(error, ENOENT, "its logo, object %.16s…, is missing", hex);
+    if (r == 0 && st.st_size != (off_t)logo->size)
+        return error_set(error, EBADMSG, "its logo, object %.16s…, has not the %u bytes that the manifest says", hex,
+                         logo->size);
+    if (r == 0)
+        r = io_read_full(fd, bytes, logo->size, 0);
+    if (r < 0)
+        return error_set(error, -r, "its logo, object %.16s…, cannot be read: %s", hex, strerror(-r));
+    struct sha256 actual = sha256_of(bytes, logo->size);
+    if (!sha256_equal(&actual, &logo->object))
+        return error_set(error, EBADMSG, "its logo, object %.16s…, does not hash to its name", hex);
+    if (manifest_detect_logo(bytes, logo->size) != logo->type)
+        return error_set(error, EBADMSG, "its logo, object %.16s…, is no %s", hex, manifest_logo_type_name(logo->type));
+    return 0;
+}
+
+// What is missing or damaged is told as any object is; what its publisher made wrong, of the version.
+static void check_logo(struct site_check *k, const struct manifest_logo *logo)
+{
+    struct error text = {.text = ""}, why = {.text = ""};
+    if (logo->type == MANIFEST_LOGO_NONE || !site_check_object(k, &logo->object, logo->size, k->label) ||
+        site_check_logo(k->site, logo, &why) == 0)
+        return;
+    error_set(&text, EBADMSG, "%s: %s", k->label, why.text);
+    site_check_tell(k, NULL, text.text);
+}
+
 int site_check_version(struct site_check *k, const char *label, const struct manifest *m, struct error *error)
 {
     struct map_walk walk = {.read = read_page, .each = check_page, .skip = knows_page, .context = k};
@@ -129,6 +169,7 @@ int site_check_version(struct site_check *k, const char *label, const struct man
     k->label = label;
     for (unsigned i = 0; i < m->boot_count; i++)
         site_check_object(k, &m->boot[i].pack, m->boot[i].size, label);
+    check_logo(k, &m->logo);
     for (unsigned i = 0; i < m->member_count && r == 0; i++) {
         r = m->members[i].zero ? 0 : check_reference(k, &m->members[i].top);
         if (r == 0)

@@ -171,5 +171,7 @@ struct version_copied {
     unsigned packs;
 };
 struct site;
+// The version's logo in the same way; without one, nothing is done.
+int version_copy_logo(struct version *v, struct site *site, struct error *error);
 int version_copy_packs(struct version *v, struct site *site, const struct version_copy *copy,
                        struct version_copied *ret, struct error *error);

@@ -160,6 +160,17 @@ static int copy_listed(struct copying *c, struct site *site, struct version_copi
     return r;
 }
 
+int version_copy_logo(struct version *v, struct site *site, struct error *error)
+{
+    const struct manifest_logo *logo = &v->manifest->logo;
+    struct copying c = {.v = v};
+    struct version_copied done = {.packs = 0};
+
+    if (logo->type == MANIFEST_LOGO_NONE)
+        return 0;
+    return copy_pack(&c, site, &(struct list_pack){.name = logo->object, .size = logo->size}, &done, error);
+}
+
 int version_copy_packs(struct version *v, struct site *site, const struct version_copy *copy,
                        struct version_copied *ret, struct error *error)
 {

@@ -51,6 +51,8 @@ int pack_set_add_first(struct pack_set *s, struct version *v, struct error *erro
         if (!m->members[i].zero)
             r = pack_set_put(s, &(struct whole_object){m->members[i].top.pack.name, m->members[i].top.pack.size},
                              error);
+    if (r >= 0 && m->logo.type != MANIFEST_LOGO_NONE)
+        r = pack_set_put(s, &(struct whole_object){m->logo.object, m->logo.size}, error);
     return r < 0 ? r : 0;
 }
 

@@ -200,7 +200,8 @@ static int pull_listed(struct pull *p, struct error *error)
 
 static int list_objects(const struct pull *p, struct sha256 **ret_objects, size_t *ret_count, struct error *error)
 {
-    struct sha256 *objects = malloc((p->list.pack_count + 1) * sizeof(*objects));
+    const struct manifest_logo *logo = &p->v->manifest->logo;
+    struct sha256 *objects = malloc((p->list.pack_count + 2) * sizeof(*objects));
     if (!objects)
         return error_set(error, ENOMEM, "out of memory");
     objects[0] = p->v->name;
@@ -208,6 +209,9 @@ static int list_objects(const struct pull *p, struct sha256 **ret_objects, size_
         objects[i + 1] = p->list.packs[i].name;
     *ret_objects = objects;
     *ret_count = p->list.pack_count + 1;
+    // No boot needs it, so it is not fetched; but what brought it here (an import) keeps it.
+    if (logo->type != MANIFEST_LOGO_NONE && cache_has_object(p->v->store->cache, &logo->object))
+        objects[(*ret_count)++] = logo->object;
     return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "blockstore/inherit.h"
+#include "blockstore/site_check.h"
 #include "client/clone_check.h"
 #include "client/commit_private.h"
 #include <stdio.h>
@@ -179,6 +180,29 @@ static int add_file(struct commit *c, unsigned file, struct manifest_member *ret
     return r < 0 ? error_prefix(error, r, "%s", c->p.files[file]) : 0;
 }
 
+// The base's, unless another was given. It is only shown: a version without it is better than none.
+static int take_over_logo(struct commit *c, struct error *error)
+{
+    struct manifest_logo *logo = &c->p.manifest->logo;
+    struct error why = {.text = ""};
+
+    if (logo->type == MANIFEST_LOGO_NONE || c->p.logo)
+        return 0;
+    cli_cancel_on_signals();
+    int r = version_copy_logo(c->base, writer_site(c->p.writer), &why);
+    if (r == 0)
+        r = site_check_logo(writer_site(c->p.writer), logo, &why);
+    cli_catch_signals();
+    if (r == -ENOSPC || r == -ENOMEM)
+        return error_set(error, -r, "%s", why.text);
+    if (r < 0) {
+        fprintf(stderr, "rondo: the logo of %s %s cannot be had: %s; %s has none\n", c->instance.settings.image,
+                c->instance.settings.version, why.text, c->p.version);
+        *logo = (struct manifest_logo){.type = MANIFEST_LOGO_NONE};
+    }
+    return 0;
+}
+
 static int add_members(struct commit *c, struct writer_counts *ret, struct error *error)
 {
     const struct manifest *base = version_manifest(c->base);
@@ -236,6 +260,8 @@ static int publish_version(struct commit *c, struct error *error)
         r = know_versions(c, &copied, error);
     if (r == 0)
         r = add_members(c, &counts, error);
+    if (r == 0)
+        r = take_over_logo(c, error);
     if (r == 0)
         r = publish_sign_and_list(&c->p, &name, error);
     cli_progress_end();
@@ -295,6 +321,9 @@ int verb_commit(int argc, char **argv)
         {"homepage", OPTION_TEXT, &c.p.homepage},
         {"licence", OPTION_TEXT, &c.p.licence},
         {"os", OPTION_TEXT, &c.p.os},
+        {"description", OPTION_TEXT, &c.p.description_path},
+        {"logo", OPTION_TEXT, &c.p.logo_path},
+        {"show-port", OPTION_LIST, &c.p.ports},
         {"key", OPTION_TEXT, &c.p.key_path},
         {"site-key", OPTION_TEXT, &c.p.site_key_path},
         {"to", OPTION_TEXT, &c.p.site},

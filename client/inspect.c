@@ -28,6 +28,31 @@ static void report_boot(struct report *p, const struct manifest *m)
     report_number(p, "boot_stored_bytes", bytes);
 }
 
+static void report_description(struct report *p, const char *text)
+{
+    char line[MANIFEST_LINE_MAXIMUM];
+
+    if (p->json || text[0] == '\0')
+        report_text(p, "description", text);
+    for (const char *end; !p->json && (end = strchr(text, '\n')); text = end + 1) {
+        snprintf(line, sizeof(line), "%.*s", (int)(end - text), text);
+        report_text(p, "description", line);
+    }
+}
+
+static void report_pages(struct report *p, const struct manifest *m)
+{
+    char ports[MANIFEST_PORTS_MAXIMUM * (MANIFEST_PORT_NAME_SIZE + 8)] = "", hex[SHA256_HEX_SIZE];
+    size_t at = 0;
+
+    for (unsigned i = 0; i < m->port_count; i++)
+        at += (size_t)snprintf(ports + at, sizeof(ports) - at, "%s%u %s", i ? ", " : "", m->ports[i].number,
+                               m->ports[i].name);
+    report_text(p, "ports", ports);
+    report_text(p, "logo", m->logo.type == MANIFEST_LOGO_NONE ? "" : sha256_to_hex(&m->logo.object, hex));
+    report_description(p, m->description);
+}
+
 static int report_members(struct report *p, struct version *v, struct error *error)
 {
     const struct manifest *m = version_manifest(v);
@@ -83,6 +108,7 @@ static int inspect_image(struct report *p, struct images *images, const char *ad
     report_text(p, "cmdline", m->cmdline);
     report_text(p, "ready", m->ready);
     report_number(p, "memory", m->memory);
+    report_pages(p, m);
     report_boot(p, m);
     r = images_open_version(images, &resolved, &v, error);
     if (r == 0) {

@@ -100,7 +100,7 @@ int publish_fill_manifest(struct publication *p, struct error *error)
     const struct slice homepage = slice_of(m->homepage);
     if (r == 0 && homepage.length > 0 && !slice_starts(homepage, "http://") && !slice_starts(homepage, "https://"))
         return error_set(error, EINVAL, "--homepage: an address that begins with http:// or https://");
-    return r;
+    return r < 0 ? r : publish_fill_pages(p, error);
 }
 
 // Before the long work, and before anything is made. O_NONBLOCK: a pipe is refused later, and must not be waited for
@@ -181,7 +181,9 @@ int publish_read_keys(struct publication *p, struct error *error)
 int publish_sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error)
 {
     struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
-    int r = publisher_sign_manifest(p->manifest, p->key, &file, error);
+    int r = publish_put_logo(p, error);
+    if (r == 0)
+        r = publisher_sign_manifest(p->manifest, p->key, &file, error);
     if (r == 0)
         r = writer_put_manifest(p->writer, file.data, file.size, ret_name, error);
     if (r < 0)
@@ -276,6 +278,7 @@ void publish_end(struct publication *p)
         key_free(&p->site_key);
     key_free(&p->key);
     free(p->manifest);
+    free(p->logo);
     for (unsigned i = 0; i < p->known_count; i++)
         free(p->known[i]);
 }

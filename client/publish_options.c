@@ -86,14 +86,14 @@ static int check_options(struct publication *p)
 // With --signed the texts say what is published.
 static int check_signed(const struct publication *p)
 {
-    const char *const texts[] = {p->name,     p->version, p->files[0], p->files[1], p->files[2],
-                                 p->cmdline,  p->ready,   p->profile,  p->title,    p->summary,
-                                 p->homepage, p->licence, p->os,       p->key_path, p->codec_text};
+    const char *const texts[] = {p->name,  p->version,  p->files[0],   p->files[1],         p->files[2], p->cmdline,
+                                 p->ready, p->profile,  p->title,      p->summary,          p->homepage, p->licence,
+                                 p->os,    p->key_path, p->codec_text, p->description_path, p->logo_path};
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         if (texts[i])
             return cli_usage("publish",
                              "--signed takes --to, --site-key, --unsigned, --tag, --mirror, --expires alone");
-    if (p->parents.count || p->memory || p->level || p->timeout || p->generalize)
+    if (p->parents.count || p->ports.count || p->memory || p->level || p->timeout || p->generalize)
         return cli_usage("publish", "--signed takes --to, --site-key, --unsigned, --tag, --mirror, --expires alone");
     return 0;
 }
@@ -127,6 +127,9 @@ int verb_publish(int argc, char **argv)
         {"homepage", OPTION_TEXT, &p.homepage},
         {"licence", OPTION_TEXT, &p.licence},
         {"os", OPTION_TEXT, &p.os},
+        {"description", OPTION_TEXT, &p.description_path},
+        {"logo", OPTION_TEXT, &p.logo_path},
+        {"show-port", OPTION_LIST, &p.ports},
         {"key", OPTION_TEXT, &p.key_path},
         {"site-key", OPTION_TEXT, &p.site_key_path},
         {"to", OPTION_TEXT, &p.site},

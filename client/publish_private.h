@@ -1,6 +1,6 @@
 // What the files of `rondo publish` share: publish_options.c (the verb), publish.c (the work), publish_parent.c (what
-// is known already), publish_profile.c (the boot's order), publish_signed.c (keys that are elsewhere). `rondo commit`
-// (commit.c) ends with the same steps.
+// is known already), publish_profile.c (the boot's order), publish_pages.c (description, logo, ports), publish_signed.c
+// (keys that are elsewhere). `rondo commit` (commit.c) ends with the same steps.
 #pragma once
 
 #include "blockstore/writer.h"
@@ -15,8 +15,9 @@ struct publication {
     const char *name, *version, *site, *tag, *profile, *key_path, *site_key_path, *expires_text;
     const char *files[PUBLISH_MEMBERS]; // in the order of publish_member_names
     int file_fds[PUBLISH_MEMBERS];
-    struct option_list mirrors, parents;
+    struct option_list mirrors, parents, ports;
     const char *title, *summary, *homepage, *licence, *os, *cmdline, *ready;
+    const char *description_path, *logo_path; // publish_pages.c
     const char *codec_text;
     bool generalize;
     uint64_t memory, level, timeout; // timeout: seconds, of a boot that is recorded; 0: not given
@@ -29,6 +30,7 @@ struct publication {
     struct writer *writer;
     struct catalog catalog;
     struct manifest *manifest;
+    void *logo; // the bytes of --logo; NULL: none was given
     // Versions whose blocks are not stored again; the first is the parent (publish_parent.c)
     struct manifest *known[OPTION_LIST_MAXIMUM];
     unsigned known_count;
@@ -49,6 +51,10 @@ int publish_prepare_catalog(struct publication *p, struct error *error);
 int publish_check_site_key(const struct publication *p, struct error *error);
 int publish_read_keys(struct publication *p, struct error *error); // public ones, with --unsigned
 int publish_sign_and_list(struct publication *p, struct sha256 *ret_name, struct error *error);
+
+// --- publish_pages.c
+int publish_fill_pages(struct publication *p, struct error *error); // as publish_fill_manifest, which calls it
+int publish_put_logo(struct publication *p, struct error *error);   // into the site, before a manifest names it
 
 // --- publish_signed.c
 int publish_write_unsigned(struct publication *p, struct error *error); // the manifest's text, instead of signing it

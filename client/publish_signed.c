@@ -30,7 +30,9 @@
 int publish_write_unsigned(struct publication *p, struct error *error)
 {
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
-    int r = manifest_format(p->manifest, &text, error);
+    int r = publish_put_logo(p, error);
+    if (r == 0)
+        r = manifest_format(p->manifest, &text, error);
     return r < 0 ? r : signing_write_text(p->unsigned_path, text.data, text.size, error);
 }
 

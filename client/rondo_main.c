@@ -68,7 +68,8 @@ const struct verb verbs[] = {
     {"publish", verb_publish,
      "--name NAME --version V --disk FILE --key KEYFILE --to DIR [--kernel F --initrd F --cmdline S] [--memory M]\n"
      "           [--ready TEXT] [--profile auto|FILE|none] [--timeout S] [--parent IMAGE]...\n"
-     "           [--generalize] [--title T] [--summary S] [--homepage U] [--licence L] [--os O] [--tag TAG]\n"
+     "           [--generalize] [--title T] [--summary S] [--homepage U] [--licence L] [--os O]\n"
+     "           [--description FILE|none] [--logo FILE|none] [--show-port N:NAME]... [--tag TAG]\n"
      "           [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N] [--unsigned "
      "FILE] |\n"
      "           --signed FILE --to DIR [--site-key FILE] [--unsigned FILE] [--tag TAG] [--mirror URL|none]\n"
@@ -77,7 +78,8 @@ const struct verb verbs[] = {
     {"commit", verb_commit,
      "NAME --name NAME --version V --key KEYFILE --to DIR [--tag TAG] [--kernel F] [--initrd F] [--cmdline S]\n"
      "           [--memory M] [--ready TEXT] [--generalize] [--title T] [--summary S] [--homepage U] [--licence L]\n"
-     "           [--os O] [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N] "
+     "           [--os O] [--description FILE|none] [--logo FILE|none] [--show-port N:NAME|none]...\n"
+     "           [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N] "
      "[--force]",
      "Publish what a stopped machine's disk holds now as a new version."},
     {"tag", verb_tag,

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks a site's folder without any of Rondo's code: `check_site.py DIR`.
 
-What the catalog names must be there and hash to its name: manifests, catalog shards, and the packs that manifests name. Every
-file among the objects must be whole, and lie where its name says. Nothing but what the format knows may lie in the folder.
+What the catalog names must be there and hash to its name: manifests, catalog shards, and the packs and logos that manifests
+name. Every file among the objects must be whole, and lie where its name says. Nothing but what the format knows may lie in the folder.
 Prints NAME:VERSION of each version; exit code 1 and a line on stderr at the first fault. A folder without a catalog is a site
 that was not published to yet: then only its objects are checked.
 """
@@ -77,6 +77,9 @@ def main(site):
             pack, size = member[3].split(",")[1:3]
             if len(get_object(site, pack)) != int(size):
                 fail(f"pack {pack} does not have {size} bytes")
+        for logo in [line for line in said if line[0] == "opt-logo"]:
+            if len(get_object(site, logo[1])) != int(logo[2]):
+                fail(f"logo {logo[1]} does not have {logo[2]} bytes")
         print(f"{name}:{version}")
 
 

@@ -107,6 +107,12 @@ manifest "too many fields of a map" ',8,(\d+)$' ',8,100,3'
 manifest "a boot pack that is none" '\Z' 'boot ../../x 5\n'
 manifest "a boot pack of 4 GiB" '\Z' "boot $zeros64 4294967295\\n"
 manifest "65 boot packs" '\Z' "$(for i in {1..65}; do printf 'boot %064d 5000\\n' "$i"; done)"
+manifest "a logo that is a path" '\Z' 'opt-logo ../../x 5 png\n'
+manifest "a logo of 4 GiB" '\Z' "opt-logo $zeros64 4294967295 png\\n"
+manifest "a logo that is a program" '\Z' "opt-logo $zeros64 5 svg\\n"
+manifest "a port that is none" '\Z' 'opt-port 65536 web\n'
+manifest "17 ports" '\Z' "$(for i in {1..17}; do printf 'opt-port %d x\\n' "$i"; done)"
+manifest "a description over 16 KiB" '\Z' "$(for _ in {1..11}; do printf 'opt-description %s\\n' "$long"; done)"
 manifest "over 64 KiB" '\Z' "$(for _ in {1..50}; do printf 'opt-x %s\\n' "$long"; done)"
 
 catalog "another version of the format" '^rondo-catalog 1' 'rondo-catalog 2'
