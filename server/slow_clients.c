@@ -7,11 +7,13 @@
 //     +-------------------------+        end_answer
 //
 // Each has a window: the time of its start and the count of acknowledged bytes then. When it ends, the rule in the
-// header decides; a connection that passes gets a new window. A request opens a new window too, so that time spent
-// idle is not held against its answer. Idle connections thus end after one to two windows.
+// header decides; a connection that passes gets a new window. A request opens a new window too, the next time that the
+// thread comes by, so that time spent idle is not held against its answer. Idle connections thus end after one to two
+// windows.
 //
-// Lock: `lock` guards the list and everything in it. shutdown(2) happens under it, and remove() takes it before the
-// caller closes the socket: the number can never be another connection's by then. Nothing under it waits.
+// Lock: `lock` guards the list, and all in it but the atomic members, which are what a request touches: no request
+// waits for another one's, or for the thread. shutdown(2) happens under it, and remove() takes it before the caller
+// closes the socket: the number can never be another connection's by then. Nothing under it waits.
 
 #include "server/slow_clients.h"
 
@@ -24,6 +26,7 @@
 // <netinet/tcp.h> of glibc knows a shorter struct tcp_info, without tcpi_bytes_acked.
 #include <linux/tcp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -37,7 +40,8 @@
 struct watched {
     struct watched *next, *previous;
     int fd;
-    bool answering;
+    atomic_bool answering;
+    atomic_bool asked; // a request came since the thread came by
     bool shut;
     uint64_t window_start; // io_monotonic_ns()
     uint64_t acknowledged; // at the start of the window
@@ -48,7 +52,7 @@ struct slow_clients {
     pthread_cond_t wake;
     pthread_t thread;
     struct watched *first;
-    unsigned answers;
+    atomic_uint answers;
     unsigned window; // seconds
     bool stopping;
 };
@@ -89,9 +93,13 @@ static void cut(struct watched *w, bool owed)
 
 static void check(const struct slow_clients *s, struct watched *w, uint64_t now)
 {
+    if (atomic_exchange(&w->asked, false)) {
+        open_window(w, now);
+        return;
+    }
     if (w->shut || now - w->window_start < s->window * NS_PER_SECOND)
         return;
-    bool owed = w->answering || has_output_queued(w->fd);
+    bool owed = atomic_load(&w->answering) || has_output_queued(w->fd);
     uint64_t needed = owed ? (uint64_t)s->window * SLOW_CLIENTS_BYTES_PER_SECOND : 1;
     if (acknowledged_bytes(w->fd) - w->acknowledged < needed) {
         cut(w, owed);
@@ -184,8 +192,8 @@ void slow_clients_remove(struct slow_clients *s, struct watched *w)
         w->previous->next = w->next;
     else
         s->first = w->next;
-    s->answers -= w->answering;
     pthread_mutex_unlock(&s->lock);
+    slow_clients_end_answer(s, w);
     free(w);
 }
 
@@ -193,27 +201,20 @@ void slow_clients_begin_answer(struct slow_clients *s, struct watched *w)
 {
     if (!w)
         return;
-    pthread_mutex_lock(&s->lock);
-    s->answers += !w->answering;
-    w->answering = true;
-    open_window(w, io_monotonic_ns());
-    pthread_mutex_unlock(&s->lock);
+    if (!atomic_exchange(&w->answering, true))
+        atomic_fetch_add(&s->answers, 1);
+    atomic_store(&w->asked, true);
 }
 
 void slow_clients_end_answer(struct slow_clients *s, struct watched *w)
 {
     if (!w)
         return;
-    pthread_mutex_lock(&s->lock);
-    s->answers -= w->answering;
-    w->answering = false;
-    pthread_mutex_unlock(&s->lock);
+    if (atomic_exchange(&w->answering, false))
+        atomic_fetch_sub(&s->answers, 1);
 }
 
 unsigned slow_clients_count_answers(struct slow_clients *s)
 {
-    pthread_mutex_lock(&s->lock);
-    unsigned n = s->answers;
-    pthread_mutex_unlock(&s->lock);
-    return n;
+    return atomic_load(&s->answers);
 }

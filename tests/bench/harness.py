@@ -223,16 +223,17 @@ class Bench:
             self.stop(process)
 
     @contextlib.contextmanager
-    def serve_files(self, folder):
-        """nginx, for what other tools fetch: they need a server of any file, with ranges."""
+    def serve_files(self, folder, workers=None):
+        """nginx, for what other tools fetch: they need a server of any file, with ranges. One process, or so many workers."""
         base = self.fresh("nginx")
         base.mkdir()
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
         temporary = "".join(f"{kind}_temp_path {base}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        (base / "conf").write_text(f"daemon off; master_process off; pid {base}/pid; error_log {base}/error.log;\nevents {{ }}\n"
-                                   f"http {{ access_log {base}/access.log; sendfile on; {temporary}"
+        processes = f"user root; worker_processes {workers};" if workers else "master_process off;"
+        (base / "conf").write_text(f"daemon off; {processes} pid {base}/pid; error_log {base}/error.log;\nevents {{ }}\n"
+                                   f"http {{ access_log {base}/access.log; sendfile on; keepalive_requests 1000000; {temporary}"
                                    f"server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n")
         process = self.start(["nginx", "-e", base / "error.log", "-c", base / "conf", "-p", base], base / "out")
         self.wait_for("nginx", lambda: (base / "pid").exists())
