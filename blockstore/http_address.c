@@ -234,26 +234,49 @@ bool http_address_text_is_private(const char *ip)
     return literal_is_private(ip, &is_literal);
 }
 
-bool http_address_names_private_host(const char *address)
+// The host that the address names, malloc'ed by libcurl; NULL if there is none. *ret_host is within it: "[fe80::1]" as
+// "fe80::1" (the parser has seen to its end), "localhost." as "localhost".
+static char *find_host(const char *address, const char **ret_host)
 {
     CURLU *u CLEANUP(cleanup_url) = NULL;
     const char *reason = NULL;
-    char *part CLEANUP(cleanup_part) = NULL;
+    char *part = NULL;
     if (parse(address, &u, &reason) < 0 || curl_url_get(u, CURLUPART_HOST, &part, 0) != CURLUE_OK)
-        return true;
-    // "[fe80::1]" as "fe80::1" (the parser has seen to its end), "localhost." as "localhost"
-    char *host = part;
+        return NULL;
+    size_t n = strlen(part);
+    bool is_bracketed = n > 2 && part[0] == '[';
+    if (is_bracketed || (n > 1 && part[n - 1] == '.'))
+        part[n - 1] = '\0';
+    *ret_host = part + is_bracketed;
+    return part;
+}
+
+static bool is_localhost(const char *host)
+{
     size_t n = strlen(host);
-    if (n > 2 && host[0] == '[') {
-        host[n - 1] = '\0';
-        host++;
-    } else if (n > 1 && host[n - 1] == '.') {
-        host[n - 1] = '\0';
-    }
-    bool is_literal;
-    bool private = literal_is_private(host, &is_literal);
-    if (is_literal)
-        return private;
-    n = strlen(host);
     return strcmp(host, "localhost") == 0 || (n > 10 && strcmp(host + n - 10, ".localhost") == 0);
+}
+
+bool http_address_names_private_host(const char *address)
+{
+    const char *host;
+    char *part CLEANUP(cleanup_part) = find_host(address, &host);
+    bool is_literal;
+    if (!part)
+        return true;
+    bool private = literal_is_private(host, &is_literal);
+    return is_literal ? private : is_localhost(host);
+}
+
+bool http_address_names_loopback(const char *address)
+{
+    const char *host;
+    char *part CLEANUP(cleanup_part) = find_host(address, &host);
+    struct in_addr in;
+    struct in6_addr in6;
+    if (!part)
+        return false;
+    if (inet_pton(AF_INET, host, &in) == 1)
+        return ntohl(in.s_addr) >> 24 == 127;
+    return inet_pton(AF_INET6, host, &in6) == 1 ? IN6_IS_ADDR_LOOPBACK(&in6) : is_localhost(host);
 }

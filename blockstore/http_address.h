@@ -30,3 +30,5 @@ bool http_address_is_private(const struct sockaddr *address);
 // address, or localhost. A name tells nothing.
 bool http_address_text_is_private(const char *ip);
 bool http_address_names_private_host(const char *address);
+// Whether it names this host by a loopback address, or as localhost: what is sent there leaves no wire.
+bool http_address_names_loopback(const char *address);

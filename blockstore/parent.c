@@ -90,15 +90,43 @@ static int note_pack(struct pack_list *l, const struct pack_reference *pack, str
     return 0;
 }
 
+// A pack, in the site's folder or elsewhere.
+struct opened {
+    int fd; // -1: elsewhere
+    const struct site_elsewhere *elsewhere;
+    const struct pack_reference *pack;
+};
+
+static int open_pack(struct site *s, const struct pack_reference *pack, struct opened *ret)
+{
+    int fd = site_open_object(s, &pack->name);
+    const struct site_elsewhere *elsewhere = fd == -ENOENT ? site_elsewhere(s) : NULL;
+
+    if (fd < 0 && !elsewhere)
+        return fd;
+    *ret = (struct opened){.fd = fd < 0 ? -1 : fd, .elsewhere = elsewhere, .pack = pack};
+    return 0;
+}
+
+// -ENOENT, without a sentence, if the pack is nowhere.
+static int read_pack(const struct opened *o, void *to, size_t n, uint64_t offset, const char *what, struct error *error)
+{
+    if (o->fd < 0)
+        return o->elsewhere->read(o->elsewhere->context, o->pack, offset, to, n, error);
+    int r = io_read_full(o->fd, to, n, offset);
+    return r < 0 ? error_set(error, r == -ENOENT ? EIO : -r, "cannot read %s: %s", what, strerror(-r)) : 0;
+}
+
 // -ENOENT if its pack is not in this site.
 static int read_page(void *context, const struct chunk_reference *ref, void *to, struct error *error)
 {
-    struct walk *w = context;
-    CLEANUP_CLOSE int fd = site_open_object(w->site, &ref->pack.name);
-    if (fd < 0)
-        return fd;
-    int r = io_read_full(fd, to, ref->length, ref->offset);
-    return r < 0 ? error_set(error, -r, "cannot read a map page: %s", strerror(-r)) : 0;
+    const struct walk *w = context;
+    struct opened pack;
+    int r = open_pack(w->site, &ref->pack, &pack);
+    if (r < 0)
+        return r;
+    CLEANUP_CLOSE int fd = pack.fd;
+    return read_pack(&pack, to, ref->length, ref->offset, "a map page", error);
 }
 
 static int hand_page(void *context, const struct map_page *page, uint64_t first, struct error *error)
@@ -176,7 +204,7 @@ static int note_packs(void *context, const struct map_page *page, uint64_t first
 }
 
 struct check {
-    int fd;
+    const struct opened *pack;
     unsigned char *stored, *blocks; // room for a page's, which may be larger than a chunk's
     struct error *error;
 };
@@ -189,9 +217,9 @@ static int check_entry(void *context, const struct pack_entry *entry)
     char hex[SHA256_HEX_SIZE];
     if (entry->length > PAGE_STORED_MAXIMUM)
         return error_set(c->error, EBADMSG, "chunk %s is too long", sha256_to_hex(&entry->name, hex));
-    int r = io_read_full(c->fd, c->stored, entry->length, entry->offset);
+    int r = read_pack(c->pack, c->stored, entry->length, entry->offset, "a chunk", c->error);
     if (r < 0)
-        return error_set(c->error, -r, "cannot read chunk %s: %s", sha256_to_hex(&entry->name, hex), strerror(-r));
+        return r;
     r = chunk_decode(entry->kind, &entry->name, c->stored, entry->length, c->blocks, &nblocks, c->error);
     if (r == 0 && entry->nblocks != nblocks)
         r = error_set(c->error, EBADMSG, "chunk %s has not as many blocks as its pack's table says",
@@ -205,17 +233,17 @@ static int check_entry(void *context, const struct pack_entry *entry)
     return r;
 }
 
-static int check_pack(int fd, const struct pack_reference *pack, const struct pack_trailer *trailer, const void *table,
+static int check_pack(const struct opened *pack, const struct pack_trailer *trailer, const void *table,
                       struct error *error)
 {
     struct sha256 hash = sha256_of(table, trailer->table_length); // before anything in it is looked at
-    if (!sha256_equal(&hash, &pack->table))
+    if (!sha256_equal(&hash, &pack->pack->table))
         return error_set(error, EBADMSG, "its table is not the one that the map names");
     CLEANUP_FREE unsigned char *stored = malloc(PAGE_STORED_MAXIMUM);
     CLEANUP_FREE unsigned char *blocks = malloc(PAGE_BYTES_MAXIMUM);
     if (!stored || !blocks)
         return error_set(error, ENOMEM, "out of memory");
-    struct check c = {.fd = fd, .stored = stored, .blocks = blocks, .error = error};
+    struct check c = {.pack = pack, .stored = stored, .blocks = blocks, .error = error};
     return pack_walk_table(table, trailer->table_length, trailer, check_entry, &c, error);
 }
 
@@ -226,24 +254,26 @@ static int know_pack(struct writer *writer, struct site *site, const struct pack
     char hex[SHA256_HEX_SIZE];
     unsigned char end[PACK_TRAILER_SIZE];
     struct pack_trailer trailer;
-    CLEANUP_CLOSE int fd = site_open_object(site, &pack->name);
-    if (fd < 0)
-        return fd;
+    struct opened opened;
+    int r = open_pack(site, pack, &opened);
+    if (r < 0)
+        return r;
+    CLEANUP_CLOSE int fd = opened.fd;
     if (pack->size < PACK_TRAILER_SIZE)
         return error_set(error, EBADMSG, "a pack is shorter than any is");
-    int r = io_read_full(fd, end, sizeof(end), pack->size - PACK_TRAILER_SIZE);
+    r = read_pack(&opened, end, sizeof(end), pack->size - PACK_TRAILER_SIZE, "a pack", error);
     if (r < 0)
-        return error_set(error, -r, "cannot read a pack: %s", strerror(-r));
+        return r;
     r = pack_parse_trailer(end, sizeof(end), pack->size, &trailer, error);
     if (r < 0)
         return r;
     CLEANUP_FREE void *table = malloc(trailer.table_length ? trailer.table_length : 1);
     if (!table)
         return error_set(error, ENOMEM, "out of memory");
-    r = io_read_full(fd, table, trailer.table_length, trailer.table_offset);
+    r = read_pack(&opened, table, trailer.table_length, trailer.table_offset, "the table of a pack", error);
     if (r < 0)
-        return error_set(error, -r, "cannot read a pack: %s", strerror(-r));
-    if (foreign && (r = check_pack(fd, pack, &trailer, table, error)) < 0)
+        return r;
+    if (foreign && (r = check_pack(&opened, &trailer, table, error)) < 0)
         return error_prefix(error, r, "pack %.16s…", sha256_to_hex(&pack->name, hex));
     return writer ? writer_know_pack(writer, pack, end, table, trailer.table_length, error) : 0;
 }

@@ -164,6 +164,16 @@ const char *site_path(const struct site *s)
     return s->path;
 }
 
+void site_set_elsewhere(struct site *s, const struct site_elsewhere *elsewhere)
+{
+    s->elsewhere = elsewhere;
+}
+
+const struct site_elsewhere *site_elsewhere(const struct site *s)
+{
+    return s->elsewhere;
+}
+
 // --- temporaries ---------------------------------------------------------------------------------------------------
 
 int site_make_temporary(struct site *s, char ret_name[static SITE_TEMPORARY_SIZE], struct error *error)

@@ -60,6 +60,16 @@ int site_read_page(struct site *s, const struct chunk_reference *ref, void *to, 
 // Makes the name of an object durable that an interrupted writer placed, who may not have come to that. 0 or -errno.
 int site_sync_object(struct site *s, const struct sha256 *name);
 
+// Where packs lie that this folder does not hold: at the site over a network to which it is to be sent.
+struct site_elsewhere {
+    // Reads n bytes of the pack, which verify by what refers to them. -ENOENT, without a sentence, if it is not there.
+    int (*read)(void *context, const struct pack_reference *pack, uint64_t offset, void *to, size_t n,
+                struct error *error);
+    void *context;
+};
+void site_set_elsewhere(struct site *s, const struct site_elsewhere *elsewhere); // it must outlive *s; NULL: nowhere
+const struct site_elsewhere *site_elsewhere(const struct site *s);
+
 // The list of unfinished packs of an image. A line that a crash cut short, and all behind it, is dropped.
 int site_list_packs(struct site *s, const char *image, const struct pack_reference *packs, unsigned n,
                     struct error *error); // appends, durable

@@ -8,6 +8,7 @@
 
 struct site {
     int root, objects, unfinished, lock;
+    const struct site_elsewhere *elsewhere;
     char path[PATH_MAX];
 };
 

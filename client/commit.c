@@ -96,7 +96,7 @@ static int know_newest(struct commit *c, const struct catalog_image *newest, str
     struct parent_counts counts;
     if (!m)
         return error_set(error, ENOMEM, "out of memory");
-    int r = site_catalog_read_manifest(writer_site(c->p.writer), newest, m, error);
+    int r = publish_read_manifest(&c->p, newest, m, error);
     if (r < 0)
         return error_prefix(error, r, "%s %s of %s", newest->name, newest->version, c->p.site);
     bool foreign = memcmp(m->publisher, c->p.manifest->publisher, sizeof(m->publisher)) != 0;
@@ -247,13 +247,11 @@ static int publish_version(struct commit *c, struct error *error)
     struct version_copied copied = {.packs = 0};
     struct sha256 name;
     char hex[SHA256_HEX_SIZE];
-    const struct writer_options options = {.site = c->p.site,
-                                           .image = c->p.name,
-                                           .codec = c->p.codec,
-                                           .level = (int)c->p.level,
-                                           .progress = publish_report_progress};
-    int r = writer_open(&options, &c->p.writer, error);
+    int r = publish_begin_site(&c->p, error);
 
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = publish_open_writer(&c->p, error);
     if (r == 0)
         r = publish_prepare_catalog(&c->p, error);
     if (r == 0)

@@ -50,7 +50,7 @@ static int open_base(struct commit *c, struct error *error)
 
     if (r < 0)
         return r;
-    if (access(c->p.site, F_OK) == 0)
+    if (!c->p.over_http && access(c->p.site, F_OK) == 0)
         sources[count++] = c->p.site;
     for (unsigned i = 0; i < s->source_count; i++)
         sources[count++] = s->sources[i];

@@ -1,4 +1,4 @@
-// rondo publish: a new version of an image, in a site's directory.
+// rondo publish: a new version of an image, in a site's directory, or at a site over HTTP (publish_remote.h).
 //
 //   the disk searched for what clones must not carry → keys → site locked → its catalog → serial, parent →
 //   members into packs → manifest, signed, stored → catalog, signed, replaced
@@ -38,10 +38,34 @@ int publish_check_site_key(const struct publication *p, struct error *error)
                            key_to_text(&p->catalog.site_key, text));
 }
 
+int publish_begin_site(struct publication *p, struct error *error)
+{
+    return p->over_http ? publish_remote_begin(p, error) : 0;
+}
+
+int publish_open_writer(struct publication *p, struct error *error)
+{
+    const struct writer_options options = {.site = p->site,
+                                           .image = p->name,
+                                           .codec = p->codec,
+                                           .level = (int)p->level,
+                                           .progress = publish_report_progress};
+    return p->remote ? publish_remote_open_writer(p, &options, error) : writer_open(&options, &p->writer, error);
+}
+
+int publish_read_manifest(struct publication *p, const struct catalog_image *image, struct manifest *ret,
+                          struct error *error)
+{
+    return p->remote ? publish_remote_read_manifest(p, image, ret, error)
+                     : site_catalog_read_manifest(writer_site(p->writer), image, ret, error);
+}
+
 int publish_prepare_catalog(struct publication *p, struct error *error)
 {
     struct catalog *c = &p->catalog;
     char text[KEY_TEXT_SIZE];
+    if (p->remote)
+        return 0; // it was looked at, and is the site's to change
     int r = site_catalog_read(writer_site(p->writer), c, error);
     if (r == -ENOENT) {
         error->text[0] = '\0';
@@ -182,6 +206,8 @@ int publish_sign_and_list(struct publication *p, struct sha256 *ret_name, struct
 {
     struct buf file CLEANUP(buf_free) = BUF_WITH_MAXIMUM(MANIFEST_SIZE_MAXIMUM);
     int r = publish_put_logo(p, error);
+    if (r == 0 && p->remote)
+        return publish_remote_finish(p, ret_name, error);
     if (r == 0)
         r = publisher_sign_manifest(p->manifest, p->key, &file, error);
     if (r == 0)
@@ -222,11 +248,6 @@ int publish(struct publication *p, struct error *error)
     struct writer_counts counts = {.packs = 0};
     struct sha256 name;
     char hex[SHA256_HEX_SIZE], key[KEY_TEXT_SIZE];
-    struct writer_options options = {.site = p->site,
-                                     .image = p->name,
-                                     .codec = p->codec,
-                                     .level = (int)p->level,
-                                     .progress = publish_report_progress};
     p->manifest = calloc(1, sizeof(*p->manifest));
     if (!p->manifest)
         return error_set(error, ENOMEM, "out of memory");
@@ -240,9 +261,12 @@ int publish(struct publication *p, struct error *error)
     if (r == 0)
         r = publish_check_profile(p, error);
     if (r == 0)
-        r = publish_resolve_parents(p, error);
+        r = publish_begin_site(p, error);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = publish_resolve_parents(p, error);
     if (r == 0)
-        r = writer_open(&options, &p->writer, error);
+        r = publish_open_writer(p, error);
     if (r == 0)
         r = publish_prepare_catalog(p, error);
     if (r == 0)
@@ -270,6 +294,7 @@ void publish_end(struct publication *p)
 {
     if (p->writer)
         writer_close(p->writer);
+    publish_remote_end(p);
     for (unsigned i = 0; i < PUBLISH_MEMBERS; i++)
         if (p->file_fds[i] >= 0)
             close(p->file_fds[i]);

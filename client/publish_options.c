@@ -35,8 +35,12 @@ static int check_site(const char *verb, struct publication *p)
         return cli_usage(verb, "--to is needed");
     if (p->tag && !text_is_version_name(slice_of(p->tag)))
         return cli_usage(verb, "--tag \"%s\": letters, digits, dot, dash, underscore, plus", p->tag);
-    if (strstr(p->site, "://"))
-        return cli_usage(verb, "--to takes a directory; serve it with rondo serve, or any web server");
+    p->over_http = strstr(p->site, "://") != NULL;
+    if (p->over_http && (p->site_key_path || p->expires_text || p->mirrors.count > 0))
+        return cli_usage(verb, "--site-key, --expires and --mirror are for the catalog, which the server of --to URL "
+                               "signs (rondo renew changes it there)");
+    if (p->over_http && (p->unsigned_path || p->signed_path))
+        return cli_usage(verb, "--unsigned and --signed take --to DIR: over HTTP the publisher's key is needed here");
     if (p->expires_text && !publisher_parse_duration(p->expires_text, &p->expires))
         return cli_usage(verb, "--expires takes a time like 90d or 12h, not \"%s\"", p->expires_text);
     return 0;

@@ -53,7 +53,7 @@ static int read_latest(struct publication *p, const struct catalog_image *latest
         return error_set(error, ENOMEM, "out of memory");
     // Its publisher decides whether what its packs' tables say is believed (blockstore/parent.h), so it must be who
     // signed.
-    int r = site_catalog_read_manifest(writer_site(p->writer), latest, m, error);
+    int r = publish_read_manifest(p, latest, m, error);
     if (r < 0) {
         free(m);
         return error_prefix(error, r, "%s %s of %s, the parent unless --parent names another", latest->name,

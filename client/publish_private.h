@@ -1,6 +1,6 @@
 // What the files of `rondo publish` share: publish_options.c (the verb), publish.c (the work), publish_parent.c (what
 // is known already), publish_profile.c (the boot's order), publish_pages.c (description, logo, ports), publish_signed.c
-// (keys that are elsewhere). `rondo commit` (commit.c) ends with the same steps.
+// (keys that are elsewhere), publish_remote.c (a site over HTTP). `rondo commit` (commit.c) ends with the same steps.
 #pragma once
 
 #include "blockstore/writer.h"
@@ -35,6 +35,9 @@ struct publication {
     struct manifest *known[OPTION_LIST_MAXIMUM];
     unsigned known_count;
     uint64_t boot_chunks; // of the parent's boot packs (blockstore/inherit.h)
+
+    bool over_http;                // --to is a URL
+    struct publish_remote *remote; // then, from publish_begin_site on
 };
 
 // --- publish.c
@@ -45,8 +48,15 @@ int publish_report_progress(void *context, const char *what, uint64_t done, uint
 // Its steps, in their order. What they open is publish_end's to close.
 int publish_fill_manifest(struct publication *p, struct error *error); // options that were given replace what is there
 int publish_open_files(struct publication *p, struct error *error);
+// The site, if it is one over HTTP: its catalog, and that it takes this publication. 1: it lists the version already,
+// by this command, which was interrupted behind that and has nothing left to do.
+int publish_begin_site(struct publication *p, struct error *error);
+int publish_open_writer(struct publication *p, struct error *error);
 // The catalog as it will be, up to the new version's own lines: may this key publish this name here?
 int publish_prepare_catalog(struct publication *p, struct error *error);
+// The manifest of a version that the site's catalog lists, verified as a reader would.
+int publish_read_manifest(struct publication *p, const struct catalog_image *image, struct manifest *ret,
+                          struct error *error);
 // Of the catalog alone: is its key the site's key that was given?
 int publish_check_site_key(const struct publication *p, struct error *error);
 int publish_read_keys(struct publication *p, struct error *error); // public ones, with --unsigned
@@ -69,6 +79,15 @@ int publish_resolve_parents(struct publication *p, struct error *error); // thos
 int publish_learn_parents(struct publication *p, struct error *error);   // serial, parent, and what their packs hold
 // Sets the serial, one more than that of the newest version of the image, which is returned (NULL: there is none).
 const struct catalog_image *publish_count_serial(struct publication *p);
+
+// --- publish_remote.c, publish_send.c
+int publish_remote_begin(struct publication *p, struct error *error); // as publish_begin_site
+int publish_remote_open_writer(struct publication *p, const struct writer_options *options, struct error *error);
+int publish_remote_read_manifest(struct publication *p, const struct catalog_image *image, struct manifest *ret,
+                                 struct error *error);
+// Signs the manifest, sends what the site lacks, hands it in, and looks whether the site lists it.
+int publish_remote_finish(struct publication *p, struct sha256 *ret_name, struct error *error);
+void publish_remote_end(struct publication *p);
 
 // --- publish_profile.c
 bool publish_records_boot(const struct publication *p); // --profile auto

@@ -37,6 +37,9 @@ struct resolve_options {
     bool for_update;    // asks the site whatever the catalog's age; no falling back to the remembered one
     bool all_versions;  // resolved.versions are given, and no manifest opened: there is no description
     const struct resolve_others *others; // may be NULL
+    // Of resolve_catalog, where no address says it; either may be NULL.
+    const struct key_public *pin; // the key that the user named
+    const char *name;             // its newest serial may not be lower than one that was seen
 };
 
 struct resolved {

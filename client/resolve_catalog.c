@@ -326,16 +326,15 @@ int resolve_catalog(struct store *store, const struct configuration *configurati
     struct resolve_decision d;
     struct catalog c = {.number = 0};
     bool may_be_recent = true;
-    int r = resolve_begin(&d, configuration, site, NULL, options, error);
+    int r = resolve_begin(&d, configuration, site, options->pin, options, error);
     if (r < 0)
         return r;
     r = resolve_get_catalog(store, &d, options, &may_be_recent, &c, ret_fresh, error);
-    if (r == 0 && (r = resolve_settle(&d, &c, NULL, 0, error)) < 0)
-        catalog_free(&c);
+    if (r == 0)
+        r = resolve_load_shards(store, site, NULL, options->offline, &c, error);
+    if (r == 0)
+        r = resolve_settle(&d, &c, options->name, options->name ? catalog_newest_serial(&c, options->name) : 0, error);
     resolve_end(&d);
-    if (r < 0)
-        return r;
-    r = resolve_load_shards(store, site, NULL, options->offline, &c, error);
     if (r < 0)
         catalog_free(&c);
     else

@@ -66,7 +66,7 @@ const struct verb verbs[] = {
     {"fsck", verb_fsck, "[SITE] [--repair] [--offline] [--json]",
      "Check the cache and the machines, or a site's folder; mend what can be mended."},
     {"publish", verb_publish,
-     "--name NAME --version V --disk FILE --key KEYFILE --to DIR [--kernel F --initrd F --cmdline S] [--memory M]\n"
+     "--name NAME --version V --disk FILE --key KEYFILE --to DIR|URL [--kernel F --initrd F --cmdline S] [--memory M]\n"
      "           [--ready TEXT] [--profile auto|FILE|none] [--timeout S] [--parent IMAGE]...\n"
      "           [--generalize] [--title T] [--summary S] [--homepage U] [--licence L] [--os O]\n"
      "           [--description FILE|none] [--logo FILE|none] [--show-port N:NAME]... [--tag TAG]\n"
@@ -76,7 +76,7 @@ const struct verb verbs[] = {
      "           [--expires 90d]",
      "Publish a new version of an image to a site."},
     {"commit", verb_commit,
-     "NAME --name NAME --version V --key KEYFILE --to DIR [--tag TAG] [--kernel F] [--initrd F] [--cmdline S]\n"
+     "NAME --name NAME --version V --key KEYFILE --to DIR|URL [--tag TAG] [--kernel F] [--initrd F] [--cmdline S]\n"
      "           [--memory M] [--ready TEXT] [--generalize] [--title T] [--summary S] [--homepage U] [--licence L]\n"
      "           [--os O] [--description FILE|none] [--logo FILE|none] [--show-port N:NAME|none]...\n"
      "           [--site-key FILE] [--mirror URL|none] [--expires 90d] [--codec zstd|lz4] [--level N] "

@@ -128,7 +128,7 @@ usual=(--name image --version 4 --key "$TMPDIR/key" --to "$site")
 "$BUILD/rondo" key new "$TMPDIR/other" >/dev/null 2>&1
 refused 5 "another key" "give its file with --site-key" --name image --version 4 --key "$TMPDIR/other" --to "$site"
 refused 3 "no key" "nothing.there" --name image --version 4 --key "$TMPDIR/nothing.there" --to "$site"
-refused 2 "a URL" "--to takes a directory" --name image --version 4 --key "$TMPDIR/key" --to http://127.0.0.1:1/
+refused 4 "a URL where nobody listens" "Failed to connect" --name image --version 4 --key "$TMPDIR/key" --to http://127.0.0.1:1/
 refused 1 "a version that exists" "choose another --version" --name image --version 2 --key "$TMPDIR/key" --to "$site"
 refused 2 "no version" "--version is needed" --name image --key "$TMPDIR/key" --to "$site"
 refused 3 "no kernel" "nothing.there" "${usual[@]}" --kernel "$TMPDIR/nothing.there"

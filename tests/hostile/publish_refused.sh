@@ -35,7 +35,14 @@ for version in '' a/b .. 'a b' "$(printf 'a\033[31mb')" "$(printf '%065d' 1)" '1
 done
 refused 2 "no name" '--name is needed' --version 2 "${usual[@]}"
 refused 2 "no disk" '--disk is needed' --name good --version 2 --key "$TMPDIR/key" --to "$site"
-refused 2 "a URL to publish to" 'takes a directory' --name good --version 2 --disk "$disk" --key "$TMPDIR/key" --to http://127.0.0.1/
+remote=(--name good --version 2 --disk "$disk" --key "$TMPDIR/key")
+refused 4 "a URL where nobody listens" 'Failed to connect' "${remote[@]}" --to http://127.0.0.1:1/
+refused 2 "a URL that is none of ours" 'begins with http' "${remote[@]}" --to ftp://127.0.0.1/
+refused 2 "a URL with a key that is none" 'stands no key' "${remote[@]}" --to http://127.0.0.1:1/#key
+refused 2 "the site's key with a URL" 'are for the catalog' "${remote[@]}" --to http://127.0.0.1:1/ --site-key "$TMPDIR/key"
+refused 2 "a date with a URL" 'are for the catalog' "${remote[@]}" --to http://127.0.0.1:1/ --expires 9d
+refused 2 "mirrors with a URL" 'are for the catalog' "${remote[@]}" --to http://127.0.0.1:1/ --mirror none
+refused 2 "an offline key with a URL" 'take --to DIR' "${remote[@]}" --to http://127.0.0.1:1/ --unsigned "$TMPDIR/text"
 refused 2 "an unknown option" 'no option --frobnicate' --frobnicate --name good --version 2 "${usual[@]}"
 refused 2 "an operand" 'unexpected argument' --name good --version 2 "${usual[@]}" more
 refused 2 "an initrd without a kernel" '--initrd is for a --kernel' --name good --version 2 --initrd "$disk" "${usual[@]}"
