@@ -200,7 +200,7 @@ test:
 	tests/prerequisites
 	$(MAKE) all unit
 	$(MAKE) asan
-	BUILD=$(BUILD) $(PROVE) -j$(TEST_JOBS) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh)) $(LAB_TESTS)
+	BUILD=$(BUILD) $(PROVE) -j$(TEST_JOBS) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(filter-out %/browser.sh,$(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh tests/browser/*.sh))) $(LAB_TESTS)
 
 test-long:
 	tests/prerequisites lab
