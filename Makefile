@@ -22,6 +22,9 @@ TEST_JOBS ?= 2
 
 VERSION := 0.1
 
+# Where xterm.js is put, for the page with a terminal.
+XTERM := $(BUILD)/xterm
+
 # `make V=1` shows whole commands.
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
@@ -34,7 +37,7 @@ OPTIMIZE ?= -O2 -g
 HARDEN   ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 LINK_HARDEN ?= -pie -Wl,-z,relro,-z,now
 ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
-              -I. $(WARNINGS) $(OPTIMIZE) $(HARDEN) $(PKG_CFLAGS) -pthread $(CFLAGS)
+              -DRONDO_XTERM='"$(XTERM)"' -I. $(WARNINGS) $(OPTIMIZE) $(HARDEN) $(PKG_CFLAGS) -pthread $(CFLAGS)
 
 LIBS_crypto := $(shell pkg-config --libs libcrypto libb2 2>/dev/null)
 LIBS_store  := $(shell pkg-config --libs libcurl liblz4 libzstd libseccomp 2>/dev/null) $(LIBS_crypto)
@@ -67,6 +70,21 @@ $(BUILD)/%.o: %.c Makefile
 
 # These files become part of the programs as they stand (web/assets.h).
 $(BUILD)/web/assets.o $(BUILD)/fuzz/obj/web/assets.o: web/style.css web/rondo.js
+$(BUILD)/web/try_assets.o $(BUILD)/fuzz/obj/web/try_assets.o: web/try.html web/try.js web/try.css $(XTERM)/xterm.js
+
+# xterm.js, as web/package-lock.json names it, with its licence. Without npm, or what npm needs, there is a program
+# without it, which says so when it is to show a terminal; `rm -r build/xterm` has the next make try again.
+$(XTERM)/xterm.js: web/package.json web/package-lock.json
+	@mkdir -p $(@D)
+	$(call say,NPM,$@)
+	$(Q)cp $^ $(@D)/
+	$(Q)if (cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund) >$(@D)/npm.log 2>&1; then \
+	  cd $(@D)/node_modules/@xterm/xterm && { echo '/*'; cat LICENSE; echo '*/'; cat lib/xterm.js; } >../../../xterm.js && \
+	  cp css/xterm.css ../../../xterm.css; \
+	else \
+	  echo "make: no xterm.js ($(@D)/npm.log says why): rondo-server --try will not be there" >&2; \
+	  : >$(@D)/xterm.css; : >$@; \
+	fi
 
 define LIBRARY
 $(BUILD)/$(1).a: $(call objects,$(call sources,$(1)))
@@ -145,7 +163,7 @@ $(TORTURE): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/torture/*.c)) $(BUILD)/
 # Fuzz targets: clang's libFuzzer with both sanitizers; the whole source is compiled again for them.
 FUZZ_CC     ?= clang
 FUZZ_CFLAGS := -std=c17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DRONDO_VERSION='"$(VERSION)"' \
-               -I. -O1 -g $(PKG_CFLAGS) -pthread \
+               -DRONDO_XTERM='"$(XTERM)"' -I. -O1 -g $(PKG_CFLAGS) -pthread \
                -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,base blockstore catalog web client server vmm,$(call sources,$(f))))
 

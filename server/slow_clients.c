@@ -42,6 +42,7 @@ struct watched {
     int fd;
     atomic_bool answering;
     atomic_bool asked; // a request came since the thread came by
+    atomic_bool let_be;
     bool shut;
     uint64_t window_start; // io_monotonic_ns()
     uint64_t acknowledged; // at the start of the window
@@ -93,6 +94,8 @@ static void cut(struct watched *w, bool owed)
 
 static void check(const struct slow_clients *s, struct watched *w, uint64_t now)
 {
+    if (atomic_load(&w->let_be))
+        return;
     if (atomic_exchange(&w->asked, false)) {
         open_window(w, now);
         return;
@@ -212,6 +215,12 @@ void slow_clients_end_answer(struct slow_clients *s, struct watched *w)
         return;
     if (atomic_exchange(&w->answering, false))
         atomic_fetch_sub(&s->answers, 1);
+}
+
+void slow_clients_let_be(struct watched *w)
+{
+    if (w)
+        atomic_store(&w->let_be, true);
 }
 
 unsigned slow_clients_count_answers(struct slow_clients *s)

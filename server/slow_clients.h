@@ -29,5 +29,8 @@ void slow_clients_remove(struct slow_clients *s, struct watched *w);
 void slow_clients_begin_answer(struct slow_clients *s, struct watched *w); // a request's head is complete
 void slow_clients_end_answer(struct slow_clients *s, struct watched *w);   // its answer is in the socket, or given up
 
+// For a connection that is no longer one of HTTP: it is not looked at any more.
+void slow_clients_let_be(struct watched *w);
+
 // How many answers have begun and not ended.
 unsigned slow_clients_count_answers(struct slow_clients *s);
