@@ -23,7 +23,7 @@
 #define SERIALS_MAXIMUM 5u     // times that others may publish the same name between our look and our manifest
 #define VAIN_ROUNDS_MAXIMUM 5u // of sending, by which nothing new is there
 #define VAIN_ROUNDS_REFUSED 2u // the same, where it was not the network
-#define VAIN_WAIT_MS 200       // before each; twice as long as before the last one
+#define VAIN_WAIT_MS 250       // before each; twice as long as before the last one
 
 struct objects {
     struct upload_object *list; // sorted by name
@@ -122,8 +122,10 @@ static int send_missing(struct publication *p, struct objects *o, struct error *
         least = left < least && r == 0 ? left : least;
         if (vain >= (is_refused(p) ? VAIN_ROUNDS_REFUSED : VAIN_ROUNDS_MAXIMUM))
             return r < 0 ? r : explain_vain(p, left, error);
-        if (vain > 0)
+        if (vain > 0) {
+            cli_progress("%s: trying again soon", p->site);
             cli_poll(NULL, 0, VAIN_WAIT_MS << vain);
+        }
         if (r == 0)
             r = upload_objects(p->remote->upload, writer_site(p->writer), o->list, o->count, &p->remote->counts, error);
         if (r == -EKEYREJECTED && p->remote->counts.status == 401)

@@ -20,6 +20,8 @@ the first N requests of it are treated so (all, without it). Actions:
     foreign           missing: objects that nobody asked for
     forget            objects: 201, and nothing is kept; manifest: 201, and nothing is listed
     after             objects, manifest: done as asked, and the connection ends without an answer
+    stall             manifest: done as asked, and no answer
+    rate N            objects: taken as they should be, N KiB a second
     wait              manifest: 202
 """
 import argparse
@@ -38,6 +40,7 @@ from http.server import BaseHTTPRequestHandler
 PIECE = 16384
 lock = threading.Lock()
 partial = {}
+busy = set()
 counts = {}
 
 
@@ -146,6 +149,17 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, "".join(line + "\n" for line in lines).encode())
 
     def put(self, name, action, value):
+        with lock:
+            if name in busy:
+                self.answer(429, {"error": "it is being sent by another request"})
+                return
+            busy.add(name)
+        try:
+            self.put_part(name, action, value)
+        finally:
+            busy.discard(name)
+
+    def put_part(self, name, action, value):
         match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", self.headers.get("Content-Range", ""))
         first = int(match[1]) if match else 0
         kept = partial.setdefault(name, bytearray())
@@ -154,7 +168,12 @@ class Handler(BaseHTTPRequestHandler):
         if first != len(kept):
             self.answer(409, {"error": "not where we are", "offset": len(kept)})
             return
-        self.body(int(value) if action == "cut" else None, kept.extend)
+        def keep(piece):
+            kept.extend(piece)
+            if action == "rate":
+                time.sleep(len(piece) / 1024 / int(value))
+
+        self.body(int(value) if action == "cut" else None, keep)
         if action == "cut":
             self.end()
             return
@@ -186,7 +205,9 @@ class Handler(BaseHTTPRequestHandler):
                 return
             done = subprocess.run([arguments.rondo, "publish", "--signed", name, "--to", arguments.folder, "--site-key", arguments.key,
                                    *(["--tag", tag] if tag else [])], capture_output=True, text=True, check=False)
-        if action == "after":
+        if action == "stall":
+            time.sleep(120)
+        if action in ("after", "stall"):
             self.end()
         elif done.returncode == 0:
             self.answer(201, {"manifest": hashlib.sha256(text).hexdigest(), "number": 1})
