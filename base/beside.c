@@ -31,8 +31,10 @@ static _Noreturn void serve(const struct beside_work *work, int fd)
     for (;;) {
         int fds[SOCKET_FDS_MAXIMUM];
         unsigned count = 0;
-        int r = socket_receive(OURS, -1, question, fds, &count);
-        if (r == -EINTR)
+        if (work->idle)
+            work->idle(work->context);
+        int r = socket_receive(OURS, work->idle ? work->idle_seconds * 1000 : -1, question, fds, &count);
+        if (r == -EINTR || r == -EAGAIN)
             continue;
         if (r <= 0)
             _exit(EXIT_CODE_OK);

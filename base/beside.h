@@ -24,6 +24,9 @@ struct beside_work {
     void (*prepare)(const void *context);
     int (*answer)(const void *context, const char *question, int given, char ret_text[static SOCKET_LINE_MAXIMUM]);
     const void *context;
+    // NULL, or: called before each question, and when none has come for so many seconds.
+    void (*idle)(const void *context);
+    int idle_seconds;
 };
 
 // While there is one thread.

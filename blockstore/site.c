@@ -192,6 +192,11 @@ void site_drop_temporary(struct site *s, const char *name)
     io->unlinkat(s->unfinished, name, 0); // what stays is swept by the next writer
 }
 
+int site_open_temporary(struct site *s, const char *name)
+{
+    return io_open(s->unfinished, name, O_RDONLY, 0);
+}
+
 int site_make_scratch(struct site *s)
 {
     char name[SITE_TEMPORARY_SIZE];

@@ -35,7 +35,8 @@ int site_write_failed(const struct site *s, struct error *error, int r, const ch
 // A new, empty temporary, open for reading and writing.
 int site_make_temporary(struct site *s, char ret_name[static SITE_TEMPORARY_SIZE], struct error *error);
 void site_drop_temporary(struct site *s, const char *name);
-// The same, but unlinked already: for data that need not survive this process. Returns the descriptor or -errno.
+int site_open_temporary(struct site *s, const char *name); // for reading; the descriptor or -errno
+// A new one, but unlinked already: for data that need not survive this process. Returns the descriptor or -errno.
 int site_make_scratch(struct site *s);
 
 // Renames temporaries, whose bytes must be on stable storage already, to their names as objects, and makes that

@@ -10,7 +10,8 @@
 // at the same moment. Refusing connections in the accept callback does the same job.
 //
 // The library calls back: connection_changed (a connection begins or ends; we hang a `struct watched` on it), answer
-// (twice per request: head complete, all complete), answer_ended.
+// (twice per request: head complete, all complete; in between for pieces of the body of a request that publishes),
+// answer_ended.
 
 #include "server/http_server.h"
 
@@ -36,6 +37,7 @@ struct http_server {
     struct MHD_Daemon *daemon;
     struct slow_clients *slow_clients;
     const struct static_site *site;
+    struct publish_api *publish; // or NULL
     atomic_bool winding_down;
 };
 
@@ -87,15 +89,18 @@ static struct watched *watched_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
-static enum MHD_Result answer(void *context, struct MHD_Connection *connection, const char *target, const char *method,
-                              const char *version, const char *upload, size_t *upload_size, void **seen)
+// What `*seen` points to: the server itself for requests of the site's files, whose head was seen; or the request that
+// publishes.
+static bool is_publishing(const struct http_server *server, void *const *seen)
 {
-    struct http_server *server = context;
+    return *seen && *seen != server;
+}
 
-    (void)version;
-    (void)upload;
+static enum MHD_Result answer_file(struct http_server *server, struct MHD_Connection *connection, const char *target,
+                                   const char *method, const size_t *upload_size, void **seen)
+{
     if (!*seen) {
-        *seen = server; // any address will do: "the head was seen"
+        *seen = server;
         slow_clients_begin_answer(server->slow_clients, watched_of(connection));
         if (!static_site_refuses(connection, method))
             return MHD_YES;
@@ -105,12 +110,31 @@ static enum MHD_Result answer(void *context, struct MHD_Connection *connection, 
     return static_site_answer(server->site, connection, method, target, atomic_load(&server->winding_down));
 }
 
+static enum MHD_Result answer(void *context, struct MHD_Connection *connection, const char *target, const char *method,
+                              const char *version, const char *upload, size_t *upload_size, void **seen)
+{
+    struct http_server *server = context;
+
+    (void)version;
+    if (!*seen && server->publish && publish_api_owns(target)) {
+        *seen = publish_api_begin(server->publish, connection, method, target, server->slow_clients,
+                                  watched_of(connection));
+        if (!*seen)
+            return MHD_NO; // memory is short
+    }
+    if (is_publishing(server, seen))
+        return publish_api_take(*seen, upload, upload_size, atomic_load(&server->winding_down));
+    return answer_file(server, connection, target, method, upload_size, seen);
+}
+
 static void answer_ended(void *context, struct MHD_Connection *connection, void **seen,
                          enum MHD_RequestTerminationCode how)
 {
     struct http_server *server = context;
 
     (void)how;
+    if (is_publishing(server, seen))
+        publish_api_end(*seen);
     *seen = NULL;
     slow_clients_end_answer(server->slow_clients, watched_of(connection));
 }
@@ -142,8 +166,8 @@ static unsigned count_connections(void)
     return (unsigned)(usable / DESCRIPTORS_PER_CONNECTION);
 }
 
-int http_server_start(int listener, const struct static_site *site, unsigned stall_seconds, struct http_server **ret,
-                      struct error *error)
+int http_server_start(int listener, const struct static_site *site, struct publish_api *publish, unsigned stall_seconds,
+                      struct http_server **ret, struct error *error)
 {
     int fd CLEANUP_CLOSE = listener;
     unsigned threads = count_threads(), connections = count_connections();
@@ -160,19 +184,21 @@ int http_server_start(int listener, const struct static_site *site, unsigned sta
     if (!server)
         return error_set(error, ENOMEM, "not enough memory to start");
     server->site = site;
+    server->publish = publish;
     atomic_init(&server->winding_down, false);
     int r = slow_clients_start(stall_seconds, &server->slow_clients, error);
     if (r < 0)
         return r;
 
     server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0, accept_connection, server, answer, server,
-        MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE,
-        threads, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)HTTP_SERVER_CONNECTIONS_PER_ADDRESS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HTTP_SERVER_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)LIBRARY_TIMEOUT_SECONDS,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_NOTIFY_COMPLETED,
-        answer_ended, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_USE_ITC | (publish ? MHD_ALLOW_SUSPEND_RESUME : 0), 0,
+        accept_connection, server, answer, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT, connections,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)HTTP_SERVER_CONNECTIONS_PER_ADDRESS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_SERVER_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)LIBRARY_TIMEOUT_SECONDS, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped,
+        NULL, MHD_OPTION_NOTIFY_COMPLETED, answer_ended, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed,
+        server, MHD_OPTION_END);
     if (!server->daemon) {
         slow_clients_stop(&server->slow_clients);
         return error_set(error, EIO, "libmicrohttpd cannot start: set RONDO_LOG=debug to see why");
@@ -196,7 +222,9 @@ void http_server_stop(struct http_server **server)
 {
     if (!*server)
         return;
-    MHD_stop_daemon((*server)->daemon); // ends every connection, so each was removed from slow_clients
+    if ((*server)->publish)
+        publish_api_wind_down((*server)->publish); // the library is not to be stopped while connections are suspended
+    MHD_stop_daemon((*server)->daemon);            // ends every connection, so each was removed from slow_clients
     slow_clients_stop(&(*server)->slow_clients);
     free(*server);
     *server = NULL;

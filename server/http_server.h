@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "server/publish_api.h"
 #include "server/static_site.h"
 
 // An address may hold one part in 16 of all connections. A proxy in front of us is one address, too, and needs fewer.
@@ -14,9 +15,10 @@
 struct http_server;
 
 // Takes over `listener`, also on failure. Raises RLIMIT_NOFILE to what the connections need, or serves fewer of them.
-// `site` must live as long as the server. All signals must be blocked, so that the threads do not take any.
-int http_server_start(int listener, const struct static_site *site, unsigned stall_seconds, struct http_server **ret,
-                      struct error *error);
+// `site`, and `publish` (NULL: no publications are taken), must live as long as the server. All signals must be
+// blocked, so that the threads do not take any.
+int http_server_start(int listener, const struct static_site *site, struct publish_api *publish, unsigned stall_seconds,
+                      struct http_server **ret, struct error *error);
 
 // From now on no connection is accepted, and each ends with the answer it is at.
 void http_server_wind_down(struct http_server *server);

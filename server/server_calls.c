@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "base/banned.h"
 
@@ -79,3 +81,30 @@ const struct confine_call server_calls[] = {
 };
 
 const size_t server_call_count = ARRAY_SIZE(server_calls);
+
+const struct confine_call publish_server_calls[] = {
+    CONFINE_CALL1(openat, CONFINE_WITH(2, O_RDWR | O_CREAT), "what a publisher sends is staged"),
+    CONFINE_CALL1(openat, CONFINE_IS(2, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW), "its folder"),
+    CONFINE_CALL(mkdirat, "the same"),
+    CONFINE_CALL1(newfstatat, CONFINE_IS(3, AT_SYMLINK_NOFOLLOW), "how much of an object is there"),
+    CONFINE_CALL(pwrite64, "bytes that come"),
+    CONFINE_CALL(ftruncate, "an upload begins anew"),
+    CONFINE_CALL(renameat, "an upload is whole"),
+    CONFINE_CALL(unlinkat, "it is not what it should be"),
+    CONFINE_CALL(getdents64, "how much a publisher has staged"),
+    CONFINE_CALL(lseek, "the same"),
+    CONFINE_CALL1(fcntl, CONFINE_IS(1, F_SETFD), "the C library looks at a folder that it is to list"),
+    CONFINE_CALL(recvmsg, "the keeper's answer"),
+    CONFINE_CALL2(wait4, CONFINE_IS(2, WNOHANG), CONFINE_IS(3, 0), "whether the keeper has ended"),
+};
+
+const size_t publish_server_call_count = ARRAY_SIZE(publish_server_calls);
+
+int server_calls_confine(bool publishes, struct error *error)
+{
+    struct confine_call calls[ARRAY_SIZE(server_calls) + ARRAY_SIZE(publish_server_calls)];
+
+    memcpy(calls, server_calls, sizeof server_calls);
+    memcpy(calls + server_call_count, publish_server_calls, sizeof publish_server_calls);
+    return confine_calls("rondo-server", calls, server_call_count + (publishes ? publish_server_call_count : 0), error);
+}

@@ -1,13 +1,14 @@
-// rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] DIR
+// rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] [--state DIR [--site-key FILE | --queue]] DIR
 //
-// Order: options → site's folder → log → who opens it anew → socket → rights are given up → threads → the filter → the
-// line on stdout → wait for a signal → wind down. Every file is opened for reading only, but for the access log, which
-// is open before the first client comes.
+// Order: options → site's folder → log → who opens it anew → the keeper → socket → rights are given up → threads → the
+// filter → the line on stdout → wait for a signal → wind down. Every file is opened for reading only, but for the
+// access log, which is open before the first client comes, and what publishers send, in the state folder.
 //
 // SIGTERM and SIGINT: no new connections; answers under way have WIND_DOWN_SECONDS to end; a second signal does not
 // wait for them. SIGHUP: the access log is opened anew, under its name, by the process beside us (server/log_opener.h).
 // Without a log there is nothing to open: it then means the end where there is a terminal that can hang up, and nothing
-// under a supervisor. The signals are blocked in all threads, and taken by this one with sigwait.
+// under a supervisor. SIGCHLD: if the keeper (server/keeper.h) has ended, so do we. The signals are blocked in all
+// threads, and taken by this one with sigwait.
 
 #include "base/cleanup.h"
 #include "base/confine.h"
@@ -15,9 +16,11 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "server/http_server.h"
+#include "server/keeper.h"
 #include "server/listener.h"
 #include "server/log_opener.h"
 #include "server/server_calls.h"
+#include "server/staging.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -26,6 +29,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "base/banned.h"
@@ -34,11 +38,15 @@
 #define WIND_DOWN_SECONDS 5
 #define MEMORY_MAXIMUM (UINT64_C(1) << 30) // all of its connections take less than a tenth
 
-static const char usage[] = "usage: rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] DIR\n"
+static const char usage[] = "usage: rondo-server [OPTION…] DIR\n"
                             "Serves the site in DIR over HTTP. See rondo-server(1).\n"
                             "  --listen HOST:PORT  where to listen (" LISTEN_DEFAULT "; port 0: any free port)\n"
                             "  --log FILE          append a line for each request to FILE (SIGHUP: opened anew)\n"
                             "  --stall SECONDS     close connections that make no progress for so long (15)\n"
+                            "  --state FOLDER      of the server's own: what publishers send waits there\n"
+                            "  --site-key FILE     take publications, and sign the catalog with this key\n"
+                            "  --queue             take publications; FOLDER/pending/catalog waits for the site's key\n"
+                            "  --quota SIZE        bytes that a publisher may have waiting (64G)\n"
                             "  --help, --version\n";
 
 struct options {
@@ -46,6 +54,9 @@ struct options {
     const char *listen; // NULL: what is handed over, or LISTEN_DEFAULT
     const char *log;
     unsigned stall;
+    const char *state, *site_key; // or NULL
+    bool queue;
+    uint64_t quota; // bytes
 };
 
 static int usage_error(struct error *error, const char *text, const char *what)
@@ -61,10 +72,12 @@ static int parse_options(int argc, char **argv, struct options *ret, struct erro
 {
     static const struct option known[] = {
         {"listen", required_argument, NULL, 'l'}, {"log", required_argument, NULL, 'o'},
-        {"stall", required_argument, NULL, 's'},  {"help", no_argument, NULL, 'h'},
+        {"stall", required_argument, NULL, 's'},  {"state", required_argument, NULL, 'd'},
+        {"queue", no_argument, NULL, 'q'},        {"site-key", required_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},         {"quota", required_argument, NULL, 'u'},
         {"version", no_argument, NULL, 'v'},      {0},
     };
-    struct options options = {.stall = HTTP_SERVER_STALL_SECONDS};
+    struct options options = {.stall = HTTP_SERVER_STALL_SECONDS, .quota = PUBLISH_QUOTA_DEFAULT};
     uint64_t number;
     int c;
 
@@ -82,6 +95,19 @@ static int parse_options(int argc, char **argv, struct options *ret, struct erro
                 return usage_error(error, "--stall takes seconds from 1 to 3600, not ", optarg);
             options.stall = (unsigned)number;
             break;
+        case 'd':
+            options.state = optarg;
+            break;
+        case 'k':
+            options.site_key = optarg;
+            break;
+        case 'q':
+            options.queue = true;
+            break;
+        case 'u':
+            if (!text_parse_size(optarg, &options.quota))
+                return usage_error(error, "--quota takes a size as 64G, not ", optarg);
+            break;
         case 'h':
             (void)fputs(usage, stdout);
             return 1;
@@ -98,6 +124,12 @@ static int parse_options(int argc, char **argv, struct options *ret, struct erro
         return usage_error(error, "the site's folder is missing", "");
     if (optind + 1 < argc)
         return usage_error(error, "one folder is served, not also ", argv[optind + 1]);
+    if (options.site_key && options.queue)
+        return usage_error(error, "--site-key signs catalogs here, --queue elsewhere: give one of them", "");
+    if ((options.site_key || options.queue) && !options.state)
+        return usage_error(error, "to take publications needs --state FOLDER, where they wait", "");
+    if (options.state && !options.site_key && !options.queue)
+        return usage_error(error, "--state FOLDER is for publications: give --site-key FILE or --queue, too", "");
     options.folder = argv[optind];
     *ret = options;
     return 0;
@@ -149,14 +181,30 @@ static bool has_terminal(void)
     return fd >= 0;
 }
 
-static void wait_for_signal(struct http_server *server, struct access_log *log, struct beside *opener,
-                            const sigset_t *signals)
+// What publishing takes beside the site's files.
+struct publishing {
+    struct beside keeper;
+    int state, incoming; // folders; −1: no publications are taken
+    struct publish_api *api;
+};
+
+static bool has_keeper_ended(const struct publishing *p)
+{
+    return p->state >= 0 && waitpid(p->keeper.pid, NULL, WNOHANG) == p->keeper.pid;
+}
+
+// -EPIPE if the keeper has ended.
+static int wait_for_signal(struct http_server *server, struct access_log *log, struct beside *opener,
+                           const struct publishing *publishing, const sigset_t *signals, struct error *error)
 {
     int taken;
 
-    while (sigwait(signals, &taken) == 0 && taken == SIGHUP)
-        if (log->fd >= 0)
+    while (sigwait(signals, &taken) == 0 && (taken == SIGHUP || taken == SIGCHLD)) {
+        if (taken == SIGCHLD && has_keeper_ended(publishing))
+            return error_set(error, EPIPE, "the keeper, which changes the site, has ended: so does the server");
+        if (taken == SIGHUP && log->fd >= 0)
             reopen_log(log, opener);
+    }
     http_server_wind_down(server);
     uint64_t until = io_monotonic_ns() + WIND_DOWN_SECONDS * 1000000000ULL;
     while (http_server_count_answers(server) > 0 && io_monotonic_ns() < until) {
@@ -164,24 +212,59 @@ static void wait_for_signal(struct http_server *server, struct access_log *log, 
         if (sigtimedwait(signals, NULL, &step) >= 0)
             break;
     }
+    return 0;
 }
 
-// What is left: to read below the site's folder, root's right to read others' files included.
-static int give_up_rights(const struct site_files *files, struct error *error)
+// Makes the keeper, while there is one thread and all rights.
+static int start_keeper(const struct options *options, struct publishing *p, struct error *error)
 {
-    const struct confine_folder site = {.fd = files->folder};
+    const struct keeper_options keeper = {
+        .site = options->folder, .state = options->state, .site_key = options->site_key};
+
+    int r = keeper_start(&keeper, &p->keeper, error);
+    if (r < 0)
+        return r;
+    p->state = io_open(AT_FDCWD, options->state, O_RDONLY | O_DIRECTORY, 0);
+    p->incoming = p->state < 0 ? p->state : io_open(p->state, STAGING_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+    return p->incoming < 0 ? error_set(error, -p->incoming, "cannot open the state folder %s: %s", options->state,
+                                       strerror(-p->incoming))
+                           : 0;
+}
+
+static int start_publishing(const struct options *options, struct access_log *log, struct publishing *p,
+                            struct error *error)
+{
+    const struct publish_api_options api = {
+        .site = options->folder, .state = p->state, .keeper = &p->keeper, .quota = options->quota, .log = log};
+
+    return publish_api_start(&api, &p->api, error);
+}
+
+static void end_publishing(struct publishing *p)
+{
+    publish_api_stop(&p->api);
+    cleanup_close(&p->incoming);
+    cleanup_close(&p->state);
+}
+
+// What is left: to read below the site's folder, root's right to read others' files included; and to write what
+// publishers send.
+static int give_up_rights(const struct site_files *files, const struct publishing *p, struct error *error)
+{
+    const struct confine_folder folders[] = {{.fd = files->folder}, {.fd = p->incoming, .writable = true}};
     tzset(); // the C library reads the time zone once, from a file outside
     int r = confine_limit(RLIMIT_DATA, MEMORY_MAXIMUM);
     if (r < 0)
         log_debug("memory cannot be limited: %s", strerror(-r));
-    return confine_rights(&site, 1, UINT64_C(1) << CAP_DAC_READ_SEARCH, error);
+    return confine_rights(folders, p->incoming < 0 ? 1 : 2, UINT64_C(1) << CAP_DAC_READ_SEARCH, error);
 }
 
 static int serve(const struct options *options, struct error *error)
 {
     struct site_files files CLEANUP(site_files_close) = {.folder = -1};
     struct access_log log CLEANUP(access_log_close) = {.fd = -1};
-    struct beside opener = {.fd = -1};                           // it ends with us
+    struct beside opener = {.fd = -1}; // it ends with us
+    struct publishing publishing CLEANUP(end_publishing) = {.state = -1, .incoming = -1};
     struct http_server *server CLEANUP(http_server_stop) = NULL; // released first: its threads use the others
     char url[LISTENER_URL_SIZE];
     sigset_t signals;
@@ -190,6 +273,7 @@ static int serve(const struct options *options, struct error *error)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGCHLD);
     if (options->log || !has_terminal())
         sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
@@ -206,26 +290,29 @@ static int serve(const struct options *options, struct error *error)
         return r;
     if (options->log)
         r = log_opener_start(options->log, &opener, error);
+    if (r == 0 && options->state)
+        r = start_keeper(options, &publishing, error);
     if (r < 0)
         return r;
     int listener CLEANUP_CLOSE = find_listener(options->listen, url, error);
     if (listener < 0)
         return listener;
-    r = give_up_rights(&files, error);
+    r = give_up_rights(&files, &publishing, error);
+    if (r == 0 && options->state)
+        r = start_publishing(options, &log, &publishing, error);
     if (r < 0)
         return r;
 
     const struct static_site site = {.files = &files, .log = &log};
-    r = http_server_start(TAKE_FD(listener), &site, options->stall, &server, error);
+    r = http_server_start(TAKE_FD(listener), &site, publishing.api, options->stall, &server, error);
     if (r == 0)
-        r = confine_calls("rondo-server", server_calls, server_call_count, error);
+        r = server_calls_confine(publishing.api != NULL, error);
     if (r < 0)
         return r;
     r = announce(url, error);
     if (r < 0)
         return r;
-    wait_for_signal(server, &log, &opener, &signals);
-    return 0;
+    return wait_for_signal(server, &log, &opener, &publishing, &signals, error);
 }
 
 int main(int argc, char **argv)

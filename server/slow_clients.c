@@ -1,15 +1,13 @@
-// A list of connections and one thread that walks it every second. A connection in the list is in one of two states:
+// A list of connections and one thread that walks it every second. A connection in the list is in one of these states:
 //
-//            slow_clients_add                begin_answer
-//   (none) ------------------> asking ------------------------> answering
-//     ^                         |  ^                               |
-//     |   slow_clients_remove   |  +-------------------------------+
-//     +-------------------------+        end_answer
+//   (none) --slow_clients_add--> asking --begin_body--> sending --begin_work--> waiting --begin_answer--> answering
 //
-// Each has a window: the time of its start and the count of acknowledged bytes then. When it ends, the rule in the
-// header decides; a connection that passes gets a new window. A request opens a new window too, the next time that the
-// thread comes by, so that time spent idle is not held against its answer. Idle connections thus end after one to two
-// windows.
+// Any of them may be left out, end_answer leads back to asking, and slow_clients_remove ends it.
+//
+// Each has a window: the time of its start and the count of bytes then that were acknowledged, or
+// (sending) that came. When it ends, the rule in the header decides; a connection that passes gets a new window. A
+// request opens a new window too, the next time that the thread comes by, so that time spent idle is not held against
+// its answer. Idle connections thus end after one to two windows.
 //
 // Lock: `lock` guards the list, and all in it but the atomic members, which are what a request touches: no request
 // waits for another one's, or for the thread. shutdown(2) happens under it, and remove() takes it before the caller
@@ -37,15 +35,18 @@
 
 #define NS_PER_SECOND 1000000000ULL
 
+enum state { ASKING, SENDING, WAITING, ANSWERING };
+
 struct watched {
     struct watched *next, *previous;
     int fd;
-    atomic_bool answering;
-    atomic_bool asked; // a request came since the thread came by
+    atomic_int state;
+    atomic_bool moved; // to another state since the thread came by, and not to asking
     atomic_bool let_be;
     bool shut;
     uint64_t window_start; // io_monotonic_ns()
-    uint64_t acknowledged; // at the start of the window
+    bool sending;          // in the window, whatever the state is now
+    uint64_t progress;     // at the start of the window
 };
 
 struct slow_clients {
@@ -58,12 +59,14 @@ struct slow_clients {
     bool stopping;
 };
 
-static uint64_t acknowledged_bytes(int fd)
+static uint64_t progress_of(const struct watched *w)
 {
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
 
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_acked : 0;
+    if (getsockopt(w->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+        return 0;
+    return w->sending ? info.tcpi_bytes_received : info.tcpi_bytes_acked;
 }
 
 static bool has_output_queued(int fd)
@@ -76,7 +79,8 @@ static bool has_output_queued(int fd)
 static void open_window(struct watched *w, uint64_t now)
 {
     w->window_start = now;
-    w->acknowledged = acknowledged_bytes(w->fd);
+    w->sending = atomic_load(&w->state) == SENDING;
+    w->progress = progress_of(w);
 }
 
 // What was not taken so far must not stay in the kernel's memory for minutes more: the linger option makes the
@@ -85,7 +89,9 @@ static void cut(struct watched *w, bool owed)
 {
     static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
-    log_debug("closing a connection that %s", owed ? "takes its answer too slowly" : "has nothing to ask");
+    log_debug("closing a connection that %s", w->sending ? "sends too slowly"
+                                              : owed     ? "takes its answer too slowly"
+                                                         : "has nothing to ask");
     if (owed)
         setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     shutdown(w->fd, SHUT_RDWR);
@@ -96,15 +102,16 @@ static void check(const struct slow_clients *s, struct watched *w, uint64_t now)
 {
     if (atomic_load(&w->let_be))
         return;
-    if (atomic_exchange(&w->asked, false)) {
+    const int state = atomic_load(&w->state);
+    if (atomic_exchange(&w->moved, false) || w->sending != (state == SENDING)) {
         open_window(w, now);
         return;
     }
-    if (w->shut || now - w->window_start < s->window * NS_PER_SECOND)
+    if (w->shut || state == WAITING || now - w->window_start < s->window * NS_PER_SECOND)
         return;
-    bool owed = atomic_load(&w->answering) || has_output_queued(w->fd);
-    uint64_t needed = owed ? (uint64_t)s->window * SLOW_CLIENTS_BYTES_PER_SECOND : 1;
-    if (acknowledged_bytes(w->fd) - w->acknowledged < needed) {
+    bool owed = state == ANSWERING || (state == ASKING && has_output_queued(w->fd));
+    uint64_t needed = owed || w->sending ? (uint64_t)s->window * SLOW_CLIENTS_BYTES_PER_SECOND : 1;
+    if (progress_of(w) - w->progress < needed) {
         cut(w, owed);
         return;
     }
@@ -200,20 +207,35 @@ void slow_clients_remove(struct slow_clients *s, struct watched *w)
     free(w);
 }
 
-void slow_clients_begin_answer(struct slow_clients *s, struct watched *w)
+static void enter(struct slow_clients *s, struct watched *w, enum state state)
 {
     if (!w)
         return;
-    if (!atomic_exchange(&w->answering, true))
+    if (atomic_exchange(&w->state, state) == ASKING)
         atomic_fetch_add(&s->answers, 1);
-    atomic_store(&w->asked, true);
+    atomic_store(&w->moved, true);
+}
+
+void slow_clients_begin_body(struct slow_clients *s, struct watched *w)
+{
+    enter(s, w, SENDING);
+}
+
+void slow_clients_begin_work(struct slow_clients *s, struct watched *w)
+{
+    enter(s, w, WAITING);
+}
+
+void slow_clients_begin_answer(struct slow_clients *s, struct watched *w)
+{
+    enter(s, w, ANSWERING);
 }
 
 void slow_clients_end_answer(struct slow_clients *s, struct watched *w)
 {
     if (!w)
         return;
-    if (atomic_exchange(&w->answering, false))
+    if (atomic_exchange(&w->state, ASKING) != ASKING)
         atomic_fetch_sub(&s->answers, 1);
 }
 

@@ -3,7 +3,8 @@
 //
 // The rule, checked for each connection once in a window of some seconds: while we owe the client bytes, it must
 // acknowledge 1 KiB per second of the window; while we owe nothing, it must have acknowledged something in the
-// window, or its time to ask has run out. A connection that fails is shut down.
+// window, or its time to ask has run out; while it owes us a body, it must have sent as much as it must acknowledge of
+// an answer; while we work at what it asked, nothing is wanted of it. A connection that fails is shut down.
 //
 // Progress is what the client's TCP acknowledged (tcp(7), TCP_INFO), not what fitted into the socket's buffer, which
 // may take a slow but honest client a minute to empty.
@@ -26,11 +27,13 @@ void slow_clients_stop(
 struct watched *slow_clients_add(struct slow_clients *s, int fd);
 void slow_clients_remove(struct slow_clients *s, struct watched *w);
 
-void slow_clients_begin_answer(struct slow_clients *s, struct watched *w); // a request's head is complete
+void slow_clients_begin_body(struct slow_clients *s, struct watched *w);   // a request's head is complete, a body comes
+void slow_clients_begin_work(struct slow_clients *s, struct watched *w);   // it is all here, its answer takes time
+void slow_clients_begin_answer(struct slow_clients *s, struct watched *w); // it is all here, or its head is enough
 void slow_clients_end_answer(struct slow_clients *s, struct watched *w);   // its answer is in the socket, or given up
 
 // For a connection that is no longer one of HTTP: it is not looked at any more.
 void slow_clients_let_be(struct watched *w);
 
-// How many answers have begun and not ended.
+// How many requests have begun whose answers have not ended.
 unsigned slow_clients_count_answers(struct slow_clients *s);

@@ -1,0 +1,312 @@
+// See staging.h.
+//
+// What a publisher has is counted by looking: a folder has some thousand files at most, and each request that counts
+// brings megabytes.
+//
+// Lock: `lock` guards the list of uploads, and is held while a folder is counted and an upload entered, so that two
+// uploads cannot both take the last of a quota.
+#include "server/staging.h"
+
+#include "base/cleanup.h"
+#include "base/folder.h"
+#include "base/io.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+#define PART_SUFFIX ".part"
+#define NAME_SIZE (SHA256_HEX_SIZE + sizeof PART_SUFFIX)
+#define FILE_MODE 0600
+#define FOLDER_MODE 0700
+
+struct staging_upload {
+    struct staging_upload *next;
+    struct staging *staging;
+    struct key_public key;
+    struct sha256 name;
+    struct publish_part part;
+    uint64_t added;
+    int folder, fd;
+};
+
+struct staging {
+    int folder; // incoming/
+    pthread_mutex_t lock;
+    struct staging_upload *uploads; // under way
+    atomic_uint manifests;
+};
+
+int staging_open(int state, struct staging **ret, struct error *error)
+{
+    struct staging *s CLEANUP_FREE = calloc(1, sizeof *s);
+
+    if (!s)
+        return error_set(error, ENOMEM, "not enough memory to start");
+    if (io->mkdirat(state, STAGING_FOLDER, FOLDER_MODE) < 0 && errno != EEXIST)
+        return error_set(error, errno, "cannot make " STAGING_FOLDER " in the state folder: %m");
+    s->folder = io_open(state, STAGING_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+    if (s->folder < 0)
+        return error_set(error, -s->folder, "cannot open " STAGING_FOLDER " in the state folder: %s",
+                         strerror(-s->folder));
+    pthread_mutex_init(&s->lock, NULL);
+    *ret = TAKE_PTR(s);
+    return 0;
+}
+
+void staging_close(struct staging **s)
+{
+    if (!*s)
+        return;
+    close((*s)->folder);
+    pthread_mutex_destroy(&(*s)->lock);
+    free(*s);
+    *s = NULL;
+}
+
+static int open_folder(struct staging *s, const struct key_public *key, bool make)
+{
+    char text[KEY_TEXT_SIZE];
+
+    key_to_text(key, text);
+    if (make && io->mkdirat(s->folder, text, FOLDER_MODE) < 0 && errno != EEXIST)
+        return -errno;
+    return io_open(s->folder, text, O_RDONLY | O_DIRECTORY, 0);
+}
+
+static const char *part_name(const struct sha256 *name, char text[static NAME_SIZE])
+{
+    char hex[SHA256_HEX_SIZE];
+
+    (void)snprintf(text, NAME_SIZE, "%s" PART_SUFFIX, sha256_to_hex(name, hex));
+    return text;
+}
+
+static int64_t size_of(int folder, const char *name)
+{
+    struct stat st;
+
+    return fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) ? (int64_t)st.st_size : -errno;
+}
+
+static uint64_t find(int folder, const struct sha256 *name, bool *ret_whole)
+{
+    char text[NAME_SIZE];
+
+    int64_t size = size_of(folder, sha256_to_hex(name, text));
+    *ret_whole = size >= 0;
+    if (size < 0)
+        size = size_of(folder, part_name(name, text));
+    return size < 0 ? 0 : (uint64_t)size;
+}
+
+uint64_t staging_find(struct staging *s, const struct key_public *key, const struct sha256 *name, bool *ret_whole)
+{
+    int folder CLEANUP_CLOSE = open_folder(s, key, false);
+
+    *ret_whole = false;
+    return folder < 0 ? 0 : find(folder, name, ret_whole);
+}
+
+// --- counting and sweeping -----------------------------------------------------------------------------------------
+
+static int count_file(void *context, int folder, const char *entry)
+{
+    uint64_t *bytes = context;
+    int64_t size = size_of(folder, entry);
+
+    *bytes += size > 0 ? (uint64_t)size : 0;
+    return 0;
+}
+
+// Under the lock. What uploads will have added counts, too.
+static uint64_t count_bytes(struct staging *s, const struct key_public *key, int folder)
+{
+    uint64_t bytes = 0;
+
+    (void)folder_walk(folder, ".", count_file, &bytes);
+    for (const struct staging_upload *u = s->uploads; u; u = u->next)
+        if (key_equal(&u->key, key))
+            bytes += u->part.length - u->added;
+    return bytes;
+}
+
+uint64_t staging_count_bytes(struct staging *s, const struct key_public *key)
+{
+    int folder CLEANUP_CLOSE = open_folder(s, key, false);
+
+    if (folder < 0)
+        return 0;
+    pthread_mutex_lock(&s->lock);
+    uint64_t bytes = count_bytes(s, key, folder);
+    pthread_mutex_unlock(&s->lock);
+    return bytes;
+}
+
+static int sweep_file(void *context, int folder, const char *entry)
+{
+    const int64_t *before = context;
+    struct stat st;
+
+    if (fstatat(folder, entry, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtim.tv_sec < *before)
+        io->unlinkat(folder, entry, 0); // what stays costs room, and is tried again
+    return 0;
+}
+
+static int sweep_folder(void *context, int incoming, const char *entry)
+{
+    (void)folder_walk(incoming, entry, sweep_file, context);
+    io->unlinkat(incoming, entry, AT_REMOVEDIR); // if nothing is left in it
+    return 0;
+}
+
+void staging_sweep(struct staging *s, int64_t now)
+{
+    int64_t before = now - STAGING_AGE_MAXIMUM;
+
+    (void)folder_walk(s->folder, ".", sweep_folder, &before);
+}
+
+// --- uploads -------------------------------------------------------------------------------------------------------
+
+// Under the lock.
+static int check_others(const struct staging_upload *u, struct error *error)
+{
+    unsigned count = 0;
+
+    for (const struct staging_upload *other = u->staging->uploads; other; other = other->next) {
+        if (!key_equal(&other->key, &u->key))
+            continue;
+        if (sha256_equal(&other->name, &u->name))
+            return error_set(error, EBUSY, "this object is being sent by another request");
+        if (++count >= STAGING_UPLOADS)
+            return error_set(error, EBUSY, "%u objects are being sent already", count);
+    }
+    return 0;
+}
+
+// Under the lock.
+static int enter(struct staging_upload *u, uint64_t quota, uint64_t *ret_offset, struct error *error)
+{
+    struct staging *s = u->staging;
+    char text[NAME_SIZE];
+    bool whole;
+
+    int r = check_others(u, error);
+    if (r < 0)
+        return r;
+    const uint64_t there = find(u->folder, &u->name, &whole);
+    // Whoever sends all of it means to begin anew: what is there may be of a file that is no more.
+    const bool anew = u->part.first == 0 && u->part.length == u->part.total && !whole;
+    if (!anew && u->part.first != there) {
+        *ret_offset = there;
+        return error_set(error, ERANGE, "%llu bytes of this object are there", (unsigned long long)there);
+    }
+    const uint64_t counted = count_bytes(s, &u->key, u->folder) - (anew ? there : 0);
+    if (counted > quota || u->part.length > quota - counted)
+        return error_set(error, EDQUOT, "your quota is %llu bytes, of which %llu are taken", (unsigned long long)quota,
+                         (unsigned long long)counted);
+    u->fd = io_open(u->folder, part_name(&u->name, text), O_RDWR | O_CREAT, FILE_MODE);
+    if (u->fd < 0)
+        return error_set(error, -u->fd, "an upload cannot be stored: %s", strerror(-u->fd));
+    if (anew && there > 0 && io->ftruncate(u->fd, 0) < 0)
+        return error_set(error, errno, "an upload cannot be stored: %m");
+    u->next = s->uploads;
+    s->uploads = u;
+    return 0;
+}
+
+int staging_begin(struct staging *s, const struct key_public *key, const struct sha256 *name,
+                  const struct publish_part *part, uint64_t quota, struct staging_upload **ret, uint64_t *ret_offset,
+                  struct error *error)
+{
+    struct staging_upload *u = calloc(1, sizeof *u);
+
+    if (!u)
+        return error_set(error, ENOMEM, "not enough memory");
+    *u = (struct staging_upload){.staging = s, .key = *key, .name = *name, .part = *part, .fd = -1};
+    u->folder = open_folder(s, key, true);
+    int r = u->folder < 0 ? error_set(error, -u->folder, "an upload cannot be stored: %s", strerror(-u->folder)) : 0;
+    if (r == 0) {
+        pthread_mutex_lock(&s->lock);
+        r = enter(u, quota, ret_offset, error);
+        pthread_mutex_unlock(&s->lock);
+    }
+    if (r < 0) {
+        cleanup_close(&u->fd);
+        cleanup_close(&u->folder);
+        free(u);
+        return r;
+    }
+    *ret = u;
+    return 0;
+}
+
+int staging_add(struct staging_upload *u, const void *bytes, size_t n, struct error *error)
+{
+    if (n > u->part.length - u->added)
+        return error_set(error, EFBIG, "more bytes come than were announced");
+    int r = io_write_full(u->fd, bytes, n, u->part.first + u->added);
+    if (r < 0)
+        return error_set(error, -r, "an upload cannot be stored: %s", strerror(-r));
+    pthread_mutex_lock(&u->staging->lock);
+    u->added += n;
+    pthread_mutex_unlock(&u->staging->lock);
+    return 0;
+}
+
+int staging_finish(struct staging_upload *u, struct error *error)
+{
+    char part[NAME_SIZE], hex[SHA256_HEX_SIZE];
+    struct sha256 actual;
+    unsigned long long size = 0;
+
+    if (u->added < u->part.length)
+        return error_set(error, ENODATA, "fewer bytes came than were announced");
+    if (u->part.first + u->part.length < u->part.total)
+        return 0;
+    part_name(&u->name, part);
+    int r = sha256_of_file(u->fd, &actual, &size);
+    if (r < 0)
+        return error_set(error, -r, "an upload cannot be read: %s", strerror(-r));
+    if (size != u->part.total || !sha256_equal(&actual, &u->name)) {
+        io->unlinkat(u->folder, part, 0);
+        return error_set(error, EBADMSG, "these are not the bytes of object %.16s…", sha256_to_hex(&u->name, hex));
+    }
+    if (io->renameat(u->folder, part, u->folder, sha256_to_hex(&u->name, hex)) < 0)
+        return error_set(error, errno, "an upload cannot be stored: %m");
+    return 1;
+}
+
+void staging_end(struct staging_upload **upload)
+{
+    struct staging_upload *u = *upload;
+
+    if (!u)
+        return;
+    pthread_mutex_lock(&u->staging->lock);
+    struct staging_upload **at = &u->staging->uploads;
+    while (*at != u)
+        at = &(*at)->next;
+    *at = u->next;
+    pthread_mutex_unlock(&u->staging->lock);
+    close(u->fd);
+    close(u->folder);
+    free(u);
+    *upload = NULL;
+}
+
+int staging_put_manifest(struct staging *s, const void *bytes, size_t n, struct error *error)
+{
+    char name[64];
+
+    (void)snprintf(name, sizeof name, "manifest-%u", atomic_fetch_add(&s->manifests, 1));
+    int fd CLEANUP_CLOSE = io_open(s->folder, name, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
+    int r = fd < 0 ? fd : io_write_full(fd, bytes, n, 0);
+    io->unlinkat(s->folder, name, 0); // what a crash leaves is written over
+    return r < 0 ? error_set(error, -r, "the manifest cannot be stored: %s", strerror(-r)) : TAKE_FD(fd);
+}
