@@ -245,6 +245,12 @@ install: all
 	install -m 755 $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/rondo-server $(BUILD)/rondo-vmm \
 	        $(DESTDIR)$(PREFIX)/libexec/rondo/
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(PREFIX)/share/applications
+	sed 's#@PREFIX@#$(PREFIX)#g' client/rondo.desktop >$(DESTDIR)$(PREFIX)/share/applications/rondo.desktop
+	chmod 644 $(DESTDIR)$(PREFIX)/share/applications/rondo.desktop
+	if [ -z "$(DESTDIR)" ] && command -v update-desktop-database >/dev/null; then \
+	  update-desktop-database $(PREFIX)/share/applications || exit 1; \
+	fi
 	install -m 644 client/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rondo
 	for unit in $(notdir $(UNITS)); do \
 	  sed 's#@PREFIX@#$(PREFIX)#g' server/systemd/$$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \

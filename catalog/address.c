@@ -7,7 +7,7 @@
 // 2. Nothing begins with "-": no part can be taken for an option by whatever it is handed to.
 // 3. A part that is announced by its sign (":", "@", "#") is not empty.
 // 4. What is given back parses again to itself.
-#include "catalog/address.h"
+#include "catalog/address_private.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,15 +20,13 @@
 #include "base/banned.h"
 
 #define ADDRESS_FORM "[URL/]name[:version][@sha256:…][#key]"
-#define HOST_SIZE 254 // RFC 1035, section 2.3.4: 253 characters of a name as text
 #define LABEL_MAXIMUM 63
-#define ADDRESS_MAXIMUM (CATALOG_URL_SIZE + 512) // a site and all that can follow it
 
 struct url {
     bool tls;
-    char host[HOST_SIZE + 2]; // an IPv6 address with its brackets
-    unsigned port;            // 0: the scheme's own
-    struct slice path;        // with its first "/"; empty if there is none
+    char host[ADDRESS_HOST_SIZE + 2]; // an IPv6 address with its brackets
+    unsigned port;                    // 0: the scheme's own
+    struct slice path;                // with its first "/"; empty if there is none
 };
 
 static struct slice slice_from(struct slice s, size_t skip)
@@ -71,7 +69,7 @@ static int hex_value(char c)
 
 static bool is_host_name(struct slice s)
 {
-    if (s.length == 0 || s.length >= HOST_SIZE)
+    if (s.length == 0 || s.length >= ADDRESS_HOST_SIZE)
         return false;
     while (s.length > 0) {
         struct slice label;
@@ -88,7 +86,7 @@ static bool is_host_name(struct slice s)
 }
 
 // The text between the brackets, to the one form that inet_ntop gives.
-static bool parse_ipv6(struct slice s, char ret_host[static HOST_SIZE])
+static bool parse_ipv6(struct slice s, char ret_host[static ADDRESS_HOST_SIZE])
 {
     char text[INET6_ADDRSTRLEN];
     struct in6_addr address;
@@ -98,7 +96,7 @@ static bool parse_ipv6(struct slice s, char ret_host[static HOST_SIZE])
     text[s.length] = '\0';
     if (inet_pton(AF_INET6, text, &address) != 1 || !inet_ntop(AF_INET6, &address, text, sizeof text))
         return false;
-    snprintf(ret_host, HOST_SIZE, "[%s]", text);
+    snprintf(ret_host, ADDRESS_HOST_SIZE, "[%s]", text);
     return true;
 }
 
@@ -299,7 +297,7 @@ static int parse_site(struct slice text, const char *base_folder, char ret_site[
     return parse_directory(text, base_folder, ret_site, error);
 }
 
-static int complain(struct error *error, int result, const char *text, const char *what)
+int address_complain(struct error *error, int result, const char *text, const char *what)
 {
     char shown[160];
     text_escape((struct slice){.at = text, .length = strnlen(text, sizeof shown)}, shown, sizeof shown);
@@ -311,7 +309,7 @@ int address_parse_site(const char *text, const char *base_folder, char ret_site[
 {
     static const char what[] = "the address of a site (http://…, https://… or a directory)";
     int r = parse_site(slice_of(text), base_folder, ret_site, error);
-    return r < 0 ? complain(error, r, text, what) : 0;
+    return r < 0 ? address_complain(error, r, text, what) : 0;
 }
 
 // What stands behind the site.
@@ -342,8 +340,8 @@ static int parse_image(struct slice text, struct address *a, struct error *error
     return 0;
 }
 
-static int parse_address(const char *text, const char *default_site, const char *base_folder, struct address *a,
-                         struct error *error)
+int address_parse_text(const char *text, const char *default_site, const char *base_folder, struct address *a,
+                       struct error *error)
 {
     const size_t length = strnlen(text, ADDRESS_MAXIMUM);
     if (length == ADDRESS_MAXIMUM)
@@ -368,9 +366,9 @@ int address_parse(const char *text, const char *default_site, const char *base_f
                   struct error *error)
 {
     struct address a = {.site = ""};
-    int r = parse_address(text, default_site, base_folder, &a, error);
+    int r = address_parse_text(text, default_site, base_folder, &a, error);
     if (r < 0)
-        return complain(error, r, text, "an image address (" ADDRESS_FORM ")");
+        return address_complain(error, r, text, "an image address (" ADDRESS_FORM ")");
     *ret = a;
     return 0;
 }

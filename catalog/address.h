@@ -27,11 +27,17 @@ struct address {
 // it is more likely a URL without its scheme.
 int address_parse(const char *text, const char *default_site, const char *base_folder, struct address *ret,
                   struct error *error);
+// The same as a link that a web page, a mail or another program hands on: rondo://HOST[:PORT]/PATH/NAME…, for https, or
+// http where HOST is this machine; rondo+http://… for http elsewhere. What else is an address is none here.
+int address_parse_link(const char *text, struct address *ret, struct error *error);
 // A site alone: a URL or a directory; the "/" at its end may be missing.
 int address_parse_site(const char *text, const char *base_folder, char ret_site[static CATALOG_URL_SIZE],
                        struct error *error);
 // A site that is a URL, for mirrors: directories are refused.
 int address_parse_url(struct slice text, char ret_url[static CATALOG_URL_SIZE], struct error *error);
+
+// Is the host of a site that these functions gave this machine itself: localhost, 127.0.0.0/8, ::1?
+bool address_is_loopback(const char *site);
 
 static inline bool address_is_directory(const char *site) // of a site that these functions gave
 {

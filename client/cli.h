@@ -31,6 +31,7 @@ int verb_logs(int argc, char **argv);
 int verb_ls(int argc, char **argv);
 int verb_mirror(int argc, char **argv);
 int verb_mount(int argc, char **argv);
+int verb_open(int argc, char **argv);
 int verb_pause(int argc, char **argv);
 int verb_ps(int argc, char **argv);
 int verb_publish(int argc, char **argv);

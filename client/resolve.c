@@ -195,9 +195,9 @@ static int resolve_once(struct store *store, struct resolve_decision *d, const s
     code = resolve_load_shards(store, r->address.site, r->address.name, options->offline, &c, error);
     if (code == 0)
         code = find_image(r, &c, &image, error);
-    if (image)
+    if (image && !options->look_only)
         code = resolve_settle(d, &c, r->address.name, catalog_newest_serial(&c, r->address.name), error);
-    else // that it could not be found, or not be told, says nothing against the catalog
+    else if (!image && !options->look_only) // that it could not be found, or not be told, says nothing against it
         resolve_settle(d, &c, NULL, 0, NULL);
     if (code == 0 && image) {
         r->manifest = image->manifest;

@@ -35,6 +35,7 @@ struct resolve_options {
     bool require_pin;   // exit 5 at an unpinned first contact; so does the configuration's line
     bool connect_ahead; // if the manifest is fetched over HTTP, connections are made with it (resolved.ahead)
     bool for_update;    // asks the site whatever the catalog's age; no falling back to the remembered one
+    bool look_only;     // nothing of the site is remembered: for a question that is asked first
     bool all_versions;  // resolved.versions are given, and no manifest opened: there is no description
     const struct resolve_others *others; // may be NULL
     // Of resolve_catalog, where no address says it; either may be NULL.

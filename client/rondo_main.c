@@ -27,6 +27,8 @@ const struct verb verbs[] = {
     {"console", verb_console, "NAME", "Attach to a running machine's console (Ctrl-] leaves)."},
     {"logs", verb_logs, "NAME [--follow] [--machine]",
      "Show what the console showed in the last run, or what the machine's own log says."},
+    {"open", verb_open, "[--hold] rondo://HOST/PATH/NAME[:VERSION][@sha256:HASH][#KEY]",
+     "Show what a link would start, ask, and start it for once."},
     {"pause", verb_pause, "NAME", "Have a running machine stand still."},
     {"resume", verb_resume, "NAME", "Have a paused machine go on."},
     {"stop", verb_stop, "NAME [--timeout SECONDS]", "Shut a machine down; after the time-out, switch it off."},

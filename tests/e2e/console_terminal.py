@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-# Plays a terminal for tests/e2e/console_terminal.sh:  console_terminal.py SCRIPT COMMAND…
+# Plays a terminal for tests/e2e/console_terminal.sh and others:  console_terminal.py SCRIPT COMMAND…
 #
 # COMMAND gets a pseudo-terminal of its own (a new session). SCRIPT is a list of steps, one a line:
-#   wait TEXT      until the terminal shows it (20 s)
+#   wait TEXT      until the terminal shows it (20 s, or as many as TERMINAL_SECONDS says)
 #   type TEXT      as a person would (with \r, \x1d and the like)
 #   signal NAME    to the command, such as TERM
 #   hangup         the terminal goes away
-#   end            the command ends (20 s)
+#   end            the command ends (as long)
 # Prints what the terminal showed, then "exit N", and "modes restored" if the terminal is as it was before (or "modes changed").
 import fcntl, os, pty, select, signal, sys, termios, time
 
+seconds = int(os.environ.get("TERMINAL_SECONDS", "20"))
 script, command = sys.argv[1], sys.argv[2:]
 master, slave = pty.openpty()
 before = termios.tcgetattr(slave)
@@ -25,9 +26,9 @@ if pid == 0:
 shown = b""
 
 
-def read(seconds):
+def read(wait):
     global shown
-    if select.select([master], [], [], seconds)[0]:
+    if select.select([master], [], [], wait)[0]:
         try:
             shown += os.read(master, 65536)
         except OSError:
@@ -47,7 +48,7 @@ for step in open(script).read().splitlines():
     word, _, rest = step.partition(" ")
     rest = rest.encode().decode("unicode_escape").encode("latin-1")
     if word == "wait":
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + seconds
         while rest not in shown[seen:]:
             if time.monotonic() > deadline:
                 fail(step)
@@ -62,7 +63,7 @@ for step in open(script).read().splitlines():
         os.close(master)
         slave = master = -1
     elif word == "end":
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + seconds
         while True:
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:

@@ -36,6 +36,27 @@ static void check_site(const char *site)
     check(address_parse_url(slice_of(site), again, NULL) == 0 && strcmp(site, again) == 0);
 }
 
+// A link is an address with another beginning, and never a directory.
+static void check_link(const char *text)
+{
+    struct address link, address;
+    struct error error = {""};
+    char url[CATALOG_URL_SIZE + 600];
+    if (address_parse_link(text, &link, &error) < 0) {
+        check(text_is_printable(slice_of(error.text)));
+        return;
+    }
+    check_site(link.site);
+    check(!address_is_directory(link.site));
+    const bool secure = strncmp(link.site, "https://", 8) == 0;
+    check(!secure || !address_is_loopback(link.site));
+    snprintf(url, sizeof url, "%s%s", secure ? "https" : "http", strstr(text, "://"));
+    check(address_parse(url, NULL, "/", &address, NULL) == 0);
+    check(strcmp(address.site, link.site) == 0 && strcmp(address.name, link.name) == 0 &&
+          strcmp(address.selector, link.selector) == 0);
+    check(address.has_key == link.has_key && address.has_manifest == link.has_manifest);
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
     struct address a;
@@ -50,6 +71,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
         check_site(site);
     else
         check(text_is_printable(slice_of(error.text)));
+    check_link(text);
     int r = address_parse(text, "http://default.example/", "/base", &a, &error);
     if (r < 0) {
         check(r == -EINVAL && text_is_printable(slice_of(error.text)));

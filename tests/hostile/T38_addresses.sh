@@ -1,8 +1,8 @@
 #!/bin/bash
 # T38: an address that a web page, a mail or another program hands to `rondo run`. Site, name, version, digest and key are taken from it,
 # and nothing else: no option, no setting, no second word; no scheme but http and https. What is refused is refused before anything is
-# asked of anybody or made, in a line that is safe to show. Nothing registers rondo as the program for a kind of address, so that
-# no page can start it.
+# asked of anybody or made, in a line that is safe to show. A page can call `rondo open` alone, which starts nothing by itself: without
+# somebody to ask it refuses, and a no leaves nothing.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
 . "$ROOT/tests/sites.sh"
@@ -111,8 +111,89 @@ run_rondo run "${url}fake#$("$BUILD/rondo" key new "$TMPDIR/other" 2>/dev/null >
 status_is 5 "another key: exit code 5"
 is "$(rondo ps --json)" "[]" "no machine is left"
 
-# Nobody opens addresses by themselves.
-run_rondo open "${url}fake"
-status_is 2 "there is no verb for a page to call"
-is "$(grep -rlI 'x-scheme-handler' "$ROOT/Makefile" "$ROOT/client" "$ROOT/docs/man" "$ROOT/appliances")" "" "and nothing registers one"
+# Links: what a page hands to rondo open. The same form, with another beginning; without a terminal and a display even the right one is
+# refused, with the command to type.
+open_link() {
+	run setsid env -u DISPLAY -u WAYLAND_DISPLAY "$BUILD/rondo" open --hold -- "$1"
+}
+rules
+rm -rf "$RONDO_HOME" "$RONDO_CACHE"
+link=rondo://${url#http://}
+number=0
+while IFS='|' read -r message address; do
+	address=${address//LINK/$link} address=${address//URL/$url} address=${address//KEY/$key} address=${address//DIGEST/$digest}
+	printf -v address '%b' "${address//LONGEST/$longest}"
+	number=$((number + 1))
+	open_link "$address"
+	result=$status
+	[ -z "$out" ] || result+=", says: $out"
+	[[ $err == *"$message"* ]] || result+=", instead of \"$message\": $err"
+	! LC_ALL=C grep -q $'[\x01-\x09\x0b-\x1f\x7f]' "$TMPDIR/run.err" || result+=", with control characters"
+	[ "$(stat -c %s "$TMPDIR/run.err")" -lt 2000 ] || result+=", at length"
+	[ -z "$(state)" ] || result+=", and leaves $(state)"
+	is "$result" 2 "no link: $(printf '%.60q' "$address")"
+done <<'END'
+neither rondo:// nor|fake
+neither rondo:// nor|URLfake
+neither rondo:// nor|/etc/passwd
+neither rondo:// nor|--ephemeral
+neither rondo:// nor|file:///etc/passwd
+neither rondo:// nor|javascript:alert(1)
+neither rondo:// nor|rondo:fake
+neither rondo:// nor|rondo+file:///etc/passwd
+neither rondo:// nor|rondo+https://host/fake
+neither rondo:// nor| LINKfake
+no host|rondo:///etc/passwd
+no image name|rondo://x
+a name is|rondo://x/--option
+character|LINKfake --append init=/bin/sh
+a name is|LINKfake\n--append=x
+a name is|LINKfake?memory=64G&net=none
+a name is|LINKfake;reboot
+a name is|LINKfake%20--volume%20disk
+a name is|LINK\033[31mfake
+a name is|LINK\xe2\x80\xaefake
+tag or version|LINKfake:1 --port 22:22
+sha256:|LINKfake@sha256:DIGEST,DIGEST
+not a key|LINKfake#KEY&detach
+not a key|LINKfake#KEY\n
+user or password|rondo://user:password@host/fake
+user or password|rondo://127.0.0.1@host/fake
+a port is|rondo://http://host/fake
+. or ..|rondo://host/../fake
+percent|rondo://host/%2e%2e/fake
+neither rondo:// nor|LONGEST
+longer than|LINKLONGEST
+longer than|rondo://LONGEST/fake
+END
+is "$(requests)" 0 "for none of $number links anything was asked of anybody"
+open_link "${link}fake:1@sha256:$digest#$key"
+status_is 2 "nobody there to ask: exit code 2"
+like "$err" "neither a terminal nor a display .*: rondo run '${url}fake:1@sha256:$digest#$key' --ephemeral" "with the command to type"
+is "$(requests) $(state)" "0 " "nothing was asked of anybody, nothing was made"
+
+# A no leaves nothing but what is in the cache; the site is not even known.
+mkdir "$TMPDIR/desktop"
+printf '#!/bin/sh\nprintf "%%s\\n" "$@" >"%s"\nexit 1\n' "$TMPDIR/question" >"$TMPDIR/desktop/zenity"
+chmod +x "$TMPDIR/desktop/zenity"
+run setsid env DISPLAY=:99 PATH="$TMPDIR/desktop:$PATH" "$BUILD/rondo" open -- "${link}fake:1"
+status_is 11 "a no is exit code 11"
+like "$(cat "$TMPDIR/question")" "--default-cancel" "no is what a hasty Enter says"
+is "$("$BUILD/rondo" ps --json) $("$BUILD/rondo" trust ls --json)" "[] []" "no machine, no key remembered"
+# What a manifest says is shown as it is, by programs that know markup.
+python3 "$ROOT/tests/hostile/forge.py" "$TMPDIR/site" "$TMPDIR/key" --manifest fake:1 '\Z' 'title <b>&lt;\\Good</b> <a href="file:///etc">x</a>\n' ||
+	bail_out "a site can be forged"
+run setsid env DISPLAY=:99 PATH="$TMPDIR/desktop:$PATH" "$BUILD/rondo" open -- "${link}fake:1"
+status_is 11 "a title full of markup changes nothing"
+unlike "$(cat "$TMPDIR/question")" '[<>&\\]' "of which nothing reaches the dialog"
+like "$(cat "$TMPDIR/question")" "title +_b__lt;.*Good_/b_" "but the words"
+
+# The one program that links start is rondo open, behind "--".
+entry=$ROOT/client/rondo.desktop
+is "$(grep '^Exec=' "$entry")" 'Exec=@PREFIX@/bin/rondo open --hold -- %u' "the link is one operand, whatever it holds"
+is "$(grep '^MimeType=' "$entry")" 'MimeType=x-scheme-handler/rondo;x-scheme-handler/rondo+http;' "and no other kind of address comes that way"
+if command -v desktop-file-validate >/dev/null; then
+	sed "s#@PREFIX@#/usr#" "$entry" >"$TMPDIR/rondo.desktop"
+	ok "the entry is as the specification says" desktop-file-validate "$TMPDIR/rondo.desktop"
+fi
 done_testing

@@ -297,6 +297,83 @@ static void sites(void **state)
     }
 }
 
+static void links_are_addresses_with_another_beginning(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *link, *site, *selector;
+        bool has_key;
+    } cases[] = {
+        {"rondo://host/debian", "https://host/", "", false},
+        {"rondo://Host.Example:8443/OS/debian:12@sha256:" HASH "#" KEY, "https://host.example:8443/OS/", "12", true},
+        {"RONDO://host/os/debian", "https://host/os/", "", false},
+        {"rondo://localhost:8080/debian", "http://localhost:8080/", "", false},
+        {"rondo://LOCALHOST/debian", "http://localhost/", "", false},
+        {"rondo://127.0.0.1:443/debian", "http://127.0.0.1:443/", "", false},
+        {"rondo://127.255.0.3:80/debian", "http://127.255.0.3/", "", false},
+        {"rondo://[::1]:8080/debian", "http://[::1]:8080/", "", false},
+        {"rondo://[0:0:0:0:0:0:0:1]/debian", "http://[::1]/", "", false},
+        {"rondo://127.evil.example/debian", "https://127.evil.example/", "", false},
+        {"rondo://localhost.example/debian", "https://localhost.example/", "", false},
+        {"rondo://[::2]/debian", "https://[::2]/", "", false},
+        {"rondo://10.0.0.1/debian", "https://10.0.0.1/", "", false},
+        {"rondo+http://10.0.0.1/os/debian", "http://10.0.0.1/os/", "", false},
+        {"rondo+http://localhost/debian", "http://localhost/", "", false},
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct address a;
+        struct error error;
+        assert_ok(address_parse_link(cases[i].link, &a, &error), error);
+        assert_string_equal(a.site, cases[i].site);
+        assert_string_equal(a.name, "debian");
+        assert_string_equal(a.selector, cases[i].selector);
+        assert_int_equal(a.has_key, cases[i].has_key);
+        assert_int_equal(a.has_manifest, cases[i].has_key);
+    }
+}
+
+static void what_is_no_link_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",
+        "debian",
+        "http://host/debian",
+        "https://host/debian",
+        "/srv/site/debian",
+        "rondo:",
+        "rondo:/host/debian",
+        "rondo://",
+        "rondo:///debian",
+        "rondo:////etc/debian",
+        "rondo://host",
+        "rondo://host/",
+        "rondo:debian",
+        "rondo+https://host/debian",
+        "rondo+file:///etc/debian",
+        " rondo://host/debian",
+        "rondo://http://host/debian",
+        "rondo://host/../debian",
+        "rondo://host/debian --append x",
+        "rondo://host/--append=x",
+        "rondo://host/debian?memory=64G",
+        "rondo://user@host/debian",
+        "rondo://host/debian#" KEY "?",
+        "rondo://host/debian\n",
+        "rondo://\xe2\x80\xae/debian",
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct address a;
+        struct error error = {""};
+        memset(&a, 0x5a, sizeof a);
+        if (address_parse_link(bad[i], &a, &error) != -EINVAL || !strstr(error.text, "is not a link to an image"))
+            fail_msg("\"%s\": %s", bad[i], error.text);
+        assert_true(text_is_printable(slice_of(error.text)));
+        assert_int_equal(((unsigned char *)&a)[0], 0x5a);
+    }
+    assert_false(address_is_loopback("/localhost/"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +382,8 @@ int main(void)
         cmocka_unit_test(lengths_are_bounded),
         cmocka_unit_test(a_bare_name_needs_a_default_site),
         cmocka_unit_test(sites),
+        cmocka_unit_test(links_are_addresses_with_another_beginning),
+        cmocka_unit_test(what_is_no_link_is_refused),
     };
     return cmocka_run_group_tests_name("address", tests, NULL, NULL);
 }
