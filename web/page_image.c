@@ -110,7 +110,7 @@ static void put_facts(struct html *h, const struct index_version *v)
     put_fact(h, "To boot", v->boot_bytes ? LAYOUT_BYTES(v->boot_bytes) : "", 32);
     put_fact(h, "In all", LAYOUT_BYTES(v->stored_bytes), 32);
     put_fact(h, "Disk", v->disk_size ? LAYOUT_BYTES(v->disk_size) : "", 32);
-    put_fact(h, "Memory, at least", v->memory ? LAYOUT_BYTES(v->memory) : "", 32);
+    put_fact(h, "Memory needed", v->memory ? LAYOUT_BYTES(v->memory) : "", 32);
     put_fact(h, "System", v->os, 200);
     put_fact(h, "Architecture", v->arch, 32);
     put_ports(h, v->ports);

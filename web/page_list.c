@@ -92,16 +92,15 @@ static void put_card(struct html *h, const struct index_version *v, const char *
     HTML(h, "</p><span class=\"sizes\">");
     if (v->boot_bytes)
         HTML(h, "<b>%</b> to boot · ", LAYOUT_BYTES(v->boot_bytes));
-    HTML(h, "<b>%</b> in all", LAYOUT_BYTES(v->stored_bytes));
+    HTML(h, "<b>%</b> in all<span>", LAYOUT_BYTES(v->stored_bytes));
     if (v->os[0]) {
-        HTML(h, " · ");
         html_escape_cut(h, slice_of(v->os), 80);
+        HTML(h, " · ");
     }
-    HTML(h, " · ");
     html_escape_cut(h, slice_of(v->arch), 16);
     if (v->revoked)
         HTML(h, " <span class=\"chip bad\">revoked</span>");
-    HTML(h, "</span></div></a></li>\n");
+    HTML(h, "</span></span></div></a></li>\n");
 }
 
 static void put_cards(struct html *h, const struct index_list *l, const char *root, bool first)
@@ -137,12 +136,13 @@ int pages_list(const struct pages_site *s, const struct index_list *l, unsigned 
     const char *root = page > 1 ? "../../" : "";
 
     layout_begin(&h, s->about, s->about->name, root);
-    HTML(&h, "<h1>%</h1>\n<p class=\"lead\">", s->about->name);
+    HTML(&h, "<h1>Boot a machine from its URL</h1>\n<p class=\"lead\">");
     if (s->about->images == 0)
         HTML(&h, "Nothing was published here yet.</p>\n");
     else
         HTML(&h,
-             "% that start from their URL at once: what a machine touches arrives as it touches it, verified.</p>\n",
+             "%. Nothing is downloaded first: what a machine touches arrives as it touches it, and is "
+             "verified.</p>\n",
              TEXT_COUNT(s->about->images, "image"));
     if (s->choices)
         put_form(&h, s->choices, &nothing, root);
