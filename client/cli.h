@@ -44,6 +44,7 @@ int verb_rollback(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_serve(int argc, char **argv);
 int verb_sign(int argc, char **argv);
+int verb_site(int argc, char **argv);
 int verb_snapshot(int argc, char **argv);
 int verb_start(int argc, char **argv);
 int verb_stop(int argc, char **argv);

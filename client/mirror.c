@@ -18,6 +18,7 @@
 #include "client/images.h"
 #include "client/mirror_roots.h"
 #include "client/resolve_private.h"
+#include "client/site_pages.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -271,6 +272,8 @@ static int mirror(struct mirror_verb *m, char *const *choices, unsigned count, s
         r = copy_roots(m, error);
     if (r == 0 && !same)
         r = site_put_catalog(m->site, m->decision.signed_bytes.data, m->decision.signed_bytes.size, error);
+    if (r == 0)
+        site_pages_refresh(m->site);
     cli_progress_end();
     if (r < 0)
         return r;

@@ -8,6 +8,7 @@
 #include "catalog/signer.h"
 #include "catalog/trust.h"
 #include "client/passphrase.h"
+#include "client/site_pages.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -146,18 +147,22 @@ int publisher_put_catalog(struct site *s, const void *bytes, size_t n, const str
                           struct error *error)
 {
     int r = site_put_catalog(s, bytes, n, error);
-    if (r == 0)
-        publisher_expect_change(site_key);
-    return r;
+    if (r < 0)
+        return r;
+    publisher_expect_change(site_key);
+    site_pages_refresh(s);
+    return 0;
 }
 
 int publisher_sign_catalog(struct site *s, struct catalog *c, const struct key_secret *site_key,
                            int64_t expires_seconds, struct error *error)
 {
     int r = site_catalog_sign(s, c, site_key, expires_seconds, error);
-    if (r == 0)
-        publisher_expect_change(&c->site_key);
-    return r;
+    if (r < 0)
+        return r;
+    publisher_expect_change(&c->site_key);
+    site_pages_refresh(s);
+    return 0;
 }
 
 bool publisher_parse_duration(const char *text, int64_t *ret_seconds)

@@ -101,6 +101,7 @@ const struct verb verbs[] = {
      "90d] |\n"
      "           new FILE | show FILE",
      "Make or show a signing key (minisign's format); change the keys of a site."},
+    {"site", verb_site, "DIR [--url URL]", "Write a site's web pages into its folder, for any web server."},
     {"serve", verb_serve, "DIR [--listen HOST:PORT] [--log FILE]", "Serve a site over HTTP."},
     {"trust", verb_trust, "ls [--json] | add SITE KEY | rm SITE | log [SITE] [--json]",
      "Show, pin or forget the keys of sites; show what was seen of them."},
