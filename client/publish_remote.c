@@ -155,10 +155,11 @@ int publish_remote_begin(struct publication *p, struct error *error)
         return code;
     p->site = r->site;
     if (strncmp(r->site, "http://", 7) == 0 && !http_address_names_loopback(r->site))
-        fprintf(stderr,
-                "rondo: %s is not encrypted: what is published is signed all the same, but who listens can "
-                "publish with this session's token for an hour, as far as this key may; https keeps it\n",
-                r->site);
+        fprintf(
+            stderr,
+            "rondo: %s is not encrypted: nobody can alter what is signed here, but who listens on the way can use up "
+            "this key's room there with this session's token, for an hour; https keeps it\n",
+            r->site);
     cli_cancel_on_signals(); // the network may be slow, and nothing was made yet
     code = cli_interrupted() ? error_set(error, ECANCELED, "cancelled") : begin(p, error);
     cli_catch_signals();

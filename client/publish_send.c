@@ -21,6 +21,7 @@
 #include "base/banned.h"
 
 #define SERIALS_MAXIMUM 5u     // times that others may publish the same name between our look and our manifest
+#define BUSY_WAITS_MAXIMUM 5u  // of a second, two, three …, while somebody else changes the site
 #define VAIN_ROUNDS_MAXIMUM 5u // of sending, by which nothing new is there
 #define VAIN_ROUNDS_REFUSED 2u // the same, where it was not the network
 #define VAIN_WAIT_MS 250       // before each; twice as long as before the last one
@@ -170,17 +171,32 @@ static int look(struct publication *p, const struct sha256 *name, int r, enum ou
     return 0;
 }
 
+// While the site is locked by somebody who will not have it for long, unless it is by a publication in its folder.
+static int hand_in_when_free(struct publication *p, const struct buf *file, long *ret_status, struct error *error)
+{
+    for (unsigned waits = 1;; waits++) {
+        int r = publish_session_hand_in(p, file, ret_status, error);
+        if (r < 0 || (*ret_status != 503 && *ret_status != 429))
+            return r;
+        if (waits > BUSY_WAITS_MAXIMUM)
+            return error_prefix(error, -EBUSY, "all of it is there; give the same command again in a while");
+        cli_progress("%s: somebody else is changing the site; trying again soon", p->site);
+        if (cli_poll(NULL, 0, (int)waits * 1000) < 0 && cli_interrupted())
+            return error_set(error, ECANCELED, "cancelled; the same command goes on from here");
+    }
+}
+
 static int hand_in(struct publication *p, struct objects *o, const struct buf *file, const struct sha256 *name,
                    enum outcome *ret, struct error *error)
 {
     long status = 0;
     int r = send_missing(p, o, error);
     if (r == 0)
-        r = publish_session_hand_in(p, file, &status, error);
+        r = hand_in_when_free(p, file, &status, error);
     if (r == 0 && status == 422) { // something went in between
         r = send_missing(p, o, error);
         if (r == 0)
-            r = publish_session_hand_in(p, file, &status, error);
+            r = hand_in_when_free(p, file, &status, error);
     }
     if (r == 0 && status == 202) {
         *ret = WAITS;

@@ -183,7 +183,7 @@ int publish_session_hand_in(struct publication *p, const struct buf *file, long 
     int r = ask(p, path, file, CHECK_SECONDS, "waiting until it is checked there", &a, error);
     if (r == 0 && a.status != 201 && a.status != 202)
         r = upload_explain(p->remote->upload, "this version", &a, error);
-    if (r == 0 || a.status == 409 || a.status == 422) {
+    if (r == 0 || a.status == 409 || a.status == 422 || a.status == 429 || a.status == 503) {
         *ret_status = a.status;
         r = 0;
     }

@@ -83,6 +83,7 @@ denied "a name of somebody else's" 5 'does not take this version: no' 'manifest 
 denied "another publication is under way" 10 'does not take this version' 'manifest status 409'
 denied "the manifest is found wrong" 5 'finds this version wrong' 'manifest status 422'
 
+denied "the site is changed by somebody else meanwhile" 0 'sent' 'manifest status 503 first=1'
 denied "cut off once" 0 'sent' 'objects cut 1000 first=2'
 denied "refused once" 0 'sent' 'objects status 409 first=1'
 denied "a session that is over" 0 'sent' 'objects status 401 first=1' 'manifest status 401 first=1'
