@@ -13,15 +13,6 @@
 
 _Static_assert(ARCHIVE_ROOTS_MAXIMUM == ROOT_NUMBER_MAXIMUM, "every root has a place");
 
-static int fetch(struct store *store, const struct resolved *r, unsigned number, struct buf *ret)
-{
-    struct error why = {.text = ""};
-    int result = -ENOENT;
-    for (unsigned i = 0; i < r->source_count && result < 0; i++)
-        result = resolve_fetch_root(&(struct resolve_place){store, r->sources[i]}, number, ret, &why);
-    return result;
-}
-
 // Is `bytes` root `number`, and does `next` (NULL: none) follow it?
 static bool is_right(const struct buf *bytes, unsigned number, const struct buf *next)
 {
@@ -30,16 +21,22 @@ static bool is_right(const struct buf *bytes, unsigned number, const struct buf 
            (!next || root_follow(&root, next->data, next->size, &after, NULL) == 0);
 }
 
+// What is remembered; if that is missing or damaged, what the first source has that is right.
 static int get_one(struct trust *t, struct store *store, const struct resolved *r, unsigned number,
                    const struct buf *next, struct buf *ret)
 {
+    struct error why = {.text = ""};
     *ret = (struct buf)BUF_WITH_MAXIMUM(ROOT_SIZE_MAXIMUM);
-    int result = trust_load_root(t, r->address.site, number, ret, NULL);
-    if (result < 0 && !r->offline)
-        result = fetch(store, r, number, ret);
-    if (result == 0 && is_right(ret, number, next))
+    if (trust_load_root(t, r->address.site, number, ret, NULL) == 0 && is_right(ret, number, next))
         return 0;
     buf_free(ret);
+    for (unsigned i = 0; !r->offline && i < r->source_count; i++) {
+        if (resolve_fetch_root(&(struct resolve_place){store, r->sources[i]}, number, ret, &why) < 0)
+            continue;
+        if (is_right(ret, number, next))
+            return 0;
+        buf_free(ret);
+    }
     return -ENOENT;
 }
 

@@ -106,13 +106,12 @@ static int plan(struct rotation *t, struct error *error)
     }
     if (t->has_catalog_key)
         next->catalog_key = t->catalog_key;
-    if (o->threshold)
-        next->threshold = o->threshold > ROOT_KEYS_MAXIMUM ? ROOT_KEYS_MAXIMUM + 1 : (unsigned)o->threshold;
-    if (next->threshold > next->key_count)
+    const uint64_t threshold = o->threshold ? o->threshold : next->threshold;
+    if (threshold > next->key_count)
         return error_set(error, EINVAL,
-                         "%u keys are to sign the site's roots, and there are %u: --threshold says how "
-                         "many",
-                         next->threshold, next->key_count);
+                         "%llu keys are to sign the site's roots, and there are %u: --threshold says how many",
+                         (unsigned long long)threshold, next->key_count);
+    next->threshold = (unsigned)threshold;
     int r = 0;
     for (unsigned i = 0; i < o->revoke.count && r == 0; i++)
         r = revoke_key(t, o->revoke.values[i], error);

@@ -161,7 +161,7 @@ void machine_clients_init(struct machine *m);
 void machine_clients_adopt(struct machine *m, int fd, int console);
 // Adds what the clients wait for to `polls` (room for 2 × CLIENTS_MAXIMUM + 1); returns how many.
 unsigned machine_clients_poll(struct machine *m, struct pollfd *polls);
-// Whether the console should not be read for now, so that nobody who reads it misses anything.
+// Whether the console is to be left unread at this moment: who reads it slowly, but reads, is to miss nothing.
 bool machine_clients_lag(struct machine *m);
 void machine_clients_serve(struct machine *m, const struct pollfd *polls, unsigned count);
 void machine_clients_console(struct machine *m, const void *bytes, size_t n); // the guest wrote this

@@ -26,4 +26,4 @@ struct plain {
     }
 
 void plain_feed(struct plain *p, const void *bytes, size_t n);
-void plain_flush(struct plain *p); // for now there are no more bytes; whether `to` took all is told by ferror
+void plain_flush(struct plain *p); // writes what came of the last line; whether `to` took all is told by ferror

@@ -43,7 +43,7 @@ struct pci_device {
     // An access of `width` bytes, 1 to 8, any alignment; written: after it; reading: before it. May be NULL.
     void (*config_written)(struct pci_device *d, unsigned offset, unsigned width);
     void (*config_reading)(struct pci_device *d, unsigned offset, unsigned width);
-    // A BAR was mapped, moved or unmapped (see bars[bar] for now, the arguments for before). May be NULL.
+    // A BAR was mapped, moved or unmapped (bars[bar] says what it is, the arguments what it was). May be NULL.
     void (*bar_changed)(struct pci_device *d, unsigned bar, uint32_t old_address, bool was_mapped);
     struct pci_root *root;
 };

@@ -3,7 +3,7 @@
 # or minisign, and taken in when enough have signed. What is not enough changes nothing; the same command goes on after an interruption.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/sites.sh"
-need python3 perl minisign
+need python3 perl minisign sqlite3
 
 cd "$TMPDIR" || bail_out "no folder"
 make_disk disk 1 1
@@ -143,6 +143,12 @@ is "$(tar tf short | grep '^roots/' | tr '\n' ' ')" 'roots/3 roots/4 ' "and has 
 mv two site/roots/2
 in_home late export site/image again
 ok "with the site whole it has all" cmp file again
+sqlite3 "$RONDO_HOME/trust.db" "UPDATE root SET file = x'00' WHERE number = 2" || bail_out "what is remembered can be damaged"
+cp mirrored/roots/3 mirrored/roots/2
+run_rondo export --source mirrored site/image again
+status_is 0 "where what is remembered is damaged, and the first source wrong"
+ok "an export has what the next source says" cmp file again
+cp site/roots/2 mirrored/roots/2
 cat >holes.py <<'END'
 import sys
 data, to, at = open("file", "rb").read(), b"", 0
@@ -212,6 +218,8 @@ run_rondo key new safe/x --key safe/a
 status_is 2 "key new takes no options"
 run_rondo key rotate site --key safe/a --key safe/b --threshold 4
 like "$status $err" '^2 .*4 keys are to sign .*there are 3' "a threshold above the keys"
+run_rondo key rotate site --key safe/a --key safe/b --threshold 12
+like "$status $err" '^2 .*12 keys are to sign .*there are 3' "one above all that there may be"
 run_rondo key rotate site --key safe/a --key safe/b --catalog-key safe/online
 like "$status $err" '^2 .*that it revokes' "a key that was revoked does not come back"
 run_rondo key rotate site --key safe/a --key safe/b --catalog-key safe/old --threshold 2
