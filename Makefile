@@ -103,7 +103,7 @@ $(BUILD)/rondo-cloop: $(BUILD)/fuse-cloop/cloop_main.o $(call library,fuse-cloop
 $(BUILD)/rondo-overlay: $(BUILD)/fuse-cloop/overlay_main.o $(call library,fuse-cloop blockstore base)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_fuse)
-$(BUILD)/rondo-server: $(BUILD)/server/server_main.o $(call library,server catalog blockstore base)
+$(BUILD)/rondo-server: $(BUILD)/server/server_main.o $(call library,server web catalog blockstore base)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_server) $(LIBS_store)
 $(BUILD)/rondo-vmm: $(BUILD)/vmm/vmm_main.o $(call library,vmm blockstore base)

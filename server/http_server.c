@@ -36,7 +36,7 @@
 struct http_server {
     struct MHD_Daemon *daemon;
     struct slow_clients *slow_clients;
-    const struct static_site *site;
+    const struct router *router;
     struct publish_api *publish; // or NULL
     atomic_bool winding_down;
 };
@@ -89,25 +89,27 @@ static struct watched *watched_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
-// What `*seen` points to: the server itself for requests of the site's files, whose head was seen; or the request that
+// What `*seen` points to: the server itself for requests that read, whose head was seen; or the request that
 // publishes.
 static bool is_publishing(const struct http_server *server, void *const *seen)
 {
     return *seen && *seen != server;
 }
 
-static enum MHD_Result answer_file(struct http_server *server, struct MHD_Connection *connection, const char *target,
-                                   const char *method, const size_t *upload_size, void **seen)
+static enum MHD_Result answer_reading(struct http_server *server, struct MHD_Connection *connection, const char *target,
+                                      const char *method, const size_t *upload_size, void **seen)
 {
+    const struct request request = {.connection = connection, .method = method, .target = target};
+
     if (!*seen) {
         *seen = server;
         slow_clients_begin_answer(server->slow_clients, watched_of(connection));
-        if (!static_site_refuses(connection, method))
+        if (!router_refuses(server->router, &request))
             return MHD_YES;
     }
     if (*upload_size)
         return MHD_NO; // a body that the head did not announce
-    return static_site_answer(server->site, connection, method, target, atomic_load(&server->winding_down));
+    return router_answer(server->router, &request, atomic_load(&server->winding_down));
 }
 
 static enum MHD_Result answer(void *context, struct MHD_Connection *connection, const char *target, const char *method,
@@ -124,7 +126,7 @@ static enum MHD_Result answer(void *context, struct MHD_Connection *connection, 
     }
     if (is_publishing(server, seen))
         return publish_api_take(*seen, upload, upload_size, atomic_load(&server->winding_down));
-    return answer_file(server, connection, target, method, upload_size, seen);
+    return answer_reading(server, connection, target, method, upload_size, seen);
 }
 
 static void answer_ended(void *context, struct MHD_Connection *connection, void **seen,
@@ -166,7 +168,7 @@ static unsigned count_connections(void)
     return (unsigned)(usable / DESCRIPTORS_PER_CONNECTION);
 }
 
-int http_server_start(int listener, const struct static_site *site, struct publish_api *publish, unsigned stall_seconds,
+int http_server_start(int listener, const struct router *router, struct publish_api *publish, unsigned stall_seconds,
                       struct http_server **ret, struct error *error)
 {
     int fd CLEANUP_CLOSE = listener;
@@ -183,7 +185,7 @@ int http_server_start(int listener, const struct static_site *site, struct publi
     struct http_server *server CLEANUP_FREE = calloc(1, sizeof *server);
     if (!server)
         return error_set(error, ENOMEM, "not enough memory to start");
-    server->site = site;
+    server->router = router;
     server->publish = publish;
     atomic_init(&server->winding_down, false);
     int r = slow_clients_start(stall_seconds, &server->slow_clients, error);

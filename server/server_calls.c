@@ -100,11 +100,39 @@ const struct confine_call publish_server_calls[] = {
 
 const size_t publish_server_call_count = ARRAY_SIZE(publish_server_calls);
 
-int server_calls_confine(bool publishes, struct error *error)
+// SQLite's. What it opens for writing lies in the state folder's index/, or Landlock refuses it: the memory that
+// readers and the writer share (index.db-shm).
+const struct confine_call server_index_calls[] = {
+    CONFINE_CALL1(openat, CONFINE_WITH(2, O_NOFOLLOW | O_CLOEXEC), "the index, and the files beside it"),
+    CONFINE_CALL1(newfstatat, CONFINE_IS(3, AT_SYMLINK_NOFOLLOW),
+                  "whether the index is still the file that was opened"),
+    CONFINE_CALL1(newfstatat, CONFINE_IS(3, 0), "whether there is a journal"),
+    CONFINE_CALL(getpid, "locks are forgotten in a process that was forked"),
+    CONFINE_CALL(geteuid, "whose the shared memory is to be"),
+    CONFINE_CALL1(fcntl, CONFINE_IS(1, F_SETLK), "readers and the writer of the index"),
+    CONFINE_CALL1(fcntl, CONFINE_IS(1, F_GETLK), "the same"),
+    CONFINE_CALL2(mmap, CONFINE_WITHOUT(2, PROT_EXEC), CONFINE_IS(3, MAP_SHARED), "their shared memory"),
+    CONFINE_CALL(ftruncate, "the same, while it grows"),
+    CONFINE_CALL(pwrite64, "the same"),
+    CONFINE_CALL(fchown, "the same, made by root for whom the index belongs to"),
+};
+
+const size_t server_index_call_count = ARRAY_SIZE(server_index_calls);
+
+int server_calls_confine(bool has_index, bool publishes, struct error *error)
 {
-    struct confine_call calls[ARRAY_SIZE(server_calls) + ARRAY_SIZE(publish_server_calls)];
+    struct confine_call
+        calls[ARRAY_SIZE(server_calls) + ARRAY_SIZE(server_index_calls) + ARRAY_SIZE(publish_server_calls)];
+    size_t n = ARRAY_SIZE(server_calls);
 
     memcpy(calls, server_calls, sizeof server_calls);
-    memcpy(calls + server_call_count, publish_server_calls, sizeof publish_server_calls);
-    return confine_calls("rondo-server", calls, server_call_count + (publishes ? publish_server_call_count : 0), error);
+    if (has_index) {
+        memcpy(calls + n, server_index_calls, sizeof server_index_calls);
+        n += ARRAY_SIZE(server_index_calls);
+    }
+    if (publishes) {
+        memcpy(calls + n, publish_server_calls, sizeof publish_server_calls);
+        n += ARRAY_SIZE(publish_server_calls);
+    }
+    return confine_calls("rondo-server", calls, n, error);
 }

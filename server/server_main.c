@@ -1,8 +1,9 @@
 // rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] [--state DIR [--site-key FILE | --queue]] DIR
+// rondo-server reindex --state DIR DIR
 //
-// Order: options → site's folder → log → who opens it anew → the keeper → socket → rights are given up → threads → the
-// filter → the line on stdout → wait for a signal → wind down. Every file is opened for reading only, but for the
-// access log, which is open before the first client comes, and what publishers send, in the state folder.
+// Order: options → site's folder → log → who opens it anew → the index → the keeper → socket → rights are given up →
+// threads → the filter → the line on stdout → wait for a signal → wind down. Every file is opened for reading only, but
+// for the access log, which is open before the first client comes, and what publishers send, in the state folder.
 //
 // SIGTERM and SIGINT: no new connections; answers under way have WIND_DOWN_SECONDS to end; a second signal does not
 // wait for them. SIGHUP: the access log is opened anew, under its name, by the process beside us (server/log_opener.h).
@@ -20,6 +21,7 @@
 #include "server/listener.h"
 #include "server/log_opener.h"
 #include "server/server_calls.h"
+#include "server/site_index.h"
 #include "server/staging.h"
 
 #include <fcntl.h>
@@ -39,14 +41,16 @@
 #define MEMORY_MAXIMUM (UINT64_C(1) << 30) // all of its connections take less than a tenth
 
 static const char usage[] = "usage: rondo-server [OPTION…] DIR\n"
+                            "       rondo-server reindex --state FOLDER DIR\n"
                             "Serves the site in DIR over HTTP. See rondo-server(1).\n"
                             "  --listen HOST:PORT  where to listen (" LISTEN_DEFAULT "; port 0: any free port)\n"
                             "  --log FILE          append a line for each request to FILE (SIGHUP: opened anew)\n"
                             "  --stall SECONDS     close connections that make no progress for so long (15)\n"
-                            "  --state FOLDER      of the server's own: what publishers send waits there\n"
+                            "  --state FOLDER      of the server's own: answer searches, with an index kept there\n"
                             "  --site-key FILE     take publications, and sign the catalog with this key\n"
                             "  --queue             take publications; FOLDER/pending/catalog waits for the site's key\n"
                             "  --quota SIZE        bytes that a publisher may have waiting (64G)\n"
+                            "  reindex             make the index anew, also while a server uses it\n"
                             "  --help, --version\n";
 
 struct options {
@@ -128,8 +132,6 @@ static int parse_options(int argc, char **argv, struct options *ret, struct erro
         return usage_error(error, "--site-key signs catalogs here, --queue elsewhere: give one of them", "");
     if ((options.site_key || options.queue) && !options.state)
         return usage_error(error, "to take publications needs --state FOLDER, where they wait", "");
-    if (options.state && !options.site_key && !options.queue)
-        return usage_error(error, "--state FOLDER is for publications: give --site-key FILE or --queue, too", "");
     options.folder = argv[optind];
     *ret = options;
     return 0;
@@ -190,7 +192,7 @@ struct publishing {
 
 static bool has_keeper_ended(const struct publishing *p)
 {
-    return p->state >= 0 && waitpid(p->keeper.pid, NULL, WNOHANG) == p->keeper.pid;
+    return p->incoming >= 0 && waitpid(p->keeper.pid, NULL, WNOHANG) == p->keeper.pid;
 }
 
 // -EPIPE if the keeper has ended.
@@ -213,6 +215,11 @@ static int wait_for_signal(struct http_server *server, struct access_log *log, s
             break;
     }
     return 0;
+}
+
+static bool takes_publications(const struct options *options)
+{
+    return options->site_key || options->queue;
 }
 
 // Makes the keeper, while there is one thread and all rights.
@@ -247,16 +254,22 @@ static void end_publishing(struct publishing *p)
     cleanup_close(&p->state);
 }
 
-// What is left: to read below the site's folder, root's right to read others' files included; and to write what
-// publishers send.
-static int give_up_rights(const struct site_files *files, const struct publishing *p, struct error *error)
+// What is left: to read below the site's folder, root's right to read others' files included; to write what publishers
+// send; and the index's folder, where readers share memory with the writer.
+static int give_up_rights(const struct site_files *files, const struct site_index *index, const struct publishing *p,
+                          struct error *error)
 {
-    const struct confine_folder folders[] = {{.fd = files->folder}, {.fd = p->incoming, .writable = true}};
+    struct confine_folder folders[3] = {{.fd = files->folder}};
+    unsigned count = 1;
+    if (index->folder >= 0)
+        folders[count++] = (struct confine_folder){.fd = index->folder, .writable = true};
+    if (p->incoming >= 0)
+        folders[count++] = (struct confine_folder){.fd = p->incoming, .writable = true};
     tzset(); // the C library reads the time zone once, from a file outside
     int r = confine_limit(RLIMIT_DATA, MEMORY_MAXIMUM);
     if (r < 0)
         log_debug("memory cannot be limited: %s", strerror(-r));
-    return confine_rights(folders, p->incoming < 0 ? 1 : 2, UINT64_C(1) << CAP_DAC_READ_SEARCH, error);
+    return confine_rights(folders, count, UINT64_C(1) << CAP_DAC_READ_SEARCH, error);
 }
 
 static int serve(const struct options *options, struct error *error)
@@ -264,6 +277,7 @@ static int serve(const struct options *options, struct error *error)
     struct site_files files CLEANUP(site_files_close) = {.folder = -1};
     struct access_log log CLEANUP(access_log_close) = {.fd = -1};
     struct beside opener = {.fd = -1}; // it ends with us
+    struct site_index index CLEANUP(site_index_close) = {.folder = -1, .state = {.folder = -1}};
     struct publishing publishing CLEANUP(end_publishing) = {.state = -1, .incoming = -1};
     struct http_server *server CLEANUP(http_server_stop) = NULL; // released first: its threads use the others
     char url[LISTENER_URL_SIZE];
@@ -291,22 +305,25 @@ static int serve(const struct options *options, struct error *error)
     if (options->log)
         r = log_opener_start(options->log, &opener, error);
     if (r == 0 && options->state)
+        r = site_index_open(options->state, options->folder, &index, error);
+    if (r == 0 && takes_publications(options))
         r = start_keeper(options, &publishing, error);
     if (r < 0)
         return r;
     int listener CLEANUP_CLOSE = find_listener(options->listen, url, error);
     if (listener < 0)
         return listener;
-    r = give_up_rights(&files, &publishing, error);
-    if (r == 0 && options->state)
+    r = give_up_rights(&files, &index, &publishing, error);
+    if (r == 0 && takes_publications(options))
         r = start_publishing(options, &log, &publishing, error);
     if (r < 0)
         return r;
 
     const struct static_site site = {.files = &files, .log = &log};
-    r = http_server_start(TAKE_FD(listener), &site, publishing.api, options->stall, &server, error);
+    const struct router router = {.site = &site, .index = index.pool};
+    r = http_server_start(TAKE_FD(listener), &router, publishing.api, options->stall, &server, error);
     if (r == 0)
-        r = server_calls_confine(publishing.api != NULL, error);
+        r = server_calls_confine(index.pool != NULL, publishing.api != NULL, error);
     if (r < 0)
         return r;
     r = announce(url, error);
@@ -315,16 +332,32 @@ static int serve(const struct options *options, struct error *error)
     return wait_for_signal(server, &log, &opener, &publishing, &signals, error);
 }
 
+static int reindex(const struct options *options, struct error *error)
+{
+    struct index_counts counts;
+    int r = site_index_renew(options->state, options->folder, &counts, error);
+
+    if (r < 0)
+        return r;
+    if (printf("%u versions are in the index\n", counts.versions) < 0 || fflush(stdout) < 0)
+        return error_set(error, errno, "cannot write to standard output: %m");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    const bool renew = argc > 1 && strcmp(argv[1], "reindex") == 0;
     struct options options = {0};
     struct error error = {0};
 
     log_start("rondo-server");
-    int r = parse_options(argc, argv, &options, &error);
+    int r = parse_options(argc - renew, argv + renew, &options, &error);
     if (r > 0)
         return EXIT_CODE_OK;
-    if (r == 0)
+    if (r == 0 && renew)
+        r = options.state ? reindex(&options, &error)
+                          : usage_error(&error, "reindex needs --state FOLDER, where the index is", "");
+    else if (r == 0)
         r = serve(&options, &error);
     if (r < 0)
         log_error("%s", error.text);

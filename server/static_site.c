@@ -7,39 +7,13 @@
 #include "server/static_site.h"
 
 #include "base/cleanup.h"
-#include "base/log.h"
+#include "server/answer.h"
 #include "server/range.h"
 
 #include <string.h>
 #include <strings.h>
 
 #include "base/banned.h"
-
-struct answer {
-    unsigned status;
-    uint64_t bytes; // of the body
-    struct MHD_Response *response;
-};
-
-static void destroy_response(struct MHD_Response **response)
-{
-    if (*response)
-        MHD_destroy_response(*response);
-}
-#define CLEANUP_RESPONSE CLEANUP(destroy_response)
-
-static bool add(struct MHD_Response *response, const char *name, const char *value)
-{
-    return value[0] == '\0' || MHD_add_response_header(response, name, value) == MHD_YES;
-}
-
-static bool has_body(struct MHD_Connection *connection)
-{
-    const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
-
-    return (length && strcmp(length, "0") != 0) ||
-           MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding");
-}
 
 static bool is_method_known(const char *method)
 {
@@ -48,7 +22,7 @@ static bool is_method_known(const char *method)
 
 bool static_site_refuses(struct MHD_Connection *connection, const char *method)
 {
-    return !is_method_known(method) || has_body(connection);
+    return !is_method_known(method) || answer_has_body(connection);
 }
 
 // An answer without a file. It must not be cached: what is missing now may be published in a minute.
@@ -72,15 +46,16 @@ static int make_refusal(unsigned status, struct answer *ret)
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         if (texts[i].status == status)
             text = texts[i].text;
-    // The buffer is only read.
-    struct MHD_Response *response CLEANUP_RESPONSE =
-        MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
-    if (!response || !add(response, "Content-Type", "text/plain; charset=utf-8") ||
-        !add(response, "Cache-Control", "no-store") || !add(response, "X-Content-Type-Options", "nosniff") ||
-        (status == 405 && !add(response, "Allow", "GET, HEAD")) ||
-        (status == 503 && !add(response, "Retry-After", "1")))
+    struct answer answer;
+    int r = answer_make(status, "text/plain; charset=utf-8", "no-store", text, strlen(text), &answer);
+    if (r < 0)
+        return r;
+    if ((status == 405 && !answer_add(answer.response, "Allow", "GET, HEAD")) ||
+        (status == 503 && !answer_add(answer.response, "Retry-After", "1"))) {
+        answer_destroy_response(&answer.response);
         return -ENOMEM;
-    *ret = (struct answer){.status = status, .bytes = strlen(text), .response = TAKE_PTR(response)};
+    }
+    *ret = answer;
     return 0;
 }
 
@@ -106,18 +81,12 @@ static unsigned status_of(int r)
     }
 }
 
-static struct slice header(struct MHD_Connection *connection, const char *name)
-{
-    const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
-
-    return slice_of(value ? value : "");
-}
-
 static bool is_unchanged(struct MHD_Connection *connection, const struct site_file *file)
 {
     if (MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "If-None-Match"))
-        return conditions_tag_in_list(header(connection, "If-None-Match"), file->tag);
-    return file->last_modified[0] && slice_equal(header(connection, "If-Modified-Since"), file->last_modified);
+        return answer_is_known(connection, file->tag);
+    return file->last_modified[0] &&
+           slice_equal(slice_of(answer_header(connection, "If-Modified-Since")), file->last_modified);
 }
 
 static enum MHD_Result count_ranges(void *count, enum MHD_ValueKind kind, const char *name, const char *value)
@@ -138,15 +107,15 @@ static enum range_kind range_of(struct MHD_Connection *connection, const char *m
     if (count != 1 || strcmp(method, "GET") != 0)
         return RANGE_WHOLE;
     if (MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "If-Range") &&
-        !conditions_if_range(header(connection, "If-Range"), file->tag, file->last_modified))
+        !conditions_if_range(slice_of(answer_header(connection, "If-Range")), file->tag, file->last_modified))
         return RANGE_WHOLE;
-    return range_parse(header(connection, "Range"), file->size, ret);
+    return range_parse(slice_of(answer_header(connection, "Range")), file->size, ret);
 }
 
 static bool add_description(struct MHD_Response *response, const struct site_file *file)
 {
-    return add(response, "ETag", file->tag) && add(response, "Last-Modified", file->last_modified) &&
-           add(response, "Cache-Control", file->cache_control);
+    return answer_add(response, "ETag", file->tag) && answer_add(response, "Last-Modified", file->last_modified) &&
+           answer_add(response, "Cache-Control", file->cache_control);
 }
 
 static int make_not_modified(const struct site_file *file, struct answer *ret)
@@ -168,8 +137,8 @@ static int make_unsatisfiable(const struct site_file *file, struct answer *ret)
     if (r < 0)
         return r;
     (void)snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)file->size);
-    if (!add(answer.response, "Content-Range", text)) {
-        MHD_destroy_response(answer.response);
+    if (!answer_add(answer.response, "Content-Range", text)) {
+        answer_destroy_response(&answer.response);
         return -ENOMEM;
     }
     *ret = answer;
@@ -186,13 +155,13 @@ static int make_content(struct site_file *file, const struct byte_range *range, 
     if (!response)
         return -ENOMEM;
     file->fd = -1;
-    if (!add_description(response, file) || !add(response, "Content-Type", file->content_type) ||
-        !add(response, "Accept-Ranges", "bytes") || !add(response, "X-Content-Type-Options", "nosniff"))
+    if (!add_description(response, file) || !answer_add(response, "Content-Type", file->content_type) ||
+        !answer_add(response, "Accept-Ranges", "bytes") || !answer_add(response, "X-Content-Type-Options", "nosniff"))
         return -ENOMEM;
     if (range) {
         (void)snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)first,
                        (unsigned long long)(first + length - 1), (unsigned long long)file->size);
-        if (!add(response, "Content-Range", text))
+        if (!answer_add(response, "Content-Range", text))
             return -ENOMEM;
     }
     *ret = (struct answer){.status = range ? 206 : 200, .bytes = length, .response = TAKE_PTR(response)};
@@ -208,7 +177,7 @@ static int make_answer(const struct static_site *site, struct MHD_Connection *co
 
     if (!is_method_known(method))
         return make_refusal(405, ret);
-    if (has_body(connection))
+    if (answer_has_body(connection))
         return make_refusal(400, ret);
 
     int r = site_path_parse(target, strlen(target), &path);
@@ -239,26 +208,8 @@ static int make_answer(const struct static_site *site, struct MHD_Connection *co
 enum MHD_Result static_site_answer(const struct static_site *site, struct MHD_Connection *connection,
                                    const char *method, const char *target, bool last)
 {
-    const union MHD_ConnectionInfo *client = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct request request = {.connection = connection, .method = method, .target = target};
     struct answer answer = {0};
-
-    if (make_answer(site, connection, method, target, &answer) < 0 ||
-        (last && !add(answer.response, "Connection", "close"))) {
-        log_warning("not enough memory for an answer, closing a connection");
-        destroy_response(&answer.response);
-        return MHD_NO;
-    }
-    struct access_log_line line = {
-        .client = client ? client->client_addr : NULL,
-        .method = method,
-        .target = target,
-        .range = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Range"),
-        .status = answer.status,
-        .bytes = strcmp(method, "HEAD") == 0 ? 0 : answer.bytes,
-    };
-    access_log_write(site->log, &line);
-
-    enum MHD_Result result = MHD_queue_response(connection, answer.status, answer.response);
-    MHD_destroy_response(answer.response); // drops our reference; libmicrohttpd holds its own
-    return result;
+    int r = make_answer(site, connection, method, target, &answer);
+    return answer_send(&request, r, &answer, site->log, last);
 }

@@ -262,6 +262,10 @@ static void the_allowed_calls_are_those_of_the_lists(void **state)
             confine_list_add(programs[p].name, &programs[p].calls[i], &list);
         confine_list_compare(programs[p].golden, &list);
     }
+    struct buf list CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64 << 10);
+    for (size_t i = 0; i < server_index_call_count; i++)
+        confine_list_add("rondo-server", &server_index_calls[i], &list);
+    confine_list_compare("tests/hostile/server_index.calls", &list);
 }
 
 // --- rights --------------------------------------------------------------------------------------------------------
