@@ -91,7 +91,8 @@ static int serve(void)
     if (listener < 0)
         return listener;
     const struct static_site site = {.files = &files, .log = &log};
-    r = http_server_start(listener, &site, 5, &server, &error); // takes the listener
+    const struct router router = {.site = &site};
+    r = http_server_start(listener, &router, NULL, 5, &server, &error); // takes the listener
     if (r < 0)
         return r;
     return ask_for_all((unsigned)strtoul(strrchr(url, ':') + 1, NULL, 10));
