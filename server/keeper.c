@@ -88,7 +88,11 @@ static void idle(const void *context)
     if (k->failure || (k->swept && now - k->swept < SWEEP_NS))
         return;
     k->swept = now;
-    staging_sweep(k->staging, io_realtime_seconds());
+    struct site *site;
+    if (site_open_reading(k->options.site, &site, NULL) < 0)
+        return; // a new site: nothing was staged for it
+    staging_sweep(k->staging, io_realtime_seconds(), site);
+    site_close(site);
 }
 
 // --- a manifest ----------------------------------------------------------------------------------------------------

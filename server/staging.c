@@ -147,12 +147,26 @@ uint64_t staging_count_bytes(struct staging *s, const struct key_public *key)
     return bytes;
 }
 
+struct sweep {
+    int64_t before; // seconds since 1970
+    struct site *site;
+};
+
+static bool has_object(struct site *site, const char *entry)
+{
+    struct sha256 name;
+    int fd CLEANUP_CLOSE = sha256_from_hex(entry, strlen(entry), &name) ? site_open_object(site, &name) : -ENOENT;
+
+    return fd >= 0;
+}
+
 static int sweep_file(void *context, int folder, const char *entry)
 {
-    const int64_t *before = context;
+    const struct sweep *w = context;
     struct stat st;
 
-    if (fstatat(folder, entry, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtim.tv_sec < *before)
+    if (fstatat(folder, entry, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        (st.st_mtim.tv_sec < w->before || has_object(w->site, entry)))
         io->unlinkat(folder, entry, 0); // what stays costs room, and is tried again
     return 0;
 }
@@ -164,11 +178,11 @@ static int sweep_folder(void *context, int incoming, const char *entry)
     return 0;
 }
 
-void staging_sweep(struct staging *s, int64_t now)
+void staging_sweep(struct staging *s, int64_t now, struct site *site)
 {
-    int64_t before = now - STAGING_AGE_MAXIMUM;
+    struct sweep w = {.before = now - STAGING_AGE_MAXIMUM, .site = site};
 
-    (void)folder_walk(s->folder, ".", sweep_folder, &before);
+    (void)folder_walk(s->folder, ".", sweep_folder, &w);
 }
 
 // --- uploads -------------------------------------------------------------------------------------------------------
