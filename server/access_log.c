@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "server/metrics.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -98,6 +99,7 @@ void access_log_write(struct access_log *log, const struct access_log_line *line
     char target[ESCAPED_SIZE(TARGET_MAXIMUM)];
     char text[sizeof target + sizeof method + sizeof range + 256];
 
+    metrics_count_answer(line->status, line->bytes);
     int n = snprintf(text, sizeof text, "%s %s %s %s %u %llu %s\n", text_format_time(io_realtime_seconds(), time_text),
                      client_text(line->client, client), escape_field(line->method, SHORT_FIELD_MAXIMUM, method),
                      escape_field(line->target, TARGET_MAXIMUM, target), line->status, (unsigned long long)line->bytes,

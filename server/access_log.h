@@ -36,5 +36,6 @@ struct access_log_line {
     uint64_t bytes;
 };
 
-// Any thread. One write per line, at the file's end: lines of several threads and processes do not mix.
+// Any thread; every answer passes here, and is counted (server/metrics.h). One write per line, at the file's end: lines
+// of several threads and processes do not mix.
 void access_log_write(struct access_log *log, const struct access_log_line *line);

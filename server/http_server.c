@@ -16,8 +16,10 @@
 #include "server/http_server.h"
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "server/metrics.h"
 #include "server/slow_clients.h"
 
 #include <sched.h>
@@ -75,10 +77,12 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
 
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *socket = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        metrics_count_connection();
         *watched = socket ? slow_clients_add(server->slow_clients, socket->connect_fd) : NULL;
     } else {
         slow_clients_remove(server->slow_clients, *watched);
         *watched = NULL;
+        metrics_end_connection();
     }
 }
 
@@ -188,6 +192,7 @@ int http_server_start(int listener, const struct router *router, struct publish_
     server->router = router;
     server->publish = publish;
     atomic_init(&server->winding_down, false);
+    metrics_start(io_realtime_seconds());
     int r = slow_clients_start(stall_seconds, &server->slow_clients, error);
     if (r < 0)
         return r;

@@ -1,7 +1,8 @@
-// See router.h.
+// See router.h. /healthz and /metrics come before files of these names: who watches a server asks every one alike.
 #include "server/router.h"
 
 #include "server/api_read.h"
+#include "server/health.h"
 
 #include <string.h>
 
@@ -21,6 +22,10 @@ bool router_refuses(const struct router *router, const struct request *request)
 enum MHD_Result router_answer(const struct router *router, const struct request *request, bool last)
 {
     struct answer answer = {0};
+    if (health_is_asked(request) && !static_site_refuses(request->connection, request->method)) {
+        int made = health_answer(router->site->files, router->index, request, last, &answer);
+        return answer_send(request, made, &answer, router->site->log, last);
+    }
     if (!is_api(router, request->target))
         return static_site_answer(router->site, request->connection, request->method, request->target, last);
     int r = api_read_answer(router->index, request, &answer);

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "server/metrics.h"
 
 #include <linux/sockios.h>
 #include <netinet/in.h>
@@ -95,6 +96,7 @@ static void cut(struct watched *w, bool owed)
     if (owed)
         setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     shutdown(w->fd, SHUT_RDWR);
+    metrics_count_slow_client();
     w->shut = true;
 }
 
@@ -207,12 +209,18 @@ void slow_clients_remove(struct slow_clients *s, struct watched *w)
     free(w);
 }
 
+static void count_answers(struct slow_clients *s, int by)
+{
+    atomic_fetch_add(&s->answers, (unsigned)by);
+    metrics_change_answers(by);
+}
+
 static void enter(struct slow_clients *s, struct watched *w, enum state state)
 {
     if (!w)
         return;
     if (atomic_exchange(&w->state, state) == ASKING)
-        atomic_fetch_add(&s->answers, 1);
+        count_answers(s, 1);
     atomic_store(&w->moved, true);
 }
 
@@ -236,7 +244,7 @@ void slow_clients_end_answer(struct slow_clients *s, struct watched *w)
     if (!w)
         return;
     if (atomic_exchange(&w->state, ASKING) != ASKING)
-        atomic_fetch_sub(&s->answers, 1);
+        count_answers(s, -1);
 }
 
 void slow_clients_let_be(struct watched *w)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# rondo-server under a supervisor: its log opened anew on SIGHUP, a socket that is handed over.
+# rondo-server under a supervisor: its log opened anew on SIGHUP, a socket that is handed over, what it tells who watches it.
 . "$(dirname "$0")/../lib.sh"
 need curl python3
 
@@ -145,4 +145,38 @@ for kind in udp unheard; do
 	status_is 2 "a socket that is not a listening one ($kind): exit 2"
 	like "$err" 'no listening TCP socket' "which is told"
 done
+# --- who watches it --------------------------------------------------------------------------------------------------
+
+metric() { # NAME[{LABEL}]
+	curl -sS --max-time 20 "${url}metrics" | awk -v name="$1" '$1 == name { print $2 }'
+}
+mkdir "$TMPDIR/new"
+start_process watched rondo-server --listen '[::]:0' --stall 1 "$TMPDIR/new"
+started watched
+url=http://127.0.0.1:${url##*:}
+is "$(curl -sS --max-time 20 -w ' %{http_code}' "${url}healthz")" $'there is no catalog: nothing was published yet\n 503' "/healthz: 503 where nothing was published"
+printf 'rondo-catalog 1\n' >"$TMPDIR/new/catalog.rondo"
+is "$(curl -sS --max-time 20 -w ' %{http_code}' "${url}healthz")" $'ok\n 200' "and 200 where there is a catalog"
+like "$(curl -sSI --max-time 20 "${url}healthz")" 'Cache-Control: no-store' "which no cache keeps"
+is "$(fetch catalog.rondo) $(fetch nothing) $(fetch nothing)" "200 404 404" "some requests"
+is "$(metric 'rondo_http_answers_total{code="404"}') $(metric 'rondo_http_answers_total{code="503"}')" "2 1" "/metrics counts them by status"
+like "$(curl -sSI --max-time 20 "${url}metrics")" 'Content-Type: text/plain; version=0.0.4' "as Prometheus has it"
+before=$(metric rondo_http_body_bytes_total)
+fetch catalog.rondo >/dev/null
+ok "and their bytes" test "$(metric rondo_http_body_bytes_total)" -ge $((before + 16))
+like "$(metric rondo_http_connections) $(metric rondo_http_answers_under_way)" '^[1-9][0-9]* [1-9]' "connections, and answers under way: this one at least"
+exec 9<>"/dev/tcp/127.0.0.1/$(sed 's|.*:||; s|/||' <<<"$url")" # never asks
+ok "clients that make no progress are counted" wait_until 20 eval '[ "$(metric rondo_http_slow_clients_total)" -ge 1 ]'
+exec 9>&-
+is "$(curl -sS --max-time 20 -o /dev/null -w '%{http_code}' -X POST "${url}metrics")" 405 "another method is not allowed"
+address=$(ip -4 -o address show scope global 2>/dev/null | sed -n 's/.* inet \([0-9.]*\).*/\1/p' | head -n 1)
+if [ -n "$address" ]; then
+	away=http://$address:${url##*:}
+	is "$(curl -sS --noproxy '*' --max-time 20 -o /dev/null -w '%{http_code}' "${away}metrics")" 403 "/metrics is for this machine alone"
+	is "$(curl -sS --noproxy '*' --max-time 20 -o /dev/null -w '%{http_code}' "${away}healthz")" 200 "/healthz for everybody"
+else
+	skip "/metrics is for this machine alone" "this machine has no other address"
+	skip "/healthz for everybody" "this machine has no other address"
+fi
+is "$(curl -gsS --max-time 20 -o /dev/null -w '%{http_code}' "http://[::1]:${url##*:}metrics")" 200 "this machine has two loopback addresses"
 done_testing

@@ -2,6 +2,7 @@
 # `make install` installs systemd's units of the server: systemd takes them as they are, they are walled in, and what they forbid the
 # server never does.
 . "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/sites.sh"
 need systemd-analyze make
 
 prefix=$TMPDIR/prefix
@@ -23,16 +24,18 @@ ok "their user is made" grep -q "^u $user " "$prefix/lib/sysusers.d/rondo-server
 need strace curl
 strace -o /dev/null true 2>/dev/null || skip_rest=1
 if [ -z "${skip_rest:-}" ]; then
-	mkdir "$TMPDIR/site"
-	printf 'rondo-catalog 1\n' >"$TMPDIR/site/catalog.rondo"
+	make_disk "$TMPDIR/disk" 1
+	must_publish image 1 "$TMPDIR/disk"
 	command=$(sed -n 's/^ExecStart=//p' "$units/rondo-server.service")
-	command=${command/\/var\/log\/rondo/$TMPDIR} command=${command/\/var\/lib\/rondo\/site/$TMPDIR/site}
+	command=${command/\/var\/log\/rondo/$TMPDIR} command=${command//\/var\/lib\/rondo/$TMPDIR}
 	# shellcheck disable=SC2086 # words on purpose
 	start_process server strace -f -qq -o "$TMPDIR/trace" -I 4 ${command/rondo-server /rondo-server --listen 127.0.0.1:0 }
 	wait_until 20 grep -q '^listening on' "$TMPDIR/server.log" || bail_out "the unit's command starts"
 	url=$(sed -n 's/^listening on //p' "$TMPDIR/server.log")
 	server=$(pgrep -P "$process" -x rondo-server)
-	is "$(curl -sS --max-time 20 "${url}catalog.rondo")" "rondo-catalog 1" "the unit's command serves"
+	curl -sS --max-time 20 -o "$TMPDIR/catalog" "${url}catalog.rondo"
+	ok "the unit's command serves" cmp "$TMPDIR/catalog" "$site/catalog.rondo"
+	like "$(curl -sS --max-time 20 "${url}api/v1/images")" '"name": ?"image"' "and answers questions"
 	kill -HUP "$server"
 	wait_until 10 grep -q 'opened anew' "$TMPDIR/server.log"
 	kill -TERM "$server"
