@@ -5,15 +5,14 @@
 
 #include "base/cleanup.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
 
 #define QUERY_SHOWN 256u // bytes of HTML
 
-static const struct {
-    const char *value, *shown;
-} sizes[] = {{"64M", "up to 64 MiB"}, {"256M", "up to 256 MiB"}, {"1G", "up to 1 GiB"}, {"4G", "up to 4 GiB"}};
+static const uint64_t sizes[] = {64u << 20, 256u << 20, 1u << 30, 4ull << 30};
 
 // Without a value of its own an option stands for its text.
 static void put_option(struct html *h, const char *value, const char *shown, bool selected)
@@ -47,17 +46,23 @@ static void put_select(struct html *h, const char *name, const char *label, cons
     HTML(h, "</select></label>\n");
 }
 
-static void put_sizes(struct html *h, const char *asked)
+static void put_size(struct html *h, uint64_t size, bool selected)
 {
-    bool there = asked[0] == '\0';
+    char shown[64];
+    snprintf(shown, sizeof(shown), "up to %s", LAYOUT_BYTES(size));
+    put_option(h, HTML_NUMBER(size), shown, selected);
+}
+
+static void put_sizes(struct html *h, uint64_t asked)
+{
+    bool there = asked == 0;
     HTML(h, "<label>Size<select name=\"max_size\"><option value=\"\">Any size</option>");
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-        bool selected = strcmp(sizes[i].value, asked) == 0;
-        there = there || selected;
-        put_option(h, sizes[i].value, sizes[i].shown, selected);
+        there = there || sizes[i] == asked;
+        put_size(h, sizes[i], sizes[i] == asked);
     }
     if (!there)
-        put_option(h, NULL, asked, true);
+        put_size(h, asked, true);
     HTML(h, "</select></label>\n");
 }
 
@@ -65,10 +70,10 @@ static void put_form(struct html *h, const struct pages_choices *c, const struct
 {
     HTML(h,
          "<form class=\"find\" role=\"search\" action=\"%search\" method=\"get\">\n<div class=\"row\">"
-         "<input type=\"search\" id=\"q\" name=\"q\" maxlength=\"%\" autocomplete=\"off\" "
+         "<input type=\"search\" id=\"q\" name=\"q\" maxlength=\"200\" autocomplete=\"off\" "
          "placeholder=\"Search images\" aria-label=\"Search images\" value=\"",
-         root, HTML_NUMBER(PAGES_QUERY_MAXIMUM));
-    html_escape_cut(h, slice_of(q->q), QUERY_SHOWN);
+         root);
+    html_escape_cut(h, slice_of(q->words), QUERY_SHOWN);
     HTML(h, "\"><button class=\"primary\" type=\"submit\">Search</button></div>\n<div class=\"filters\">\n");
     put_select(h, "os", "System", "Any system", c->os, c->os_count, q->os);
     put_select(h, "arch", "Architecture", "Any architecture", c->arch, c->arch_count, q->arch);
@@ -111,29 +116,26 @@ static void put_cards(struct html *h, const struct index_list *l, const char *ro
     HTML(h, "</ul>\n");
 }
 
-// `before` and `after` stand around the number of a page in its address; `first`, if not NULL, is that of page 1.
-static void put_pager(struct html *h, uint64_t all, unsigned page, const char *first, const char *before,
-                      const char *after)
+static void put_pager(struct html *h, uint64_t all, unsigned page, const char *previous, const char *next)
 {
     uint64_t pages = (all + PAGES_ROWS - 1) / PAGES_ROWS;
     if (pages < 2)
         return;
     HTML(h, "<nav class=\"pages\" aria-label=\"Pages\"><span>");
-    if (page == 2 && first)
-        HTML(h, "<a rel=\"prev\" href=\"%\">← Previous</a>", first);
-    else if (page > 1)
-        HTML(h, "<a rel=\"prev\" href=\"%%%\">← Previous</a>", before, HTML_NUMBER(page - 1), after);
+    if (previous)
+        HTML(h, "<a rel=\"prev\" href=\"%\">← Previous</a>", previous);
     HTML(h, "</span><span>Page % of %</span><span>", HTML_NUMBER(page), HTML_NUMBER(pages));
-    if (page < pages)
-        HTML(h, "<a rel=\"next\" href=\"%%%\">Next →</a>", before, HTML_NUMBER(page + 1), after);
+    if (next)
+        HTML(h, "<a rel=\"next\" href=\"%\">Next →</a>", next);
     HTML(h, "</span></nav>\n");
 }
 
 int pages_list(const struct pages_site *s, const struct index_list *l, unsigned page, struct buf *ret)
 {
-    static const struct pages_query nothing = {.q = "", .os = "", .arch = "", .publisher = "", .max_size = ""};
+    static const struct pages_query nothing = {.words = "", .os = "", .arch = "", .publisher = ""};
     struct html h = {.to = ret, .result = site_url_is_right(slice_of(s->url)) ? 0 : -EINVAL};
     const char *root = page > 1 ? "../../" : "";
+    char previous[32], next[32];
 
     layout_begin(&h, s->about, s->about->name, root);
     HTML(&h, "<h1>Boot a machine from its URL</h1>\n<p class=\"lead\">");
@@ -147,36 +149,20 @@ int pages_list(const struct pages_site *s, const struct index_list *l, unsigned 
     if (s->choices)
         put_form(&h, s->choices, &nothing, root);
     put_cards(&h, l, root, true);
-    put_pager(&h, l->all, page, root, page > 1 ? "../../page/" : "page/", "/");
+    if (page > 2)
+        snprintf(previous, sizeof(previous), "../%u/", page - 1);
+    else
+        snprintf(previous, sizeof(previous), "../../");
+    snprintf(next, sizeof(next), "%s%u/", page > 1 ? "../" : "page/", page + 1);
+    put_pager(&h, l->all, page, page > 1 ? previous : NULL, page * (uint64_t)PAGES_ROWS < l->all ? next : NULL);
     layout_end(&h, s->about, page == 1);
     return h.result;
-}
-
-// The address of a search, but for the number of its page.
-static int append_address(const struct pages_query *q, struct buf *to)
-{
-    const struct {
-        const char *key, *value;
-    } fields[] = {
-        {"q", q->q}, {"os", q->os}, {"arch", q->arch}, {"publisher", q->publisher}, {"max_size", q->max_size}};
-    int r = buf_append_format(to, "search?");
-    for (size_t i = 0; i < ARRAY_SIZE(fields) && r == 0; i++) {
-        if (fields[i].value[0] == '\0')
-            continue;
-        r = buf_append_format(to, "%s=", fields[i].key);
-        if (r == 0)
-            r = html_append_url(to, slice_of(fields[i].value));
-        if (r == 0)
-            r = buf_append_format(to, "&");
-    }
-    return r == 0 ? buf_append_format(to, "page=") : r;
 }
 
 int pages_search(const struct pages_site *s, const struct pages_query *q, const struct index_list *l, unsigned page,
                  struct buf *ret)
 {
     struct html h = {.to = ret, .result = site_url_is_right(slice_of(s->url)) && s->choices ? 0 : -EINVAL};
-    struct buf address CLEANUP(buf_free) = BUF_WITH_MAXIMUM(4096);
 
     layout_begin(&h, s->about, "Search", "");
     HTML(&h, "<h1>Search</h1>\n");
@@ -188,10 +174,7 @@ int pages_search(const struct pages_site *s, const struct pages_query *q, const 
     else
         HTML(&h, "<p class=\"result\" role=\"status\">% found</p>\n", TEXT_COUNT(l->all, "image"));
     put_cards(&h, l, "", false);
-    int r = append_address(q, &address);
-    if (h.result == 0)
-        h.result = r;
-    put_pager(&h, l->all, page, NULL, buf_text(&address), "");
+    put_pager(&h, l->all, page, q->previous, q->next);
     layout_end(&h, s->about, false);
     return h.result;
 }

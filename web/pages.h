@@ -34,10 +34,12 @@ struct pages_choices {
     unsigned os_count, arch_count, publisher_count;
 };
 
-// What a visitor asked for; texts as they were typed, never NULL, each at most PAGES_QUERY_MAXIMUM bytes.
-#define PAGES_QUERY_MAXIMUM 200u
+// What a visitor asked for; texts as they were typed, never NULL.
 struct pages_query {
-    const char *q, *os, *arch, *publisher, *max_size;
+    const char *words, *os, *arch, *publisher;
+    uint64_t max_size; // 0: any
+    // Addresses of the same search, other pages: NULL where there is none.
+    const char *previous, *next;
 };
 
 // Each appends a whole page to *ret (which needs a maximum of PAGES_SIZE_MAXIMUM) and returns 0, -E2BIG, -ENOMEM or

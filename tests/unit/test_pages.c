@@ -24,7 +24,7 @@
 
 #define URL "https://zoo.example/os/"
 
-static const struct pages_query no_query = {.q = "", .os = "", .arch = "", .publisher = "", .max_size = ""};
+static const struct pages_query no_query = {.words = "", .os = "", .arch = "", .publisher = ""};
 
 static void assert_page(const struct buf *page)
 {
@@ -96,9 +96,11 @@ static void lists_show_images_and_the_way_on(void **state)
     assert_golden(&page, "last");
 
     s.choices = &choices;
-    q.q = "\"><script>a&b";
+    q.words = "\"><script>a&b";
     q.os = "Alpine";
-    q.max_size = "17M";
+    q.max_size = 17u << 20;
+    q.previous = "search?q=a&os=%22";
+    q.next = "search?offset=40";
     buf_clear(&page);
     assert_int_equal(pages_search(&s, &q, &list, 2, &page), 0);
     assert_page(&page);
@@ -138,7 +140,7 @@ static void hostile_texts_stay_text(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
         struct index_version v = pages_make_with_text(texts[i]);
         struct index_list list = {.versions = &v, .count = 1, .all = 1};
-        struct pages_query q = {texts[i], texts[i], texts[i], texts[i], texts[i]};
+        struct pages_query q = {texts[i], texts[i], texts[i], texts[i], 0, NULL, NULL};
         struct pages_choices choices = {.os_count = 2, .arch_count = 2, .publisher_count = 2};
         for (unsigned n = 0; n < 2; n++) {
             snprintf(choices.os[n], PAGES_CHOICE_SIZE, "%s", texts[i]);
@@ -170,8 +172,8 @@ static void pages_have_at_most_50_KiB(void **state)
     struct index_list list = {.versions = versions, .count = PAGES_VERSIONS, .all = 1000};
     struct pages_choices choices = {
         .os_count = PAGES_CHOICES, .arch_count = PAGES_CHOICES, .publisher_count = PAGES_CHOICES};
-    const char *asked = text + sizeof(text) - 1 - PAGES_QUERY_MAXIMUM;
-    struct pages_query q = {asked, asked, asked, asked, asked};
+    char address[3200]; // four parameters of 256 letters, each as %XX
+    struct pages_query q = {text, text, text, text, UINT64_MAX, address, address};
     char url[CATALOG_URL_SIZE] = "https://";
     struct pages_site s = {.about = &site, .url = url};
     struct buf page CLEANUP(buf_free) = BUF_WITH_MAXIMUM(PAGES_SIZE_MAXIMUM);
@@ -182,6 +184,8 @@ static void pages_have_at_most_50_KiB(void **state)
         memcpy(description + i, "\n\n", 2);
     memset(text, '"', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
+    memset(address, 'a', sizeof(address) - 1);
+    address[sizeof(address) - 1] = '\0';
     memset(url + 8, 'u', 200);
     url[207] = '/';
     for (unsigned i = 0; i < PAGES_VERSIONS; i++) {
