@@ -1,0 +1,19 @@
+// The pages of a site, live: what web/pages.h makes of the index at the time of each request.
+//
+//   /  /page/N/  /search  /images/NAME/        pages; /images/NAME leads to /images/NAME/
+//   /images/NAME/logo-<hash>.png or .jpg       its logo, out of the site's objects
+//   /rondo.js                                  the pages' script
+//
+// The URL in commands and links is the one that the visitor used: the Host header, with https where a proxy says so
+// (X-Forwarded-Proto). Pages carry a policy that keeps everything from elsewhere out (web/layout.h), and an ETag of
+// their bytes.
+#pragma once
+
+#include "server/answer.h"
+#include "server/index_pool.h"
+#include "server/site_files.h"
+
+bool live_pages_has(const char *target); // whether it is for live_pages_answer
+// The answer to a GET or HEAD of such a target; 0 or -ENOMEM. Any thread.
+int live_pages_answer(struct index_pool *pool, const struct site_files *files, const struct request *request,
+                      struct answer *ret);
