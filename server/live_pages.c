@@ -87,6 +87,8 @@ static int make_text(unsigned status, const char *text, struct answer *ret)
 static int make_failure(int r, const struct error *error, struct answer *ret)
 {
     char text[ERROR_TEXT_SIZE + 8];
+    if (r == -ENOENT) // images that are missing are a page
+        return make_text(404, "nothing was published here yet\n", ret);
     if (r != -EINVAL)
         return make_text(503, "this page cannot be made now; try again later\n", ret);
     snprintf(text, sizeof(text), "%s\n", error->text);

@@ -3,6 +3,7 @@
 
 #include "server/api_read.h"
 #include "server/health.h"
+#include "server/live_pages.h"
 
 #include <string.h>
 
@@ -15,19 +16,21 @@ static bool is_api(const struct router *router, const char *target)
 
 bool router_refuses(const struct router *router, const struct request *request)
 {
-    (void)router; // neither files nor the read API take anything but GET and HEAD, without a body
+    (void)router; // neither files nor pages nor the read API take anything but GET and HEAD, without a body
     return static_site_refuses(request->connection, request->method);
 }
 
 enum MHD_Result router_answer(const struct router *router, const struct request *request, bool last)
 {
     struct answer answer = {0};
-    if (health_is_asked(request) && !static_site_refuses(request->connection, request->method)) {
-        int made = health_answer(router->site->files, router->index, request, last, &answer);
-        return answer_send(request, made, &answer, router->site->log, last);
-    }
-    if (!is_api(router, request->target))
+    int r;
+    if (health_is_asked(request) && !static_site_refuses(request->connection, request->method))
+        r = health_answer(router->site->files, router->index, request, last, &answer);
+    else if (is_api(router, request->target))
+        r = api_read_answer(router->index, request, &answer);
+    else if (router->index && live_pages_has(request->target))
+        r = live_pages_answer(router->index, router->site->files, request, &answer);
+    else
         return static_site_answer(router->site, request->connection, request->method, request->target, last);
-    int r = api_read_answer(router->index, request, &answer);
     return answer_send(request, r, &answer, router->site->log, last);
 }

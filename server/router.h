@@ -1,4 +1,4 @@
-// Which request goes where: to the site's files, or to the API.
+// Which request goes where: to the site's files, or to the API, or to the pages.
 #pragma once
 
 #include "server/answer.h"
