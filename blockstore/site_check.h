@@ -39,8 +39,8 @@ void site_check_walk_wrong(const struct site_check *k,
                            void (*each)(void *context, const struct sha256 *name, uint32_t size, bool needed),
                            void *context);
 
-// The picture that a version in the site names: 0 if there is none. -ENOENT, -EBADMSG (it is not what the manifest
-// says), in a sentence that begins with "its logo".
+// The picture that a version in the site, or elsewhere (site.h), names: 0 if there is none. -ENOENT, -EBADMSG (it is
+// not what the manifest says), in a sentence that begins with "its logo".
 int site_check_logo(struct site *s, const struct manifest_logo *logo, struct error *error);
 
 struct site_check_counts {

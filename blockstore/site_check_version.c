@@ -121,27 +121,37 @@ static int check_page(void *context, const struct map_page *page, uint64_t first
     return r < 0 ? error_set(error, -r, "out of memory") : 0;
 }
 
+// Into room for MANIFEST_LOGO_MAXIMUM bytes.
+static int read_logo(struct site *s, const struct manifest_logo *logo, unsigned char *to, struct error *error)
+{
+    const struct pack_reference object = {.name = logo->object, .size = logo->size}; // to whoever sends it, a pack
+    const struct site_elsewhere *elsewhere = site_elsewhere(s);
+    struct stat st;
+    int fd CLEANUP_CLOSE = site_open_object(s, &logo->object);
+    int r = fd < 0 ? fd : io->fstat(fd, &st) < 0 ? -errno : 0;
+    if (r == -ENOENT && elsewhere)
+        return elsewhere->read(elsewhere->context, &object, 0, to, logo->size, error);
+    if (r == 0 && st.st_size != (off_t)logo->size)
+        return error_set(error, EBADMSG, "it has not the %u bytes that the manifest says", logo->size);
+    return r < 0 ? r : io_read_full(fd, to, logo->size, 0);
+}
+
 int site_check_logo(struct site *s, const struct manifest_logo *logo, struct error *error)
 {
     unsigned char *bytes CLEANUP_FREE = malloc(MANIFEST_LOGO_MAXIMUM);
-    struct stat st;
+    struct error why = {.text = ""};
     char hex[SHA256_HEX_SIZE];
     if (logo->type == MANIFEST_LOGO_NONE)
         return 0;
     if (!bytes)
         return error_set(error, ENOMEM, "out of memory");
     sha256_to_hex(&logo->object, hex);
-    int fd CLEANUP_CLOSE = site_open_object(s, &logo->object);
-    int r = fd < 0 ? fd : io->fstat(fd, &st) < 0 ? -errno : 0;
-    if (r == -ENOENT)
-        return error_set(error, ENOENT, "its logo, object %.16s…, is missing", hex);
-    if (r == 0 && st.st_size != (off_t)logo->size)
-        return error_set(error, EBADMSG, "its logo, object %.16s…, has not the %u bytes that the manifest says", hex,
-                         logo->size);
-    if (r == 0)
-        r = io_read_full(fd, bytes, logo->size, 0);
+    int r = read_logo(s, logo, bytes, &why);
     if (r < 0)
-        return error_set(error, -r, "its logo, object %.16s…, cannot be read: %s", hex, strerror(-r));
+        return error_set(error, -r, "its logo, object %.16s…: %s", hex,
+                         r == -ENOENT  ? "it is missing"
+                         : why.text[0] ? why.text
+                                       : strerror(-r));
     struct sha256 actual = sha256_of(bytes, logo->size);
     if (!sha256_equal(&actual, &logo->object))
         return error_set(error, EBADMSG, "its logo, object %.16s…, does not hash to its name", hex);

@@ -37,7 +37,8 @@ reads_as() { # IMAGE FLAT WHAT
 
 make_disk "$TMPDIR/one" 16 1
 printf '%s\n' 'rondo-profile 1' "member disk $((16 << 20))" 'read disk 90 60' >"$TMPDIR/profile"
-send 1 "$TMPDIR/one" --profile "$TMPDIR/profile" --title Demo
+printf '\211PNG\r\n\032\n and so on' >"$TMPDIR/logo"
+send 1 "$TMPDIR/one" --profile "$TMPDIR/profile" --title Demo --logo "$TMPDIR/logo"
 status_is 0 "a version is published"
 is "$out" "$(awk '$2 == "demo" { print $5 }' "$site/catalog.rondo")" "the name of its manifest is printed"
 like "$err" 'first contact with' "the site's key is shown at the first contact"
