@@ -39,6 +39,11 @@ drive() { # KIND
 	is "$code" 0 "$1: the browser was driven to the end" || diag_file "$TMPDIR/$1.err"
 }
 
+start_process live rondo-server --listen 127.0.0.1:0 --state "$TMPDIR/state" "$site"
+wait_until 20 grep -q '^listening on' "$TMPDIR/live.log" || bail_out "the server starts"
+url=$(sed -n 's/^listening on //p' "$TMPDIR/live.log")
+drive live
+
 # As files: any server would do.
 port=$(free_port)
 url=http://127.0.0.1:$port/
