@@ -111,6 +111,9 @@ int index_find_image(struct index *x, const char *name, const char *selector, st
 int index_list_versions(struct index *x, const char *name, unsigned limit, unsigned offset, struct index_list *ret,
                         struct error *error);
 
+// What all versions of a publisher brought: their new_bytes together.
+int index_sum_new_bytes(struct index *x, const struct key_public *publisher, uint64_t *ret, struct error *error);
+
 // What images can be filtered by: the values that occur, most frequent first, at most INDEX_LIMIT_MAXIMUM.
 enum index_facet { INDEX_OS, INDEX_ARCH, INDEX_PUBLISHER };
 int index_walk_facet(struct index *x, enum index_facet facet,

@@ -49,6 +49,7 @@ static const char schema[] =
     "NOT "
     "NULL, memory INTEGER NOT NULL, disk INTEGER NOT NULL, boot INTEGER NOT NULL, stored INTEGER NOT NULL, new INTEGER "
     "NOT NULL, tags TEXT NOT NULL, revoked INTEGER NOT NULL, UNIQUE(name, serial)) STRICT;"
+    "CREATE INDEX version_by_publisher ON version(publisher, new);"
     // What is searched and filtered: of each image the version that it is shown by.
     "CREATE TABLE image(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, shown INTEGER NOT NULL, versions INTEGER "
     "NOT "

@@ -139,6 +139,16 @@ int index_walk_facet(struct index *x, enum index_facet facet,
     return r;
 }
 
+int index_sum_new_bytes(struct index *x, const struct key_public *publisher, uint64_t *ret, struct error *error)
+{
+    int64_t sum = 0;
+    int r = index_db_number(x, &sum, error, "SELECT coalesce(sum(new), 0) FROM version WHERE publisher = ?1", "b",
+                            (const void *)publisher->bytes, (size_t)KEY_PUBLIC_SIZE);
+    if (r == 0)
+        *ret = (uint64_t)sum;
+    return r;
+}
+
 // --- the whole -------------------------------------------------------------------------------------------------------
 
 int index_remove_all(struct index *x, struct error *error)

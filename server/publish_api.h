@@ -18,6 +18,7 @@
 
 #include "base/beside.h"
 #include "server/access_log.h"
+#include "server/index_pool.h"
 #include "server/slow_clients.h"
 #include <microhttpd.h>
 #include <stdbool.h>
@@ -29,7 +30,8 @@ struct publish_api_options {
     const char *site; // folder
     int state;        // the state folder, kept open by the caller
     struct beside *keeper;
-    uint64_t quota; // bytes of a publisher in the staging area
+    uint64_t quota; // bytes of a publisher, in the staging area and in what its versions brought
+    struct index_pool *index;
     struct access_log *log;
 };
 // Starts one thread, which talks to the keeper.

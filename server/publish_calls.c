@@ -42,6 +42,19 @@ static bool challenge(struct publish_request *q)
     return false;
 }
 
+// What a publisher's versions brought, as the index says: those of the last seconds may not be counted yet.
+static int count_published(struct publish_api *api, const struct key_public *key, uint64_t *ret, struct error *error)
+{
+    struct index *index;
+
+    int r = index_pool_take(api->options.index, &index, error);
+    if (r < 0)
+        return r;
+    r = index_sum_new_bytes(index, key, ret, error);
+    index_pool_give(api->options.index, index, r);
+    return r;
+}
+
 // The signature is that of the key that the text names, over this site's names.
 static int check_session(struct publish_api *api, struct slice body, struct publish_session_text *ret,
                          struct error *error)
@@ -70,6 +83,7 @@ static bool session(struct publish_request *q)
     struct publish_session_text text;
     struct error error = {.text = ""};
     char token[PUBLISH_CHALLENGE_SIZE];
+    uint64_t published = 0;
 
     int r = check_session(api, (struct slice){.at = buf_text(&q->body), .length = q->body.size}, &text, &error);
     if (r == 0)
@@ -79,10 +93,12 @@ static bool session(struct publish_request *q)
     else if (r == -EKEYREJECTED)
         publish_refuse(q, 401, error.text, "ask for a new challenge");
     if (r == 0)
+        r = count_published(api, &text.key, &published, &error);
+    if (r == 0)
         r = buf_append_format(&q->answer,
                               "{\"token\": \"%s\", \"seconds\": %u, \"quota_bytes\": %llu, \"used_bytes\": %llu}\n",
                               token, PUBLISH_SESSION_SECONDS, (unsigned long long)api->options.quota,
-                              (unsigned long long)staging_count_bytes(api->staging, &text.key));
+                              (unsigned long long)(published + staging_count_bytes(api->staging, &text.key)));
     if (r < 0)
         publish_refuse_code(q, r, &error);
     else
@@ -155,12 +171,16 @@ static void begin_object(struct publish_request *q, uint64_t length)
         q->status = buf_append_format(&q->answer, "{}\n") == 0 ? 201 : 503; // it is there already
         return;
     }
-    int r = staging_begin(q->api->staging, &q->key, &q->object, &q->part, q->api->options.quota, &q->upload, &offset,
-                          &error);
+    const uint64_t quota = q->api->options.quota;
+    uint64_t published = 0;
+    int r = count_published(q->api, &q->key, &published, &error);
+    if (r == 0)
+        r = staging_begin(q->api->staging, &q->key, &q->object, &q->part, quota > published ? quota - published : 0,
+                          &q->upload, &offset, &error);
     if (r == -ERANGE)
         q->status = buf_append_format(&q->answer, "{\"offset\": %llu}\n", (unsigned long long)offset) == 0 ? 409 : 503;
     else if (r == -EDQUOT)
-        publish_refuse(q, 413, error.text, "hand in what you have sent, or ask the site's owner for more");
+        publish_refuse(q, 413, error.text, "ask the site's owner for more (rondo-server --quota)");
     else if (r == -EBUSY)
         publish_refuse(q, 429, error.text, "send it again in a moment");
     else if (r < 0)

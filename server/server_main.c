@@ -49,7 +49,7 @@ static const char usage[] = "usage: rondo-server [OPTION…] DIR\n"
                             "  --state FOLDER      of the server's own: answer searches, with an index kept there\n"
                             "  --site-key FILE     take publications, and sign the catalog with this key\n"
                             "  --queue             take publications; FOLDER/pending/catalog waits for the site's key\n"
-                            "  --quota SIZE        bytes that a publisher may have waiting (64G)\n"
+                            "  --quota SIZE        bytes that a publisher may have here (64G)\n"
                             "  reindex             make the index anew, also while a server uses it\n"
                             "  --help, --version\n";
 
@@ -238,11 +238,15 @@ static int start_keeper(const struct options *options, struct publishing *p, str
                            : 0;
 }
 
-static int start_publishing(const struct options *options, struct access_log *log, struct publishing *p,
-                            struct error *error)
+static int start_publishing(const struct options *options, struct access_log *log, struct index_pool *index,
+                            struct publishing *p, struct error *error)
 {
-    const struct publish_api_options api = {
-        .site = options->folder, .state = p->state, .keeper = &p->keeper, .quota = options->quota, .log = log};
+    const struct publish_api_options api = {.site = options->folder,
+                                            .state = p->state,
+                                            .keeper = &p->keeper,
+                                            .quota = options->quota,
+                                            .index = index,
+                                            .log = log};
 
     return publish_api_start(&api, &p->api, error);
 }
@@ -315,7 +319,7 @@ static int serve(const struct options *options, struct error *error)
         return listener;
     r = give_up_rights(&files, &index, &publishing, error);
     if (r == 0 && takes_publications(options))
-        r = start_publishing(options, &log, &publishing, error);
+        r = start_publishing(options, &log, index.pool, &publishing, error);
     if (r < 0)
         return r;
 

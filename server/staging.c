@@ -222,8 +222,8 @@ static int enter(struct staging_upload *u, uint64_t quota, uint64_t *ret_offset,
     }
     const uint64_t counted = count_bytes(s, &u->key, u->folder) - (anew ? there : 0);
     if (counted > quota || u->part.length > quota - counted)
-        return error_set(error, EDQUOT, "your quota is %llu bytes, of which %llu are taken", (unsigned long long)quota,
-                         (unsigned long long)counted);
+        return error_set(error, EDQUOT, "this is over your quota: %llu bytes are left of it beside %llu that wait here",
+                         (unsigned long long)(quota > counted ? quota - counted : 0), (unsigned long long)counted);
     u->fd = io_open(u->folder, part_name(&u->name, text), O_RDWR | O_CREAT, FILE_MODE);
     if (u->fd < 0)
         return error_set(error, -u->fd, "an upload cannot be stored: %s", strerror(-u->fd));

@@ -31,12 +31,12 @@ void staging_close(struct staging **s); // for CLEANUP too; NULL is fine
 uint64_t staging_find(struct staging *s, const struct key_public *key, const struct sha256 *name, bool *ret_whole);
 // What a publisher has here, uploads under way as what they will be.
 uint64_t staging_count_bytes(struct staging *s, const struct key_public *key);
-// Removes what is older than STAGING_AGE_MAXIMUM at the time `now` (seconds since 1970), and whole objects that the site
-// has: a keeper that was killed may have left them.
+// Removes what is older than STAGING_AGE_MAXIMUM at the time `now` (seconds since 1970), and whole objects that the
+// site has: a keeper that was killed may have left them.
 void staging_sweep(struct staging *s, int64_t now, struct site *site);
 
-// Begins to take a part. `quota`: bytes that this publisher may have here. -ERANGE: *ret_offset says from where on it
-// is to be sent. -EDQUOT: over the quota. -EBUSY: this object is on its way already, or too many are.
+// Begins to take a part. `quota`: bytes that this publisher may have here, in all. -ERANGE: *ret_offset says from where
+// on it is to be sent. -EDQUOT: over the quota. -EBUSY: this object is on its way already, or too many are.
 struct staging_upload;
 int staging_begin(struct staging *s, const struct key_public *key, const struct sha256 *name,
                   const struct publish_part *part, uint64_t quota, struct staging_upload **ret, uint64_t *ret_offset,

@@ -86,6 +86,7 @@ is "$status" 0 "the server ends as asked"
 # The site's key is elsewhere.
 start_keeper --queue
 open_session alice
+ok "what was published counts for the quota" [ "$(value used_bytes)" -gt 500000 ]
 make_disk "$TMPDIR/two" 1 11
 make_version alice tools.shell 1 "$TMPDIR/two"
 make_version alice tools.lint 1 "$TMPDIR/other"
