@@ -20,11 +20,13 @@
 
 #include "base/banned.h"
 
-#define SERIALS_MAXIMUM 5u     // times that others may publish the same name between our look and our manifest
-#define BUSY_WAITS_MAXIMUM 5u  // of a second, two, three …, while somebody else changes the site
-#define VAIN_ROUNDS_MAXIMUM 5u // of sending, by which nothing new is there
-#define VAIN_ROUNDS_REFUSED 2u // the same, where it was not the network
-#define VAIN_WAIT_MS 250       // before each; twice as long as before the last one
+#define SERIALS_MAXIMUM 5u        // times that others may publish the same name between our look and our manifest
+#define BUSY_WAITS_MAXIMUM 5u     // of a second, two, three …, while somebody else changes the site
+#define VAIN_ROUNDS_MAXIMUM 5u    // of sending, by which nothing new is there
+#define VAIN_ROUNDS_REFUSED 2u    // the same, where it was not the network
+#define VAIN_ROUNDS_BUSY 12u      // the same, where the server was busy: with what a killed command left, it may be
+#define VAIN_WAIT_MS 250          // before each; twice as long as before the last one ...
+#define VAIN_WAIT_MAXIMUM_MS 5000 // ... but no longer
 
 struct objects {
     struct upload_object *list; // sorted by name
@@ -99,6 +101,13 @@ static bool is_refused(const struct publication *p)
     return status >= 400 && status < 500 && status != 408 && status != 429; // these two may pass
 }
 
+static unsigned most_rounds(const struct publication *p)
+{
+    if (is_refused(p))
+        return VAIN_ROUNDS_REFUSED;
+    return p->remote->counts.status == 429 ? VAIN_ROUNDS_BUSY : VAIN_ROUNDS_MAXIMUM;
+}
+
 static int explain_vain(const struct publication *p, uint64_t left, struct error *error)
 {
     char size[32], status[48] = "the connection fails";
@@ -121,11 +130,12 @@ static int send_missing(struct publication *p, struct objects *o, struct error *
             return r;
         vain = r == 0 && left < least ? 0 : vain + 1;
         least = left < least && r == 0 ? left : least;
-        if (vain >= (is_refused(p) ? VAIN_ROUNDS_REFUSED : VAIN_ROUNDS_MAXIMUM))
+        if (vain >= most_rounds(p))
             return r < 0 ? r : explain_vain(p, left, error);
         if (vain > 0) {
             cli_progress("%s: trying again soon", p->site);
-            cli_poll(NULL, 0, VAIN_WAIT_MS << vain);
+            cli_poll(NULL, 0,
+                     VAIN_WAIT_MS << vain < VAIN_WAIT_MAXIMUM_MS ? VAIN_WAIT_MS << vain : VAIN_WAIT_MAXIMUM_MS);
         }
         if (r == 0)
             r = upload_objects(p->remote->upload, writer_site(p->writer), o->list, o->count, &p->remote->counts, error);

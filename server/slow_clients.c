@@ -45,6 +45,7 @@ struct watched {
     atomic_bool moved; // to another state since the thread came by, and not to asking
     atomic_bool let_be;
     bool shut;
+    bool left;             // it had closed its end when the thread came by last
     uint64_t window_start; // io_monotonic_ns()
     bool sending;          // in the window, whatever the state is now
     uint64_t progress;     // at the start of the window
@@ -68,6 +69,18 @@ static uint64_t progress_of(const struct watched *w)
     if (getsockopt(w->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
         return 0;
     return w->sending ? info.tcpi_bytes_received : info.tcpi_bytes_acked;
+}
+
+// The kernel's TCP_CLOSE_WAIT (net/tcp_states.h): no header that goes with linux/tcp.h names it.
+#define CLOSE_WAIT 8
+
+// Has the client closed its end?
+static bool has_left(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == CLOSE_WAIT;
 }
 
 static bool has_output_queued(int fd)
@@ -105,6 +118,14 @@ static void check(const struct slow_clients *s, struct watched *w, uint64_t now)
     if (atomic_load(&w->let_be))
         return;
     const int state = atomic_load(&w->state);
+    // Who owes a body and closed its end sends no more. libmicrohttpd misses that where the end came with the last
+    // bytes, and an upload that seems to be under way would keep the same publisher from going on.
+    const bool left = state == SENDING && !w->shut && has_left(w->fd);
+    if (left && w->left) {
+        cut(w, false);
+        return;
+    }
+    w->left = left;
     if (atomic_exchange(&w->moved, false) || w->sending != (state == SENDING)) {
         open_window(w, now);
         return;

@@ -75,7 +75,6 @@ denied "objects that are forgotten" 5 'says now that it lacks it' 'objects forge
 denied "objects that are refused" 5 'HTTP 422' 'objects status 422'
 denied "an offset that is none" 5 'HTTP 409' 'objects status 409'
 denied "no room" 8 'rondo-server quota' 'objects status 413 the quota is used up'
-denied "too much at once, for ever" 4 'the same command goes on' 'objects status 429'
 denied "cut off, for ever" 4 'the same command goes on' 'objects cut 0'
 
 denied "said to be listed" 5 'its catalog does not' 'manifest forget'
@@ -84,6 +83,7 @@ denied "another publication is under way" 10 'does not take this version' 'manif
 denied "the manifest is found wrong" 5 'finds this version wrong' 'manifest status 422'
 
 denied "the site is changed by somebody else meanwhile" 0 'sent' 'manifest status 503 first=1'
+denied "busy for a while" 0 'sent' 'objects status 429 first=2'
 denied "cut off once" 0 'sent' 'objects cut 1000 first=2'
 denied "refused once" 0 'sent' 'objects status 409 first=1'
 denied "a session that is over" 0 'sent' 'objects status 401 first=1' 'manifest status 401 first=1'
