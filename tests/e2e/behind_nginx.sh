@@ -2,6 +2,7 @@
 # docs/nginx.conf is right: nginx starts with it in front of rondo-server, with TLS, and sends what that would send; it keeps what may be
 # kept, and answers from it while the server is away.
 . "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/sites.sh"
 need curl nginx openssl python3
 
 site=$TMPDIR/site
@@ -21,8 +22,8 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 
 log=$TMPDIR/access.log
 backend=$(free_port) tls=$(free_port) plain=$(free_port)
-start_server() {
-	start_process server rondo-server --listen "127.0.0.1:$backend" --log "$log" "$site"
+start_server() { # OPTION…
+	start_process server rondo-server --listen "127.0.0.1:$backend" --log "$log" "$@" "$site"
 	server=$process
 	wait_for_port "$backend" || bail_out "rondo-server starts"
 }
@@ -112,4 +113,15 @@ is "$code" 502 "what it has not is missing"
 start_server
 get never-seen
 is "$code" 404 "until the server is back"
+
+# Pages name the site as visitors see it.
+stop_process "$server"
+site=$TMPDIR/published
+make_disk "$TMPDIR/disk" 1
+must_publish image 1 "$TMPDIR/disk"
+start_server --state "$TMPDIR/state"
+get images/image/
+is "$code" 200 "an image has its page"
+like "$(cat "$TMPDIR/body")" "rondo run https://os.example.org:$tls/image:1@sha256:[0-9a-f]{64}#" "its command has nginx's address, with TLS"
+like "$(cat "$TMPDIR/body")" "href=\"rondo://os.example.org:$tls/image:1@sha256:" "as has its link"
 done_testing
