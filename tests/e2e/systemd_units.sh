@@ -36,6 +36,8 @@ if [ -z "${skip_rest:-}" ]; then
 	curl -sS --max-time 20 -o "$TMPDIR/catalog" "${url}catalog.rondo"
 	ok "the unit's command serves" cmp "$TMPDIR/catalog" "$site/catalog.rondo"
 	like "$(curl -sS --max-time 20 "${url}api/v1/images")" '"name": ?"image"' "and answers questions"
+	like "$(curl -sS --max-time 20 "${url}metrics")" $'\nrondo_catalog_images 1\n' "and those of who watches it: what the catalog has"
+	is "$(curl -sS --max-time 20 "${url}healthz")" ok "it is well"
 	kill -HUP "$server"
 	wait_until 10 grep -q 'opened anew' "$TMPDIR/server.log"
 	kill -TERM "$server"
