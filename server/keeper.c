@@ -85,7 +85,11 @@ static void idle(const void *context)
     struct keeper *k = *(struct keeper *const *)context;
     const uint64_t now = io_monotonic_ns();
 
-    if (k->failure || (k->swept && now - k->swept < SWEEP_NS))
+    if (k->failure)
+        return;
+    if (!k->site_key)
+        keeper_pending_refresh(k);
+    if (k->swept && now - k->swept < SWEEP_NS)
         return;
     k->swept = now;
     struct site *site;

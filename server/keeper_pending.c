@@ -5,7 +5,8 @@
 //   pending/catalog    the text: rondo sign, or minisign -S, signs it; rondo publish --signed FILE --to DIR puts it in
 //                      the place of the catalog
 //
-// The list is the truth, and is written first; the text is made anew from it and the site's catalog at each change. A
+// The list is the truth, and is written first; the text is made anew from it and the site's catalog at each change,
+// also if the catalog is changed by other hands, since it can only be the next after the one that stands. A
 // version that the catalog lists meanwhile, or that cannot follow what it lists, leaves the list. The packs of all of
 // them lie in the site, where no collection takes them within the grace time (blockstore/site_collect.h).
 //
@@ -13,9 +14,11 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "blockstore/site_collect.h"
 #include "server/keeper_private.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -92,12 +95,25 @@ bool keeper_pending_has(const struct keeper *k, const struct sha256 *manifest)
     return strstr(buf_text(&k->pending), sha256_to_hex(manifest, hex)) != NULL;
 }
 
+// The list first, then the text that is made from it.
+static int write_pending(struct keeper *k, struct site *site, struct catalog *c, struct error *error)
+{
+    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
+
+    int r = site_catalog_format(site, c, c->expires - c->issued, &text, error);
+    if (r < 0)
+        return r;
+    r = io_replace_file(k->state, PENDING_VERSIONS, k->pending.data, k->pending.size, PENDING_MODE);
+    if (r == 0)
+        r = io_replace_file(k->state, PENDING_CATALOG, text.data, text.size, PENDING_MODE);
+    return r < 0 ? error_set(error, -r, "what waits for the site's key cannot be written: %s", strerror(-r)) : 0;
+}
+
 int keeper_pending_put(struct taking *t, struct error *error)
 {
     struct keeper *k = t->keeper;
     const struct manifest *m = t->manifest;
     char hex[SHA256_HEX_SIZE];
-    struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
 
     if (io->mkdirat(k->state, PENDING_FOLDER, 0700) < 0 && errno != EEXIST)
         return error_set(error, errno, "cannot make " PENDING_FOLDER " in the state folder: %m");
@@ -106,12 +122,47 @@ int keeper_pending_put(struct taking *t, struct error *error)
     if (r < 0)
         return error_set(error, ENOSPC, "too many versions wait for the site's key");
     r = site_renew_grace(t->site, t->needs, error);
+    return r < 0 ? r : write_pending(k, t->site, &t->catalog, error);
+}
+
+static int refresh(struct keeper *k, struct site *site, struct error *error)
+{
+    struct catalog c CLEANUP(catalog_free) = {.number = 0};
+
+    int r = site_catalog_read(site, &c, error);
     if (r == 0)
-        r = site_catalog_format(t->site, &t->catalog, t->catalog.expires - t->catalog.issued, &text, error);
+        r = keeper_pending_add(k, &c, error);
     if (r < 0)
         return r;
-    r = io_replace_file(k->state, PENDING_VERSIONS, k->pending.data, k->pending.size, PENDING_MODE);
-    if (r == 0)
-        r = io_replace_file(k->state, PENDING_CATALOG, text.data, text.size, PENDING_MODE);
-    return r < 0 ? error_set(error, -r, "what waits for the site's key cannot be written: %s", strerror(-r)) : 0;
+    if (k->pending.size > 0)
+        return write_pending(k, site, &c, error);
+    io->unlinkat(k->state, PENDING_CATALOG, 0); // nothing waits any more
+    io->unlinkat(k->state, PENDING_VERSIONS, 0);
+    return 0;
+}
+
+void keeper_pending_refresh(struct keeper *k)
+{
+    struct error error = {.text = ""};
+    struct site *site;
+    struct stat st;
+    char path[PATH_TEXT_SIZE];
+
+    if (fstatat(k->state, PENDING_VERSIONS, &st, 0) < 0 ||
+        path_format(path, sizeof path, "%s/catalog.rondo", k->options.site) < 0 || fstatat(AT_FDCWD, path, &st, 0) < 0)
+        return; // nothing waits
+    if (st.st_ino == k->catalog_inode && st.st_mtim.tv_sec == k->catalog_time.tv_sec &&
+        st.st_mtim.tv_nsec == k->catalog_time.tv_nsec)
+        return;
+    int r = site_open(k->options.site, &site, &error);
+    if (r == -EBUSY)
+        return; // the next time
+    if (r == 0) {
+        r = refresh(k, site, &error);
+        site_close(site);
+    }
+    if (r < 0)
+        log_error("what waits for the site's key is not up to date: %s", error.text);
+    k->catalog_inode = st.st_ino;
+    k->catalog_time = st.st_mtim;
 }

@@ -7,6 +7,9 @@
 #include "server/keeper.h"
 #include "server/staging.h"
 
+#include <sys/types.h>
+#include <time.h>
+
 struct keeper {
     struct keeper_options options;
     struct key_secret *site_key; // NULL: queue
@@ -14,8 +17,10 @@ struct keeper {
     struct staging *staging;
     int failure; // of the start, for whoever asks first
     struct error error;
-    uint64_t swept;     // io_monotonic_ns()
-    struct buf pending; // with --queue: lines of what waits, as last read
+    uint64_t swept;      // io_monotonic_ns()
+    struct buf pending;  // with --queue: lines of what waits, as last read
+    ino_t catalog_inode; // of the catalog that the text follows
+    struct timespec catalog_time;
 };
 
 #define TAKING_MISSING 64u // names of one answer
@@ -58,5 +63,7 @@ void keeper_objects_drop(struct taking *t);    // temporaries that were not plac
 // With --queue. Adds to the catalog just read what waits already, and is not listed meanwhile.
 int keeper_pending_add(struct keeper *k, struct catalog *c, struct error *error);
 bool keeper_pending_has(const struct keeper *k, const struct sha256 *manifest); // among what was just added
+// Makes the text anew if the site's catalog is another one than the last time.
+void keeper_pending_refresh(struct keeper *k);
 // Adds one more to what waits, and writes the text of the catalog that lists all of it.
 int keeper_pending_put(struct taking *t, struct error *error);

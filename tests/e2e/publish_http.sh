@@ -100,6 +100,11 @@ is "$code" 202 "and so does another"
 hand_in "$TMPDIR/tools.lint-1"
 is "$code" 202 "handed in twice, it waits once"
 is "$(sha256sum "$site/catalog.rondo")" "$before" "readers see nothing of it"
+allow bob tools.shared # the catalog is changed by other hands
+follows() {
+	[ "$(sed -n 's/^number //p' "$state/pending/catalog")" = "$(($(sed -n 's/^number //p' "$site/catalog.rondo") + 1))" ]
+}
+ok "what waits follows a catalog that was changed meanwhile" wait_until 20 follows
 run_rondo sign "$state/pending/catalog" --key "$TMPDIR/owner"
 is "$status" 0 "its owner signs the text of the catalog"
 run_rondo publish --signed "$state/pending/catalog.signed" --to "$site"
@@ -108,4 +113,5 @@ is "$(grep -c '^image tools' "$site/catalog.rondo")" 4 "both are listed now"
 ok "the site is whole" check_site "$site"
 hand_in "$TMPDIR/tools.lint-1"
 is "$code" 201 "and whoever asks hears so"
+ok "nothing waits any more" wait_until 20 [ ! -e "$state/pending/catalog" ]
 done_testing
