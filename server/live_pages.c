@@ -293,7 +293,7 @@ int live_pages_answer(struct index_pool *pool, const struct site_files *files, c
     struct index *x;
     int asked = 0;
     bool secure = strcasecmp(answer_header(request->connection, "X-Forwarded-Proto"), "https") == 0;
-    struct asked *a CLEANUP_FREE = malloc(sizeof(*a));
+    CLEANUP_FREE struct asked *a = malloc(sizeof(*a));
     if (!a)
         return -ENOMEM;
     if ((strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0) ||

@@ -58,20 +58,20 @@ void html_escape(struct html *h, struct slice text)
     html_escape_cut(h, text, SIZE_MAX);
 }
 
-void html_fill(struct html *h, const char *literal, const char *const arguments[], size_t n)
+void html_fill(struct html *h, const char *const parts[], size_t n)
 {
-    size_t used = 0;
-    for (const char *at = literal; *at && h->result == 0;) {
+    size_t used = 1;
+    for (const char *at = parts[0]; *at && h->result == 0;) {
         size_t plain = strcspn(at, "%");
         append(h, at, plain);
         at += plain;
         if (*at == '\0')
             break;
-        if (used == n || !arguments[used]) {
+        if (used == n || !parts[used]) {
             h->result = -EINVAL;
             return;
         }
-        html_escape(h, slice_of(arguments[used++]));
+        html_escape(h, slice_of(parts[used++]));
         at++;
     }
     if (h->result == 0 && used != n)

@@ -19,10 +19,11 @@ struct html {
     int result; // 0, -E2BIG or -ENOMEM; -EINVAL if arguments and % differ in number
 };
 
-#define HTML(h, literal, ...)                                                                                          \
-    html_fill((h), "" literal, (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL},                                 \
-              sizeof((const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL}) / sizeof(const char *) - 1)
-void html_fill(struct html *h, const char *literal, const char *const arguments[], size_t n); // through HTML()
+#define HTML(h, ...)                                                                                                   \
+    html_fill((h), (const char *const[]){"" __VA_ARGS__},                                                              \
+              sizeof((const char *const[]){"" __VA_ARGS__}) / sizeof(char *))
+// Through HTML(): parts[0] is the literal, which "" before it keeps from being anything else.
+void html_fill(struct html *h, const char *const parts[], size_t n);
 
 void html_escape(struct html *h, struct slice text);
 // At most `bytes` of HTML of it, cut between characters, with "…" behind where something is missing.
