@@ -115,6 +115,7 @@ const struct confine_call server_index_calls[] = {
     CONFINE_CALL(ftruncate, "the same, while it grows"),
     CONFINE_CALL(pwrite64, "the same"),
     CONFINE_CALL(fchown, "the same, made by root for whom the index belongs to"),
+    CONFINE_CALL2(wait4, CONFINE_IS(2, WNOHANG), CONFINE_IS(3, 0), "whether the indexer has ended"),
 };
 
 const size_t server_index_call_count = ARRAY_SIZE(server_index_calls);

@@ -197,11 +197,14 @@ static bool has_keeper_ended(const struct publishing *p)
 
 // -EPIPE if the keeper has ended.
 static int wait_for_signal(struct http_server *server, struct access_log *log, struct beside *opener,
-                           const struct publishing *publishing, const sigset_t *signals, struct error *error)
+                           const struct site_index *index, const struct publishing *publishing, const sigset_t *signals,
+                           struct error *error)
 {
     int taken;
 
     while (sigwait(signals, &taken) == 0 && (taken == SIGHUP || taken == SIGCHLD)) {
+        if (taken == SIGCHLD)
+            site_index_reap(index);
         if (taken == SIGCHLD && has_keeper_ended(publishing))
             return error_set(error, EPIPE, "the keeper, which changes the site, has ended: so does the server");
         if (taken == SIGHUP && log->fd >= 0)
@@ -333,7 +336,7 @@ static int serve(const struct options *options, struct error *error)
     r = announce(url, error);
     if (r < 0)
         return r;
-    return wait_for_signal(server, &log, &opener, &publishing, &signals, error);
+    return wait_for_signal(server, &log, &opener, &index, &publishing, &signals, error);
 }
 
 static int reindex(const struct options *options, struct error *error)

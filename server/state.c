@@ -53,6 +53,8 @@ int state_open(const char *path, const char *site, struct state *ret, struct err
         return r;
     r = io_make_folders(s.folder, "index", 0700);
     if (r == 0)
+        r = path_format(s.index_folder, sizeof s.index_folder, "%s/index", real);
+    if (r == 0)
         r = path_format(s.index, sizeof s.index, "%s/index/index.db", real);
     if (r < 0)
         return error_set(error, -r, "cannot make a folder in %s: %s", path, strerror(-r));

@@ -10,7 +10,7 @@
 
 struct state {
     int folder; // −1: none
-    char index[PATH_TEXT_SIZE];
+    char index_folder[PATH_TEXT_SIZE], index[PATH_TEXT_SIZE];
 };
 
 // Makes what is missing. `site` is the folder that is served. -EINVAL if the one lies in the other, -EACCES if the

@@ -17,6 +17,7 @@
 #include "fuse-cloop/cloop_calls.h"
 #include "fuse-cloop/opener.h"
 #include "fuse-cloop/overlay_calls.h"
+#include "server/indexer.h"
 #include "server/keeper.h"
 #include "server/log_opener.h"
 #include "server/server_calls.h"
@@ -54,6 +55,7 @@ static const struct program {
      .is_part = true},
     {"rondo-keeper", "tests/hostile/keeper.calls", keeper_calls, &keeper_call_count, .changes_files = true},
     {"rondo-log", "tests/hostile/log_opener.calls", log_opener_calls, &log_opener_call_count, .changes_files = false},
+    {"rondo-index", "tests/hostile/indexer.calls", indexer_calls, &indexer_call_count, .changes_files = true},
     {"rondo-overlay", "tests/hostile/overlay.calls", overlay_calls, &overlay_call_count, .changes_files = false},
     {"rondo-cloop", "tests/hostile/cloop.calls", cloop_calls, &cloop_call_count, .changes_files = true},
     {"rondo-open", "tests/hostile/opener.calls", opener_calls, &opener_call_count, .changes_files = false},
