@@ -20,25 +20,23 @@
 bool address_is_loopback(const char *site)
 {
     struct in_addr address;
-    char host[ADDRESS_HOST_SIZE + 2];
-    const char *at = strstr(site, "://");
-    if (address_is_directory(site) || !at)
+    char number[INET_ADDRSTRLEN];
+    if (address_is_directory(site))
         return false;
-    at += strlen("://");
-    const size_t n = *at == '[' ? strcspn(at, "]") + 1 : strcspn(at, ":/");
-    if (n >= sizeof host)
+    const char *at = strstr(site, "://") + strlen("://");
+    const struct slice host = {at, *at == '[' ? strcspn(at, "]") + 1 : strcspn(at, ":/")};
+    if (slice_equal(host, "localhost") || slice_equal(host, "[::1]"))
+        return true;
+    if (!slice_starts(host, "127.") || host.length >= sizeof number)
         return false;
-    memcpy(host, at, n);
-    host[n] = '\0';
-    return strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-           (strncmp(host, "127.", 4) == 0 && inet_pton(AF_INET, host, &address) == 1);
+    snprintf(number, sizeof number, "%.*s", SLICE_ARGUMENTS(host));
+    return inet_pton(AF_INET, number, &address) == 1;
 }
 
 static int parse_behind_scheme(const char *scheme, const char *rest, struct address *a, struct error *error)
 {
     char url[ADDRESS_MAXIMUM];
-    const int n = snprintf(url, sizeof url, "%s%s", scheme, rest);
-    if (n < 0 || (size_t)n >= sizeof url)
+    if ((size_t)snprintf(url, sizeof url, "%s%s", scheme, rest) >= sizeof url) // a failure is large, too
         return error_set(error, EINVAL, "it is longer than %d bytes", ADDRESS_MAXIMUM - 1);
     *a = (struct address){.site = ""};
     return address_parse_text(url, NULL, "/", a, error);

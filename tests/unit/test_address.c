@@ -314,6 +314,7 @@ static void links_are_addresses_with_another_beginning(void **state)
         {"rondo://[::1]:8080/debian", "http://[::1]:8080/", "", false},
         {"rondo://[0:0:0:0:0:0:0:1]/debian", "http://[::1]/", "", false},
         {"rondo://127.evil.example/debian", "https://127.evil.example/", "", false},
+        {"rondo://127.x/debian", "https://127.x/", "", false},
         {"rondo://localhost.example/debian", "https://localhost.example/", "", false},
         {"rondo://[::2]/debian", "https://[::2]/", "", false},
         {"rondo://10.0.0.1/debian", "https://10.0.0.1/", "", false},
@@ -372,6 +373,12 @@ static void what_is_no_link_is_refused(void **state)
         assert_int_equal(((unsigned char *)&a)[0], 0x5a);
     }
     assert_false(address_is_loopback("/localhost/"));
+    static char longest[8192] = "rondo://host/";
+    memset(longest + strlen(longest), 'a', sizeof longest - 1 - strlen(longest));
+    struct address a;
+    struct error error = {""};
+    assert_int_equal(address_parse_link(longest, &a, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "it is longer than"));
 }
 
 int main(void)
