@@ -118,7 +118,7 @@ static int compare_objects(const void *a, const void *b)
 static int take_line(struct slice line, struct upload_object *objects, size_t n)
 {
     struct slice hex = slice_cut_word(&line), bytes = slice_cut_word(&line);
-    struct upload_object wanted;
+    struct upload_object wanted = {.size = 0};
     uint64_t size, offset;
     if (!sha256_from_hex(hex.at, hex.length, &wanted.name) || !text_parse_u64(bytes, UINT32_MAX, &size) ||
         !text_parse_u64(line, UINT32_MAX, &offset))
