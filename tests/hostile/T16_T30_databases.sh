@@ -1,7 +1,7 @@
 #!/bin/bash
-# T16: the trust database, the only SQLite database there is, is damaged, or somebody else's: nothing in it is believed, it is moved
+# T16: the trust database, the client's only SQLite database, is damaged, or somebody else's: nothing in it is believed, it is moved
 # aside with a warning, and all is learned anew. (The cache has no index: what is in it is found in its folders, and hashed.) T30: no
-# address and no name, whatever it looks like, changes that database, and there is no search yet into which words could be put.
+# address and no name, whatever it looks like, changes that database. (A server's index: T30_search.sh.)
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/sites.sh"
 need python3 perl
@@ -118,5 +118,5 @@ done
 is "$(schema)" "$before" "which changes nothing either"
 ok "the database is sound" rondo fsck
 run_rondo search x
-status_is 2 "there is no search"
+status_is 2 "the client has no search"
 done_testing
