@@ -46,6 +46,7 @@ const struct confine_call keeper_calls[] = {
     CONFINE_CALL(rt_sigprocmask, "signals are blocked"),
     CONFINE_CALL(rt_sigreturn, "the end of a signal's handler"),
     CONFINE_CALL(getrandom, "names of temporaries, ids, the heap's own secret"),
+    CONFINE_CALL(sysinfo, "how much memory a large sort may take"),
     CONFINE_CALL2(mmap, CONFINE_WITHOUT(2, PROT_EXEC), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS), "memory"),
     CONFINE_CALL2(mmap, CONFINE_IS(2, PROT_NONE), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
                   "a heap's room"),

@@ -96,6 +96,7 @@ const struct confine_call publish_server_calls[] = {
     CONFINE_CALL1(fcntl, CONFINE_IS(1, F_SETFD), "the C library looks at a folder that it is to list"),
     CONFINE_CALL(recvmsg, "the keeper's answer"),
     CONFINE_CALL2(wait4, CONFINE_IS(2, WNOHANG), CONFINE_IS(3, 0), "whether the keeper has ended"),
+    CONFINE_CALL(sysinfo, "how much memory a large sort, of a catalog's lines, may take"),
 };
 
 const size_t publish_server_call_count = ARRAY_SIZE(publish_server_calls);
