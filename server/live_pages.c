@@ -293,12 +293,12 @@ int live_pages_answer(struct index_pool *pool, const struct site_files *files, c
     struct index *x;
     int asked = 0;
     bool secure = strcasecmp(answer_header(request->connection, "X-Forwarded-Proto"), "https") == 0;
-    CLEANUP_FREE struct asked *a = malloc(sizeof(*a));
-    if (!a)
-        return -ENOMEM;
     if ((strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0) ||
         answer_has_body(request->connection))
         return make_text(400, "pages are for GET and HEAD, without a body\n", ret);
+    CLEANUP_FREE struct asked *a = malloc(sizeof(*a));
+    if (!a)
+        return -ENOMEM;
     parse_target(request->target, a);
     if (a->page == PAGE_SCRIPT)
         return make_content(request, 200, "text/javascript; charset=utf-8", "max-age=3600", assets_script,

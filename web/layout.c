@@ -86,8 +86,8 @@ void layout_logo(struct html *h, const struct index_version *v, const char *fold
     unsigned hue = 0;
     if (v->has_logo) {
         const char *size = big ? "80" : "48";
-        HTML(h, "<img class=\"tile%\" src=\"%%\" alt=\"\" width=\"%\" height=\"%\">", big ? " big" : "", folder,
-             layout_logo_name(v, name), size, size);
+        HTML(h, "<img class=\"tile%\" src=\"%%\"", big ? " big" : "", folder, layout_logo_name(v, name));
+        HTML(h, " alt=\"\" width=\"%\" height=\"%\">", size, size);
         return;
     }
     for (const char *c = v->name; *c; c++)
