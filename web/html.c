@@ -12,8 +12,7 @@
 
 static void append(struct html *h, const char *bytes, size_t n)
 {
-    if (h->result == 0)
-        h->result = buf_append(h->to, bytes, n);
+    h->result = buf_append(h->to, bytes, n);
 }
 
 // The HTML of the character at the start of `text`, and in *ret_taken its bytes there.
@@ -61,13 +60,13 @@ void html_escape(struct html *h, struct slice text)
 void html_fill(struct html *h, const char *const parts[], size_t n)
 {
     size_t used = 1;
-    for (const char *at = parts[0]; *at && h->result == 0;) {
+    for (const char *at = parts[0]; h->result == 0;) {
         size_t plain = strcspn(at, "%");
         append(h, at, plain);
         at += plain;
         if (*at == '\0')
             break;
-        if (used == n || !parts[used]) {
+        if (used == n) {
             h->result = -EINVAL;
             return;
         }

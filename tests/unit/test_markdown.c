@@ -34,6 +34,7 @@ static void blocks_are_known(void **state)
     assert_renders("\n \n", "");
     assert_renders("one\ntwo\n\nthree", "<p>one\ntwo</p>\n<p>three</p>\n");
     assert_renders("# a\n## b\n### c\n#### d", "<h3>a</h3>\n<h4>b</h4>\n<h5>c</h5>\n<p>#### d</p>\n");
+    assert_renders("text\n# a\n###\n\t \n- \tb\t", "<p>text</p>\n<h3>a</h3>\n<p>###</p>\n<ul>\n<li>b</li>\n</ul>\n");
     assert_renders("#a", "<p>#a</p>\n");
     assert_renders("text\n- one\n  more\n\n- two\n* three\n\nend",
                    "<p>text</p>\n<ul>\n<li>one\n  more</li>\n<li>two</li>\n<li>three</li>\n</ul>\n<p>end</p>\n");
@@ -56,6 +57,11 @@ static void marks_are_known(void **state)
     assert_renders("[a **b**](https://example.org/?a=1&b=2)",
                    "<p><a rel=\"nofollow noopener noreferrer\" href=\"https://example.org/?a=1&amp;b=2\">a "
                    "<strong>b</strong></a></p>\n");
+    assert_renders("a *\nb* `a\\b` *", "<p>a *\nb* <code>a\\b</code> *</p>\n");
+    assert_renders("[a] (b) [c [d](https://e/) [f]",
+                   "<p>[a] (b) <a rel=\"nofollow noopener noreferrer\" href=\"https://e/\">c [d</a> [f]</p>\n");
+    assert_renders("[a", "<p>[a</p>\n");
+    assert_renders("[a](https://e/", "<p>[a](https://e/</p>\n");
     assert_renders("[](https://example.org/) []", "<p>[](https://example.org/) []</p>\n");
 }
 
@@ -97,6 +103,10 @@ static void nothing_else_gets_through(void **state)
         snprintf(expected, sizeof(expected), "<p>%s</p>\n", buf_text(&out));
         assert_renders(text, expected);
     }
+    char long_one[1100] = "https://";
+    memset(long_one + 8, 'a', sizeof(long_one) - 9);
+    assert_false(html_is_link(slice_of(long_one)));
+    assert_false(html_is_link(slice_of("https://example.org/ü")));
     assert_true(html_is_link(slice_of("https://example.org:8443/a/b?c=d@e#f")));
 }
 
@@ -126,6 +136,11 @@ static void escaping_covers_every_byte(void **state)
     assert_string_equal(buf_text(&out), "a%2Bb%20c%26d%3D%C3%BC~");
     HTML(&h, "<b>%</b>");
     assert_int_equal(h.result, -EINVAL);
+    h.result = 0;
+    HTML(&h, "<b></b>", "too many");
+    assert_int_equal(h.result, -EINVAL);
+    struct buf small CLEANUP(buf_free) = BUF_WITH_MAXIMUM(2);
+    assert_int_equal(html_append_url(&small, slice_of("abc")), -E2BIG);
 }
 
 static void what_does_not_fit_is_left_out_whole(void **state)
@@ -142,6 +157,32 @@ static void what_does_not_fit_is_left_out_whole(void **state)
     h = (struct html){.to = &small};
     (void)markdown_render(&h, slice_of("a text that is longer than ten bytes"), 100);
     assert_int_equal(h.result, -E2BIG);
+}
+
+// Memory ends at each byte in turn: what was begun stops there, and the failure stays.
+static void a_full_buffer_ends_it_anywhere(void **state)
+{
+    (void)state;
+    static const char text[] = "# a\n*b* **c [d](http://e) f** `g`\n*\n* h\n\n***i\n```\nj\n```\n[k](http://l\n\\";
+    struct buf whole CLEANUP(buf_free) = BUF_WITH_MAXIMUM(4096);
+    struct html h = {.to = &whole};
+    assert_int_equal(markdown_render(&h, slice_of(text), 4096), 0);
+    for (size_t maximum = 0; maximum < whole.size; maximum++) {
+        struct buf out CLEANUP(buf_free) = BUF_WITH_MAXIMUM(maximum);
+        h = (struct html){.to = &out};
+        (void)markdown_render(&h, slice_of(text), 4096);
+        assert_int_equal(h.result, -E2BIG);
+        HTML(&h, "<p>%</p>", "a");
+        assert_int_equal(h.result, -E2BIG);
+        assert_memory_equal(buf_text(&out), buf_text(&whole), out.size);
+    }
+    static const char zeros[] = "\\\0 *\0* [a](http://b\0) \0";
+    whole.size = 0;
+    h = (struct html){.to = &whole};
+    assert_int_equal(markdown_render(&h, (struct slice){.at = zeros, .length = sizeof(zeros)}, 4096), 0);
+    assert_null(strstr(buf_text(&whole), "href"));
+    assert_int_equal(html_append_url(&whole, (struct slice){.at = zeros, .length = sizeof(zeros)}), 0);
+    assert_false(html_is_link((struct slice){.at = "http://b\0", .length = 9}));
 }
 
 // Marks that never close, and nest without an end: 64 KiB of each, in no time that anybody notices (markdown.c, 2).
@@ -171,6 +212,7 @@ int main(void)
         cmocka_unit_test(nothing_else_gets_through),
         cmocka_unit_test(escaping_covers_every_byte),
         cmocka_unit_test(what_does_not_fit_is_left_out_whole),
+        cmocka_unit_test(a_full_buffer_ends_it_anywhere),
         cmocka_unit_test(hostile_marks_take_linear_time),
     };
     return cmocka_run_group_tests_name("markdown", tests, NULL, NULL);
