@@ -198,8 +198,9 @@ int http_server_start(int listener, const struct router *router, struct publish_
         return r;
 
     server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_USE_ITC | (publish ? MHD_ALLOW_SUSPEND_RESUME : 0), 0,
-        accept_connection, server, answer, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_USE_ITC | (publish ? MHD_ALLOW_SUSPEND_RESUME : 0) |
+            (router->machines ? MHD_ALLOW_UPGRADE : 0),
+        0, accept_connection, server, answer, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT, connections,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)HTTP_SERVER_CONNECTIONS_PER_ADDRESS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_SERVER_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,

@@ -14,9 +14,16 @@ static bool is_api(const struct router *router, const char *target)
     return router->index && strncmp(target, API_PREFIX, strlen(API_PREFIX)) == 0;
 }
 
+static bool is_try(const struct router *router, const char *target)
+{
+    return router->machines && try_api_owns(target);
+}
+
 bool router_refuses(const struct router *router, const struct request *request)
 {
-    (void)router; // neither files nor pages nor the read API take anything but GET and HEAD, without a body
+    if (is_try(router, request->target))
+        return try_api_refuses(request);
+    // neither files nor pages nor the read API take anything but GET and HEAD, without a body
     return static_site_refuses(request->connection, request->method);
 }
 
@@ -26,6 +33,8 @@ enum MHD_Result router_answer(const struct router *router, const struct request 
     int r;
     if (health_is_asked(request) && !static_site_refuses(request->connection, request->method))
         r = health_answer(router->site->files, router->index, request, last, &answer);
+    else if (is_try(router, request->target))
+        r = try_api_answer(router->machines, request, &answer);
     else if (is_api(router, request->target))
         r = api_read_answer(router->index, request, &answer);
     else if (router->index && live_pages_has(request->target))

@@ -4,10 +4,12 @@
 #include "server/answer.h"
 #include "server/index_pool.h"
 #include "server/static_site.h"
+#include "server/try_api.h"
 
 struct router {
     const struct static_site *site;
     struct index_pool *index; // NULL: the site's files are all there is
+    struct try_api *machines; // NULL: there are none to try
 };
 
 // True if the request can be refused from its head alone, and its body, if there is one, need not be read.

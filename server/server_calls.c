@@ -121,10 +121,16 @@ const struct confine_call server_index_calls[] = {
 
 const size_t server_index_call_count = ARRAY_SIZE(server_index_calls);
 
-int server_calls_confine(bool has_index, bool publishes, struct error *error)
+const struct confine_call server_try_calls[] = {
+    CONFINE_CALL(wait4, "the end of the host of machines"),
+};
+
+const size_t server_try_call_count = ARRAY_SIZE(server_try_calls);
+
+int server_calls_confine(bool has_index, bool publishes, bool has_machines, struct error *error)
 {
-    struct confine_call
-        calls[ARRAY_SIZE(server_calls) + ARRAY_SIZE(server_index_calls) + ARRAY_SIZE(publish_server_calls)];
+    struct confine_call calls[ARRAY_SIZE(server_calls) + ARRAY_SIZE(server_index_calls) +
+                              ARRAY_SIZE(publish_server_calls) + ARRAY_SIZE(server_try_calls)];
     size_t n = ARRAY_SIZE(server_calls);
 
     memcpy(calls, server_calls, sizeof server_calls);
@@ -135,6 +141,10 @@ int server_calls_confine(bool has_index, bool publishes, struct error *error)
     if (publishes) {
         memcpy(calls + n, publish_server_calls, sizeof publish_server_calls);
         n += ARRAY_SIZE(publish_server_calls);
+    }
+    if (has_machines) {
+        memcpy(calls + n, server_try_calls, sizeof server_try_calls);
+        n += ARRAY_SIZE(server_try_calls);
     }
     return confine_calls("rondo-server", calls, n, error);
 }

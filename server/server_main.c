@@ -23,6 +23,7 @@
 #include "server/server_calls.h"
 #include "server/site_index.h"
 #include "server/staging.h"
+#include "server/try_api.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -50,6 +51,7 @@ static const char usage[] = "usage: rondo-server [OPTION…] DIR\n"
                             "  --site-key FILE     take publications, and sign the catalog with this key\n"
                             "  --queue             take publications; FOLDER/pending/catalog waits for the site's key\n"
                             "  --quota SIZE        bytes that a publisher may have here (64G)\n"
+                            "  --try N[,LIMIT…]    let visitors try images in the browser, N at once\n"
                             "  reindex             make the index anew, also while a server uses it\n"
                             "  --help, --version\n";
 
@@ -57,6 +59,7 @@ struct options {
     const char *folder;
     const char *listen; // NULL: what is handed over, or LISTEN_DEFAULT
     const char *log;
+    struct try_limits machines; // to try; 0: none
     unsigned stall;
     const char *state, *site_key; // or NULL
     bool queue;
@@ -75,11 +78,17 @@ static int usage_error(struct error *error, const char *text, const char *what)
 static int parse_options(int argc, char **argv, struct options *ret, struct error *error)
 {
     static const struct option known[] = {
-        {"listen", required_argument, NULL, 'l'}, {"log", required_argument, NULL, 'o'},
-        {"stall", required_argument, NULL, 's'},  {"state", required_argument, NULL, 'd'},
-        {"queue", no_argument, NULL, 'q'},        {"site-key", required_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},         {"quota", required_argument, NULL, 'u'},
-        {"version", no_argument, NULL, 'v'},      {0},
+        {"listen", required_argument, NULL, 'l'},
+        {"log", required_argument, NULL, 'o'},
+        {"stall", required_argument, NULL, 's'},
+        {"state", required_argument, NULL, 'd'},
+        {"queue", no_argument, NULL, 'q'},
+        {"site-key", required_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},
+        {"quota", required_argument, NULL, 'u'},
+        {"try", required_argument, NULL, 't'},
+        {"version", no_argument, NULL, 'v'},
+        {0},
     };
     struct options options = {.stall = HTTP_SERVER_STALL_SECONDS, .quota = PUBLISH_QUOTA_DEFAULT};
     uint64_t number;
@@ -112,6 +121,11 @@ static int parse_options(int argc, char **argv, struct options *ret, struct erro
             if (!text_parse_size(optarg, &options.quota))
                 return usage_error(error, "--quota takes a size as 64G, not ", optarg);
             break;
+        case 't':
+            if (!try_limits_parse(optarg, &options.machines))
+                return usage_error(error, "--try takes N[,idle=SECONDS][,life=SECONDS][,memory=SIZE][,disk=SIZE], not ",
+                                   optarg);
+            break;
         case 'h':
             (void)fputs(usage, stdout);
             return 1;
@@ -133,6 +147,8 @@ static int parse_options(int argc, char **argv, struct options *ret, struct erro
     if ((options.site_key || options.queue) && !options.state)
         return usage_error(error, "to take publications needs --state FOLDER, where they wait", "");
     options.folder = argv[optind];
+    if (options.machines.machines && !options.state)
+        return usage_error(error, "--try needs --state FOLDER, where machines write", "");
     *ret = options;
     return 0;
 }
@@ -197,8 +213,8 @@ static bool has_keeper_ended(const struct publishing *p)
 
 // -EPIPE if the keeper has ended.
 static int wait_for_signal(struct http_server *server, struct access_log *log, struct beside *opener,
-                           const struct site_index *index, const struct publishing *publishing, const sigset_t *signals,
-                           struct error *error)
+                           const struct site_index *index, const struct publishing *publishing,
+                           struct try_api *machines, const sigset_t *signals, struct error *error)
 {
     int taken;
 
@@ -211,6 +227,7 @@ static int wait_for_signal(struct http_server *server, struct access_log *log, s
             reopen_log(log, opener);
     }
     http_server_wind_down(server);
+    try_api_wind_down(machines);
     uint64_t until = io_monotonic_ns() + WIND_DOWN_SECONDS * 1000000000ULL;
     while (http_server_count_answers(server) > 0 && io_monotonic_ns() < until) {
         const struct timespec step = {.tv_nsec = 20000000};
@@ -286,6 +303,8 @@ static int serve(const struct options *options, struct error *error)
     struct beside opener = {.fd = -1}; // it ends with us
     struct site_index index CLEANUP(site_index_close) = {.folder = -1, .state = {.folder = -1}};
     struct publishing publishing CLEANUP(end_publishing) = {.state = -1, .incoming = -1};
+    struct try_host host CLEANUP(try_host_end) = TRY_HOST_NONE;
+    struct try_api *machines CLEANUP(try_api_stop) = NULL;
     struct http_server *server CLEANUP(http_server_stop) = NULL; // released first: its threads use the others
     char url[LISTENER_URL_SIZE];
     sigset_t signals;
@@ -315,6 +334,8 @@ static int serve(const struct options *options, struct error *error)
         r = site_index_open(options->state, options->folder, &index, error);
     if (r == 0 && takes_publications(options))
         r = start_keeper(options, &publishing, error);
+    if (r == 0 && options->machines.machines)
+        r = try_api_start_host(options->folder, options->state, &options->machines, &host, error);
     if (r < 0)
         return r;
     int listener CLEANUP_CLOSE = find_listener(options->listen, url, error);
@@ -327,16 +348,20 @@ static int serve(const struct options *options, struct error *error)
         return r;
 
     const struct static_site site = {.files = &files, .log = &log};
-    const struct router router = {.site = &site, .index = index.pool};
+    if (host.fd >= 0)
+        r = try_api_start(&host, &options->machines, &machines, error);
+    if (r < 0)
+        return r;
+    const struct router router = {.site = &site, .index = index.pool, .machines = machines};
     r = http_server_start(TAKE_FD(listener), &router, publishing.api, options->stall, &server, error);
     if (r == 0)
-        r = server_calls_confine(index.pool != NULL, publishing.api != NULL, error);
+        r = server_calls_confine(index.pool != NULL, publishing.api != NULL, machines != NULL, error);
     if (r < 0)
         return r;
     r = announce(url, error);
     if (r < 0)
         return r;
-    return wait_for_signal(server, &log, &opener, &index, &publishing, &signals, error);
+    return wait_for_signal(server, &log, &opener, &index, &publishing, machines, &signals, error);
 }
 
 static int reindex(const struct options *options, struct error *error)

@@ -36,6 +36,41 @@ struct host {
     struct try_machine machines[TRY_MACHINES_MAXIMUM];
 };
 
+bool try_limits_parse(const char *text, struct try_limits *ret)
+{
+    struct try_limits limits = {
+        .idle = TRY_IDLE_SECONDS, .life = TRY_LIFE_SECONDS, .memory = TRY_MEMORY_DEFAULT, .disk = TRY_DISK_DEFAULT};
+    char copy[256];
+    uint64_t n;
+    if (strlen(text) >= sizeof copy)
+        return false;
+    memcpy(copy, text, strlen(text) + 1);
+    char *rest = copy, *word = strsep(&rest, ",");
+    if (!text_parse_u64(slice_of(word), TRY_MACHINES_MAXIMUM, &n) || n == 0)
+        return false;
+    limits.machines = (unsigned)n;
+    while ((word = strsep(&rest, ","))) {
+        const char *name = strsep(&word, "=");
+        if (!word)
+            return false;
+        if (strcmp(name, "memory") == 0) {
+            if (!text_parse_size(word, &limits.memory))
+                return false;
+        } else if (strcmp(name, "disk") == 0) {
+            if (!text_parse_size(word, &limits.disk))
+                return false;
+        } else if (strcmp(name, "idle") != 0 && strcmp(name, "life") != 0) {
+            return false;
+        } else if (!text_parse_u64(slice_of(word), TRY_SECONDS_MAXIMUM, &n) || n == 0) {
+            return false;
+        } else {
+            *(name[0] == 'i' ? &limits.idle : &limits.life) = (unsigned)n;
+        }
+    }
+    *ret = limits;
+    return true;
+}
+
 // --- before it hears anybody ---------------------------------------------------------------------------------------
 
 static int make_folder(const char *folder, const char *name, const char *variable, char ret_path[static PATH_TEXT_SIZE],

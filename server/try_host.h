@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/error.h"
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -19,6 +20,7 @@
 #define TRY_DISK_DEFAULT (UINT64_C(1) << 30)
 #define TRY_IDLE_SECONDS 300u
 #define TRY_LIFE_SECONDS 1800u
+#define TRY_SECONDS_MAXIMUM 604800u
 
 struct try_limits {
     unsigned machines; // at once; at most TRY_MACHINES_MAXIMUM
@@ -27,6 +29,9 @@ struct try_limits {
     uint64_t memory;   // bytes of each machine
     uint64_t disk;     // bytes that each may have written
 };
+
+// "N[,idle=SECONDS][,life=SECONDS][,memory=SIZE][,disk=SIZE]"; what is not there has its default. False if malformed.
+bool try_limits_parse(const char *text, struct try_limits *ret);
 
 struct try_host {
     int fd; // SOCK_SEQPACKET

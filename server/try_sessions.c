@@ -85,10 +85,11 @@ static void end_slot(struct try_sessions *s, struct slot *slot)
 {
     try_session_end(&slot->session);
     MHD_upgrade_action(slot->handle, MHD_UPGRADE_ACTION_CLOSE); // from now on the socket is another's
-    try_places_release(s->places, slot->place);
+    const uint64_t place = slot->place;
     pthread_mutex_lock(&s->lock);
     slot->state = EMPTY;
     pthread_mutex_unlock(&s->lock);
+    try_places_release(s->places, place); // last: from now on somebody else may come to this slot
 }
 
 static void ask_for_machine(struct try_sessions *s, struct slot *slot, uint64_t now)

@@ -53,6 +53,7 @@ static const struct program {
     {"rondo-server", "tests/hostile/server.calls", server_calls, &server_call_count, .changes_files = false},
     {"rondo-server", "tests/hostile/publishing.calls", publish_server_calls, &publish_server_call_count,
      .is_part = true},
+    {"rondo-server", "tests/hostile/server_try.calls", server_try_calls, &server_try_call_count, .is_part = true},
     {"rondo-keeper", "tests/hostile/keeper.calls", keeper_calls, &keeper_call_count, .changes_files = true},
     {"rondo-log", "tests/hostile/log_opener.calls", log_opener_calls, &log_opener_call_count, .changes_files = false},
     {"rondo-index", "tests/hostile/indexer.calls", indexer_calls, &indexer_call_count, .changes_files = true},

@@ -55,6 +55,28 @@ static int remove_folder(void **context)
 
 static const struct try_limits usual = {.machines = 2, .idle = 60, .life = 60, .memory = 64 << 20, .disk = 1 << 20};
 
+static void test_limits_as_typed(void **context)
+{
+    static const char *const wrong[] = {"",          "0",        "65",           "x",        "2,",
+                                        "2,idle",    "2,idle=",  "2,idle=0",     "2,life=x", "2,memory=",
+                                        "2,disk=1Q", "2,cpus=1", "2,idle=604801"};
+    struct try_limits limits = {.machines = 77};
+    (void)context;
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+        if (try_limits_parse(wrong[i], &limits) || limits.machines != 77)
+            fail_msg("%s", wrong[i]);
+    assert_true(try_limits_parse("3", &limits));
+    assert_int_equal(limits.machines, 3);
+    assert_int_equal(limits.idle, TRY_IDLE_SECONDS);
+    assert_int_equal(limits.life, TRY_LIFE_SECONDS);
+    assert_true(try_limits_parse("64,disk=1M,idle=5,memory=128M,life=7", &limits));
+    assert_int_equal(limits.machines, 64);
+    assert_int_equal(limits.idle, 5);
+    assert_int_equal(limits.life, 7);
+    assert_int_equal(limits.memory, 128 << 20);
+    assert_int_equal(limits.disk, 1 << 20);
+}
+
 static struct try_host start_host(const struct try_limits *limits)
 {
     struct try_host h = TRY_HOST_NONE;
@@ -239,6 +261,7 @@ static void test_killed_host(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_limits_as_typed),
         cmocka_unit_test(test_what_is_started),
         cmocka_unit_test(test_environment),
         cmocka_unit_test(test_names_of_images_only),
