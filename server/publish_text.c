@@ -135,7 +135,7 @@ int publish_text_parse_tag(struct slice value, char ret[static CATALOG_NAME_SIZE
         int high = at + 2 < value.length ? digit_of(value.at[at + 1]) : -1;
         int low = at + 2 < value.length ? digit_of(value.at[at + 2]) : -1;
         const bool encoded = value.at[at] == '%' && high >= 0 && low >= 0;
-        tag[n++] = encoded ? (char)(high << 4 | low) : value.at[at];
+        tag[n++] = (char)(encoded ? high << 4 | low : value.at[at]);
         at += encoded ? 3 : 1;
     }
     tag[n] = '\0';
