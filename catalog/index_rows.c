@@ -141,8 +141,11 @@ int index_walk_facet(struct index *x, enum index_facet facet,
 
 int index_sum_new_bytes(struct index *x, const struct key_public *publisher, uint64_t *ret, struct error *error)
 {
+    struct index_transaction t CLEANUP(index_db_end) = {NULL};
     int64_t sum = 0;
-    int r = index_db_number(x, &sum, error, "SELECT coalesce(sum(new), 0) FROM version WHERE publisher = ?1", "b",
+    int r = index_db_begin(x, false, &t, error); // which gives it a time limit of its own
+    if (r == 0)
+        r = index_db_number(x, &sum, error, "SELECT coalesce(sum(new), 0) FROM version WHERE publisher = ?1", "b",
                             (const void *)publisher->bytes, (size_t)KEY_PUBLIC_SIZE);
     if (r == 0)
         *ret = (uint64_t)sum;

@@ -77,19 +77,20 @@ static int describe(const struct opening *o, struct buf *ret)
 {
     const struct manifest *m = o->resolved.description;
     const struct key_public publisher = signer_of(m);
-    char key[KEY_TEXT_SIZE], boot[32], all[32], memory[32], line[256];
+    char key[KEY_TEXT_SIZE], boot[32], all[32], memory[32], line[256], shown[80];
     int r = buf_append_format(ret, "A link asks to start this machine:\n");
     snprintf(line, sizeof(line), "%s %s", m->name, m->version);
     if (r == 0)
         r = add_text(ret, "image", line);
     if (r == 0)
-        r = add_text(ret, "title", m->title);
-    if (r == 0)
-        r = add_text(ret, "summary", m->summary);
-    if (r == 0)
         r = add_text(ret, "site", o->resolved.address.site);
     if (r == 0)
         r = add_text(ret, "publisher", key_to_text(&publisher, key));
+    // A stranger's words come behind what is checked, and are cut: no padding makes them look like other lines.
+    if (r == 0)
+        r = add_text(ret, "title", text_escape(slice_of(m->title), shown, sizeof(shown)));
+    if (r == 0)
+        r = add_text(ret, "summary", text_escape(slice_of(m->summary), shown, sizeof(shown)));
     if (m->boot_count)
         snprintf(line, sizeof(line), "%s to boot, %s in all", text_format_size(o->all.boot_bytes, boot),
                  text_format_size(o->all.data_bytes + o->all.page_bytes, all));

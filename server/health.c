@@ -51,8 +51,9 @@ static bool has_catalog(const struct site_files *files)
 static int ask_index(struct index_pool *pool, struct index_site *ret)
 {
     struct index *index;
+    struct error error = {.text = ""}; // the pool logs it
 
-    int r = index_pool_take(pool, &index, NULL);
+    int r = index_pool_take(pool, &index, &error);
     if (r < 0)
         return r;
     r = index_get_site(index, ret, NULL);

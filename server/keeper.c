@@ -112,6 +112,7 @@ static const struct {
     {ESTALE, 409, "publish again: the new version then follows the newest"},
     {ENOENT, 422, "send what is missing, and hand the manifest in again"},
     {EBADMSG, 422, "publish again; what is damaged is sent anew"},
+    {E2BIG, 422, "publish it in fewer pieces"},
     {EBUSY, 503, "hand the manifest in again in a moment"},
     {EAGAIN, 503, "hand the manifest in again"},
     {ENOSPC, 507, "ask the site's owner for room"},

@@ -128,7 +128,9 @@ static int take_new(struct taking *t, struct error *error)
 {
     struct sha256 name;
 
-    int r = keeper_objects_find(t, error);
+    int r = list(t, error); // in memory: what is refused is refused before anything lies in the site
+    if (r == 0)
+        r = keeper_objects_find(t, error);
     if (r == 0)
         r = keeper_objects_copy(t, error);
     if (r == 0)
@@ -136,13 +138,12 @@ static int take_new(struct taking *t, struct error *error)
     if (r == 0)
         r = site_put_object(t->site, t->bytes, t->size, &name, error);
     if (r == 0)
-        r = list(t, error);
-    if (r == 0)
         r = sign(t, error);
     return r;
 }
 
-// Handed in once more: by whoever did not hear the answer. A tag that is not there yet is still set.
+// Handed in once more: by whoever did not hear the answer. A tag that is not there yet, or names an older version, is
+// still set to the newest one. It is never set back: a listed manifest is public, and nobody signed that.
 static int take_again(struct taking *t, struct error *error)
 {
     const struct manifest *m = t->manifest;
@@ -152,8 +153,8 @@ static int take_again(struct taking *t, struct error *error)
         t->pending = keeper_pending_has(t->keeper, &t->name);
         return 0;
     }
-    if (!t->tag[0] ||
-        (catalog_find(&t->catalog, m->name, t->tag, &image, NULL) == 0 && sha256_equal(&image->manifest, &t->name)))
+    if (!t->tag[0] || m->serial != catalog_newest_serial(&t->catalog, m->name) ||
+        (catalog_find(&t->catalog, m->name, t->tag, &image, NULL) == 0 && image->serial >= m->serial))
         return 0;
     int r = catalog_set_tag(&t->catalog, m->name, t->tag, m->version, error);
     return r < 0 ? r : sign(t, error);

@@ -48,6 +48,7 @@ void publish_api_stop(struct publish_api **api)
 {
     if (!*api)
         return;
+    publish_wait_stop(*api);
     staging_close(&(*api)->staging);
     publish_sessions_free(&(*api)->sessions);
     publish_site_free(&(*api)->site);

@@ -99,9 +99,9 @@ static bool session(struct publish_request *q)
                               "{\"token\": \"%s\", \"seconds\": %u, \"quota_bytes\": %llu, \"used_bytes\": %llu}\n",
                               token, PUBLISH_SESSION_SECONDS, (unsigned long long)api->options.quota,
                               (unsigned long long)(published + staging_count_bytes(api->staging, &text.key)));
-    if (r < 0)
+    if (r < 0 && !q->status)
         publish_refuse_code(q, r, &error);
-    else
+    else if (r == 0)
         q->status = 200;
     return false;
 }

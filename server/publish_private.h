@@ -17,6 +17,7 @@ struct publish_api {
     struct staging *staging;
     // publish_wait.c
     pthread_t thread;
+    bool waits;           // the thread is there
     pthread_mutex_t lock; // guards what follows, and `next` of all requests
     pthread_cond_t wake;
     struct publish_request *first, *last; // manifests that wait

@@ -136,7 +136,7 @@ static int use_up(struct publish_sessions *s, const unsigned char challenge[stat
 
 static bool is_over(const struct session *session, uint64_t now)
 {
-    return !session->open || now - session->begun > PUBLISH_SESSION_SECONDS;
+    return !session->open || now > session->begun + PUBLISH_SESSION_SECONDS;
 }
 
 // A free place, or the oldest idle one of a key that has its share; NULL: none.

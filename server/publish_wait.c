@@ -33,8 +33,12 @@ static void hand_in(struct publish_request *q)
     char client[INET6_ADDRSTRLEN];
 
     int fd CLEANUP_CLOSE = staging_put_manifest(api->staging, q->body.data, q->body.size, &error);
-    int r = answer ? fd : error_set(&error, ENOMEM, "not enough memory");
-    if (r >= 0)
+    if (fd < 0) {
+        publish_refuse_code(q, fd, &error);
+        return;
+    }
+    int r = answer ? 0 : error_set(&error, ENOMEM, "not enough memory");
+    if (r == 0)
         r = keeper_hand_in(api->options.keeper, &q->key, client_of(q, client), q->tag, fd, answer, &error);
     if (r == 0)
         r = buf_append(&q->answer, answer->json, strlen(answer->json));
@@ -95,15 +99,19 @@ int publish_wait_start(struct publish_api *api, struct error *error)
     pthread_mutex_init(&api->lock, NULL);
     pthread_cond_init(&api->wake, NULL);
     int code = pthread_create(&api->thread, NULL, run, api);
+    api->waits = code == 0;
     return code ? error_set(error, code, "cannot start a thread: %s", strerror(code)) : 0;
 }
 
 void publish_wait_stop(struct publish_api *api)
 {
+    if (!api->waits)
+        return;
     pthread_mutex_lock(&api->lock);
     api->stopping = true;
     pthread_cond_signal(&api->wake);
     pthread_mutex_unlock(&api->lock);
     shutdown(api->options.keeper->fd, SHUT_RDWR); // who waits for an answer waits no longer; the keeper ends
     pthread_join(api->thread, NULL);
+    api->waits = false;
 }

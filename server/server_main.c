@@ -231,7 +231,8 @@ static int wait_for_signal(struct http_server *server, struct access_log *log, s
     uint64_t until = io_monotonic_ns() + WIND_DOWN_SECONDS * 1000000000ULL;
     while (http_server_count_answers(server) > 0 && io_monotonic_ns() < until) {
         const struct timespec step = {.tv_nsec = 20000000};
-        if (sigtimedwait(signals, NULL, &step) >= 0)
+        const int again = sigtimedwait(signals, NULL, &step);
+        if (again == SIGTERM || again == SIGINT)
             break;
     }
     return 0;
@@ -356,12 +357,12 @@ static int serve(const struct options *options, struct error *error)
     r = http_server_start(TAKE_FD(listener), &router, publishing.api, options->stall, &server, error);
     if (r == 0)
         r = server_calls_confine(index.pool != NULL, publishing.api != NULL, machines != NULL, error);
-    if (r < 0)
-        return r;
-    r = announce(url, error);
-    if (r < 0)
-        return r;
-    return wait_for_signal(server, &log, &opener, &index, &publishing, machines, &signals, error);
+    if (r == 0)
+        r = announce(url, error);
+    if (r == 0)
+        r = wait_for_signal(server, &log, &opener, &index, &publishing, machines, &signals, error);
+    try_api_wind_down(machines); // whatever ended us: its connections are the library's, which is stopped now
+    return r;
 }
 
 static int reindex(const struct options *options, struct error *error)

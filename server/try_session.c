@@ -143,7 +143,7 @@ static bool listens(const struct try_session *s)
 static bool hear(struct try_session *s, uint64_t now)
 {
     if (s->closing)
-        s->in_size = 0; // the visitor's close frame, and what comes before it
+        s->in_size = s->frame = 0; // the visitor's close frame, and what comes before it; what was typed of it is lost
     ssize_t n = recv(s->socket, s->in + s->in_size, sizeof s->in - s->in_size, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return true;

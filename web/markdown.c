@@ -6,6 +6,7 @@
 // 3. A block that does not fit is taken back as a whole.
 #include "web/markdown.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -311,7 +312,10 @@ int markdown_render(struct html *h, struct slice text, size_t room)
             continue;
         }
         render_block(h, &l);
-        if (h->to->size - start > room) {
+        const bool full = h->result == -E2BIG && h->to->maximum - start >= room; // the buffer ended within this block
+        if (full)
+            h->result = 0;
+        if (full || h->to->size - start > room) {
             h->to->size = before;
             h->to->data[before] = '\0';
             return 1;

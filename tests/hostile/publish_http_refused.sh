@@ -148,6 +148,21 @@ except OSError:
 EOF
 is "$(cat "$TMPDIR/slow")" "cut off" "who sends too slowly is cut off"
 
+# A tag goes forward alone, and what is refused leaves nothing in the site.
+make_version bob games.b 2 "$TMPDIR/disk"
+token=$bob
+send_objects "$TMPDIR/games.b-2"
+objects=$(find "$site/objects" -type f | wc -l)
+hand_in "$TMPDIR/games.b-2" '?tag=2'
+refused 409 '' "a tag that is called as its version"
+is "$(find "$site/objects" -type f | wc -l)" "$objects" "leaves nothing in the site"
+hand_in "$TMPDIR/games.b-2"
+is "$code" 201 "without it the version is listed"
+hand_in "$TMPDIR/games.b-1" '?tag=latest'
+is "$(sed -n 's/^tag games.b latest //p' "$site/catalog.rondo")" 2 "an older version, handed in once more, takes no tag back ($code)"
+hand_in "$TMPDIR/games.b-2" '?tag=stable'
+is "$(sed -n 's/^tag games.b stable //p' "$site/catalog.rondo")" 2 "the newest one may be given another"
+
 # Revoked
 token=$alice
 api POST missing --data-binary ''

@@ -39,7 +39,7 @@ again() { # the site as at the start, which nobody has seen
 }
 
 # The line is slow, so that the moments lie in all of its parts, but behind the last.
-echo 'objects rate 1200' >"$script"
+echo 'objects rate 400' >"$script"
 killed=0
 for _ in {1..6}; do
 	begin "${command[@]}"

@@ -157,6 +157,17 @@ static void what_does_not_fit_is_left_out_whole(void **state)
     h = (struct html){.to = &small};
     (void)markdown_render(&h, slice_of("a text that is longer than ten bytes"), 100);
     assert_int_equal(h.result, -E2BIG);
+
+    // Escaped, one block is more than the buffer, which is larger than the room: the page goes on without it.
+    char ampersands[300];
+    memset(ampersands, '&', sizeof(ampersands));
+    memcpy(ampersands, "one\n\n", 5);
+    struct buf page CLEANUP(buf_free) = BUF_WITH_MAXIMUM(400);
+    h = (struct html){.to = &page};
+    assert_int_equal(markdown_render(&h, (struct slice){.at = ampersands, .length = sizeof(ampersands)}, 300), 1);
+    HTML(&h, "<p>two</p>\n");
+    assert_int_equal(h.result, 0);
+    assert_string_equal(buf_text(&page), "<p>one</p>\n<p>two</p>\n");
 }
 
 // Memory ends at each byte in turn: what was begun stops there, and the failure stays.
