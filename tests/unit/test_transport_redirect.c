@@ -153,6 +153,24 @@ static void private_addresses_are_known(void **state)
     assert_false(http_address_names_private_host("http://8.8.8.8/"));
 }
 
+static void this_computer_is_known(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *address;
+        bool is_loopback;
+    } table[] = {
+        {"http://127.0.0.1/", true},    {"http://127.255.0.9:8080/x", true}, {"http://128.0.0.1/", false},
+        {"http://10.0.0.1/", false},    {"http://[::1]:80/", true},          {"http://[::2]/", false},
+        {"http://localhost/", true},    {"http://a.localhost:1/", true},     {"http://xlocalhost/", false},
+        {"http://a/", false},           {"not an address", false},           {"http://[::1", false},
+        {"http://127.0.0.1.b/", false},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        if (http_address_names_loopback(table[i].address) != table[i].is_loopback)
+            fail_msg("%s", table[i].address);
+}
+
 static int ignore(void *context, uint64_t offset, const void *bytes, size_t n)
 {
     (void)context;
@@ -321,6 +339,7 @@ int main(void)
         cmocka_unit_test(redirects_keep_to_http_and_never_leave_https),
         cmocka_unit_test(addresses_have_one_form),
         cmocka_unit_test(private_addresses_are_known),
+        cmocka_unit_test(this_computer_is_known),
         cmocka_unit_test(redirects_to_private_hosts_are_refused_behind_a_proxy),
         cmocka_unit_test(address_of_the_connection_decides),
     };
