@@ -153,6 +153,11 @@ struct version_difference {
     unsigned boot_packs;
 };
 int version_compare(struct version *a, struct version *b, struct version_difference *ret, struct error *error);
+// All of one version, as version_compare has it without `a`; but -E2BIG if its maps are more work than a person should
+// wait for who has not decided yet. A reference of a leaf is one unit, a page VERSION_WORK_PAGE (it may have to be
+// fetched), again each time that it is named.
+#define VERSION_WORK_PAGE 1024u
+int version_sum(struct version *v, uint64_t work_maximum, struct version_difference *ret, struct error *error);
 
 // How many blocks of a member of `b` stand elsewhere than in the member of `a` with the same name: other bytes, or the
 // same in another chunk. A member that `a` does not have counts as zeros.

@@ -5,7 +5,8 @@
 //      the pages in the cache.
 //   2. A chunk that several leaves refer to is listed once in its window. Repetitions are squeezed out whenever the
 //      array is full, and a window that has more than CHUNKS_MAXIMUM without any is refused: no writer makes such.
-//   3. Packs are found by a hash with random keys: whoever makes up names for them cannot make them collide.
+//   3. What a leaf refers to is listed once, however often a hostile map names that leaf (a million times at most).
+//   4. Packs are found by a hash with random keys: whoever makes up names for them cannot make them collide.
 #include "base/cleanup.h"
 #include "blockstore/store_private.h"
 #include <errno.h>
@@ -20,7 +21,8 @@
 struct listing {
     struct version_list *list;
     struct list_window *window; // NULL: the packs are being listed
-    struct error *error;
+    struct version_list leaves; // that were listed
+    uint64_t work;
 };
 
 // --- packs ---------------------------------------------------------------------------------------------------------
@@ -149,14 +151,40 @@ int store_explain_list(int r, struct error *error)
     return r;
 }
 
+// 1 if the leaf was listed before.
+static int note_leaf(struct listing *l, const struct chunk_reference *ref)
+{
+    const int64_t known = (int64_t)l->leaves.pack_count;
+    const int64_t number = store_number_pack(&l->leaves, &(struct pack_reference){.name = ref->name});
+    return number < 0 ? (int)number : number < known;
+}
+
+static int count_work(struct listing *l, uint64_t work, struct error *error)
+{
+    l->work += work;
+    return l->list->work_maximum == 0 || l->work <= l->list->work_maximum
+               ? 0
+               : error_set(error, E2BIG, "its map is too large to be counted now");
+}
+
 static int list_page(void *context, const struct chunk_reference *ref, const struct map_page *page,
                      uint64_t first_block, struct error *error)
 {
     struct listing *l = context;
     struct chunk_reference chunk;
     (void)first_block;
-    int r = list_reference(l, ref, CHUNK_PAGE, page->level);
-    for (unsigned i = 0; page->level == 0 && i < page->references && r == 0; i++) {
+    int r = count_work(l, VERSION_WORK_PAGE, error);
+    if (r < 0)
+        return r;
+    r = list_reference(l, ref, CHUNK_PAGE, page->level);
+    if (r == 0 && page->level == 0)
+        r = note_leaf(l, ref);
+    if (r != 0 || page->level > 0)
+        return r < 0 ? store_explain_list(r, error) : 0;
+    r = count_work(l, page->references, error);
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < page->references && r == 0; i++) {
         map_page_reference(page, i, &chunk);
         r = store_check_reference(CHUNK_DATA, &chunk, error);
         if (r == 0)
@@ -169,8 +197,10 @@ static int walk_members(struct version *v, struct listing *l, struct error *erro
 {
     struct map_visit visit = {.visit = list_page, .context = l};
     int r = 0;
+    l->leaves.keys = l->list->keys;
     for (unsigned i = 0; i < v->manifest->member_count && r == 0; i++)
         r = store_walk_map(v, i, &visit, error);
+    store_free_list(&l->leaves);
     return r;
 }
 
@@ -179,9 +209,9 @@ int store_add_packs(struct version *v, struct version_list *list, struct error *
     return walk_members(v, &(struct listing){.list = list}, error);
 }
 
-int store_list_packs(struct version *v, struct version_list *ret, struct error *error)
+int store_list_packs(struct version *v, uint64_t work_maximum, struct version_list *ret, struct error *error)
 {
-    struct version_list list = {0};
+    struct version_list list = {.work_maximum = work_maximum};
     int r = sha256_make_keys(&list.keys);
     if (r < 0)
         return error_set(error, -r, "no random numbers can be had");

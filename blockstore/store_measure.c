@@ -119,11 +119,12 @@ static int compare_lists(struct version *a, struct version *b, struct version_li
     return 0;
 }
 
-int version_compare(struct version *a, struct version *b, struct version_difference *ret, struct error *error)
+static int compare(struct version *a, struct version *b, uint64_t work_maximum, struct version_difference *ret,
+                   struct error *error)
 {
     struct version_difference sum = {.packs = 0};
     struct version_list list;
-    int r = store_list_packs(a ? a : b, &list, error);
+    int r = store_list_packs(a ? a : b, work_maximum, &list, error);
 
     if (r < 0)
         return r;
@@ -141,6 +142,16 @@ int version_compare(struct version *a, struct version *b, struct version_differe
         }
     *ret = sum;
     return 0;
+}
+
+int version_compare(struct version *a, struct version *b, struct version_difference *ret, struct error *error)
+{
+    return compare(a, b, 0, ret, error);
+}
+
+int version_sum(struct version *v, uint64_t work_maximum, struct version_difference *ret, struct error *error)
+{
+    return compare(NULL, v, work_maximum, ret, error);
 }
 
 // A leaf of zeros is NULL.

@@ -25,7 +25,7 @@ int version_count_missing(struct version *v, uint64_t *ret_missing, uint64_t *re
     uint64_t missing = 0, all = 0;
     if (!v->store->cache)
         return error_set(error, EINVAL, "there is no cache");
-    int r = store_list_packs(v, &list, error);
+    int r = store_list_packs(v, 0, &list, error);
     if (r < 0)
         return r;
     for (size_t first = 0, count = 0; first < list.pack_count && r == 0; first += count) {

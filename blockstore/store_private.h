@@ -314,7 +314,7 @@ struct list_chunk {
 struct list_pack {
     struct sha256 name;
     uint32_t size;
-    uint64_t references; // to it, repetitions in other leaves included
+    uint64_t references; // to it, repetitions in other leaves that differ included
     uint64_t bytes;      // of the chunks wanted of it; until its window was listed: repetitions included
 };
 
@@ -323,10 +323,11 @@ struct version_list {
     uint32_t *slots; // hash table: number of a pack + 1
     size_t pack_count, pack_capacity, slot_count;
     struct sha256_keys keys; // for the hash table
+    uint64_t work_maximum;   // of a walk over one version's maps, as VERSION_WORK_… counts it; 0: any
 };
 
-// All packs of the version; memory in proportion to their number alone.
-int store_list_packs(struct version *v, struct version_list *ret, struct error *error);
+// All packs of the version; memory in proportion to their number alone. `work_maximum` becomes the list's; -E2BIG.
+int store_list_packs(struct version *v, uint64_t work_maximum, struct version_list *ret, struct error *error);
 void store_free_list(struct version_list *list);
 // Adds those of another version to the list; the windows then belong to both.
 int store_add_packs(struct version *v, struct version_list *list, struct error *error);

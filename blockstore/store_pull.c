@@ -69,7 +69,7 @@ static void *list_packs(void *context)
     struct pull *p = context;
     struct error error = {.text = ""};
     wait_for_quiet(p);
-    int r = store_list_packs(p->v, &p->list, &error);
+    int r = store_list_packs(p->v, 0, &p->list, &error);
     if (r < 0)
         store_pull_fail(p, r, &error);
     end_work(p);

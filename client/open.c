@@ -13,6 +13,7 @@
 #include "client/dialog.h"
 #include "client/images.h"
 #include "client/run.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -23,6 +24,7 @@
 
 #define QUESTION_MAXIMUM 8192u
 #define ANSWER_SIZE 16
+#define WORK_MAXIMUM (2u << 20) // before a yes: about 128 GiB of data that lies closely
 
 struct opening {
     struct address address;
@@ -30,7 +32,8 @@ struct opening {
     const struct dialog *dialog;        // NULL: there is a terminal
     struct images images;
     struct resolved resolved;
-    struct version_difference all; // what a computer that has nothing of it would fetch
+    bool counted;
+    struct version_difference all; // if counted: what a computer that has nothing of it would fetch
 };
 
 static int format_address(struct opening *o, struct error *error)
@@ -61,7 +64,9 @@ static int look(struct opening *o, struct error *error)
     cli_progress("reading what it consists of");
     r = images_open_version(&o->images, &o->resolved, &v, error);
     if (r == 0) {
-        r = version_compare(NULL, v, &o->all, error);
+        r = version_sum(v, WORK_MAXIMUM, &o->all, error);
+        o->counted = r == 0;
+        r = r == -E2BIG ? 0 : r; // it may still be wanted
         version_close(v);
     }
     cli_progress_end();
@@ -91,7 +96,9 @@ static int describe(const struct opening *o, struct buf *ret)
         r = add_text(ret, "title", text_escape(slice_of(m->title), shown, sizeof(shown)));
     if (r == 0)
         r = add_text(ret, "summary", text_escape(slice_of(m->summary), shown, sizeof(shown)));
-    if (m->boot_count)
+    if (!o->counted)
+        snprintf(line, sizeof(line), "very large: it was not counted, and is fetched as it is read");
+    else if (m->boot_count)
         snprintf(line, sizeof(line), "%s to boot, %s in all", text_format_size(o->all.boot_bytes, boot),
                  text_format_size(o->all.data_bytes + o->all.page_bytes, all));
     else

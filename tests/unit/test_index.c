@@ -1,6 +1,9 @@
 // catalog/index.h: what it says of a site, before and after changes; damage; words that nobody would search for.
 #include "tests/unit/index_fixture.h"
 
+#include "blockstore/map.h"
+#include "blockstore/pack.h"
+#include "catalog/index_private.h"
 #include <sqlite3.h>
 
 #include "base/banned.h"
@@ -438,9 +441,114 @@ static void test_many(void **state)
                         "common-1007:1 common-0507:1 common-0007:1 image1099:1 of 1100");
 }
 
+// --- hostile maps ----------------------------------------------------------------------------------------------------
+
+static unsigned char page_bytes[PAGE_BYTES_MAXIMUM];
+
+static int find_absent_chunk(void *context, uint64_t chunk, struct chunk_reference *ret)
+{
+    const struct sha256 name = sha256_of(&chunk, sizeof chunk);
+    (void)context;
+    *ret = (struct chunk_reference){
+        .name = name, .pack = {.name = name, .size = 1000}, .offset = PACK_MAGIC_SIZE, .length = 100};
+    return 0;
+}
+
+// As an object of its own: what reads map pages looks at nothing else of a pack.
+static struct chunk_reference put_page(struct site *s, size_t size)
+{
+    static unsigned char pack[PACK_MAGIC_SIZE + PAGE_STORED_MAXIMUM + PACK_TABLE_ENTRY_SIZE + PACK_TRAILER_SIZE];
+    unsigned char *const stored = pack + PACK_MAGIC_SIZE;
+    struct chunk_reference ref = {.offset = PACK_MAGIC_SIZE};
+    struct chunk_encoder *e;
+    struct error error;
+    assert_int_equal(chunk_encoder_new(CHUNK_ZSTD, 1, &e), 0);
+    ref.length = (uint32_t)chunk_encode(e, CHUNK_PAGE, page_bytes, (unsigned)(size / BLOCK_SIZE), stored);
+    chunk_encoder_free(e);
+    ref.name = sha256_of(stored, ref.length);
+    ref.pack.size = PACK_MAGIC_SIZE + ref.length + PACK_TABLE_ENTRY_SIZE + PACK_TRAILER_SIZE;
+    assert_ok(site_put_object(s, pack, ref.pack.size, &ref.pack.name, &error), error);
+    return ref;
+}
+
+static struct chunk_reference put_leaf(struct site *s, uint64_t chunk, unsigned chunks)
+{
+    static struct map_extent extents[4000];
+    size_t size;
+    for (unsigned i = 0; i < chunks; i++)
+        extents[i] = (struct map_extent){.first = i, .blocks = 1, .chunk = chunk + i};
+    assert_int_equal(map_leaf_build(extents, chunks, find_absent_chunk, NULL, page_bytes, &size), 0);
+    return put_page(s, size);
+}
+
+static struct chunk_reference put_index(struct site *s, unsigned level, const struct chunk_reference *children,
+                                        unsigned count)
+{
+    size_t size;
+    assert_int_equal(map_index_build(level, children, count, page_bytes, &size), 0);
+    return put_page(s, size);
+}
+
+static struct index_pieces measure(struct index_fixture *f, const struct manifest *m, unsigned long *ret_reads)
+{
+    struct index_pieces pieces = {.pieces = NULL};
+    struct sha256_keys keys;
+    struct error error;
+    assert_int_equal(sha256_make_keys(&keys), 0);
+    io_fault_start(0, 0, false);
+    int r = index_measure(f->site, m, &keys, &pieces, &error);
+    *ret_reads = io_fault_stop();
+    assert_int_equal(r, 0);
+    return pieces;
+}
+
+// T28: a version of a few objects whose map names one leaf a million times would keep the indexer for hours.
+static void test_map_that_names_a_leaf_many_times(void **state)
+{
+    struct index_fixture *f = *state;
+    struct chunk_reference children[MAP_FANOUT], leaf = put_leaf(f->site, 0, 4000);
+    struct manifest *m CLEANUP_FREE = calloc(1, sizeof *m);
+    unsigned long reads = 0;
+    assert_non_null(m);
+    for (unsigned level = 1; level <= 2; level++) {
+        for (unsigned i = 0; i < MAP_FANOUT; i++)
+            children[i] = leaf;
+        leaf = put_index(f->site, level, children, level == 1 ? MAP_FANOUT : 128);
+    }
+    for (m->member_count = 0; m->member_count < MANIFEST_MEMBERS_MAXIMUM; m->member_count++)
+        m->members[m->member_count] = (struct manifest_member){.size = MEMBER_SIZE_MAXIMUM, .top = leaf};
+    struct index_pieces pieces CLEANUP(index_free_pieces) = measure(f, m, &reads);
+    assert_int_equal(pieces.count, 3 + 4000);
+    assert_true(reads <= 3 * 3); // each page is opened, read and closed once
+}
+
+// One page as the map of two members: the first one ends before its last child, so that this child's are the second's.
+static void test_map_page_beyond_the_end(void **state)
+{
+    struct index_fixture *f = *state;
+    const struct chunk_reference children[] = {put_leaf(f->site, 0, 10), put_leaf(f->site, 5, 10),
+                                               put_leaf(f->site, 100, 10)};
+    struct manifest *m CLEANUP_FREE = calloc(1, sizeof *m);
+    const uint64_t segment = (uint64_t)MAP_LEAF_BLOCKS * BLOCK_SIZE;
+    unsigned long reads = 0;
+    assert_non_null(m);
+    m->members[0] = (struct manifest_member){.size = 2 * segment, .top = put_index(f->site, 1, children, 3)};
+    m->members[1] = (struct manifest_member){.size = 3 * segment, .top = m->members[0].top};
+    m->member_count = 1;
+    struct index_pieces one CLEANUP(index_free_pieces) = measure(f, m, &reads);
+    assert_int_equal(one.count, 4 + 15);
+    m->member_count = 2;
+    struct index_pieces two CLEANUP(index_free_pieces) = measure(f, m, &reads);
+    assert_int_equal(two.count, 4 + 25);
+    assert_int_equal(index_sum_pieces(&two, NULL) - index_sum_pieces(&one, NULL), 10 * 100);
+    assert_int_equal(index_sum_pieces(&two, &two), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_map_that_names_a_leaf_many_times, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_map_page_beyond_the_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_it_says, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_changes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_revoked, set_up, tear_down),

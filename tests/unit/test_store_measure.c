@@ -158,6 +158,29 @@ static void to_whoever_has_nothing_all_is_new(void **state)
     close(none[0]);
 }
 
+// T28: what a leaf refers to is listed once, however often a map names it; and work has a limit where one is given.
+static void a_leaf_that_is_named_often_is_listed_once(void **state)
+{
+    struct fixture *f = *state;
+    const unsigned segments = 8;
+    int fds[] = {image_open(f, "disk", segments * (uint64_t)SEGMENT_BLOCKS * BLOCK_SIZE), -1};
+    for (unsigned i = 0; i < segments; i++)
+        image_fill(fds[0], i * (uint64_t)SEGMENT_BLOCKS, 100, 2, 2);
+    struct publication p = publish_version(f, fds, NULL);
+    struct two t = open_two(f, &p, &p);
+    struct version_difference all, d = {.packs = 77};
+    assert_int_equal(version_compare(NULL, t.a, &all, NULL), 0);
+    assert_int_equal(all.pages, 2); // the index, and one leaf for all segments
+    assert_true(all.data_chunks >= 4);
+    const uint64_t work = (1 + segments) * VERSION_WORK_PAGE + all.data_chunks;
+    assert_int_equal(version_sum(t.a, work - 1, &d, NULL), -E2BIG);
+    assert_int_equal(d.packs, 77); // untouched
+    assert_int_equal(version_sum(t.a, work, &d, NULL), 0);
+    assert_memory_equal(&d, &all, sizeof(d));
+    close_two(&t);
+    close(fds[0]);
+}
+
 static void what_changed_is_to_be_fetched(void **state)
 {
     struct fixture *f = *state;
@@ -271,6 +294,7 @@ int main(void)
         TEST(a_version_does_not_differ_from_itself),
         TEST(a_range_of_blocks_is_its_pages_and_chunks),
         TEST(to_whoever_has_nothing_all_is_new),
+        TEST(a_leaf_that_is_named_often_is_listed_once),
         TEST(what_changed_is_to_be_fetched),
         TEST(members_come_go_and_grow),
         TEST(a_boot_set_is_measured),
