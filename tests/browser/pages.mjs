@@ -2,49 +2,9 @@
 // "ok WHAT" or "not ok WHAT: what was seen", and "link rondo://…", which the button "Open in Rondo" of an image has.
 //
 // KIND: "live" if rondo-server makes the pages, so that there is a search; "files" if they are files.
-//
-// Wherever it goes: no message on the console, so no violation of a page's policy and no error of a script; no request to
-// anybody but the pages' own site.
-import { chromium } from "playwright-core";
+import { clipboard, complaints, copy, go_through, is, kind, like, names, shoot, tell, url, visit } from "./visitor.mjs";
 
-const [url, screenshots, kind] = process.argv.slice(2);
 const live = kind === "live";
-const origin = new URL(url).origin;
-const complaints = [];
-
-function tell(what, good, seen) {
-	console.log(good ? `ok ${what}` : `not ok ${what}: ${String(seen).replace(/\s+/g, " ")}`);
-}
-const is = (what, got, wanted) => tell(what, got === wanted, `got "${got}", wanted "${wanted}"`);
-const like = (what, got, pattern) => tell(what, pattern.test(got), `got "${got}", wanted ${pattern}`);
-
-const browser = await chromium.launch({
-	executablePath: process.env.CHROMIUM,
-	args: ["--disable-gpu", "--disable-dev-shm-usage", ...(process.getuid() === 0 ? ["--no-sandbox"] : [])],
-});
-
-// A visitor, with a window of their own, at a page. visitor.requests has what was asked for.
-async function visit(path, options) {
-	const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, ...options });
-	const page = await context.newPage();
-	const visitor = { context, page, requests: [] };
-	page.setDefaultTimeout(15000);
-	page.on("console", (message) => {
-		const about = message.location().url;
-		if (about !== `${origin}/favicon.ico`) // which browsers ask for by themselves
-			complaints.push(`on the console of ${page.url()}: ${message.text()} ${about}`);
-	});
-	page.on("pageerror", (error) => complaints.push(`error in ${page.url()}: ${error.message}`));
-	page.on("request", (request) => {
-		visitor.requests.push(request);
-		if (new URL(request.url()).origin !== origin)
-			complaints.push(`asked for ${request.url()}`);
-	});
-	visitor.response = await page.goto(new URL(path, url).href);
-	return visitor;
-}
-const shoot = (page, name) => page.screenshot({ path: `${screenshots}/${kind}-${name}.png`, fullPage: true });
-const names = async (page) => (await page.locator("ul.cards .name").allTextContents()).sort().join(" ");
 // How far a page is wider than its window, in pixels: then a visitor has to scroll to the side.
 const excess = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 const all = "bookworm:2 demo:1 hostile:1 tiny:1";
@@ -94,10 +54,8 @@ async function finds(page) {
 }
 
 async function copies() {
-	const { context, page } = await visit("images/bookworm/", { permissions: ["clipboard-read", "clipboard-write"] });
-	await page.getByRole("button", { name: "Copy" }).click();
-	await page.getByRole("button", { name: "Copied" }).waitFor();
-	const copied = await page.evaluate(() => navigator.clipboard.readText());
+	const { context, page } = await visit("images/bookworm/", clipboard);
+	const copied = await copy(page, (button) => button.click());
 	is("the command is copied as it stands there", copied, await page.locator(".command code").textContent());
 	like("pinned by hash and key", copied, /^rondo run http:\S+\/bookworm:2@sha256:[0-9a-f]{64}#[A-Za-z0-9_-]+$/);
 	console.log(`command ${copied}`);
@@ -105,7 +63,7 @@ async function copies() {
 }
 
 async function uses_keys() {
-	const { context, page } = await visit("", { permissions: ["clipboard-read", "clipboard-write"] });
+	const { context, page } = await visit("", clipboard);
 	const focused = () => page.evaluate(() => document.activeElement.innerText || document.activeElement.id);
 	const tab_to = async (pattern) => {
 		for (let i = 0; i < 60; i++) {
@@ -127,9 +85,7 @@ async function uses_keys() {
 	await page.keyboard.press("Enter");
 	await page.waitForURL("**/images/demo/**");
 	is("so is the button that copies", await tab_to(/^Copy$/), "solid");
-	await page.keyboard.press("Enter");
-	await page.getByRole("button", { name: "Copied" }).waitFor();
-	like("it copies", await page.evaluate(() => navigator.clipboard.readText()), /^rondo run .*demo:1@/);
+	like("it copies", await copy(page, () => page.keyboard.press("Enter")), /^rondo run .*demo:1@/);
 	await context.close();
 }
 
@@ -181,14 +137,7 @@ async function goes_astray() {
 	await context.close();
 }
 
-try {
-	// The same functions make both kinds, so of files only what is theirs is looked at.
-	const parts = live
-		? [looks_around, copies, uses_keys, holds_a_phone, does_without_scripts, meets_hostile_texts, goes_astray]
-		: [looks_around, does_without_scripts, goes_astray];
-	for (const part of parts)
-		await part().catch((error) => tell(part.name.replaceAll("_", " "), false, error.message));
-	is("no complaint in all that, and nobody else was asked", complaints.join("; "), "");
-} finally {
-	await browser.close();
-}
+// The same functions make both kinds, so of files only what is theirs is looked at.
+await go_through(live
+	? [looks_around, copies, uses_keys, holds_a_phone, does_without_scripts, meets_hostile_texts, goes_astray]
+	: [looks_around, does_without_scripts, goes_astray]);

@@ -10,7 +10,7 @@ need_browser
 # Images with all that pages show, one of them by somebody who would like to get out of his texts.
 make_disk "$TMPDIR/disk" 2 1
 make_disk "$TMPDIR/newer" 2 2
-printf 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==' | base64 -d >"$TMPDIR/logo.png"
+make_logo "$TMPDIR/logo.png"
 printf 'Some **bold** words, `code` and a [link](https://example.org/).\n\n- one\n- two\n\n<b>no markup</b>\n' >"$TMPDIR/description.md"
 facts=(--title 'Debian <12> & more' --summary 'A summary of it' --os 'debian 12' --licence GPL-2.0 --memory 512M
 	--description "$TMPDIR/description.md" --logo "$TMPDIR/logo.png" --show-port 8080:http)
@@ -23,26 +23,10 @@ printf '%s\n\n[x](javascript:alert(1)) ![x](http://192.0.2.1/x.png) <img src=x o
 must_publish hostile 1 "$TMPDIR/disk" --title "$bad" --summary "\"'><img src=x onerror=alert(2)>" --licence "$bad" --os "$bad" \
 	--description "$TMPDIR/bad.md" --show-port "80:http"
 
-screenshots=$BUILD/screenshots
-mkdir -p "$screenshots"
-drive() { # KIND
-	node "$ROOT/tests/browser/pages.mjs" "$url" "$screenshots" "$1" >"$TMPDIR/$1.out" 2>"$TMPDIR/$1.err"
-	local code=$? line
-	while IFS= read -r line; do
-		case $line in
-		"ok "*) pass "$1: ${line#ok }" ;;
-		"not ok "*) fail "$1: ${line#not ok }" ;;
-		"link "*) link=${line#link } ;;
-		"command "*) command=${line#command } ;;
-		esac
-	done <"$TMPDIR/$1.out"
-	is "$code" 0 "$1: the browser was driven to the end" || diag_file "$TMPDIR/$1.err"
-}
-
 start_process live rondo-server --listen 127.0.0.1:0 --state "$TMPDIR/state" "$site"
 wait_until 20 grep -q '^listening on' "$TMPDIR/live.log" || bail_out "the server starts"
 url=$(sed -n 's/^listening on //p' "$TMPDIR/live.log")
-drive live
+drive pages.mjs live
 
 # As files: any server would do.
 port=$(free_port)
@@ -51,7 +35,7 @@ run_rondo site "$site" --url "$url"
 status_is 0 "the pages are written as files"
 start_process files rondo-server --listen "127.0.0.1:$port" "$site"
 wait_for_port "$port" || bail_out "the server starts"
-drive files
+drive pages.mjs files
 # What a visitor takes away means the same to rondo.
 run_rondo inspect "${command#rondo run }"
 status_is 0 "what was copied names an image"

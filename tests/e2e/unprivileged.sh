@@ -2,24 +2,15 @@
 # An ordinary user can do everything: publish, serve, pull, mount, umount; and does not touch what is another user's.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/sites.sh"
-need python3 perl setpriv unshare mknod
+. "$ROOT/tests/users.sh"
+need python3 perl
 need_fuse
-[ "$(id -u)" = 0 ] || skip_all "not root, so that all tests are of an ordinary user"
+need_users
 
-# In a mount namespace of its own, with a /dev/fuse that everybody may open, as systems have it.
-user=$TMPDIR/ordinary
-mkdir -p "$user/bin"
-cp "$BUILD"/rondo "$BUILD"/rondo-cloop "$BUILD"/rondo-server "$user/bin/"
 make_disk "$user/disk" 6 1
-chmod 755 "$TMPDIR" "$user/bin" "$user/bin"/*
-chown 65534:65534 "$user" "$user/disk"
-mknod "$TMPDIR/fuse" c 10 229 && chmod 666 "$TMPDIR/fuse" || skip_all "no device node can be made"
-run unshare -m sh -c 'mount --bind "$0" /dev/fuse && exec setpriv --reuid 65534 --regid 65534 --clear-groups test -w /dev/fuse -a -x "$1"' \
-	"$TMPDIR/fuse" "$user/bin/rondo"
-[ "$status" -eq 0 ] || skip_all "no mount namespace can be made in which another user opens /dev/fuse"
+chown 65534:65534 "$user/disk"
 cat >"$TMPDIR/session" <<'END'
-cd "$1" || exit 1
-export HOME=$1 RONDO_HOME=$1/home RONDO_CACHE=$1/cache RONDO_RUNTIME=$1/run PATH=$1/bin:$PATH
+export RONDO_HOME=$HOME/home RONDO_CACHE=$HOME/cache RONDO_RUNTIME=$HOME/run
 mkdir steps
 step() { # NAME COMMAND…: writes its exit code to steps/NAME, and what it says to steps/NAME.log
 	local name=$1
@@ -50,8 +41,7 @@ step offline rondo mount --offline "${url}image" mounted
 step offline.cmp cmp disk mounted/disk
 step offline.umount rondo umount mounted
 END
-run unshare -m sh -c 'mount --bind "$0" /dev/fuse && exec setpriv --reuid 65534 --regid 65534 --clear-groups bash "$1" "$2"' \
-	"$TMPDIR/fuse" "$TMPDIR/session" "$user"
+run as_user nobody bash "$TMPDIR/session"
 status_is 0 "the session of an ordinary user"
 step() { # NAME CODE WHAT
 	is "$(cat "$user/steps/$1" 2>/dev/null)" "$2" "$3" || diag_file "$user/steps/$1.log"

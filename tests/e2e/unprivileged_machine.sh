@@ -3,26 +3,16 @@
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
 . "$ROOT/tests/machine.sh"
-need python3 jq passt qemu-system-x86_64 setpriv unshare mknod fusermount3 pgrep
+. "$ROOT/tests/users.sh"
+need python3 jq passt qemu-system-x86_64 pgrep
 need_fuse
-[ "$(id -u)" = 0 ] || skip_all "not root, so that all tests are of an ordinary user"
-
-# In a mount namespace of its own, with a /dev/fuse that everybody may open, as systems have it.
-user=$TMPDIR/ordinary
-mkdir -p "$user/bin"
-cp "$BUILD"/rondo "$BUILD"/rondo-cloop "$BUILD"/rondo-overlay "$BUILD"/rondo-vmm "$TMPDIR/bin/qemu-system-x86_64" "$user/bin/"
-chmod 755 "$TMPDIR" "$user/bin" "$user/bin"/*
-chown 65534:65534 "$user"
-mknod "$TMPDIR/fuse" c 10 229 && chmod 666 "$TMPDIR/fuse" || skip_all "no device node can be made"
-run unshare -m sh -c 'mount --bind "$0" /dev/fuse && exec setpriv --reuid 65534 --regid 65534 --clear-groups test -w /dev/fuse -a -x "$1"' \
-	"$TMPDIR/fuse" "$user/bin/rondo"
-[ "$status" -eq 0 ] || skip_all "no mount namespace can be made in which another user opens /dev/fuse"
+need_users
+cp "$TMPDIR/bin/qemu-system-x86_64" "$user/bin/"
 publish_fake
 
 cat >"$TMPDIR/session" <<'END'
-cd "$1" || exit 1
-export HOME=$1 RONDO_HOME=$1/home RONDO_CACHE=$1/cache RONDO_RUNTIME=$1/run PATH=$1/bin:$PATH
-url=$2
+export RONDO_HOME=$HOME/home RONDO_CACHE=$HOME/cache RONDO_RUNTIME=$HOME/run
+url=$1
 mkdir steps
 step() { # NAME COMMAND…: writes its exit code to steps/NAME, and what it says to steps/NAME.log
 	local name=$1
@@ -48,9 +38,7 @@ step rm rondo rm fake
 grep " $HOME/run/instances/" /proc/self/mountinfo >steps/mountinfo.removed
 ls -A home/instances >steps/instances
 END
-# The processes of this namespace end with it.
-run unshare -m -p -f --mount-proc --kill-child sh -c 'mount --bind "$0" /dev/fuse && exec setpriv --reuid 65534 --regid 65534 --clear-groups bash "$1" "$2" "$3"' \
-	"$TMPDIR/fuse" "$TMPDIR/session" "$user" "$url"
+run as_user nobody bash "$TMPDIR/session" "$url"
 status_is 0 "the session of an ordinary user" || diag_file "$TMPDIR/run.err"
 step() { # NAME CODE WHAT
 	is "$(cat "$user/steps/$1" 2>/dev/null)" "$2" "$3" || diag_file "$user/steps/$1.log"
