@@ -93,6 +93,16 @@ int beside_ask(struct beside *b, const char *question, int fd, char text[static 
     return code == 0 ? 0 : error_set(error, (int)code, "%s", *ret_rest);
 }
 
+void beside_tell(struct beside *b, const char *text)
+{
+    char answer[SOCKET_LINE_MAXIMUM];
+    pthread_mutex_lock(&b->mutex);
+    while (socket_receive(b->fd, 0, answer, NULL, NULL) > 0)
+        ;
+    (void)send(b->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+    pthread_mutex_unlock(&b->mutex);
+}
+
 void beside_end(struct beside *b)
 {
     close(b->fd);

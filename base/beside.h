@@ -31,9 +31,12 @@ struct beside_work {
 
 // While there is one thread.
 int beside_start(const struct beside_work *work, struct beside *ret, struct error *error);
-void beside_end(struct beside *b);
 
 // `fd` (−1: none) goes with the question. The answer's number: 0, with what stands behind it at *ret_rest (in `text`)
 // and its descriptor, or −1, in *ret_fd (NULL: none is wanted); or the −errno that it tells.
 int beside_ask(struct beside *b, const char *question, int fd, char text[static SOCKET_LINE_MAXIMUM], char **ret_rest,
                int *ret_fd, struct error *error);
+// Lets it know something, without a wait: its answer is heard by nobody, and if it has too much to do already, it is
+// not told. Whom something was told is asked nothing any more.
+void beside_tell(struct beside *b, const char *text);
+void beside_end(struct beside *b);

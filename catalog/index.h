@@ -29,6 +29,9 @@ struct index;
 // `path` NULL: in memory, writable. Writable: made where it is missing, and made anew where it is damaged or of another
 // schema; -EBUSY while another process writes it. Otherwise: -ENOENT, or -EUCLEAN if it must be made anew first.
 int index_open(const char *path, bool writable, struct index **ret, struct error *error);
+// The same, writable, without what was in it: for a file whose damage showed in use. Others that have it open see that
+// it is not the one at its path any more.
+int index_open_anew(const char *path, struct index **ret, struct error *error);
 void index_close(struct index **x); // for CLEANUP too; NULL is fine
 // False if the file that was opened is no longer the one at its path: close it, and open it again.
 bool index_is_current(const struct index *x);

@@ -143,6 +143,7 @@ static int check_schema(struct index *x, struct error *error)
                : error_set(error, EUCLEAN, "the index %s is of another version of rondo-server", x->path);
 }
 
+// Of the words, whether what is looked up is what is stored: SQLite's own check sees tables of numbers there.
 static int check_pages(struct index *x, struct error *error)
 {
     sqlite3_stmt *s CLEANUP(index_db_finish) = NULL;
@@ -152,7 +153,9 @@ static int check_pages(struct index *x, struct error *error)
     if (r < 0)
         return r;
     const char *result = r == 1 ? (const char *)sqlite3_column_text(s, 0) : NULL;
-    return result && strcmp(result, "ok") == 0 ? 0 : error_set(error, EUCLEAN, "the index %s is damaged", x->path);
+    if (!result || strcmp(result, "ok") != 0)
+        return error_set(error, EUCLEAN, "the index %s is damaged", x->path);
+    return index_db_run(x, error, "INSERT INTO words(words, rank) VALUES('integrity-check', 0)", "");
 }
 
 // Makes the file, so that its mode is ours and not SQLite's; the journals get the same mode.
@@ -214,7 +217,7 @@ static int remove_file(const struct index *x, struct error *error)
     return 0;
 }
 
-static int open_locked(struct index *x, struct error *error)
+static int open_locked(struct index *x, bool anew, struct error *error)
 {
     char path[PATH_TEXT_SIZE];
     struct error why = {.text = ""};
@@ -227,8 +230,9 @@ static int open_locked(struct index *x, struct error *error)
     while (flock(lock, LOCK_EX) < 0)
         if (errno != EINTR)
             return error_set(error, errno, "cannot lock %s: %m", path);
-    r = open_writable(x, &why);
-    if (r != -EUCLEAN)
+    if (!anew)
+        r = open_writable(x, &why);
+    if (!anew && r != -EUCLEAN)
         return r < 0 ? error_set(error, -r, "%s", why.text) : r;
     log_warning("the index %s is damaged, or of another version, and is made anew", x->path);
     log_debug("%s", why.text);
@@ -244,16 +248,30 @@ static int open_readable(struct index *x, struct error *error)
     return r == 1 ? error_set(error, EUCLEAN, "the index %s is empty", x->path) : r;
 }
 
-int index_open(const char *path, bool writable, struct index **ret, struct error *error)
+enum opening { READ_ONLY, WRITABLE, ANEW };
+
+static int open_as(const char *path, enum opening how, struct index **ret, struct error *error)
 {
     struct index *x CLEANUP(index_close) = calloc(1, sizeof *x);
     if (!x || (path && !(x->path = strdup(path))))
         return error_set(error, ENOMEM, "out of memory");
-    int r = !path ? open_memory(x, error) : writable ? open_locked(x, error) : open_readable(x, error);
+    int r = !path              ? open_memory(x, error)
+            : how == READ_ONLY ? open_readable(x, error)
+                               : open_locked(x, how == ANEW, error);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(x);
     return 0;
+}
+
+int index_open(const char *path, bool writable, struct index **ret, struct error *error)
+{
+    return open_as(path, writable ? WRITABLE : READ_ONLY, ret, error);
+}
+
+int index_open_anew(const char *path, struct index **ret, struct error *error)
+{
+    return open_as(path, ANEW, ret, error);
 }
 
 void index_close(struct index **x)

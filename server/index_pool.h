@@ -1,12 +1,14 @@
 // Connections to the index for the server's threads: each request has one to itself while it is answered.
 #pragma once
 
+#include "base/beside.h"
 #include "catalog/index.h"
 
 struct index_pool;
 
-// `path` must live as long as the pool. The first connection is made now.
-int index_pool_open(const char *path, struct index_pool **ret, struct error *error);
+// `path` and `indexer` must live as long as the pool; the indexer (server/indexer.h) is told of damage that shows. The
+// first connection is made now.
+int index_pool_open(const char *path, struct beside *indexer, struct index_pool **ret, struct error *error);
 void index_pool_close(struct index_pool **p); // all must have been given back; NULL is fine
 
 // Any thread. Failures are index_open's.

@@ -1,4 +1,5 @@
-// See indexer.h. One question: "look", answered when the index is as the site is, or with why it cannot be.
+// See indexer.h. One question: "look", answered when the index is as the site is, or with why it cannot be. "damaged"
+// comes from whoever found by reading that the index cannot be right: it is made anew, once in AGAIN_NS at most.
 //
 // The catalog is known to be another one by its inode, size and time: it is replaced by rename. A version that cannot
 // be read is tried again when the catalog changes.
@@ -30,6 +31,9 @@ struct indexer {
     struct index *index; // NULL: not open
     struct stat seen;    // of the catalog, when the index was last brought up to date, or could not be
     uint64_t failed;     // io_monotonic_ns() then; 0: it could
+    bool waits;          // for a catalog, and said so
+    bool damaged;        // somebody says so
+    uint64_t made_anew;  // io_monotonic_ns(); 0: never
     int result;          // of that
     struct error error;
 };
@@ -52,10 +56,21 @@ static bool is_same(const struct stat *a, const struct stat *b)
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
+static int open_index(struct indexer *x, struct error *error)
+{
+    const uint64_t now = io_monotonic_ns();
+    if (!x->damaged || (x->made_anew && now - x->made_anew < AGAIN_NS))
+        return x->index ? 0 : index_open(x->state->index, true, &x->index, error);
+    index_close(&x->index);
+    x->damaged = false;
+    x->made_anew = now;
+    return index_open_anew(x->state->index, &x->index, error);
+}
+
 static int update(struct indexer *x, struct error *error)
 {
     struct index_counts counts;
-    int r = x->index ? 0 : index_open(x->state->index, true, &x->index, error);
+    int r = open_index(x, error);
     if (r == 0)
         r = index_update(x->index, x->site, false, &counts, error);
     if (r == 0 && counts.added + counts.removed > 0)
@@ -71,18 +86,27 @@ static void look(struct indexer *x)
         now = (struct stat){.st_ino = 0}; // there is none yet
     const bool current = x->index && index_is_current(x->index);
     const bool waits = x->failed && io_monotonic_ns() - x->failed < AGAIN_NS;
-    if (is_same(&now, &x->seen) && (x->failed ? waits : current))
+    const bool mended = x->made_anew && io_monotonic_ns() - x->made_anew < AGAIN_NS;
+    if (is_same(&now, &x->seen) && (x->failed ? waits : current) && (!x->damaged || mended))
         return;
     if (!current)
         index_close(&x->index);
     x->seen = now;
     x->error.text[0] = '\0';
     x->result = update(x, &x->error);
+    if (x->result == -EUCLEAN) {
+        log_warning("%s", x->error.text);
+        x->damaged = true;
+        x->result = update(x, &x->error);
+    }
+    if (x->result == -ENOENT && !x->waits)
+        log_info("%s has no catalog yet: its pages and searches come when something is published there", x->site);
+    x->waits = x->result == -ENOENT;
     x->failed = x->result < 0 && x->result != -ENOENT ? io_monotonic_ns() : 0;
     if (x->failed)
         log_warning("the index is not brought up to date: %s", x->error.text);
-    if (x->result == -EUCLEAN)
-        index_close(&x->index); // the next look makes it anew
+    if (x->failed)
+        index_close(&x->index); // the next look checks it as it is opened
 }
 
 static void idle(const void *context)
@@ -102,10 +126,10 @@ static void prepare(const void *context)
 
 static int answer(const void *context, const char *question, int given, char ret_text[static SOCKET_LINE_MAXIMUM])
 {
-    const struct indexer *x = *(struct indexer *const *)context;
+    struct indexer *x = *(struct indexer *const *)context;
     // What the site has to do with it was told, and may be mended while the server runs.
     const bool fatal = x->failed && x->result != -EBADMSG && x->result != -EKEYREJECTED;
-    (void)question;
+    x->damaged = x->damaged || strcmp(question, "damaged") == 0;
     (void)given;
     (void)snprintf(ret_text, SOCKET_LINE_MAXIMUM, "%d %s", fatal ? -x->result : 0, x->error.text);
     return -1;

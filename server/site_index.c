@@ -23,7 +23,7 @@ int site_index_open(const char *state, const char *site, struct site_index *ret,
     if (ret->folder < 0)
         return error_set(error, -ret->folder, "cannot open the index's folder in %s: %s", state,
                          strerror(-ret->folder));
-    return index_pool_open(ret->state.index, &ret->pool, error);
+    return index_pool_open(ret->state.index, &ret->indexer, &ret->pool, error);
 }
 
 void site_index_close(struct site_index *i)

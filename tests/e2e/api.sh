@@ -125,6 +125,17 @@ finds() { # NAME:VERSION, in the list of all
 echo bla >"$TMPDIR/bla"
 mv "$TMPDIR/bla" "$state/index/index.db"
 ok "a damaged one is made anew while the server runs" wait_until 20 finds debian:13
+python3 -c 'import sqlite3, sys
+x = sqlite3.connect(sys.argv[1])
+x.execute("DELETE FROM words_data WHERE id > 10")
+x.commit()' "$state/index/index.db"
+get search?q=trixie
+is "$code" 503 "a search in tables of words that are damaged fails"
+searches() {
+	get search?q=trixie
+	[ "$code" = 200 ] && [ "$(see "$names")" = "['debian:13']" ]
+}
+ok "which lets all be made anew" wait_until 20 searches
 must_publish debian 14 "$TMPDIR/disk"
 ok "and what is published meanwhile comes into it" wait_until 20 finds debian:14
 stop_process "$process"
@@ -148,4 +159,7 @@ is "$status" 3 "with a catalog"
 site=$TMPDIR/empty state=$TMPDIR/state2
 serve
 fails images 404 'nothing is published here yet'
+must_publish alpine 3 "$TMPDIR/disk"
+ok "until something is" wait_until 20 finds alpine:3
+is "$(grep -c 'has no catalog yet' "$TMPDIR/server.log")" 1 "that there was no catalog was said once"
 done_testing

@@ -296,6 +296,33 @@ static void test_foreign_schema(void **state)
     }
 }
 
+// Tables of words that SQLite itself finds nothing wrong with.
+static void test_damaged_words(void **state)
+{
+    struct index_fixture *f = *state;
+    static const char *const changes[] = {"DELETE FROM words_data WHERE id > 10",
+                                          "UPDATE words_content SET c0 = 'other' WHERE id = 1",
+                                          "DELETE FROM words_docsize"};
+    struct index_list list = {.versions = NULL};
+    struct error error;
+    for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+        struct index *x CLEANUP(index_close) = open_index(f, true), *reader CLEANUP(index_close) = NULL;
+        index_fixture_update(f, x);
+        index_close(&x);
+        spoil(f->index_path, changes[i]);
+        reader = open_index(f, false);
+        if (i == 0)
+            assert_int_equal(index_search(reader, &(struct index_query){.words = "bookworm"}, &list, &error), -EUCLEAN);
+        x = open_index(f, true);
+        assert_false(index_is_current(reader));
+        assert_int_equal(index_fixture_update(f, x).added, 3);
+        assert_string_equal(found_words(x, "bookworm"), "debian:12 of 1");
+    }
+    struct index *x CLEANUP(index_close) = NULL;
+    assert_ok(index_open_anew(f->index_path, &x, &error), error);
+    assert_int_equal(index_fixture_update(f, x).added, 3);
+}
+
 static void test_files(void **state)
 {
     struct index_fixture *f = *state;
@@ -555,6 +582,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_left_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_foreign_schema, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_damaged_words, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hostile_words, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_filters_and_pages, set_up, tear_down),
