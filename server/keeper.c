@@ -49,9 +49,15 @@ static int read_key(struct keeper *k)
 static int open_state(struct keeper *k)
 {
     k->state = io_open(AT_FDCWD, k->options.state, O_RDONLY | O_DIRECTORY, 0);
-    return k->state < 0 ? error_set(&k->error, -k->state, "cannot open the state folder %s: %s", k->options.state,
-                                    strerror(-k->state))
-                        : staging_open(k->state, &k->staging, &k->error);
+    if (k->state < 0)
+        return error_set(&k->error, -k->state, "cannot open the state folder %s: %s", k->options.state,
+                         strerror(-k->state));
+    if (io->mkdirat(k->state, PLACED_FOLDER, STATE_MODE) < 0 && errno != EEXIST)
+        return error_set(&k->error, errno, "cannot make " PLACED_FOLDER " in the state folder: %m");
+    k->placed = io_open(k->state, PLACED_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+    return k->placed < 0 ? error_set(&k->error, -k->placed, "cannot open " PLACED_FOLDER " in the state folder: %s",
+                                     strerror(-k->placed))
+                         : staging_open(k->state, &k->staging, &k->error);
 }
 
 static int give_up_rights(struct keeper *k)
@@ -96,6 +102,7 @@ static void idle(const void *context)
     if (site_open_reading(k->options.site, &site, NULL) < 0)
         return; // a new site: nothing was staged for it
     staging_sweep(k->staging, io_realtime_seconds(), site);
+    placed_sweep(k->placed, site);
     site_close(site);
 }
 
@@ -116,7 +123,7 @@ static const struct {
     {EBUSY, 503, "hand the manifest in again in a moment"},
     {EAGAIN, 503, "hand the manifest in again"},
     {ENOSPC, 507, "ask the site's owner for room"},
-    {EDQUOT, 507, "ask the site's owner for room"},
+    {EDQUOT, 413, "ask the site's owner for more (rondo-server --quota)"},
 };
 
 static unsigned refuse(const struct taking *t, int r, const struct error *error, struct buf *json)
@@ -228,8 +235,11 @@ int keeper_start(const struct keeper_options *options, struct beside *ret, struc
                                      .context = &context};
     char text[SOCKET_LINE_MAXIMUM], *rest;
 
-    keeper = (struct keeper){
-        .options = *options, .state = -1, .pending = BUF_WITH_MAXIMUM(PENDING_MAXIMUM), .error = {.text = ""}};
+    keeper = (struct keeper){.options = *options,
+                             .state = -1,
+                             .placed = -1,
+                             .pending = BUF_WITH_MAXIMUM(PENDING_MAXIMUM),
+                             .error = {.text = ""}};
     if (io->mkdirat(AT_FDCWD, options->state, STATE_MODE) < 0 && errno != EEXIST)
         return error_set(error, errno, "cannot make the state folder %s: %m", options->state);
     int r = beside_start(&work, ret, error);

@@ -26,6 +26,7 @@ struct keeper_options {
     const char *site, *state; // folders
     const char *site_key;     // file of the secret key that signs catalogs, without passphrase; NULL: catalogs wait
                               // for a key that is elsewhere (server/keeper_pending.c)
+    uint64_t quota;           // bytes that a publisher may bring into the site
 };
 // While there is one thread. Makes the state folder where it is missing. The key is read by the keeper alone.
 int keeper_start(const struct keeper_options *options, struct beside *ret, struct error *error);

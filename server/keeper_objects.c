@@ -76,7 +76,8 @@ static int find_all(struct taking *t, struct error *error)
     const size_t count = needs_count(t->needs);
 
     t->objects = calloc(count, sizeof *t->objects);
-    if (!t->objects)
+    t->placed = calloc(count + 1, sizeof *t->placed);
+    if (!t->objects || !t->placed)
         return error_set(error, ENOMEM, "out of memory");
     for (size_t i = 0; i < count; i++) {
         const struct needs_object object = needs_get(t->needs, i);
@@ -118,7 +119,7 @@ int keeper_objects_find(struct taking *t, struct error *error)
 
 // --- copies --------------------------------------------------------------------------------------------------------
 
-static int copy_bytes(struct taking *t, int from, int to, struct sha256 *ret_hash, struct error *error)
+static int copy_bytes(struct taking *t, int from, int to, struct placed_object *ret, struct error *error)
 {
     struct hash_stream *hash CLEANUP(hash_stream_free) = hash_stream_new();
     unsigned char *bytes CLEANUP_FREE = malloc(COPY_BYTES);
@@ -138,15 +139,14 @@ static int copy_bytes(struct taking *t, int from, int to, struct sha256 *ret_has
         return error_set(error, (int)-n, "a staged object cannot be read: %s", strerror((int)-n));
     if (io->fsync(to) < 0)
         return site_write_failed(t->site, error, -errno, "an object");
-    *ret_hash = hash_stream_end(hash);
+    *ret = (struct placed_object){.name = hash_stream_end(hash), .bytes = at};
     t->object_bytes += at;
     return 0;
 }
 
-static int copy_object(struct taking *t, struct site_object *object, struct error *error)
+static int copy_object(struct taking *t, struct site_object *object, struct placed_object *copied, struct error *error)
 {
     char hex[SHA256_HEX_SIZE];
-    struct sha256 hash;
     int from CLEANUP_CLOSE = open_staged(t, &object->name);
 
     if (from < 0)
@@ -156,11 +156,11 @@ static int copy_object(struct taking *t, struct site_object *object, struct erro
         object->temporary[0] = '\0';
         return to;
     }
-    int r = copy_bytes(t, from, to, &hash, error);
+    int r = copy_bytes(t, from, to, copied, error);
     int closed = io_close(to);
     if (r == 0 && closed < 0)
         r = site_write_failed(t->site, error, closed, "an object");
-    if (r < 0 || sha256_equal(&hash, &object->name))
+    if (r < 0 || sha256_equal(&copied->name, &object->name))
         return r;
     note_missing(t, &object->name);
     io->unlinkat(t->staged, sha256_to_hex(&object->name, hex), 0);
@@ -200,7 +200,7 @@ int keeper_objects_copy(struct taking *t, struct error *error)
     int r = 0;
 
     for (unsigned i = 0; i < t->object_count && r == 0; i++)
-        r = copy_object(t, &t->objects[i], error);
+        r = copy_object(t, &t->objects[i], &t->placed[i], error);
     if (r < 0)
         return r;
     site_set_elsewhere(t->site, &elsewhere);
@@ -233,4 +233,5 @@ void keeper_objects_drop(struct taking *t)
         if (t->objects[i].temporary[0])
             site_drop_temporary(t->site, t->objects[i].temporary);
     free(t->objects);
+    free(t->placed);
 }

@@ -1,10 +1,11 @@
 // What the files of the keeper share: keeper.c (the process), keeper_take.c (a version), keeper_objects.c (its
-// objects), keeper_pending.c (catalogs that wait for an offline key).
+// objects), keeper_placed.c (its publisher's quota), keeper_pending.c (catalogs that wait for an offline key).
 #pragma once
 
 #include "blockstore/needs.h"
 #include "catalog/site_catalog.h"
 #include "server/keeper.h"
+#include "server/placed.h"
 #include "server/staging.h"
 
 #include <sys/types.h>
@@ -13,7 +14,7 @@
 struct keeper {
     struct keeper_options options;
     struct key_secret *site_key; // NULL: queue
-    int state;                   // its folder
+    int state, placed;           // its folder, and that of server/placed.h in it
     struct staging *staging;
     int failure; // of the start, for whoever asks first
     struct error error;
@@ -37,8 +38,9 @@ struct taking {
     struct site *site;
     struct catalog catalog; // the site's, and with --queue what waits
     struct needs *needs;
-    int staged;                  // the publisher's folder in the staging area; −1: there is none
-    struct site_object *objects; // those that come from there, sorted by name, as temporaries
+    int staged;                   // the publisher's folder in the staging area; −1: there is none
+    struct site_object *objects;  // those that come from there, sorted by name, as temporaries
+    struct placed_object *placed; // the same, once they are copied, with their sizes; and the manifest
     unsigned object_count;
     uint64_t object_bytes;
     struct sha256 missing[TAKING_MISSING];
@@ -57,6 +59,8 @@ int keeper_objects_find(struct taking *t, struct error *error);
 // says (it is removed from the staging area). Then checks the version as a whole: -EBADMSG.
 int keeper_objects_copy(struct taking *t, struct error *error);
 int keeper_objects_place(struct taking *t, struct error *error);
+// Before they are placed: counts them, and the manifest, for their publisher. -EDQUOT.
+int keeper_placed_add(struct taking *t, struct error *error);
 void keeper_objects_unstage(struct taking *t); // the site has them
 void keeper_objects_drop(struct taking *t);    // temporaries that were not placed
 

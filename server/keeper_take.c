@@ -1,7 +1,8 @@
 // A version is taken in (keeper.h, rules 1 to 3):
 //
 //   manifest parsed, signature → site locked → its catalog → may this key? is it new? → what it needs: there or staged?
-//   → copied, hashed → the whole version checked → placed → manifest → catalog signed (or queued) → staging emptied
+//   → copied, hashed → the whole version checked → counted →
+//   placed → manifest → catalog signed (or queued) → staging emptied
 //
 // Until the last step but one, readers of the site see nothing of it.
 #include "server/keeper_private.h"
@@ -133,6 +134,8 @@ static int take_new(struct taking *t, struct error *error)
         r = keeper_objects_find(t, error);
     if (r == 0)
         r = keeper_objects_copy(t, error);
+    if (r == 0)
+        r = keeper_placed_add(t, error);
     if (r == 0)
         r = keeper_objects_place(t, error);
     if (r == 0)

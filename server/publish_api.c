@@ -8,10 +8,12 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "server/placed.h"
 #include "server/publish_error.h"
 #include "server/publish_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -25,7 +27,10 @@ int publish_api_start(const struct publish_api_options *options, struct publish_
     if (!api)
         return error_set(error, ENOMEM, "not enough memory to start");
     api->options = *options;
-    int r = publish_site_new(options->site, &api->site, error);
+    api->placed = io_open(options->state, PLACED_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+    int r = api->placed < 0 ? error_set(error, -api->placed, "cannot open " PLACED_FOLDER " in the state folder: %s",
+                                        strerror(-api->placed))
+                            : publish_site_new(options->site, &api->site, error);
     if (r == 0)
         r = publish_sessions_new(&api->sessions, error);
     if (r == 0)
@@ -52,6 +57,7 @@ void publish_api_stop(struct publish_api **api)
     staging_close(&(*api)->staging);
     publish_sessions_free(&(*api)->sessions);
     publish_site_free(&(*api)->site);
+    cleanup_close(&(*api)->placed);
     free(*api);
     *api = NULL;
 }

@@ -30,7 +30,7 @@ struct publish_api_options {
     const char *site; // folder
     int state;        // the state folder, kept open by the caller
     struct beside *keeper;
-    uint64_t quota; // bytes of a publisher, in the staging area and in what its versions brought
+    uint64_t quota; // bytes of a publisher, in the staging area and in what it brought into the site
     struct index_pool *index;
     struct access_log *log;
 };

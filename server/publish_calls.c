@@ -5,6 +5,7 @@
 #include "blockstore/manifest.h"
 #include "blockstore/pack.h"
 #include "catalog/signed.h"
+#include "server/placed.h"
 
 #include <string.h>
 
@@ -42,12 +43,18 @@ static bool challenge(struct publish_request *q)
     return false;
 }
 
-// What a publisher's versions brought, as the index says: those of the last seconds may not be counted yet.
-static int count_published(struct publish_api *api, const struct key_public *key, uint64_t *ret, struct error *error)
+// What a publisher brought into the site. Before the keeper has a list of that: what the publisher's versions brought,
+// as the index says.
+static int count_placed(struct publish_api *api, const struct key_public *key, uint64_t *ret, struct error *error)
 {
     struct index *index;
 
-    int r = index_pool_take(api->options.index, &index, error);
+    int r = placed_sum(api->placed, key, ret);
+    if (r == 0)
+        return 0;
+    if (r != -ENOENT)
+        return error_set(error, EIO, "what a publisher has used of its quota cannot be read: %s", strerror(-r));
+    r = index_pool_take(api->options.index, &index, error);
     if (r < 0)
         return r;
     r = index_sum_new_bytes(index, key, ret, error);
@@ -83,7 +90,7 @@ static bool session(struct publish_request *q)
     struct publish_session_text text;
     struct error error = {.text = ""};
     char token[PUBLISH_CHALLENGE_SIZE];
-    uint64_t published = 0;
+    uint64_t placed = 0;
 
     int r = check_session(api, (struct slice){.at = buf_text(&q->body), .length = q->body.size}, &text, &error);
     if (r == 0)
@@ -93,12 +100,12 @@ static bool session(struct publish_request *q)
     else if (r == -EKEYREJECTED)
         publish_refuse(q, 401, error.text, "ask for a new challenge");
     if (r == 0)
-        r = count_published(api, &text.key, &published, &error);
+        r = count_placed(api, &text.key, &placed, &error);
     if (r == 0)
         r = buf_append_format(&q->answer,
                               "{\"token\": \"%s\", \"seconds\": %u, \"quota_bytes\": %llu, \"used_bytes\": %llu}\n",
                               token, PUBLISH_SESSION_SECONDS, (unsigned long long)api->options.quota,
-                              (unsigned long long)(published + staging_count_bytes(api->staging, &text.key)));
+                              (unsigned long long)(placed + staging_count_bytes(api->staging, &text.key)));
     if (r < 0 && !q->status)
         publish_refuse_code(q, r, &error);
     else if (r == 0)
@@ -172,10 +179,10 @@ static void begin_object(struct publish_request *q, uint64_t length)
         return;
     }
     const uint64_t quota = q->api->options.quota;
-    uint64_t published = 0;
-    int r = count_published(q->api, &q->key, &published, &error);
+    uint64_t placed = 0;
+    int r = count_placed(q->api, &q->key, &placed, &error);
     if (r == 0)
-        r = staging_begin(q->api->staging, &q->key, &q->object, &q->part, quota > published ? quota - published : 0,
+        r = staging_begin(q->api->staging, &q->key, &q->object, &q->part, quota > placed ? quota - placed : 0,
                           &q->upload, &offset, &error);
     if (r == -ERANGE)
         q->status = buf_append_format(&q->answer, "{\"offset\": %llu}\n", (unsigned long long)offset) == 0 ? 409 : 503;

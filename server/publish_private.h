@@ -15,6 +15,7 @@ struct publish_api {
     struct publish_site *site;
     struct publish_sessions *sessions;
     struct staging *staging;
+    int placed; // folder (server/placed.h)
     // publish_wait.c
     pthread_t thread;
     bool waits;           // the thread is there

@@ -20,6 +20,7 @@
 #include "server/keeper.h"
 #include "server/listener.h"
 #include "server/log_opener.h"
+#include "server/placed.h"
 #include "server/server_calls.h"
 #include "server/site_index.h"
 #include "server/staging.h"
@@ -195,7 +196,6 @@ static void reopen_log(struct access_log *log, struct beside *opener)
 static bool has_terminal(void)
 {
     int fd CLEANUP_CLOSE = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
-
     return fd >= 0;
 }
 
@@ -247,8 +247,7 @@ static bool takes_publications(const struct options *options)
 static int start_keeper(const struct options *options, struct publishing *p, struct error *error)
 {
     const struct keeper_options keeper = {
-        .site = options->folder, .state = options->state, .site_key = options->site_key};
-
+        .site = options->folder, .state = options->state, .site_key = options->site_key, .quota = options->quota};
     int r = keeper_start(&keeper, &p->keeper, error);
     if (r < 0)
         return r;
@@ -279,17 +278,20 @@ static void end_publishing(struct publishing *p)
     cleanup_close(&p->state);
 }
 
-// What is left: to read below the site's folder, root's right to read others' files included; to write what publishers
-// send; and the index's folder, where readers share memory with the writer.
+// What is left: to read below the site's folder, root's right to read others' files included, and publishers' counts;
+// to write what they send; and the index's folder, where readers share memory with the writer.
 static int give_up_rights(const struct site_files *files, const struct site_index *index, const struct publishing *p,
                           struct error *error)
 {
-    struct confine_folder folders[3] = {{.fd = files->folder}};
+    struct confine_folder folders[4] = {{.fd = files->folder}};
+    int placed CLEANUP_CLOSE = p->incoming < 0 ? -1 : io_open(p->state, PLACED_FOLDER, O_RDONLY | O_DIRECTORY, 0);
     unsigned count = 1;
     if (index->folder >= 0)
         folders[count++] = (struct confine_folder){.fd = index->folder, .writable = true};
     if (p->incoming >= 0)
         folders[count++] = (struct confine_folder){.fd = p->incoming, .writable = true};
+    if (placed >= 0)
+        folders[count++] = (struct confine_folder){.fd = placed};
     tzset(); // the C library reads the time zone once, from a file outside
     int r = confine_limit(RLIMIT_DATA, MEMORY_MAXIMUM);
     if (r < 0)

@@ -163,6 +163,34 @@ is "$(sed -n 's/^tag games.b latest //p' "$site/catalog.rondo")" 2 "an older ver
 hand_in "$TMPDIR/games.b-2" '?tag=stable'
 is "$(sed -n 's/^tag games.b stable //p' "$site/catalog.rondo")" 2 "the newest one may be given another"
 
+# The quota counts what lies in the site, listed or not, before any more is placed there.
+make_disk "$TMPDIR/third" 1 23
+make_version bob games.c 1 "$TMPDIR/third"
+send_objects "$TMPDIR/games.c-1"
+used=$(awk 'END { print $3 }' "$state/placed/$(key_of bob)")
+stop_keeper
+start_keeper --site-key "$TMPDIR/owner" --quota $((used + 65536)) --stall 2
+open_session bob
+is "$(($(value used_bytes) > used + 65536))" 1 "what waits, and what lies in the site, is what is used"
+objects=$(find "$site/objects" -type f | wc -l)
+hand_in "$TMPDIR/games.c-1"
+refused 413 'over your quota' "a version that brings more than is left of the quota"
+is "$(find "$site/objects" -type f | wc -l)" "$objects" "leaves nothing in the site"
+stop_keeper
+rm "$state/placed/$(key_of bob)"
+start_keeper --site-key "$TMPDIR/owner" --quota $((used + 65536)) --stall 2
+open_session bob
+hand_in "$TMPDIR/games.c-1"
+refused 413 'over your quota' "a list that was lost is made of what the catalog lists"
+ok "and counts no less" [ "$(awk 'END { print $3 }' "$state/placed/$(key_of bob)")" -ge "$used" ]
+stop_keeper
+start_keeper --site-key "$TMPDIR/owner" --quota 64M --stall 2
+open_session bob
+hand_in "$TMPDIR/games.c-1"
+is "$code" 201 "with more room it is listed"
+open_session alice
+alice=$token
+
 # Revoked
 token=$alice
 api POST missing --data-binary ''
