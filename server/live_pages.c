@@ -105,20 +105,26 @@ static int add_headers(struct answer *answer, const char *const headers[][2], si
     return 0;
 }
 
+// `tag` "": it has none.
+static int add_page_headers(const char *tag, struct answer *answer)
+{
+    char policy[LAYOUT_POLICY_SIZE];
+    const char *const headers[][2] = {
+        {"ETag", tag}, {"Content-Security-Policy", layout_policy(policy)}, {"Referrer-Policy", "no-referrer"}};
+    return add_headers(answer, headers, ARRAY_SIZE(headers));
+}
+
 // What was made, or that the visitor has it already.
 static int make_content(const struct request *request, unsigned status, const char *type, const char *cache_control,
                         const void *bytes, size_t n, struct answer *ret)
 {
     struct sha256 hash = sha256_of(bytes, n);
-    char policy[LAYOUT_POLICY_SIZE], tag[SHA256_HEX_SIZE + 2];
-    const char *const headers[][2] = {{"ETag", status == 200 ? tag : ""},
-                                      {"Content-Security-Policy", layout_policy(policy)},
-                                      {"Referrer-Policy", "no-referrer"}};
+    char tag[SHA256_HEX_SIZE + 2];
     snprintf(tag, sizeof(tag), "\"%s\"", LAYOUT_HASH(&hash));
     bool known = status == 200 && answer_is_known(request->connection, tag);
     int r = known ? answer_make(304, "", cache_control, "", 0, ret)
                   : answer_make(status, type, cache_control, bytes, n, ret);
-    return r < 0 ? r : add_headers(ret, headers, ARRAY_SIZE(headers));
+    return r < 0 ? r : add_page_headers(status == 200 ? tag : "", ret);
 }
 
 static int make_redirect(const struct asked *a, struct answer *ret)
@@ -226,28 +232,40 @@ static int make_image(struct index *x, const struct asked *a, const struct pages
     return r < 0 ? r : pages_image(s, &one.versions[0], &versions, page);
 }
 
-// Whoever reads objects trusts them with nothing: hash and kind are looked at once more.
-static int read_logo(const struct site_files *files, const struct index_version *v, void **ret_bytes)
+// The object's descriptor. What its manifest says of it is held against the file: its size, and what kind of picture it
+// begins as; its hash is in its name, as with every object (server/static_site.h).
+static int open_logo(const struct site_files *files, const struct index_version *v)
 {
     struct site_path path = {.kind = SITE_PATH_OBJECT};
     struct site_file file;
+    unsigned char head[16];
     const char *hex = LAYOUT_HASH(&v->logo);
     snprintf(path.name, sizeof(path.name), "objects/%.2s/%s", hex, hex);
     int r = site_files_open_file(files, &path, &file);
     if (r < 0)
         return r;
     int fd CLEANUP_CLOSE = file.fd;
-    if (v->logo_size > MANIFEST_LOGO_MAXIMUM || file.size != v->logo_size)
+    const ssize_t n = io_read_some(fd, head, sizeof(head), 0);
+    if (file.size != v->logo_size || n < 0 ||
+        strcmp(manifest_logo_type_name(manifest_detect_logo(head, (size_t)n)), v->logo_type) != 0)
         return -EBADMSG;
-    void *bytes CLEANUP_FREE = malloc(v->logo_size + 1);
-    r = bytes ? io_read_full(fd, bytes, v->logo_size, 0) : -ENOMEM;
-    if (r < 0)
-        return r;
-    struct sha256 hash = sha256_of(bytes, v->logo_size);
-    if (!sha256_equal(&hash, &v->logo) ||
-        strcmp(manifest_logo_type_name(manifest_detect_logo(bytes, v->logo_size)), v->logo_type) != 0)
-        return -EBADMSG;
-    *ret_bytes = TAKE_PTR(bytes);
+    return TAKE_FD(fd);
+}
+
+// Takes the descriptor: libmicrohttpd sends from it, and closes it.
+static int make_logo(int fd, const struct index_version *v, struct answer *ret)
+{
+    struct MHD_Response *response CLEANUP_RESPONSE = MHD_create_response_from_fd64(v->logo_size, fd);
+    char type[32];
+    if (!response) {
+        close(fd);
+        return -ENOMEM;
+    }
+    snprintf(type, sizeof(type), "image/%s", v->logo_type);
+    if (!answer_add(response, "Content-Type", type) || !answer_add(response, "Cache-Control", FOREVER) ||
+        !answer_add(response, "X-Content-Type-Options", "nosniff"))
+        return -ENOMEM;
+    *ret = (struct answer){.status = 200, .bytes = v->logo_size, .response = TAKE_PTR(response)};
     return 0;
 }
 
@@ -256,16 +274,24 @@ static int answer_logo(struct index *x, const struct site_files *files, const st
 {
     struct index_list one CLEANUP(index_list_free) = {.versions = NULL};
     struct error error = {.text = ""};
-    void *bytes CLEANUP_FREE = NULL;
-    char name[LAYOUT_LOGO_SIZE], type[32];
+    char name[LAYOUT_LOGO_SIZE], tag[SHA256_HEX_SIZE + 2];
     *ret_asked = index_find_image(x, a->name, NULL, &one, &error);
     const struct index_version *v = *ret_asked == 0 ? &one.versions[0] : NULL;
     if (*ret_asked < 0 && *ret_asked != -ENOENT)
         return make_failure(*ret_asked, &error, ret);
-    if (!v || !v->has_logo || strcmp(layout_logo_name(v, name), a->logo) != 0 || read_logo(files, v, &bytes) < 0)
+    const bool known = v && v->has_logo && strcmp(layout_logo_name(v, name), a->logo) == 0;
+    int fd = known ? open_logo(files, v) : -ENOENT;
+    if (fd < 0)
         return make_text(404, "not found\n", ret);
-    snprintf(type, sizeof(type), "image/%s", v->logo_type);
-    return make_content(request, 200, type, FOREVER, bytes, v->logo_size, ret);
+    snprintf(tag, sizeof(tag), "\"%s\"", LAYOUT_HASH(&v->logo));
+    int r;
+    if (answer_is_known(request->connection, tag)) {
+        close(fd);
+        r = answer_make(304, "", FOREVER, "", 0, ret);
+    } else {
+        r = make_logo(fd, v, ret);
+    }
+    return r < 0 ? r : add_page_headers(tag, ret);
 }
 
 static int answer_page(struct index *x, const struct request *request, struct asked *a, int *ret_asked,

@@ -49,7 +49,21 @@ logo=$(cd "$site/images/tiny" && echo logo-*)
 ask "images/tiny/$logo"
 is "$code $type" "200 image/png" "a logo"
 ok "is its object" cmp "$page" "$TMPDIR/logo"
-like "$head" "immutable" "for ever"
+like "$head" "immutable.*nosniff.*default-src 'none'" "for ever, as a picture and nothing else"
+tag=$(sed -n 's/^ETag: //p' <<<"$head")
+ask "images/tiny/$logo" -H "If-None-Match: $tag"
+is "$code $tag" "304 \"$(sha256sum <"$TMPDIR/logo" | cut -c 1-64)\"" "who has it is told so, by its hash"
+ask "images/tiny/$logo" -I
+is "$code $(sed -n 's/^Content-Length: //p' <<<"$head")" "200 $(stat -c %s "$TMPDIR/logo")" "HEAD"
+object=$(sha256sum <"$TMPDIR/logo" | cut -c 1-64)
+object=$site/objects/${object:0:2}/$object
+printf '<html><script>   and' >"$TMPDIR/other"
+for damaged in "$TMPDIR/other" /dev/null; do
+	cp "$damaged" "$TMPDIR/damaged" && mv "$TMPDIR/damaged" "$object"
+	ask "images/tiny/$logo"
+	is "$code $type" "404 text/plain; charset=utf-8" "what is no picture of that size is not sent ($(stat -c %s "$object") of $(stat -c %s "$TMPDIR/logo") bytes)"
+done
+cp "$TMPDIR/logo" "$object"
 ask "images/many.1/$logo"
 is "$code" 404 "of no other image"
 
