@@ -110,6 +110,27 @@ get "$object" -r 0-0
 is "$code" 206 "and the objects"
 get never-seen
 is "$code" 502 "what it has not is missing"
+
+# A server that answers a request only when another one is there, too.
+start_process barrier python3 -c 'import http.server, sys, threading
+barrier = threading.Barrier(2, timeout=4)
+class Answer(http.server.BaseHTTPRequestHandler):
+	def do_GET(self):
+		try:
+			barrier.wait()
+			self.send_response(200)
+		except threading.BrokenBarrierError:
+			self.send_response(500)
+		self.send_header("Content-Length", "0")
+		self.end_headers()
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()' "$backend"
+wait_for_port "$backend" || bail_out "the other server starts"
+curl -sS --max-time 20 --cacert "$TMPDIR/tls.crt" --resolve "os.example.org:$tls:127.0.0.1" -o /dev/null -w '%{http_code}' \
+	"https://os.example.org:$tls/images/image/" >"$TMPDIR/first" &
+get images/image/
+wait $!
+is "$code $(cat "$TMPDIR/first")" '200 200' "two who ask for one page do not wait for each other"
+stop_process "$process"
 start_server
 get never-seen
 is "$code" 404 "until the server is back"
@@ -118,10 +139,16 @@ is "$code" 404 "until the server is back"
 stop_process "$server"
 site=$TMPDIR/published
 make_disk "$TMPDIR/disk" 1
-must_publish image 1 "$TMPDIR/disk"
+printf '\211PNG\r\n\032\n and so on' >"$TMPDIR/logo"
+must_publish image 1 "$TMPDIR/disk" --logo "$TMPDIR/logo"
 start_server --state "$TMPDIR/state"
 get images/image/
 is "$code" 200 "an image has its page"
 like "$(cat "$TMPDIR/body")" "rondo run https://os.example.org:$tls/image:1@sha256:[0-9a-f]{64}#" "its command has nginx's address, with TLS"
 like "$(cat "$TMPDIR/body")" "href=\"rondo://os.example.org:$tls/image:1@sha256:" "as has its link"
+logo=images/image/$(grep -o 'logo-[0-9a-f]*\.png' "$TMPDIR/body" | head -n 1)
+get "$logo"
+ok "its logo comes" cmp "$TMPDIR/body" "$TMPDIR/logo"
+get "$logo"
+is "$code $(asked "$logo")" '200 1' "and is kept"
 done_testing
