@@ -94,7 +94,7 @@ int catalog_format(const struct catalog *c,
 // version with the highest serial. -ENOENT with a message that lists what there is. *ret is valid until *c changes.
 int catalog_find(const struct catalog *c, const char *name, const char *selector, const struct catalog_image **ret,
                  struct error *error);
-// "latest, stable": the tags of one version, sorted; cut to fit.
+// "latest, stable": the tags of one version, sorted; as many as fit.
 void catalog_list_tags(const struct catalog *c, const struct catalog_image *image, char *ret, size_t capacity);
 // 1 if `key` may publish `name` (a key line allows it, or it is the site's own key) and is not revoked; else 0.
 int catalog_allows(const struct catalog *c, const struct key_public *key, const char *name);

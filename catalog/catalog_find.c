@@ -147,9 +147,16 @@ void catalog_list_tags(const struct catalog *c, const struct catalog_image *imag
 {
     size_t n = 0;
     ret[0] = '\0';
-    for (unsigned i = 0; i < c->tag_count && n < capacity; i++)
-        if (strcmp(c->tags[i].name, image->name) == 0 && strcmp(c->tags[i].version, image->version) == 0)
-            n += (size_t)snprintf(ret + n, capacity - n, "%s%s", n ? ", " : "", c->tags[i].tag);
+    for (unsigned i = 0; i < c->tag_count; i++) {
+        if (strcmp(c->tags[i].name, image->name) != 0 || strcmp(c->tags[i].version, image->version) != 0)
+            continue;
+        const size_t more = (size_t)snprintf(ret + n, capacity - n, "%s%s", n ? ", " : "", c->tags[i].tag);
+        if (more >= capacity - n) {
+            ret[n] = '\0';
+            return;
+        }
+        n += more;
+    }
 }
 
 bool catalog_revokes(const struct catalog *c, const struct key_public *key)

@@ -70,7 +70,7 @@ struct index_version {
     const char *homepage;    // http:// or https://, or ""
     const char *description; // Markdown, lines ended by '\n'; "" but in index_find_image's row
     const char *ports;       // lines "80 http", each ended by '\n'
-    const char *tags;        // "latest, stable"
+    const char *tags;        // "latest, stable": as many as 4 KiB hold (a selector finds the others, too)
     bool has_logo;
     struct sha256 logo;    // an object of the site
     uint32_t logo_size;    // bytes

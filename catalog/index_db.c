@@ -15,10 +15,15 @@
 
 #include "base/banned.h"
 
+const char *index_db_path(const struct index *x)
+{
+    return x->path ? x->path : "in memory";
+}
+
 int index_db_fail(const struct index *x, int code, struct error *error)
 {
     const int number = database_errno(code);
-    return error_set(error, number, "the index %s: %s%s", x->path ? x->path : "in memory",
+    return error_set(error, number, "the index %s: %s%s", index_db_path(x),
                      number == ETIMEDOUT ? "the question took too long" : sqlite3_errmsg(x->db),
                      number == EUCLEAN  ? "; rondo-server reindex makes it anew"
                      : number == ENOSPC ? "; make room there"
@@ -111,7 +116,8 @@ int index_db_number(struct index *x, int64_t *ret, struct error *error, const ch
         return index_db_fail(x, code, error);
     int r = index_db_step(x, s, error);
     if (r == 0)
-        return error_set(error, EUCLEAN, "the index %s lacks a row; rondo-server reindex makes it anew", x->path);
+        return error_set(error, EUCLEAN, "the index %s lacks a row; rondo-server reindex makes it anew",
+                         index_db_path(x));
     if (r == 1)
         *ret = sqlite3_column_int64(s, 0);
     return r < 0 ? r : 0;

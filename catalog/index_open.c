@@ -34,7 +34,7 @@
 // A new way to fill the tables is a new schema, too: it takes another number. (application_id: "RonI")
 static const char schema[] =
     "PRAGMA application_id = 1383034441;"
-    "PRAGMA user_version = 1;"
+    "PRAGMA user_version = 2;"
     // The catalog that the index was made from; one row.
     "CREATE TABLE site(one INTEGER PRIMARY KEY, name TEXT NOT NULL, key BLOB NOT NULL, id BLOB NOT NULL, number "
     "INTEGER "
@@ -56,6 +56,9 @@ static const char schema[] =
     "NULL, created INTEGER NOT NULL, os TEXT NOT NULL, arch TEXT NOT NULL, publisher TEXT NOT NULL, stored INTEGER NOT "
     "NULL) STRICT;"
     "CREATE INDEX image_by_age ON image(created DESC, name);"
+    // All of them; `tags` of a version is what is shown.
+    "CREATE TABLE tag(name TEXT NOT NULL, tag TEXT NOT NULL, version TEXT NOT NULL, PRIMARY KEY(name, tag)) STRICT, "
+    "WITHOUT ROWID;"
     "CREATE TABLE facet(kind INTEGER NOT NULL, value TEXT NOT NULL, images INTEGER NOT NULL, PRIMARY KEY(kind, value)) "
     "STRICT, WITHOUT ROWID;"
     "CREATE VIRTUAL TABLE words USING fts5(name, title, summary, description, os, tokenize = 'unicode61 "
@@ -98,7 +101,7 @@ static int list_schema(struct index *x, struct buf *ret, struct error *error)
         const char *text = (const char *)sqlite3_column_text(s, 0);
         r = buf_append_format(ret, "%s\n", text ? text : "");
         if (r < 0)
-            error_set(error, EUCLEAN, "the index %s has another schema", x->path);
+            error_set(error, EUCLEAN, "the index %s has another schema", index_db_path(x));
     }
     if (r == 0 && ret->size > 0 && buf_append_format(ret, "%lld %lld", (long long)id, (long long)version) < 0)
         r = error_set(error, ENOMEM, "out of memory");

@@ -23,6 +23,8 @@ struct index {
     unsigned statement_count;
 };
 
+// For messages.
+const char *index_db_path(const struct index *x);
 // What SQLite's result `code` means, with its message.
 int index_db_fail(const struct index *x, int code, struct error *error);
 // Takes the statement of that text, prepared once for each connection, and binds what follows by `types`: t (const char
@@ -84,6 +86,9 @@ int index_add_version(struct index *x, const struct manifest *m, const struct in
 // The image's own row, its words, and how it is counted: after any of its versions' rows changed. `latest` is what the
 // tag names; "" for none. An image without versions is removed.
 int index_show_image(struct index *x, const char *name, const char *latest, struct error *error);
+// The tags of an image that is shown, sorted. *ret_changed stays as it is where they were there.
+int index_put_tags(struct index *x, const char *name, const struct catalog_tag *tags, size_t count, bool *ret_changed,
+                   struct error *error);
 int index_count_facets(struct index *x, struct error *error);
 int index_remove_all(struct index *x, struct error *error);
 // `changed`: anything but this row was.

@@ -42,13 +42,13 @@ enum column { // of FACTS
     FIRST_TEXT,
     DESCRIPTION = 24,
 };
-#define NUMBERS (LOGO - FIRST_NUMBER)
 #define TEXTS (DESCRIPTION + 1 - FIRST_TEXT)
 
 static int complain(const struct index *x, struct error *error)
 {
     return error_set(error, EUCLEAN,
-                     "the index %s holds what is never written there; rondo-server reindex makes it anew", x->path);
+                     "the index %s holds what is never written there; rondo-server reindex makes it anew",
+                     index_db_path(x));
 }
 
 static bool take_blob(sqlite3_stmt *s, int column, void *ret, size_t n)
@@ -287,9 +287,10 @@ int index_find_image(struct index *x, const char *name, const char *selector, st
     int r = begin_list(x, &t, &list, error);
     if (r == 0 && wanted[0])
         r = index_db_start(x, &s, error,
-                           FACTS "v.description FROM version v JOIN image i ON i.name = v.name WHERE v.name = ?1 AND "
-                                 "(v.version = ?2 OR instr(', ' || v.tags || ', ', ', ' || ?2 || ', ') > 0) ORDER BY "
-                                 "v.version = ?2 DESC LIMIT 1",
+                           FACTS
+                           "v.description FROM version v JOIN image i ON i.name = v.name WHERE v.name = ?1 AND "
+                           "(v.version = ?2 OR v.version = (SELECT version FROM tag WHERE name = ?1 AND tag = ?2)) "
+                           "ORDER BY v.version = ?2 DESC LIMIT 1",
                            "tt", name, wanted);
     else if (r == 0)
         r = index_db_start(x, &s, error,

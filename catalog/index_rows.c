@@ -82,6 +82,8 @@ int index_show_image(struct index *x, const char *name, const char *latest, stru
         return r;
     if (r == 0) {
         r = remove_words(x, name, error);
+        if (r == 0)
+            r = index_db_run(x, error, "DELETE FROM tag WHERE name = ?1", "t", name);
         return r < 0 ? r : index_db_run(x, error, "DELETE FROM image WHERE name = ?1", "t", name);
     }
     const int64_t shown = sqlite3_column_int64(s, 0);
@@ -104,6 +106,36 @@ int index_show_image(struct index *x, const char *name, const char *latest, stru
                                 "image.name, title, summary, description, version.os FROM image JOIN version ON "
                                 "version.id = image.shown WHERE image.name = ?1",
                                 "t", name);
+}
+
+// 1 if the rows are these tags already.
+static int has_tags(struct index *x, const char *name, const struct catalog_tag *tags, size_t count,
+                    struct error *error)
+{
+    sqlite3_stmt *s CLEANUP(index_db_finish) = NULL;
+    size_t n = 0;
+    bool same = true;
+    int r = index_db_start(x, &s, error, "SELECT tag, version FROM tag WHERE name = ?1 ORDER BY tag", "t", name);
+    while (r == 0 && same && (r = index_db_step(x, s, error)) == 1) {
+        const char *tag = (const char *)sqlite3_column_text(s, 0), *version = (const char *)sqlite3_column_text(s, 1);
+        same = n < count && tag && version && strcmp(tag, tags[n].tag) == 0 && strcmp(version, tags[n].version) == 0;
+        n++;
+        r = 0;
+    }
+    return r < 0 ? r : same && n == count;
+}
+
+int index_put_tags(struct index *x, const char *name, const struct catalog_tag *tags, size_t count, bool *ret_changed,
+                   struct error *error)
+{
+    int r = has_tags(x, name, tags, count, error);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    *ret_changed = true;
+    r = index_db_run(x, error, "DELETE FROM tag WHERE name = ?1", "t", name);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = index_db_run(x, error, "INSERT INTO tag VALUES(?1, ?2, ?3)", "ttt", name, tags[i].tag, tags[i].version);
+    return r;
 }
 
 int index_count_facets(struct index *x, struct error *error)
@@ -157,7 +189,7 @@ int index_sum_new_bytes(struct index *x, const struct key_public *publisher, uin
 int index_remove_all(struct index *x, struct error *error)
 {
     static const char *const steps[] = {"DELETE FROM words", "DELETE FROM facet", "DELETE FROM image",
-                                        "DELETE FROM version"};
+                                        "DELETE FROM tag", "DELETE FROM version"};
     int r = 0;
     for (size_t i = 0; i < ARRAY_SIZE(steps) && r == 0; i++)
         r = index_db_run(x, error, steps[i], "");
@@ -204,7 +236,7 @@ int index_get_site(struct index *x, struct index_site *ret, struct error *error)
     const char *name = (const char *)sqlite3_column_text(s, 0);
     if (!name || strlen(name) >= sizeof site.name || sqlite3_column_bytes(s, 1) != KEY_PUBLIC_SIZE ||
         sqlite3_column_bytes(s, 2) != CATALOG_ID_SIZE || sqlite3_column_bytes(s, 3) != SHA256_SIZE)
-        return error_set(error, EUCLEAN, "the index holds what is never written there");
+        return error_set(error, EUCLEAN, "the index %s holds what is never written there", index_db_path(x));
     memcpy(site.name, name, strlen(name) + 1);
     memcpy(site.key.bytes, sqlite3_column_blob(s, 1), KEY_PUBLIC_SIZE);
     memcpy(site.id, sqlite3_column_blob(s, 2), CATALOG_ID_SIZE);

@@ -225,11 +225,15 @@ static int update_name(struct update *u, const struct catalog *view, struct erro
         entries[i].image = &view->images[i];
     qsort(entries, count, sizeof *entries, by_serial);
     int r = update_entries(u, view, entries, count, &changed, error);
+    bool shown = false;
     for (size_t i = 0; i < count; i++) {
+        shown = shown || entries[i].known.id != 0;
         let_go(&entries[i]);
         free(entries[i].known.tags);
     }
     free(entries);
+    if (r == 0 && shown)
+        r = index_put_tags(u->x, view->images[0].name, view->tags, view->tag_count, &changed, error);
     if (r < 0 || !changed)
         return r;
     (void)catalog_find(view, view->images[0].name, NULL, &latest, NULL);

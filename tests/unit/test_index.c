@@ -468,6 +468,55 @@ static void test_many(void **state)
                         "common-1007:1 common-0507:1 common-0007:1 image1099:1 of 1100");
 }
 
+// More tags than a row shows: each one finds its version, and nothing else does.
+static void test_many_tags(void **state)
+{
+    struct index_fixture *f = *state;
+    struct index *x CLEANUP(index_close) = open_index(f, true);
+    struct index_list list CLEANUP(index_list_free) = {.versions = NULL};
+    struct error error;
+    char tag[CATALOG_NAME_SIZE];
+    for (unsigned i = 0; i < 300; i++) {
+        snprintf(tag, sizeof tag, "a-tag-with-a-name-that-is-rather-long-%03u", i);
+        assert_ok(catalog_set_tag(&f->catalog, "debian", tag, i % 2 ? "11" : "12", &error), error);
+    }
+    index_fixture_sign(f);
+    index_fixture_update(f, x);
+    for (unsigned i = 0; i < 300; i++) {
+        snprintf(tag, sizeof tag, "a-tag-with-a-name-that-is-rather-long-%03u", i);
+        assert_ok(index_find_image(x, "debian", tag, &list, &error), error);
+        assert_string_equal(list.versions[0].version, i % 2 ? "11" : "12");
+        if (i == 0) { // what is shown ends with a whole tag
+            const char *last = strrchr(list.versions[0].tags, '-');
+            assert_true(strlen(list.versions[0].tags) > 4000 && strlen(last) == 4);
+        }
+        index_list_free(&list);
+    }
+    static const char *const wrong[] = {
+        "a-tag-with-a-name-that-is-rather-long-000, a-tag-with-a-name-that-is-rather-long-002", ", ", ",", "latest, ",
+        "a-tag-with-a-name-that-is-rather-long-300"};
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+        assert_int_equal(index_find_image(x, "debian", wrong[i], &list, &error), -ENOENT);
+
+    // A tag that moves is another one's; with its image it goes.
+    char first[64], second[64];
+    tag_of(x, first);
+    assert_ok(catalog_set_tag(&f->catalog, "debian", tag, "12", &error), error);
+    index_fixture_sign(f);
+    index_fixture_update(f, x);
+    assert_ok(index_find_image(x, "debian", tag, &list, &error), error);
+    assert_string_equal(list.versions[0].version, "12");
+    index_list_free(&list);
+    tag_of(x, second);
+    assert_string_not_equal(first, second);
+    catalog_free(&f->catalog);
+    assert_ok(catalog_start(&f->catalog, "other", &f->public, &error), error);
+    index_fixture_add(f, "debian", "13", "Debian");
+    index_fixture_sign(f);
+    index_fixture_update(f, x);
+    assert_int_equal(index_find_image(x, "debian", tag, &list, &error), -ENOENT);
+}
+
 // --- hostile maps ----------------------------------------------------------------------------------------------------
 
 static unsigned char page_bytes[PAGE_BYTES_MAXIMUM];
@@ -574,6 +623,7 @@ static void test_map_page_beyond_the_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_many_tags, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_map_that_names_a_leaf_many_times, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_map_page_beyond_the_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_it_says, set_up, tear_down),
