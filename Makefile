@@ -19,6 +19,7 @@ PYTHON  ?= python3
 PROVE   ?= prove
 FUZZ_SECONDS ?= 10
 TEST_JOBS ?= 2
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 VERSION := 0.1
 
@@ -57,7 +58,7 @@ PROGRAMS := $(BUILD)/rondo $(BUILD)/rondo-cloop $(BUILD)/rondo-overlay $(BUILD)/
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all demo test test-long asan torture torture-program fuzz fuzz-corpus coverage bench lint format install clean unit
+.PHONY: all demo test test-long asan torture torture-program fuzz replay replay-programs coverage bench lint format install clean unit
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -178,7 +179,6 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/rondo.
 	$(call say,LINK,$@)
 	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_client) $(LIBS_vmm)
 
-fuzz-corpus: $(FUZZERS)
 fuzz: $(FUZZERS)
 	tests/fuzz/run --seconds $(FUZZ_SECONDS) $(BUILD)/fuzz
 
@@ -197,12 +197,23 @@ coverage:
 MAKE_ASAN = $(MAKE) BUILD=$(BUILD)/asan OPTIMIZE="-O1 -g" LINK_HARDEN= \
             HARDEN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 asan:
-	$(MAKE_ASAN) unit torture-program
+	+$(MAKE_ASAN) unit torture-program replay-programs
 	BUILD=$(BUILD)/asan $(PROVE) -j$(TEST_JOBS) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS)) tests/torture/torture.sh
+
+# Each fuzz target once through its corpus, without libFuzzer, in the build for the sanitizers: nothing is compiled for it alone.
+REPLAYS := $(patsubst tests/fuzz/%.c,$(BUILD)/replay/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(BUILD)/replay/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o \
+                        $(call library,client server fuse-cloop vmm web catalog blockstore base)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_all)
+replay-programs: $(REPLAYS)
+replay:
+	+$(MAKE_ASAN) replay-programs
 
 torture-program: $(TORTURE)
 torture:
-	$(MAKE_ASAN) torture-program
+	+$(MAKE_ASAN) torture-program
 	RONDO_TEST_LONG=1 BUILD=$(BUILD)/asan tests/torture/torture.sh
 
 demo:
@@ -213,11 +224,11 @@ demo:
 # Tests in the labs: machines with a working /dev/kvm, emulated (tests/lab/run_svm, tests/lab/run_vmx).
 LAB_TESTS := $(filter-out %lib.sh %/common.sh,$(sort $(wildcard tests/lab/*.sh)))
 
-# The order is: quick first. The runner, tests/tap, sets what a test needs and gives each one a time limit.
+# Two builds, on all processors, whatever make was told. The runner, tests/tap, sets what a test needs and gives each one a time limit.
 test:
 	tests/prerequisites
-	$(MAKE) all unit
-	$(MAKE) asan
+	$(MAKE) $(PARALLEL) all unit
+	$(MAKE) $(PARALLEL) asan
 	BUILD=$(BUILD) $(PROVE) -j$(TEST_JOBS) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(filter-out %/browser.sh,$(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh tests/browser/*.sh))) $(LAB_TESTS)
 
 test-long:

@@ -97,7 +97,7 @@ static void check_reads(struct overlay *o, const unsigned char *bits, size_t siz
         check(r == 0 || r == -EBADMSG);
         if (r < 0)
             continue;
-        unsigned state = block / 4 < size ? bits[block / 4] >> (block % 4 * 2) & 3u : 0;
+        unsigned state = block / 4 < size ? (unsigned)bits[block / 4] >> (block % 4 * 2) & 3u : 0;
         check(state != 3);
         unsigned char expected = state == 1 ? DATA_BYTE : state == 2 || block * BLOCK >= base_size ? 0 : BASE_BYTE;
         check(bytes[0] == expected && bytes[BLOCK - 1] == expected);

@@ -217,7 +217,7 @@ static void operate(struct bench *b, struct keeper *k, struct cursor *input)
         offer(b, input);
         break;
     case 9:
-        put(b, 0x1000 + 4 * (cursor_u8(input) % 6), 2, 0);
+        put(b, 0x1000 + 4u * (cursor_u8(input) % 6), 2, 0);
         break;
     case 10:
         put(b, 0x14, 1, 0);
