@@ -253,6 +253,7 @@ wait_for_port() {
 start_process() {
 	local name=$1
 	shift
+	: >"$TMPDIR/$name.log" # by us: the child may come to it after we looked there for its first words, and met its namesake's
 	"$@" </dev/null >"$TMPDIR/$name.log" 2>&1 &
 	process=$!
 	at_exit "stop_process $process"
