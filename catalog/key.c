@@ -84,6 +84,12 @@ bool key_from_text(const char *text, size_t length, struct key_public *ret)
     return true;
 }
 
+bool key_is_text(const char *text)
+{
+    struct key_public key;
+    return key_from_text(text, strlen(text), &key);
+}
+
 int key_from_seed(const unsigned char seed[static KEY_SEED_SIZE], const unsigned char id[static KEY_ID_SIZE],
                   struct key_secret **ret)
 {

@@ -31,6 +31,7 @@ bool key_equal(const struct key_public *a, const struct key_public *b); // by th
 const char *key_to_text(const struct key_public *k, char text[static KEY_TEXT_SIZE]);
 bool key_from_text(const char *text, size_t length,
                    struct key_public *ret); // strict; refuses what key_is_sound refuses
+bool key_is_text(const char *text);         // would it take that?
 // False for points of small order, for which a signature over everything can be made, and for encodings that are not
 // the shortest of their point. Every way in asks this.
 bool key_is_sound(const struct key_public *k);

@@ -1,9 +1,9 @@
-// The shared part of the verbs (see cli.h). The option parser is a table walk, because getopt_long keeps hidden state,
-// accepts abbreviations that change meaning as options are added, and cannot check the values.
+// The shared part of the verbs (see cli.h).
 #include "client/cli.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/text.h"
 #include "catalog/key.h"
 #include <errno.h>
@@ -40,93 +40,19 @@ int cli_parsed(int result)
     return result < 0 ? cli_finish_output(EXIT_CODE_OK) : result;
 }
 
-static int option_store(const char *verb, const struct option *o, const char *value)
-{
-    struct option_list *list = o->target;
-    switch (o->type) {
-    case OPTION_FLAG:
-        *(bool *)o->target = true;
-        return 0;
-    case OPTION_TEXT:
-        *(const char **)o->target = value;
-        return 0;
-    case OPTION_SIZE:
-    case OPTION_LIMIT:
-        if (!text_parse_size(value, o->target) || (*(uint64_t *)o->target == 0 && o->type == OPTION_SIZE))
-            return cli_usage(verb, "--%s takes a size like 512M or 2G, not \"%s\"", o->name, value);
-        return 0;
-    case OPTION_NUMBER:
-    case OPTION_TIME:
-        if (!text_parse_u64(slice_of(value), UINT32_MAX, o->target) ||
-            (*(uint64_t *)o->target == 0 && o->type == OPTION_NUMBER))
-            return cli_usage(verb, "--%s takes a number from %d on, not \"%s\"", o->name, o->type == OPTION_NUMBER,
-                             value);
-        return 0;
-    case OPTION_LIST:
-        if (list->count == OPTION_LIST_MAXIMUM)
-            return cli_usage(verb, "--%s may be given at most %u times", o->name, OPTION_LIST_MAXIMUM);
-        list->values[list->count++] = value;
-        return 0;
-    }
-    return EXIT_CODE_USAGE;
-}
-
-static bool is_key(const char *text)
-{
-    struct key_public key;
-    return key_from_text(text, strlen(text), &key);
-}
-
 int cli_parse(int argc, char **argv, const struct option *options, unsigned minimum_operands, unsigned maximum_operands,
               unsigned *ret_operands)
 {
+    struct error error;
     const char *verb = argv[0];
-    unsigned operands = 0;
-    bool ended = false;
-    for (int i = 1; i < argc; i++) {
-        const char *argument = argv[i];
-        if (ended || argument[0] != '-' || argument[1] == '\0' || is_key(argument)) {
-            if (operands == maximum_operands)
-                return cli_usage(verb, "unexpected argument \"%s\"", argument);
-            argv[1 + operands++] = argv[i];
-            continue;
-        }
-        if (strcmp(argument, "--") == 0) {
-            ended = true;
-            continue;
-        }
-        if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
-            const struct verb *v = find_verb(verb);
-            printf("usage: rondo %s %s\n\n%s\n\nThe manual: man rondo\n", verb, v->form, v->summary);
-            return -1;
-        }
-        const struct option *o = options;
-        size_t length = 0;
-        for (; o->name; o++) {
-            length = strlen(o->name);
-            if (strncmp(argument, "--", 2) == 0 && strncmp(argument + 2, o->name, length) == 0 &&
-                (argument[2 + length] == '\0' || argument[2 + length] == '='))
-                break;
-        }
-        if (!o->name)
-            return cli_usage(verb, "no option %s", argument);
-        const char *value = argument[2 + length] == '=' ? argument + 3 + length : NULL;
-        if (o->type == OPTION_FLAG && value)
-            return cli_usage(verb, "--%s takes no value", o->name);
-        if (o->type != OPTION_FLAG && !value) {
-            if (++i == argc)
-                return cli_usage(verb, "--%s needs a value", o->name);
-            value = argv[i];
-        }
-        int r = option_store(verb, o, value);
-        if (r != 0)
-            return r;
-    }
-    if (operands < minimum_operands)
-        return cli_usage(verb, "an argument is missing");
-    argv[1 + operands] = NULL;
-    *ret_operands = operands;
-    return 0;
+    int r = options_parse(argc, argv, options, key_is_text, minimum_operands, maximum_operands, ret_operands, &error);
+    if (r < 0)
+        return cli_usage(verb, "%s", error.text);
+    if (r == 0)
+        return 0;
+    const struct verb *v = find_verb(verb);
+    printf("usage: rondo %s %s\n\n%s\n\nThe manual: man rondo\n", verb, v->form, v->summary);
+    return -1;
 }
 
 int cli_parse_operand(int argc, char **argv)
@@ -249,8 +175,9 @@ int cli_poll(struct pollfd *polls, unsigned count, int timeout_ms)
 
 int cli_finish_output(int code)
 {
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "rondo: cannot write to standard output: %s\n", strerror(errno));
+    struct error error;
+    if (output_end(&error) < 0) {
+        fprintf(stderr, "rondo: %s\n", error.text);
         return code == EXIT_CODE_OK ? EXIT_CODE_OTHER : code;
     }
     return code;

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/options.h"
 #include "base/path.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -55,27 +56,7 @@ int verb_update(int argc, char **argv);
 int verb_verify_log(int argc, char **argv);
 int verb_withdraw(int argc, char **argv);
 
-// Options. Each takes the form --name or --name VALUE (or --name=VALUE); operands may stand between; "--" ends options.
-// A public key is an operand, even one that begins with a dash.
-enum option_type {
-    OPTION_FLAG,   // bool: set to true
-    OPTION_TEXT,   // const char *: the argument
-    OPTION_SIZE,   // uint64_t: 512M, 2G; not 0
-    OPTION_LIMIT,  // the same, or 0
-    OPTION_NUMBER, // uint64_t: decimal, 1 to 2^32-1
-    OPTION_TIME,   // seconds, the same, or 0
-    OPTION_LIST,   // struct option_list: may be repeated
-};
-#define OPTION_LIST_MAXIMUM 32u
-struct option_list {
-    const char *values[OPTION_LIST_MAXIMUM];
-    unsigned count;
-};
-struct option {
-    const char *name; // without the dashes; NULL ends the table
-    enum option_type type;
-    void *target;
-};
+// Options: base/options.h. A public key is an operand, even one that begins with a dash.
 // Parses all of argv; operands are collected at argv[1…] and counted in *ret_operands. --help prints the verb's form.
 // Returns 0; EXIT_CODE_USAGE after a message; or -1 when the verb is done (--help).
 int cli_parse(int argc, char **argv, const struct option *options, unsigned minimum_operands, unsigned maximum_operands,

@@ -2,6 +2,7 @@
 // has the options.
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/text.h"
 #include "fuse-cloop/serve.h"
 #include <fcntl.h>
@@ -120,7 +121,10 @@ static int parse_options(int argc, char **argv, struct serve_options *o, struct 
     while (r == 0 && (which = getopt_long(argc, argv, "", long_options, &index)) != -1) {
         if (which == 'h' || which == 'v') {
             fputs(which == 'h' ? usage : "rondo-cloop " RONDO_VERSION "\n", stdout);
-            exit(fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_OTHER);
+            r = output_end(error);
+            if (r == 0)
+                exit(EXIT_CODE_OK);
+            return r;
         }
         r = which == '?' ? error_set(error, EINVAL, "unknown option, or one without its value; --help lists them")
                          : parse_one((enum option_code)which, long_options[index].name, optarg, o, &given, error);

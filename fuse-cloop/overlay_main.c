@@ -11,6 +11,7 @@
 #include "base/confine.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/socket.h"
 #include "base/text.h"
 #include "blockstore/overlay.h"
@@ -298,6 +299,15 @@ static int run(struct options *options, struct error *error)
     return r;
 }
 
+static int end_output(void)
+{
+    struct error error;
+    int r = output_end(&error);
+    if (r < 0)
+        log_error("%s", error.text);
+    return (int)error_exit_code(r);
+}
+
 int main(int argc, char **argv)
 {
     struct error error = {0};
@@ -305,7 +315,7 @@ int main(int argc, char **argv)
     log_start("rondo-overlay");
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "--version") == 0)) {
         fputs(strcmp(argv[1], "--help") == 0 ? usage : "rondo-overlay " RONDO_VERSION "\n", stdout);
-        return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_OTHER;
+        return end_output();
     }
     int r = parse_arguments(argc, argv, &options, &error);
     if (r < 0) {

@@ -1,9 +1,9 @@
-// rondo-server [--listen HOST:PORT] [--log FILE] [--stall SECONDS] [--state DIR [--site-key FILE | --queue]] DIR
-// rondo-server reindex --state DIR DIR
+// rondo-server [OPTION…] DIR (server/server_options.h), or one of its operator's verbs (server/admin.h).
 //
-// Order: options → site's folder → log → who opens it anew → the index → the keeper → socket → rights are given up →
-// threads → the filter → the line on stdout → wait for a signal → wind down. Every file is opened for reading only, but
-// for the access log, which is open before the first client comes, and what publishers send, in the state folder.
+// Order: options → site's folder → log → who opens it anew → the index → the keeper → the host of machines → socket →
+// rights are given up → threads → the filter → the line on stdout → wait for a signal → wind down. Every file is opened
+// for reading only, but for the access log, which is open before the first client comes, and what publishers send, in
+// the state folder.
 //
 // SIGTERM and SIGINT: no new connections; answers under way have WIND_DOWN_SECONDS to end; a second signal does not
 // wait for them. SIGHUP: the access log is opened anew, under its name, by the process beside us (server/log_opener.h).
@@ -16,18 +16,19 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "server/admin.h"
 #include "server/http_server.h"
 #include "server/keeper.h"
 #include "server/listener.h"
 #include "server/log_opener.h"
 #include "server/placed.h"
 #include "server/server_calls.h"
+#include "server/server_options.h"
 #include "server/site_index.h"
 #include "server/staging.h"
 #include "server/try_api.h"
 
 #include <fcntl.h>
-#include <getopt.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,128 +39,15 @@
 
 #include "base/banned.h"
 
-#define LISTEN_DEFAULT "127.0.0.1:8080"
 #define WIND_DOWN_SECONDS 5
 #define MEMORY_MAXIMUM (UINT64_C(1) << 30) // all of its connections take less than a tenth
-
-static const char usage[] = "usage: rondo-server [OPTION…] DIR\n"
-                            "       rondo-server reindex --state FOLDER DIR\n"
-                            "Serves the site in DIR over HTTP. See rondo-server(1).\n"
-                            "  --listen HOST:PORT  where to listen (" LISTEN_DEFAULT "; port 0: any free port)\n"
-                            "  --log FILE          append a line for each request to FILE (SIGHUP: opened anew)\n"
-                            "  --stall SECONDS     close connections that make no progress for so long (15)\n"
-                            "  --state FOLDER      of the server's own: answer searches, with an index kept there\n"
-                            "  --site-key FILE     take publications, and sign the catalog with this key\n"
-                            "  --queue             take publications; FOLDER/pending/catalog waits for the site's key\n"
-                            "  --quota SIZE        bytes that a publisher may have here (64G)\n"
-                            "  --try N[,LIMIT…]    let visitors try images in the browser, N at once\n"
-                            "  reindex             make the index anew, also while a server uses it\n"
-                            "  --help, --version\n";
-
-struct options {
-    const char *folder;
-    const char *listen; // NULL: what is handed over, or LISTEN_DEFAULT
-    const char *log;
-    struct try_limits machines; // to try; 0: none
-    unsigned stall;
-    const char *state, *site_key; // or NULL
-    bool queue;
-    uint64_t quota; // bytes
-};
-
-static int usage_error(struct error *error, const char *text, const char *what)
-{
-    char shown[128];
-
-    return error_set(error, EINVAL, "%s%s (rondo-server --help lists the options)", text,
-                     text_escape(slice_of(what), shown, sizeof shown));
-}
-
-// Returns 1 if --help or --version was answered.
-static int parse_options(int argc, char **argv, struct options *ret, struct error *error)
-{
-    static const struct option known[] = {
-        {"listen", required_argument, NULL, 'l'},
-        {"log", required_argument, NULL, 'o'},
-        {"stall", required_argument, NULL, 's'},
-        {"state", required_argument, NULL, 'd'},
-        {"queue", no_argument, NULL, 'q'},
-        {"site-key", required_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
-        {"quota", required_argument, NULL, 'u'},
-        {"try", required_argument, NULL, 't'},
-        {"version", no_argument, NULL, 'v'},
-        {0},
-    };
-    struct options options = {.stall = HTTP_SERVER_STALL_SECONDS, .quota = PUBLISH_QUOTA_DEFAULT};
-    uint64_t number;
-    int c;
-
-    opterr = 0;
-    while ((c = getopt_long(argc, argv, ":", known, NULL)) != -1) {
-        switch (c) {
-        case 'l':
-            options.listen = optarg;
-            break;
-        case 'o':
-            options.log = optarg;
-            break;
-        case 's':
-            if (!text_parse_u64(slice_of(optarg), 3600, &number) || number == 0)
-                return usage_error(error, "--stall takes seconds from 1 to 3600, not ", optarg);
-            options.stall = (unsigned)number;
-            break;
-        case 'd':
-            options.state = optarg;
-            break;
-        case 'k':
-            options.site_key = optarg;
-            break;
-        case 'q':
-            options.queue = true;
-            break;
-        case 'u':
-            if (!text_parse_size(optarg, &options.quota))
-                return usage_error(error, "--quota takes a size as 64G, not ", optarg);
-            break;
-        case 't':
-            if (!try_limits_parse(optarg, &options.machines))
-                return usage_error(error, "--try takes N[,idle=SECONDS][,life=SECONDS][,memory=SIZE][,disk=SIZE], not ",
-                                   optarg);
-            break;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return 1;
-        case 'v':
-            (void)puts("rondo-server " RONDO_VERSION);
-            return 1;
-        case ':':
-            return usage_error(error, "a value is missing behind ", argv[optind - 1]);
-        default:
-            return usage_error(error, "unknown option ", argv[optind - 1]);
-        }
-    }
-    if (optind >= argc)
-        return usage_error(error, "the site's folder is missing", "");
-    if (optind + 1 < argc)
-        return usage_error(error, "one folder is served, not also ", argv[optind + 1]);
-    if (options.site_key && options.queue)
-        return usage_error(error, "--site-key signs catalogs here, --queue elsewhere: give one of them", "");
-    if ((options.site_key || options.queue) && !options.state)
-        return usage_error(error, "to take publications needs --state FOLDER, where they wait", "");
-    options.folder = argv[optind];
-    if (options.machines.machines && !options.state)
-        return usage_error(error, "--try needs --state FOLDER, where machines write", "");
-    *ret = options;
-    return 0;
-}
 
 static int find_listener(const char *address, char ret_url[static LISTENER_URL_SIZE], struct error *error)
 {
     int fd = listener_inherit(ret_url, error);
 
     if (fd == -ENOENT)
-        return listener_open(address ? address : LISTEN_DEFAULT, ret_url, error);
+        return listener_open(address ? address : SERVER_LISTEN_DEFAULT, ret_url, error);
     if (fd >= 0 && address) {
         close(fd);
         return error_set(error, EINVAL, "a socket was handed over (LISTEN_FDS): leave --listen out");
@@ -238,13 +126,8 @@ static int wait_for_signal(struct http_server *server, struct access_log *log, s
     return 0;
 }
 
-static bool takes_publications(const struct options *options)
-{
-    return options->site_key || options->queue;
-}
-
 // Makes the keeper, while there is one thread and all rights.
-static int start_keeper(const struct options *options, struct publishing *p, struct error *error)
+static int start_keeper(const struct server_options *options, struct publishing *p, struct error *error)
 {
     const struct keeper_options keeper = {
         .site = options->folder, .state = options->state, .site_key = options->site_key, .quota = options->quota};
@@ -258,7 +141,7 @@ static int start_keeper(const struct options *options, struct publishing *p, str
                            : 0;
 }
 
-static int start_publishing(const struct options *options, struct access_log *log, struct index_pool *index,
+static int start_publishing(const struct server_options *options, struct access_log *log, struct index_pool *index,
                             struct publishing *p, struct error *error)
 {
     const struct publish_api_options api = {.site = options->folder,
@@ -299,7 +182,7 @@ static int give_up_rights(const struct site_files *files, const struct site_inde
     return confine_rights(folders, count, UINT64_C(1) << CAP_DAC_READ_SEARCH, error);
 }
 
-static int serve(const struct options *options, struct error *error)
+static int serve(const struct server_options *options, struct error *error)
 {
     struct site_files files CLEANUP(site_files_close) = {.folder = -1};
     struct access_log log CLEANUP(access_log_close) = {.fd = -1};
@@ -335,7 +218,7 @@ static int serve(const struct options *options, struct error *error)
         r = log_opener_start(options->log, &opener, error);
     if (r == 0 && options->state)
         r = site_index_open(options->state, options->folder, &index, error);
-    if (r == 0 && takes_publications(options))
+    if (r == 0 && server_options_publish(options))
         r = start_keeper(options, &publishing, error);
     if (r == 0 && options->machines.machines)
         r = try_api_start_host(options->folder, options->state, &options->machines, &host, error);
@@ -345,7 +228,7 @@ static int serve(const struct options *options, struct error *error)
     if (listener < 0)
         return listener;
     r = give_up_rights(&files, &index, &publishing, error);
-    if (r == 0 && takes_publications(options))
+    if (r == 0 && server_options_publish(options))
         r = start_publishing(options, &log, index.pool, &publishing, error);
     if (r < 0)
         return r;
@@ -367,32 +250,23 @@ static int serve(const struct options *options, struct error *error)
     return r;
 }
 
-static int reindex(const struct options *options, struct error *error)
-{
-    struct index_counts counts;
-    int r = site_index_renew(options->state, options->folder, &counts, error);
-
-    if (r < 0)
-        return r;
-    if (printf("%u versions are in the index\n", counts.versions) < 0 || fflush(stdout) < 0)
-        return error_set(error, errno, "cannot write to standard output: %m");
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
-    const bool renew = argc > 1 && strcmp(argv[1], "reindex") == 0;
-    struct options options = {0};
+    struct server_options options;
     struct error error = {0};
 
     log_start("rondo-server");
-    int r = parse_options(argc - renew, argv + renew, &options, &error);
+    const struct admin_verb *verb = argc > 1 ? admin_find(argv[1]) : NULL;
+    if (verb)
+        return (int)admin_run(verb, argc - 1, argv + 1);
+    int r = server_options_parse(argc, argv, &options, &error);
     if (r > 0)
         return EXIT_CODE_OK;
-    if (r == 0 && renew)
-        r = options.state ? reindex(&options, &error)
-                          : usage_error(&error, "reindex needs --state FOLDER, where the index is", "");
-    else if (r == 0)
+    if (r == -EINVAL) {
+        log_error("%s (rondo-server --help lists the options)", error.text);
+        return EXIT_CODE_USAGE;
+    }
+    if (r == 0)
         r = serve(&options, &error);
     if (r < 0)
         log_error("%s", error.text);

@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "vmm/probe.h"
 #include "vmm/vm.h"
 
@@ -47,19 +48,20 @@ static int run(struct vm_options *o, int *ret_code, struct error *error)
     return r;
 }
 
-static int print(const char *text)
+static int print(const char *text, int *ret_code, struct error *error)
 {
     fputs(text, stdout);
-    return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_OTHER;
+    int r = output_end(error);
+    if (r == 0)
+        *ret_code = EXIT_CODE_OK;
+    return r;
 }
 
 static int probe(struct vm_options *o, int *ret_code, struct error *error)
 {
     const char *path = o->kvm.fd < 0 ? o->kvm.name : NULL;
     int r = probe_kvm(path, TAKE_FD(o->kvm.fd), error);
-    if (r == 0)
-        *ret_code = print("ok: this host's KVM runs modern kernels\n");
-    return r;
+    return r < 0 ? r : print("ok: this host's KVM runs modern kernels\n", ret_code, error);
 }
 
 static int act(struct vm_options *o, int *ret_code, struct error *error)
@@ -70,11 +72,9 @@ static int act(struct vm_options *o, int *ret_code, struct error *error)
     case VM_ACTION_PROBE:
         return probe(o, ret_code, error);
     case VM_ACTION_HELP:
-        *ret_code = print(vm_options_usage);
-        return 0;
+        return print(vm_options_usage, ret_code, error);
     case VM_ACTION_VERSION:
-        *ret_code = print("rondo-vmm " RONDO_VERSION "\n");
-        return 0;
+        return print("rondo-vmm " RONDO_VERSION "\n", ret_code, error);
     }
     return 0;
 }

@@ -120,6 +120,12 @@ for verb in "ls $site" "ls $site --json" "inspect $site/image" "doctor" "--help"
 	run bash -c '"$@" >/dev/full' - "$BUILD/rondo" $verb
 	[ "$status" -eq 1 ] && [[ $err == *"cannot write to standard output"* ]] || fail "$verb on a full disk: $status $err"
 done
+for program in rondo-cloop rondo-overlay rondo-vmm rondo-server; do
+	for option in --help --version; do
+		run bash -c '"$@" >/dev/full' - "$BUILD/$program" $option
+		[ "$status" -eq 1 ] && [[ $err == *"cannot write to standard output"* ]] || fail "$program $option on a full disk: $status $err"
+	done
+done
 run bash -c 'exec "$@" | true; exit ${PIPESTATUS[0]}' - "$BUILD/rondo" ls "$site"
 unlike "$status" '^141$' "a closed pipe does not kill it"
 
