@@ -40,6 +40,7 @@ struct index_counts {
     unsigned versions; // in the index now
     unsigned added, removed;
     unsigned refused; // listed by the catalog, but missing or not right; each is a line of the log
+    unsigned unread;  // of those: they could not be read just now, and may be right
 };
 // Makes the index say what the site in `folder` says now; nothing in that folder is changed, and its lock is not taken.
 // Only what is not in the index yet is read; `anew`: all of it. On failure the index is as it was. -ENOENT if there is

@@ -66,6 +66,7 @@ static int refuse(struct update *u, const struct entry *e, int r, const struct e
         return error_set(error, ENOMEM, "%s", why->text);
     log_warning("%s %s is not shown: %s", e->image->name, e->image->version, why->text);
     u->counts.refused++;
+    u->counts.unread += r == -EIO || r == -EACCES || r == -EMFILE || r == -ENFILE; // not for what its bytes say
     return 0;
 }
 

@@ -4,8 +4,8 @@
 // it is given. So whoever takes us over can read what looks like a site's, and not the user's other files.
 #pragma once
 
-#include "base/confine.h"
 #include "base/beside.h"
+#include "base/confine.h"
 
 int opener_start(struct beside *ret, struct error *error); // while there is one thread
 

@@ -2,7 +2,7 @@
 // comes from whoever found by reading that the index cannot be right: it is made anew, once in AGAIN_NS at most.
 //
 // The catalog is known to be another one by its inode, size and time: it is replaced by rename. A version that cannot
-// be read is tried again when the catalog changes.
+// be read is tried again when the catalog changes; sooner if that is the disk's fault, or our limits', not its own.
 #include "server/indexer.h"
 
 #include "base/cleanup.h"
@@ -32,6 +32,7 @@ struct indexer {
     struct stat seen;    // of the catalog, when the index was last brought up to date, or could not be
     uint64_t failed;     // io_monotonic_ns() then; 0: it could
     bool waits;          // for a catalog, and said so
+    unsigned unread;     // versions that could not be read then
     bool damaged;        // somebody says so
     uint64_t made_anew;  // io_monotonic_ns(); 0: never
     int result;          // of that
@@ -73,6 +74,7 @@ static int update(struct indexer *x, struct error *error)
     int r = open_index(x, error);
     if (r == 0)
         r = index_update(x->index, x->site, false, &counts, error);
+    x->unread = r == 0 ? counts.unread : 0;
     if (r == 0 && counts.added + counts.removed > 0)
         log_info("%u versions are in the index: %u came, %u went", counts.versions, counts.added, counts.removed);
     return r;
@@ -102,8 +104,8 @@ static void look(struct indexer *x)
     if (x->result == -ENOENT && !x->waits)
         log_info("%s has no catalog yet: its pages and searches come when something is published there", x->site);
     x->waits = x->result == -ENOENT;
-    x->failed = x->result < 0 && x->result != -ENOENT ? io_monotonic_ns() : 0;
-    if (x->failed)
+    x->failed = (x->result < 0 && x->result != -ENOENT) || x->unread ? io_monotonic_ns() : 0;
+    if (x->result < 0 && x->failed)
         log_warning("the index is not brought up to date: %s", x->error.text);
     if (x->failed)
         index_close(&x->index); // the next look checks it as it is opened

@@ -353,6 +353,8 @@ const struct torture_scenario torture_verbs[] = {
          .words = {"publish", "--name", "img", "--version", "1", "--disk", "@disk", "--kernel", "@kernel", "--cmdline",
                    "x", "--key", "@key.pub", "--to", "%site", "--unsigned", "%text"},
          .looks = {{"sign", "%text", "--key", "@key"}}),
+    VERB("site", .from = "site", .words = {"site", "%site", "--url", "https://example.com/"}, .looks = {WHOLE_SITE},
+         .offers = "img:2 disk2"),
     VERB("sign", .from = "unsigned", .words = {"sign", "%unsigned", "--key", "@key"}),
     VERB("tag", .from = "site", .words = {"tag", "%site", "img", "more", "1", "--key", "@key"}, .looks = {WHOLE_SITE},
          .offers = "img:more disk"),
