@@ -36,9 +36,6 @@ int address_parse_site(const char *text, const char *base_folder, char ret_site[
 // A site that is a URL, for mirrors: directories are refused.
 int address_parse_url(struct slice text, char ret_url[static CATALOG_URL_SIZE], struct error *error);
 
-// Is the host of a site that these functions gave this machine itself: localhost, 127.0.0.0/8, ::1?
-bool address_is_loopback(const char *site);
-
 static inline bool address_is_directory(const char *site) // of a site that these functions gave
 {
     return site[0] == '/';

@@ -5,9 +5,9 @@
 //
 // What follows the scheme goes through the one parser of addresses, and nowhere else: a link can say nothing that an
 // address cannot, and never names a directory.
+#include "blockstore/http_address.h"
 #include "catalog/address_private.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,22 +16,6 @@
 #include "base/banned.h"
 
 #define LINK_FORM "rondo://HOST/PATH/NAME[:version][@sha256:…][#key]"
-
-bool address_is_loopback(const char *site)
-{
-    struct in_addr address;
-    char number[INET_ADDRSTRLEN];
-    if (address_is_directory(site))
-        return false;
-    const char *at = strstr(site, "://") + strlen("://");
-    const struct slice host = {at, *at == '[' ? strcspn(at, "]") + 1 : strcspn(at, ":/")};
-    if (slice_equal(host, "localhost") || slice_equal(host, "[::1]"))
-        return true;
-    if (!slice_starts(host, "127.") || host.length >= sizeof number)
-        return false;
-    snprintf(number, sizeof number, "%.*s", SLICE_ARGUMENTS(host));
-    return inet_pton(AF_INET, number, &address) == 1;
-}
 
 static int parse_behind_scheme(const char *scheme, const char *rest, struct address *a, struct error *error)
 {
@@ -50,7 +34,9 @@ static int parse_link(const char *text, struct address *a, struct error *error)
     if (strncasecmp(text, secure, strlen(secure)) != 0)
         return error_set(error, EINVAL, "it begins with neither rondo:// nor rondo+http://");
     int r = parse_behind_scheme("https://", text + strlen(secure), a, error);
-    return r < 0 || !address_is_loopback(a->site) ? r : parse_behind_scheme("http://", text + strlen(secure), a, error);
+    return r < 0 || !http_address_names_loopback(a->site)
+               ? r
+               : parse_behind_scheme("http://", text + strlen(secure), a, error);
 }
 
 int address_parse_link(const char *text, struct address *ret, struct error *error)

@@ -8,8 +8,6 @@
 
 #include "base/banned.h"
 
-#define LINK_MAXIMUM 1023u
-
 static void append(struct html *h, const char *bytes, size_t n)
 {
     h->result = buf_append(h->to, bytes, n);
@@ -104,7 +102,7 @@ int html_append_url(struct buf *to, struct slice text)
 bool html_is_link(struct slice url)
 {
     size_t scheme = slice_starts(url, "https://") ? 8 : slice_starts(url, "http://") ? 7 : 0;
-    if (scheme == 0 || url.length <= scheme || url.length > LINK_MAXIMUM ||
+    if (scheme == 0 || url.length <= scheme || url.length > HTML_LINK_MAXIMUM ||
         !is_alphanumeric((unsigned char)url.at[scheme]))
         return false;
     bool in_host = true;

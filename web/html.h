@@ -38,5 +38,6 @@ const char *html_format_number(uint64_t n, char text[static HTML_NUMBER_SIZE]);
 int html_append_url(struct buf *to, struct slice text);
 
 // Whether a browser may be sent there: http:// or https://, a host without user@ before it, printable ASCII without
-// quotes, brackets and backslashes, at most 1,023 bytes.
+// quotes, brackets and backslashes, at most HTML_LINK_MAXIMUM bytes.
+#define HTML_LINK_MAXIMUM 1023u
 bool html_is_link(struct slice url);

@@ -13,7 +13,6 @@
 
 #define NESTING_MAXIMUM 4u
 #define LINK_TEXT_MAXIMUM 512u
-#define LINK_MAXIMUM 1023u
 
 struct lines {
     struct slice rest;
@@ -88,7 +87,7 @@ static size_t find_link(struct slice s, struct slice *ret_text, struct slice *re
     if (!middle || middle == s.at + 1 || middle + 1 == s.at + s.length || middle[1] != '(')
         return 0;
     struct slice rest = behind(s, (size_t)(middle + 2 - s.at));
-    const char *end = memchr(rest.at, ')', rest.length < LINK_MAXIMUM + 1 ? rest.length : LINK_MAXIMUM + 1);
+    const char *end = memchr(rest.at, ')', rest.length < HTML_LINK_MAXIMUM + 1 ? rest.length : HTML_LINK_MAXIMUM + 1);
     if (!end)
         return 0;
     struct slice url = {.at = rest.at, .length = (size_t)(end - rest.at)};

@@ -11,7 +11,8 @@
 
 #include "base/banned.h"
 
-#define DESCRIPTION_ROOM (14u << 10) // bytes of HTML
+#define DESCRIPTION_MAXIMUM (14u << 10) // bytes of HTML
+#define DESCRIPTION_FRAME 256u          // bytes of HTML around it
 #define PORTS_MAXIMUM 16u
 
 static void put_heading(struct html *h, const struct index_version *v)
@@ -127,13 +128,16 @@ static void put_facts(struct html *h, const struct index_version *v)
     HTML(h, "</dd>\n</dl></aside>\n");
 }
 
-static void put_description(struct html *h, const struct index_version *v)
+// In the room that all else leaves, whose texts have a maximum each (pages.h, 1).
+static void put_description(struct html *h, const struct index_version *v, size_t rest)
 {
+    const size_t used = h->to->size + rest + DESCRIPTION_FRAME;
+    const size_t left = used < PAGES_SIZE_MAXIMUM ? PAGES_SIZE_MAXIMUM - used : 0;
     if (v->description[0] == '\0')
         return;
     HTML(h, "<section class=\"panel text\" aria-label=\"Description\">\n");
-    if (markdown_render(h, slice_of(v->description), DESCRIPTION_ROOM) == 1)
-        HTML(h, "<p>… (the rest is too long for a page)</p>\n");
+    if (markdown_render(h, slice_of(v->description), left < DESCRIPTION_MAXIMUM ? left : DESCRIPTION_MAXIMUM) == 1)
+        HTML(h, "<p class=\"hint\">… The rest is too long for a page.</p>\n");
     HTML(h, "</section>\n");
 }
 
@@ -200,16 +204,21 @@ int pages_image(const struct pages_site *s, const struct index_version *v, const
     struct html h = {.to = ret, .result = site_url_is_right(slice_of(s->url)) ? 0 : -EINVAL};
     if (h.result < 0)
         return h.result;
+    struct buf behind CLEANUP(buf_free) = BUF_WITH_MAXIMUM(PAGES_SIZE_MAXIMUM);
+    struct html rest = {.to = &behind};
+    put_versions(&rest, s, v, versions);
+    put_signature(&rest, s, v);
+    HTML(&rest, "</div></div>\n");
+    layout_end(&rest, s->about, false);
+
     layout_begin(&h, s->about, layout_title(v), "../../");
     put_heading(&h, v);
     put_actions(&h, s, v);
     HTML(&h, "<div class=\"cols\">\n");
     put_facts(&h, v);
     HTML(&h, "<div>\n");
-    put_description(&h, v);
-    put_versions(&h, s, v, versions);
-    put_signature(&h, s, v);
-    HTML(&h, "</div></div>\n");
-    layout_end(&h, s->about, false);
+    put_description(&h, v, behind.size);
+    if (h.result == 0)
+        h.result = rest.result < 0 ? rest.result : buf_append(ret, behind.data, behind.size);
     return h.result;
 }

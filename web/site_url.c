@@ -1,6 +1,8 @@
 // See site_url.h.
 #include "web/site_url.h"
 
+#include "blockstore/http_address.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -38,16 +40,9 @@ bool site_url_from_host(const char *host, bool secure, char ret_url[static CATAL
     return true;
 }
 
-static bool is_this_computer(const char *host)
-{
-    size_t n = strcspn(host, ":/");
-    struct slice name = {.at = host, .length = n};
-    return slice_equal(name, "localhost") || slice_starts(name, "127.") || strncmp(host, "[::1]", 5) == 0;
-}
-
 int site_url_append_link(const char *url, struct buf *to)
 {
     size_t scheme = scheme_length(slice_of(url));
-    bool plain = scheme == 7 && !is_this_computer(url + scheme);
+    bool plain = scheme == 7 && !http_address_names_loopback(url);
     return buf_append_format(to, "%s%s", plain ? "rondo+http://" : "rondo://", url + scheme);
 }

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "blockstore/manifest.h"
 #include "tests/unit/html_check.h"
 #include "tests/unit/pages_fixture.h"
 #include "web/layout.h"
@@ -168,32 +169,38 @@ static void pages_have_at_most_50_KiB(void **state)
     (void)state;
     char *description CLEANUP_FREE = malloc((16u << 10) + 1), text[1024];
     struct index_site site = pages_make_site();
-    struct index_version versions[PAGES_VERSIONS];
-    struct index_list list = {.versions = versions, .count = PAGES_VERSIONS, .all = 1000};
+    struct index_version versions[50];
+    struct index_list list = {.versions = versions, .count = ARRAY_SIZE(versions), .all = UINT64_MAX};
     struct pages_choices choices = {
         .os_count = PAGES_CHOICES, .arch_count = PAGES_CHOICES, .publisher_count = PAGES_CHOICES};
     char address[3200]; // four parameters of 256 letters, each as %XX
     struct pages_query q = {text, text, text, text, UINT64_MAX, address, address};
-    char url[CATALOG_URL_SIZE] = "https://";
+    char url[CATALOG_URL_SIZE] = "http://", homepage[HTML_LINK_MAXIMUM + 1] = "https://h/", ports[2048];
     struct pages_site s = {.about = &site, .url = url};
     struct buf page CLEANUP(buf_free) = BUF_WITH_MAXIMUM(PAGES_SIZE_MAXIMUM);
     assert_non_null(description);
     memset(description, '&', 16u << 10);
     description[16u << 10] = '\0';
-    for (size_t i = 0; i < 12u << 10; i += 100)
+    for (size_t i = 0; i < 16u << 10; i += 30)
         memcpy(description + i, "\n\n", 2);
     memset(text, '"', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
     memset(address, 'a', sizeof(address) - 1);
     address[sizeof(address) - 1] = '\0';
-    memset(url + 8, 'u', 200);
-    url[207] = '/';
-    for (unsigned i = 0; i < PAGES_VERSIONS; i++) {
+    memset(url + 7, 'u', sizeof(url) - 9);
+    url[sizeof(url) - 2] = '/';
+    memset(homepage + 10, '&', sizeof(homepage) - 11);
+    for (unsigned i = 0, n = 0; i < MANIFEST_PORTS_MAXIMUM; i++)
+        n += (unsigned)snprintf(ports + n, sizeof(ports) - n, "%u %.31s\n", 65535 - i, text);
+    for (unsigned i = 0; i < ARRAY_SIZE(versions); i++) {
         versions[i] = pages_make_with_text(text);
         memset(versions[i].name, 'n', CATALOG_NAME_SIZE - 1);
         memset(versions[i].version, 'v', CATALOG_NAME_SIZE - 1);
-        versions[i].ports =
-            "65535 \"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\n65534 \"\"\"\"\"\"\n";
+        versions[i].ports = ports;
+        versions[i].homepage = homepage;
+        versions[i].revoked = i > 0;
+        versions[i].memory = versions[i].disk_size = versions[i].stored_bytes = UINT64_MAX;
+        versions[i].boot_bytes = versions[i].new_bytes = UINT64_MAX;
         versions[i].logo_type = "jpeg";
         versions[i].description = description;
     }
@@ -205,7 +212,14 @@ static void pages_have_at_most_50_KiB(void **state)
     }
     assert_int_equal(pages_image(&s, &versions[0], &list, &page), 0);
     assert_page(&page);
-    assert_true(page.size > 30000);
+    assert_true(page.size > 40000);
+    assert_non_null(strstr(buf_text(&page), "The rest is too long for a page"));
+    assert_non_null(strstr(buf_text(&page), "&amp;&amp;&amp;</p>")); // but some of it is there
+    versions[0].revoked = true;
+    buf_clear(&page);
+    assert_int_equal(pages_image(&s, &versions[0], &list, &page), 0);
+    assert_page(&page);
+    versions[0].revoked = false;
     s.choices = &choices;
     list.count = PAGES_ROWS;
     buf_clear(&page);
@@ -244,6 +258,8 @@ static void only_harmless_urls_get_into_commands(void **state)
         const char *url, *link;
     } links[] = {{"https://zoo.example/os/", "rondo://zoo.example/os/"},
                  {"http://zoo.example/", "rondo+http://zoo.example/"},
+                 {"http://127.zoo.example/", "rondo+http://127.zoo.example/"},
+                 {"http://zoo.localhost/", "rondo://zoo.localhost/"},
                  {"http://localhost:8080/", "rondo://localhost:8080/"},
                  {"http://127.0.0.1:80/", "rondo://127.0.0.1:80/"},
                  {"http://[::1]:80/", "rondo://[::1]:80/"}};
