@@ -35,7 +35,7 @@ while { [ "$kills" -lt 20 ] || [ "$outstanding" -lt 5 ]; } && [ "$boots" -lt 12 
 	rondo run "$url/tiny" --ephemeral --net none --append "ro $(guest_command 'sha256sum /dev/vda; poweroff')" --timeout 240 \
 		>"$TMPDIR/boot.out" 2>"$TMPDIR/boot.err" &
 	machine=$!
-	for _ in 1 2 3 4; do
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		sleep "0.$((RANDOM % 8 + 2))"
 		kill -0 "$machine" 2>/dev/null || break
 		pid=$(cloop_pid | head -n 1)

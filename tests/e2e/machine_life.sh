@@ -28,17 +28,21 @@ rondo run "$fake" --ephemeral --net none --append 'lines=20000 exit=0' 2>/dev/nu
 is "$(wc -c <"$TMPDIR/slow.out")" 1280000 "also to a slow reader"
 rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/null | (sleep 1; cat) >"$TMPDIR/slow.out"
 is "$(wc -c <"$TMPDIR/slow.out")" 12800000 "of much"
-rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/null | (sleep 9; cat) >"$TMPDIR/slow.out"
-is "$(tail -n 1 "$TMPDIR/slow.out" | tr -d '\r')" "$(printf '%062d' 199999)" "to one that stops reading, the end is shown"
-# On a machine that is busy otherwise, there may be no time for so much.
-ok "and if something is missing, that is said" eval '[ "$(wc -c <"$TMPDIR/slow.out")" -eq 12800000 ] || grep -aq "rondo: [0-9]* bytes were skipped" "$TMPDIR/slow.out"'
+rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/null | (sleep 9; cat) >"$TMPDIR/slower.out" &
+slower=$!
 run_rondo run "$fake" --ephemeral --net none --append 'print=%1b[1mlo%1b[mgin:' --until 'login:' --timeout 60
 status_is 0 "--until sees through control sequences"
+run_rondo run "$fake" --ephemeral --net none --append 'print=hello%0a exit=0' --until 'never shown' --timeout 60
+status_is 1 "a guest that ends before what --until waits for is exit code 1"
 run_rondo run "$fake" --ephemeral --net none --timeout 1
 status_is 12 "a time limit alone is exit code 12"
 like "$err" "did not (end within 1 second|start)" "and its own message"
 run_rondo run "$fake" --ephemeral --net none --append deaf --timeout 1
 status_is 12 "an engine that does not end when told is ended"
+wait "$slower"
+is "$(tail -n 1 "$TMPDIR/slower.out" | tr -d '\r')" "$(printf '%062d' 199999)" "to one that stops reading, the end is shown"
+# On a machine that is busy otherwise, there may be no time for so much.
+ok "and if something is missing, that is said" eval '[ "$(wc -c <"$TMPDIR/slower.out")" -eq 12800000 ] || grep -aq "rondo: [0-9]* bytes were skipped" "$TMPDIR/slower.out"'
 ok "and nothing of it is left" wait_until 5 no_machine_left
 
 # A rondo-cloop that is killed as it starts.
@@ -89,7 +93,7 @@ is "$?" 0 "a machine is started in a command substitution"
 like "$result" $'\nfake$' "which gets its name"
 not_ok "no process of it keeps our caller's descriptors" eval 'find /proc/[0-9]*/fd -lname "$marker" 2>/dev/null | grep -q .'
 ok "so that nobody waits for their end" wait_until 5 test -f "$TMPDIR/pipe.closed"
-(sleep 1; echo typed; sleep 4) | timeout --signal=INT 3 rondo console fake >"$TMPDIR/console.out" 2>"$TMPDIR/console.err"
+(sleep 1; echo typed; exec sleep 3) | timeout --signal=INT 3 rondo console fake >"$TMPDIR/console.out" 2>"$TMPDIR/console.err"
 like "$(cat "$TMPDIR/console.out")" typed "its console can be typed into"
 is "$(machine_state fake)" running "a signal leaves the console, not the machine"
 like "$(cat "$TMPDIR/console.err")" "rondo console fake" "and the message says how to come back"

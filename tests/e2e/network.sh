@@ -59,19 +59,22 @@ until ip route | grep -q default; do sleep 0.2; done
 echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6; echo 0 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6 # begin with IPv6 anew
 for try in \$(seq 50); do ip -6 route | grep -q default && break; sleep 0.2; done; sleep 2
 ip addr show dev eth0
-echo world \$(get 20 10.77.0.1)
+for try in 1 2 3 4 5 6 7; do world=\$(get 3 10.77.0.1); [ -z \"\$world\" ] || break; done
+echo world \$world
 for host in 127.0.0.1 10.77.0.2 10.0.2.2 10.0.2.3 169.254.1.1 169.254.2.2 192.168.122.1 ::1 fd77::1 fd77::2 fe80::1%eth0; do
-	echo \"host \$host: \$(get 3 \$host)\"
+	echo \"host \$host: \$(get 3 \$host)\" &
 done
 gateway=\$(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p')
-echo gateway \$gateway: \$(get 3 \$gateway)
+echo gateway \$gateway: \$(get 3 \$gateway) &
 gateway=\$(ip -6 route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p')
-echo gateway6 \$gateway: \$(get 3 \$gateway%eth0)
+echo gateway6 \$gateway: \$(get 3 \$gateway%eth0) &
+wait
+echo tried
 mkdir /run/www; echo it-is-the-guest >/run/www/index.html; httpd -p 8080 -h /run/www
 echo serving; read line; poweroff" --port "$forwarded:8080"
 ok "the guest gets an address by DHCP" guest_shows tiny 'inet 10\.77\.0\.2/24'
 ok "and reaches a server on the network" guest_shows tiny 'world it-is-outside'
-ok "it tries to reach the host itself" guest_shows tiny '^gateway6' 120
+ok "it tries to reach the host itself" guest_shows tiny '^tried' 120
 ok "it has an address of IPv6, too" guest_shows tiny 'inet6 fd77:' 1
 ok "its gateway is no way to the host's loopback" guest_shows tiny 'gateway 10\.77\.0\.1: it-is-outside' 1
 is "$(grep -ac '^host .*: ' "$TMPDIR/tiny.console")" 11 "all addresses were tried"
