@@ -70,7 +70,7 @@ $(BUILD)/%.o: %.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # These files become part of the programs as they stand (web/assets.h).
-$(BUILD)/web/assets.o $(BUILD)/fuzz/obj/web/assets.o: web/style.css web/rondo.js
+$(BUILD)/web/assets.o $(BUILD)/fuzz/obj/web/assets.o: web/style.css web/rondo.js web/icon.svg
 $(BUILD)/web/try_assets.o $(BUILD)/fuzz/obj/web/try_assets.o: web/try.html web/try.js web/try.css $(XTERM)/xterm.js
 
 # xterm.js, as web/package-lock.json names it, with its licence. Without npm, or what npm needs, there is a program

@@ -19,7 +19,9 @@
 
 static bool is_marked(const char *bytes)
 {
-    return slice_starts(slice_of(bytes), LAYOUT_MARK) || slice_starts(slice_of(bytes), LAYOUT_SCRIPT_MARK);
+    const struct slice text = slice_of(bytes);
+    return slice_starts(text, LAYOUT_MARK) || slice_starts(text, LAYOUT_SCRIPT_MARK) ||
+           slice_starts(text, LAYOUT_ICON_MARK);
 }
 
 static bool is_logo_name(const char *entry)

@@ -221,6 +221,8 @@ static int write_pages(struct work *w, const char *url, struct error *error)
     if (r == 0)
         r = page_files_put(&w->files, "rondo.js", assets_script, strlen(assets_script), error);
     if (r == 0)
+        r = page_files_put(&w->files, "icon.svg", assets_icon, strlen(assets_icon), error);
+    if (r == 0)
         r = write_all(w, false, error);
     if (r == 0)
         r = write_all(w, true, error);

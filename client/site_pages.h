@@ -1,7 +1,7 @@
 // The pages of a site as plain files in its folder (web/pages.h makes them), for web space without rondo-server:
 //
 //   pages.rondo              that the folder has pages, and the URL where visitors find it
-//   rondo.js                 the pages' script
+//   rondo.js, icon.svg       the pages' script, and their icon
 //   images/NAME/index.html   one image, with logo-<hash>.png or .jpg beside it
 //   page/N/index.html        the list of images from its second page on
 //   index.html               its first page

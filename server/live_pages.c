@@ -20,7 +20,16 @@
 #define TEXT_TYPE "text/plain; charset=utf-8"
 #define FOREVER "public, max-age=31536000, immutable" // of what is named by its hash
 
-enum page { PAGE_LIST, PAGE_SEARCH, PAGE_IMAGE, PAGE_IMAGE_WITHOUT_SLASH, PAGE_LOGO, PAGE_SCRIPT, PAGE_MISSING };
+enum page {
+    PAGE_LIST,
+    PAGE_SEARCH,
+    PAGE_IMAGE,
+    PAGE_IMAGE_WITHOUT_SLASH,
+    PAGE_LOGO,
+    PAGE_SCRIPT,
+    PAGE_ICON,
+    PAGE_MISSING
+};
 
 struct asked {
     enum page page;
@@ -28,14 +37,32 @@ struct asked {
     char name[CATALOG_NAME_SIZE]; // of an image
     const char *logo;             // the last part of the target
     char url[CATALOG_URL_SIZE];   // of the site
+    uint64_t try_memory;          // see web/pages.h
     struct query query;
     char previous[8192], next[8192];
 };
 
+static const struct {
+    const char *target;
+    enum page page;
+} singles[] = {{"/", PAGE_LIST},
+               {"/search", PAGE_SEARCH},
+               {"/rondo.js", PAGE_SCRIPT},
+               {"/icon.svg", PAGE_ICON},
+               {"/favicon.ico", PAGE_ICON}}; // which browsers ask for beside what is no page
+
+static enum page find_single(const char *target)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(singles); i++)
+        if (strcmp(target, singles[i].target) == 0)
+            return singles[i].page;
+    return PAGE_MISSING;
+}
+
 bool live_pages_has(const char *target)
 {
-    return strcmp(target, "/") == 0 || strcmp(target, "/search") == 0 || strcmp(target, "/rondo.js") == 0 ||
-           strncmp(target, "/page/", 6) == 0 || strncmp(target, "/images/", 8) == 0;
+    return find_single(target) != PAGE_MISSING || strncmp(target, "/page/", 6) == 0 ||
+           strncmp(target, "/images/", 8) == 0;
 }
 
 // Names are not decoded: those of images need no encoding.
@@ -58,14 +85,8 @@ static void parse_image(const char *rest, struct asked *ret)
 static void parse_target(const char *target, struct asked *ret)
 {
     uint64_t number;
-    *ret = (struct asked){.page = PAGE_MISSING, .number = 1};
-    if (strcmp(target, "/") == 0) {
-        ret->page = PAGE_LIST;
-    } else if (strcmp(target, "/search") == 0) {
-        ret->page = PAGE_SEARCH;
-    } else if (strcmp(target, "/rondo.js") == 0) {
-        ret->page = PAGE_SCRIPT;
-    } else if (strncmp(target, "/images/", 8) == 0) {
+    *ret = (struct asked){.page = find_single(target), .number = 1};
+    if (strncmp(target, "/images/", 8) == 0) {
         parse_image(target + 8, ret);
     } else if (strncmp(target, "/page/", 6) == 0) {
         struct slice digits = {.at = target + 6, .length = strcspn(target + 6, "/")};
@@ -299,7 +320,7 @@ static int answer_page(struct index *x, const struct request *request, struct as
 {
     struct buf page CLEANUP(buf_free) = BUF_WITH_MAXIMUM(PAGES_SIZE_MAXIMUM);
     struct index_site about;
-    struct pages_site s = {.about = &about, .url = a->url};
+    struct pages_site s = {.about = &about, .url = a->url, .try_memory = a->try_memory};
     struct error error = {.text = ""};
     unsigned status = 200;
     int r = index_get_site(x, &about, &error);
@@ -312,8 +333,8 @@ static int answer_page(struct index *x, const struct request *request, struct as
                  : make_content(request, status, HTML_TYPE, "no-cache", page.data, page.size, ret);
 }
 
-int live_pages_answer(struct index_pool *pool, const struct site_files *files, const struct request *request,
-                      struct answer *ret)
+int live_pages_answer(struct index_pool *pool, const struct site_files *files, uint64_t try_memory,
+                      const struct request *request, struct answer *ret)
 {
     struct error error = {.text = ""};
     struct index *x;
@@ -326,9 +347,12 @@ int live_pages_answer(struct index_pool *pool, const struct site_files *files, c
     if (!a)
         return -ENOMEM;
     parse_target(request->target, a);
+    a->try_memory = try_memory;
     if (a->page == PAGE_SCRIPT)
         return make_content(request, 200, "text/javascript; charset=utf-8", "max-age=3600", assets_script,
                             strlen(assets_script), ret);
+    if (a->page == PAGE_ICON)
+        return make_content(request, 200, "image/svg+xml", "max-age=86400", assets_icon, strlen(assets_icon), ret);
     if (a->page == PAGE_IMAGE_WITHOUT_SLASH)
         return make_redirect(a, ret);
     if (!site_url_from_host(answer_header(request->connection, "Host"), secure, a->url))

@@ -2,7 +2,7 @@
 //
 //   /  /page/N/  /search  /images/NAME/        pages; /images/NAME leads to /images/NAME/
 //   /images/NAME/logo-<hash>.png or .jpg       its logo, out of the site's objects
-//   /rondo.js                                  the pages' script
+//   /rondo.js  /icon.svg  /favicon.ico         the pages' script; their icon, also under the name that browsers guess
 //
 // The URL in commands and links is the one that the visitor used: the Host header, with https where a proxy says so
 // (X-Forwarded-Proto). Pages carry a policy that keeps everything from elsewhere out (web/layout.h), and an ETag of
@@ -14,6 +14,6 @@
 #include "server/site_files.h"
 
 bool live_pages_has(const char *target); // whether it is for live_pages_answer
-// The answer to a GET or HEAD of such a target; 0 or -ENOMEM. Any thread.
-int live_pages_answer(struct index_pool *pool, const struct site_files *files, const struct request *request,
-                      struct answer *ret);
+// The answer to a GET or HEAD of such a target; 0 or -ENOMEM. Any thread. `try_memory`: see web/pages.h.
+int live_pages_answer(struct index_pool *pool, const struct site_files *files, uint64_t try_memory,
+                      const struct request *request, struct answer *ret);

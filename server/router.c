@@ -38,7 +38,7 @@ enum MHD_Result router_answer(const struct router *router, const struct request 
     else if (is_api(router, request->target))
         r = api_read_answer(router->index, request, &answer);
     else if (router->index && live_pages_has(request->target))
-        r = live_pages_answer(router->index, router->site->files, request, &answer);
+        r = live_pages_answer(router->index, router->site->files, router->try_memory, request, &answer);
     else
         return static_site_answer(router->site, request->connection, request->method, request->target, last);
     return answer_send(request, r, &answer, router->site->log, last);

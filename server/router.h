@@ -10,6 +10,7 @@ struct router {
     const struct static_site *site;
     struct index_pool *index; // NULL: the site's files are all there is
     struct try_api *machines; // NULL: there are none to try
+    uint64_t try_memory;      // bytes that each of them has; 0 without them
 };
 
 // True if the request can be refused from its head alone, and its body, if there is one, need not be read.

@@ -238,7 +238,7 @@ static int serve(const struct server_options *options, struct error *error)
         r = try_api_start(&host, &options->machines, &machines, error);
     if (r < 0)
         return r;
-    const struct router router = {.site = &site, .index = index.pool, .machines = machines};
+    const struct router router = {.site = &site, .index = index.pool, .machines = machines, .try_memory = options->machines.machines ? options->machines.memory : 0};
     r = http_server_start(TAKE_FD(listener), &router, publishing.api, options->stall, &server, error);
     if (r == 0)
         r = server_calls_confine(index.pool != NULL, publishing.api != NULL, machines != NULL, error);

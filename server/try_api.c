@@ -22,8 +22,8 @@
 #define FILES PAGE "-/" // no image's name begins so
 #define ASSET_CACHE "max-age=3600"
 #define POLICY                                                                                                         \
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action "       \
-    "'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "   \
+    "form-action 'none'; frame-ancestors 'none'"
 
 // What libmicrohttpd calls back with.
 struct opening {

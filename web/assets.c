@@ -10,4 +10,8 @@ __asm__(".section .rodata\n"
         "assets_script:\n"
         ".incbin \"web/rondo.js\"\n"
         ".byte 0\n"
+        ".global assets_icon\n"
+        "assets_icon:\n"
+        ".incbin \"web/icon.svg\"\n"
+        ".byte 0\n"
         ".previous\n");

@@ -3,3 +3,4 @@
 
 extern const char assets_style[];  // style.css; ends with a NUL byte
 extern const char assets_script[]; // rondo.js; the same
+extern const char assets_icon[];   // icon.svg; the same

@@ -48,12 +48,13 @@ void layout_begin(struct html *h, const struct index_site *site, const char *tit
     if (h->result == 0)
         h->result = buf_append(h->to, assets_style, strlen(assets_style));
     HTML(h,
-         "</style>\n<script defer src=\"%rondo.js\"></script>\n</head>\n<body>\n"
+         "</style>\n<link rel=\"icon\" href=\"%icon.svg\" type=\"image/svg+xml\">\n"
+         "<script defer src=\"%rondo.js\"></script>\n</head>\n<body>\n"
          "<a class=\"skip\" href=\"#content\">To the content</a>\n"
          "<header class=\"top\"><div class=\"wrap\"><a class=\"brand\" href=\"%\">"
          "<span class=\"ring\" aria-hidden=\"true\"></span>%</a></div></header>\n"
          "<main class=\"wrap\" id=\"content\">\n",
-         root, root[0] ? root : "./", site->name);
+         root, root, root[0] ? root : "./", site->name);
 }
 
 void layout_end(struct html *h, const struct index_site *site, bool with_catalog)

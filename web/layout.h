@@ -10,9 +10,11 @@
 #define LAYOUT_POLICY_SIZE 512
 const char *layout_policy(char text[static LAYOUT_POLICY_SIZE]);
 
-// The first line of every page, and the beginning of rondo.js: files of a folder that begin otherwise are not ours.
+// The first line of every page, and the beginning of rondo.js and icon.svg: files of a folder that begin otherwise are
+// not ours.
 #define LAYOUT_MARK "<!doctype html><!-- rondo site page -->\n"
 #define LAYOUT_SCRIPT_MARK "/* rondo site page"
+#define LAYOUT_ICON_MARK "<!-- rondo site page"
 
 // `root` is the way from the page to the site's front page: "", "../", "../../".
 void layout_begin(struct html *h, const struct index_site *site, const char *title, const char *root);

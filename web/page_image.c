@@ -44,6 +44,12 @@ static int append_address(const struct pages_site *s, const struct index_version
                              LAYOUT_KEY(&s->about->key));
 }
 
+// A machine to try has the server's processor, and no more memory than the operator gives.
+static bool can_be_tried(const struct pages_site *s, const struct index_version *v)
+{
+    return s->try_memory > 0 && v->memory <= s->try_memory && strcmp(v->arch, "x86_64") == 0;
+}
+
 static void put_actions(struct html *h, const struct pages_site *s, const struct index_version *v)
 {
     struct buf link CLEANUP(buf_free) = BUF_WITH_MAXIMUM(4096), address CLEANUP(buf_free) = BUF_WITH_MAXIMUM(1024);
@@ -56,8 +62,11 @@ static void put_actions(struct html *h, const struct pages_site *s, const struct
         return; // nobody would accept it
     HTML(h,
          "<section class=\"panel\" aria-label=\"Run it\">\n<div class=\"go\"><a class=\"button primary\" "
-         "href=\"%%\">Open in Rondo</a>\n<p>",
+         "href=\"%%\">Open in Rondo</a>\n",
          buf_text(&link), buf_text(&address));
+    if (can_be_tried(s, v))
+        HTML(h, "<a class=\"button\" href=\"../../try/%\">Try it in the browser</a>\n", v->name);
+    HTML(h, "<p>");
     if (v->boot_bytes)
         HTML(h, "Starts after about %; the rest arrives as it is used. ", LAYOUT_BYTES(v->boot_bytes));
     else

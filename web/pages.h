@@ -24,6 +24,7 @@ struct pages_site {
     const char *url; // where the site is, ends in "/"; -EINVAL unless site_url_is_right (web/site_url.h)
     // NULL: no search (static pages). Else what images can be filtered by.
     const struct pages_choices *choices;
+    uint64_t try_memory; // bytes of a machine in which visitors may try images (server/try_api.h); 0: they may not
 };
 
 #define PAGES_CHOICES 12u

@@ -20,18 +20,24 @@ new MutationObserver(() => {
   sheet.replaceSync(Array.from(place.querySelectorAll("template"), (e) => e.textContent).join("\n"));
 }).observe(place, { childList: true, subtree: true, characterData: true });
 
+const actions = document.querySelector(".actions");
+const keys = document.getElementById("keys");
 const start = document.getElementById("start");
 const stop = document.getElementById("stop");
 const state = document.getElementById("state");
+const back = document.getElementById("back");
 const name = location.pathname.split("/").pop();
 const api = new URL("../api/v1/try/", location.href);
 const FRAME = 4096; // bytes, of what the server takes at once
+const COLUMNS = 80; // as a serial console has; fewer where they would be too small to read
+const GLYPH = 0.61; // the width of a character, in parts of its size
 let terminal = null;
 let socket = null;
 
 document.title = "Try " + name + " in the browser";
 document.querySelector("h1").textContent = document.title;
-document.getElementById("back").href = "../images/" + name + "/";
+back.href = "../images/" + name + "/";
+back.textContent = "← " + name;
 
 const say = (text) => { state.textContent = text; };
 
@@ -40,15 +46,24 @@ const send = (bytes) => {
   for (let i = 0; i < bytes.length; i += FRAME) socket.send(bytes.subarray(i, i + FRAME));
 };
 
+const fit = () => {
+  const style = getComputedStyle(place);
+  const width = place.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  const size = Math.max(11, Math.min(18, Math.floor(width / COLUMNS / GLYPH * 10) / 10));
+  terminal.options.fontSize = size;
+  terminal.resize(Math.max(2, Math.min(COLUMNS, Math.floor(width / size / GLYPH))), 24);
+};
+
 const show = () => {
   if (terminal) {
     terminal.reset();
     return;
   }
-  // 80 columns, as a serial console has them, in whatever width there is.
-  const size = Math.max(6, Math.min(16, Math.floor(place.clientWidth / 80 / 0.61)));
-  terminal = new Terminal({ cols: 80, rows: 24, fontSize: size, cursorBlink: true, scrollback: 2000 });
+  place.hidden = keys.hidden = false;
+  terminal = new Terminal({ cursorBlink: true, scrollback: 2000,
+    fontFamily: "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace", theme: { background: "#0f1113" } });
   terminal.open(place);
+  fit();
   terminal.onData((text) => send(new TextEncoder().encode(text)));
   terminal.onBinary((text) => send(Uint8Array.from(text, (c) => c.charCodeAt(0))));
   terminal.attachCustomKeyEventHandler((event) => {
@@ -56,6 +71,7 @@ const show = () => {
     if (event.type === "keydown") stop.focus();
     return false;
   });
+  window.addEventListener("resize", fit);
 };
 
 const ended = (text) => {
@@ -85,13 +101,14 @@ start.addEventListener("click", async () => {
   socket.binaryType = "arraybuffer";
   socket.onopen = () => {
     stop.disabled = false;
-    say("The machine runs. Ctrl-] leaves the terminal.");
+    say("The machine runs; its console is below.");
     terminal.focus();
   };
   socket.onmessage = (event) => terminal.write(new Uint8Array(event.data));
   socket.onclose = (event) => ended(event.code === 1000 ? "The machine has ended." :
+    event.code === 1001 ? "The server has stopped, and the machine with it." :
     event.code === 1013 ? "No machine could be started. Try again later." : "The connection has ended.");
 });
 stop.addEventListener("click", () => { if (socket) socket.close(1000); });
-start.disabled = typeof Terminal === "undefined";
+actions.hidden = typeof Terminal === "undefined";
 start.focus();

@@ -15,6 +15,8 @@ export function tell(what, good, seen) {
 export const is = (what, got, wanted) => tell(what, got === wanted, `got "${got}", wanted "${wanted}"`);
 export const like = (what, got, pattern) => tell(what, pattern.test(got), `got "${got}", wanted ${pattern}`);
 
+export const phone = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme: "dark" };
+
 const browser = await chromium.launch({
 	executablePath: process.env.CHROMIUM,
 	args: ["--disable-gpu", "--disable-dev-shm-usage", ...(process.getuid() === 0 ? ["--no-sandbox"] : [])],
@@ -26,11 +28,7 @@ export async function visit(path, options) {
 	const page = await context.newPage();
 	const visitor = { context, page, requests: [] };
 	page.setDefaultTimeout(15000);
-	page.on("console", (message) => {
-		const about = message.location().url;
-		if (about !== `${origin}/favicon.ico`) // which browsers ask for by themselves
-			complaints.push(`on the console of ${page.url()}: ${message.text()} ${about}`);
-	});
+	page.on("console", (message) => complaints.push(`on the console of ${page.url()}: ${message.text()} ${message.location().url}`));
 	page.on("pageerror", (error) => complaints.push(`error in ${page.url()}: ${error.message}`));
 	page.on("request", (request) => {
 		visitor.requests.push(request);
@@ -41,6 +39,8 @@ export async function visit(path, options) {
 	return visitor;
 }
 export const shoot = (page, name) => page.screenshot({ path: `${screenshots}/${kind}-${name}.png`, fullPage: true });
+// How far a page is wider than its window, in pixels: then a visitor has to scroll to the side.
+export const excess = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 export const names = async (page) => (await page.locator("ul.cards .name").allTextContents()).sort().join(" ");
 
 // Has the command of an image's page copied, by press(), which is given the button; returns what is in the clipboard then.

@@ -45,6 +45,11 @@ done
 ask rondo.js
 is "$code $type" "200 text/javascript; charset=utf-8" "the script"
 ok "is that of the static form" cmp "$page" "$site/rondo.js"
+for file in icon.svg favicon.ico; do
+	ask "$file"
+	is "$code $type" "200 image/svg+xml" "/$file"
+	ok "is the icon of the static form" cmp "$page" "$site/icon.svg"
+done
 logo=$(cd "$site/images/tiny" && echo logo-*)
 ask "images/tiny/$logo"
 is "$code $type" "200 image/png" "a logo"

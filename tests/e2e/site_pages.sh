@@ -6,7 +6,7 @@
 need python3 perl minisign
 
 page=$site/images/tiny/index.html
-stamps() { find "$site" -path "$site/objects" -prune -o -type f \( -name '*.html' -o -name '*.js' -o -name 'logo-*' -o -name pages.rondo \) \
+stamps() { find "$site" -path "$site/objects" -prune -o -type f \( -name '*.html' -o -name '*.js' -o -name '*.svg' -o -name 'logo-*' -o -name pages.rondo \) \
 	-printf '%p %i %T@\n' | sort; }
 # The text of the page's Nth <code> that holds a word: as a browser would copy it.
 code_with() {
@@ -38,7 +38,7 @@ wait_until 10 grep -q http: "$TMPDIR/server.log" || bail_out "the server starts"
 url=$(grep -o 'http://[0-9.:]*/' "$TMPDIR/server.log" | head -n 1)
 run_rondo site "$site" --url "$url"
 status_is 0 "the pages are written"
-is "$(cd "$site" && ls -d index.html rondo.js pages.rondo images/tiny/index.html images/tiny/logo-*.png | wc -l)" 5 "all of them"
+is "$(cd "$site" && ls -d index.html rondo.js icon.svg pages.rondo images/tiny/index.html images/tiny/logo-*.png | wc -l)" 6 "all of them"
 
 for what in 'Tiny &lt;b&gt;' 'One &amp; two' '<strong>Small</strong>' '&lt;script&gt;alert(1)' 'https://example.org/' '>MIT<' '>Tiny OS<' '64.0 MiB' \
 	'80 <span class="name">http' 'class="tile big" src="logo-' "$("$BUILD/rondo" key show "$TMPDIR/key")" ; do
@@ -50,6 +50,7 @@ for p in pathlib.Path(sys.argv[1]).glob("**/*.html"):
     text = p.read_text()
     assert re.findall(r"<script[^>]*>", text) in ([f'<script defer src="{r}rondo.js">'] for r in ("", "../../")), p
     assert not re.search(r"<[^>]*\s(on\w+|style)\s*=", text), p
+    assert re.findall(r'<link rel="icon" href="([^"]*)', text) in ([f"{r}icon.svg"] for r in ("", "../../")), p
     for address in re.findall(r'(?:src|action)="([^"]*)"', text):
         assert not re.match(r"[a-z+]*:|//", address), (p, address)
     assert len(text.encode()) <= 50 * 1024, p

@@ -129,6 +129,18 @@ is "$(cat "$TMPDIR/order")" $'second\nfirst' "and the test cleans up, last thing
 run bash -c 'printf "a\n"; printf "b\n" >&2; exit 7'
 is "$status $out $err" "7 a b" "run captures exit code, stdout and stderr"
 
+# Tests in a browser, where node is too old: they skip, nothing is installed, and both say why.
+mkdir "$TMPDIR/old"
+printf '#!/bin/sh\necho v16.20.2\n' >"$TMPDIR/old/node"
+printf '#!/bin/sh\nfor package; do echo "installed $package"; done\n' >"$TMPDIR/old/dpkg-query"
+printf '#!/bin/sh\ntouch "$0.called"\n' | tee "$TMPDIR/old/npm" "$TMPDIR/old/chromium" >"$TMPDIR/old/apt-get"
+chmod +x "$TMPDIR/old/"*
+run env PATH="$TMPDIR/old:$PATH" "$ROOT/tests/browser/pages.sh"
+is "$status $out" "0 1..0 # SKIP playwright-core needs node 18 or later, and this is 16.20.2" "a browser that cannot be driven"
+run env PATH="$TMPDIR/old:$PATH" "$ROOT/tests/prerequisites" browser
+is "$status $out$err" "0 tests/prerequisites: the tests of the web pages skip themselves: playwright-core needs node 18 or later, and this is 16.20.2" "is not installed"
+is "$(ls "$TMPDIR/old")" "$(printf '%s\n' apt-get chromium dpkg-query node npm)" "by nobody"
+
 port=$(free_port)
 start_process server perl -MIO::Socket::INET -e \
 	'$s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => $ARGV[0]) or die; sleep 60' "$port"

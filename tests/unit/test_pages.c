@@ -70,6 +70,25 @@ static void an_image_page_says_what_one_needs_to_decide(void **state)
     assert_page(&page);
     assert_golden(&page, "image");
 
+    static const char offer[] = "<a class=\"button\" href=\"../../try/debian\">Try it in the browser</a>";
+    const struct {
+        uint64_t memory; // of machines to try
+        const char *arch;
+        bool offered;
+    } offers[] = {{0, "x86_64", false},
+                  {versions[0].memory - 1, "x86_64", false},
+                  {versions[0].memory, "x86_64", true},
+                  {versions[0].memory, "riscv64", false}};
+    for (size_t i = 0; i < ARRAY_SIZE(offers); i++) {
+        struct index_version v = versions[0];
+        v.arch = offers[i].arch;
+        s.try_memory = offers[i].memory;
+        buf_clear(&page);
+        assert_int_equal(pages_image(&s, &v, &list, &page), 0);
+        assert_page(&page);
+        assert_int_equal(strstr(buf_text(&page), offer) != NULL, offers[i].offered);
+    }
+
     buf_clear(&page);
     assert_int_equal(pages_image(&s, &versions[1], &list, &page), 0);
     assert_page(&page);
@@ -115,6 +134,7 @@ static void lists_show_images_and_the_way_on(void **state)
     assert_int_equal(pages_missing(&s, &page), 0);
     assert_page(&page);
     assert_non_null(strstr(buf_text(&page), "src=\"/os/rondo.js\""));
+    assert_non_null(strstr(buf_text(&page), "<link rel=\"icon\" href=\"/os/icon.svg\""));
 }
 
 // T32: every text that a publisher, a catalog or a visitor chooses.
