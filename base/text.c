@@ -260,3 +260,15 @@ bool text_is_version_name(struct slice s)
 {
     return is_name(s, "+");
 }
+
+int text_append_shell_word(struct buf *b, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_@+:,./";
+    const size_t n = strlen(word);
+    if (n > 0 && strspn(word, plain) == n)
+        return buf_append(b, word, n);
+    int r = buf_append(b, "'", 1);
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = word[i] == '\'' ? buf_append(b, "'\\''", 4) : buf_append(b, word + i, 1);
+    return r == 0 ? buf_append(b, "'", 1) : r;
+}

@@ -65,6 +65,10 @@ const char *text_format_time(int64_t seconds, char text[static 32]);
 // cut with "…". Returns `text`.
 const char *text_escape(struct slice s, char *text, size_t capacity);
 
+// As one word of a command line for people to paste: as it is, or in single quotes where a shell, zsh with its extended
+// patterns too, could take any of it for more than text. 0, -E2BIG or -ENOMEM.
+int text_append_shell_word(struct buf *b, const char *word);
+
 // An image name: [a-z0-9][a-z0-9._-]{0,63} (FORMATS, "Names and keys"). A version or tag: the same with upper
 // case letters and + allowed.
 bool text_is_image_name(struct slice s);

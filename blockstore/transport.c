@@ -8,7 +8,7 @@
 // 1. One mutex guards the flags of every transfer. It is never held while a sink, a done callback or curl runs.
 // 2. `done` is called before `over` is set, so a request is never freed while its done callback runs.
 // 3. Paths are ours, not the network's: what does not look like one of FORMATS' site paths is -EINVAL, so no path
-//    can leave the site, whatever it was made from.
+//    can leave the site, whatever it was made from. A query behind it is percent-encoded text; folders have none.
 
 #include "blockstore/transport_private.h"
 
@@ -20,6 +20,7 @@
 #include "base/banned.h"
 
 #define PATH_MAXIMUM 200
+#define QUERY_MAXIMUM 2048
 
 static int curl_ready; // of curl_global_init
 
@@ -150,20 +151,31 @@ int transport_fail(struct source *s, struct source_request *r, int code, const c
                      text_escape(slice_of(s->address), address, sizeof(address)), reason);
 }
 
-// Folders and names of [A-Za-z0-9._-], none of which begins with a dot.
-static bool is_site_path(const char *path)
+static bool is_plain(char c)
 {
-    size_t n = strlen(path);
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+// Folders and names of [A-Za-z0-9._-], none of which begins with a dot.
+static bool is_site_path(const char *path, size_t n)
+{
     if (n == 0 || n > PATH_MAXIMUM)
         return false;
     char before = '/';
-    for (const char *c = path; *c; c++) {
-        bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '_';
-        if (!plain && (before == '/' || (*c != '.' && *c != '-' && *c != '/')))
+    for (size_t i = 0; i < n; i++) {
+        if (!is_plain(path[i]) && (before == '/' || (path[i] != '.' && path[i] != '-' && path[i] != '/')))
             return false;
-        before = *c;
+        before = path[i];
     }
     return before != '/';
+}
+
+static bool is_query(const char *query)
+{
+    size_t n = 0;
+    while (is_plain(query[n]) || (query[n] && strchr("-.~%=&+", query[n])))
+        n++;
+    return query[n] == '\0' && n <= QUERY_MAXIMUM;
 }
 
 // Fails a request that was not started.
@@ -212,8 +224,11 @@ void source_start(struct source *s, struct source_request *r)
     r->error.text[0] = '\0';
     r->transfer = NULL;
     int result = 0;
-    if (!is_site_path(r->path))
+    const size_t path = strcspn(r->path, "?");
+    if (!is_site_path(r->path, path) || (r->path[path] && !is_query(r->path + path + 1)))
         result = transport_fail(s, r, EINVAL, "that is no path of a site");
+    else if (r->path[path] && !s->remote)
+        result = transport_fail(s, r, ENOENT, "a folder answers no questions");
     else if (r->offset > INT64_MAX || r->length > (uint64_t)INT64_MAX - r->offset || (r->offset && !r->length))
         result = transport_fail(s, r, EINVAL, "there is no such range");
     else if (!s->remote)

@@ -77,7 +77,7 @@ enum source_priority {
 
 struct source_request {
     // Set by the caller; the strings must live until the request is over.
-    const char *path;    // below the address: "catalog.rondo", "objects/ab/ab…"
+    const char *path;    // below the address: "catalog.rondo", "objects/ab/ab…"; of a server also "path?query"
     uint64_t offset;     // the range wanted …
     uint64_t length;     // … or 0 for the whole file
     uint64_t maximum;    // of the bytes delivered; more is -EBADMSG ("endless data"). For a range, of the whole

@@ -43,6 +43,7 @@ int verb_rm(int argc, char **argv);
 int verb_rmi(int argc, char **argv);
 int verb_rollback(int argc, char **argv);
 int verb_run(int argc, char **argv);
+int verb_search(int argc, char **argv);
 int verb_serve(int argc, char **argv);
 int verb_sign(int argc, char **argv);
 int verb_site(int argc, char **argv);

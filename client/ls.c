@@ -1,15 +1,18 @@
 // rondo ls [SITE]: the images that a site offers, each version a line, newest first; without a site, the versions that
-// were pulled.
+// were pulled. With --remote, what the servers themselves say of their images (search.h).
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "client/cli.h"
 #include "client/images.h"
 #include "client/newer.h"
 #include "client/report.h"
+#include "client/search.h"
 #include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
+
+#define REMOTE_LIMIT_DEFAULT 1000u
 
 static int by_name_then_newest(const void *a, const void *b)
 {
@@ -108,16 +111,39 @@ static int list_all_pulled(struct store *store, struct report *report, struct er
     return report_end_list(report, r, error);
 }
 
+static int list_remote(const struct images *images, const struct search_request *q)
+{
+    if (images->resolve.offline || images->resolve.require_fresh || images->resolve.require_pin)
+        return cli_usage("ls",
+                         "--remote shows what servers say, unsigned: without it a site's signed catalog is listed");
+    return search_and_print(q);
+}
+
 int verb_ls(int argc, char **argv)
 {
     struct report report = REPORT_EMPTY;
     struct images images = {.store = NULL};
-    const struct option options[] = {
-        {"json", OPTION_FLAG, &report.json}, IMAGES_CHECKS(images), {NULL, OPTION_FLAG, NULL}};
+    bool remote = false;
+    uint64_t limit = 0;
+    const struct option options[] = {{"json", OPTION_FLAG, &report.json},
+                                     IMAGES_CHECKS(images),
+                                     {"remote", OPTION_FLAG, &remote},
+                                     {"limit", OPTION_NUMBER, &limit},
+                                     {NULL, OPTION_FLAG, NULL}};
     unsigned operands;
     int r = cli_parse(argc, argv, options, 0, 1, &operands);
     if (r != 0)
         return cli_parsed(r);
+    if (remote) {
+        const char *const sites[] = {argv[1]};
+        const struct search_request q = {.search = {.words = "", .limit = limit ? limit : REMOTE_LIMIT_DEFAULT},
+                                         .sites = sites,
+                                         .site_count = operands,
+                                         .json = report.json};
+        return list_remote(&images, &q);
+    }
+    if (limit)
+        return cli_usage("ls", "--limit goes with --remote");
     struct error error = {.text = ""};
     char site[CATALOG_URL_SIZE];
     CLEANUP_FREE char *folder = getcwd(NULL, 0);

@@ -79,6 +79,46 @@ is "$code" 304 "nor in a list of tags"
 get images -I
 is "$code $(header content-length)" "200 $(curl -s "${url}api/v1/images" | wc -c)" "HEAD is GET without its body"
 
+# rondo search and rondo ls --remote, which ask this API: unsigned, so that nothing is remembered of the site.
+forget
+run_rondo search trixie
+is "$status $err" "3 rondo: no site is known yet; name one by its address (rondo search WORD --site URL, rondo ls --remote URL)" "without a site there is nothing to ask"
+RONDO_SITE=$url run_rondo search CAFE
+is "$status $out" "3 " "the configuration's site is asked; of an image's older version nothing is found"
+run_rondo search GNU trix --site "$url"
+like "$status $out" "^0 debian 13: Debian trixie, Debian GNU/Linux 13, x86_64, [0-9.]+ [KM]iB, publisher ${key:0:8}"$'\n'"    rondo run ${url}debian:13\$" "search finds, and says how it is run"
+is "$(rondo trust ls)" "" "the trust database does not know the site"
+found='[(i["name"], i["version"], i["publisher"], i["signed"], i["revoked"], i["stored_bytes"] > 500000) for i in a]'
+run_rondo search linux --site "$url" --os Debian --arch x86_64 --publisher "$key" --json
+is "$status $(see "$found")" "0 [('debian', '13', '$key', False, False, True)]" "with conditions, as JSON"
+run_rondo search linux --site "$url" --limit 1
+is "$status $(grep -c 'rondo run' <<<"$out") $err" "0 1 rondo: 1 of 2 images at $url are shown; --limit 2 shows all" "a part says that it is one"
+run_rondo search linux --site "$url" --os plan9
+is "$status $out" "3 " "nothing found is exit code 3"
+run_rondo ls --remote "$url" --json
+is "$status $(see '[(i["name"], i["command"]) for i in a]')" "0 [('alpine', 'rondo run ${url}alpine:3'), ('debian', 'rondo run ${url}debian:13')]" "ls --remote lists all"
+run_rondo search linux --site "$url" --site http://127.0.0.1:1/
+like "$status $(grep -c 'rondo run' <<<"$out") $err" '^0 2 rondo: cannot fetch .* from http://127.0.0.1:1/' "a site that is silent is told of, and the others are shown"
+run_rondo search linux --site http://127.0.0.1:1/
+is "$status $out" "4 " "alone it is exit code 4"
+run_rondo search debi --site "$site"
+is "$status $out" "0 debian 13"$'\n'"    rondo run $site/debian:13" "a folder has no API: its catalog's names"
+like "$err" 'has no search; these are the names that its signed catalog lists' "which is said"
+cp -r "$site" "$TMPDIR/it's [a] site"
+run_rondo search DEBI 1 --site "$TMPDIR/it's [a] site"
+is "$status $out" "3 " "all words must be in the name"
+run_rondo search DEBI a --site "$TMPDIR/it's [a] site"
+is "$(tail -n 1 <<<"$out")" "    rondo run '$TMPDIR/it'\\''s [a] site/debian:13'" "a command is quoted where a shell needs it"
+run_rondo search --os deb x --site "$site"
+like "$status $err" '^3 .*tells neither systems nor publishers' "what a catalog cannot tell is refused"
+run_rondo search an
+like "$(grep -c 'rondo run' <<<"$out") $err" '^2 .*no search' "without --site all known sites are asked"
+for wrong in "search" "search x --publisher y" "search x --limit 0" "search $(printf 'x%.0s' {1..300})" "search x --os $(printf '\033[2J')" \
+	"ls --limit 3" "ls --remote --offline" "ls --remote a b"; do
+	run_rondo $wrong
+	is "$status $out" "2 " "refused: $(printf '%.40q' "$wrong")"
+done
+
 # Failures.
 fails() { # PATH CODE REGEX [CURL OPTION…]
 	local path=$1 wanted=$2 message=$3

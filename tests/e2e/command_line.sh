@@ -23,8 +23,8 @@ for verb in $verbs; do
 	[ "$status" -eq 0 ] && [[ $out == "usage: rondo $verb "* ]] && [ -z "$err" ] || wrong+="$verb "
 	run_rondo "$verb" --no-such-option
 	[ "$status" -eq 2 ] && [[ $err == *"no option --no-such-option"*"usage: rondo $verb "* ]] || wrong+="$verb "
-	run_rondo "$verb" a b c d e # of which mirror takes as many as there are images
-	[ "$status" -eq 2 ] || [ "$verb" = mirror ] && [ -z "$out" ] || wrong+="$verb "
+	run_rondo "$verb" a b c d e # of which mirror and search take as many as there are
+	[ "$status" -eq 2 ] || [[ $verb =~ ^(mirror|search)$ ]] && [ -z "$out" ] || wrong+="$verb "
 	run_rondo --help
 	grep -q "^  rondo $verb " <<<"$out" || wrong+="$verb "
 	grep -q -w -- "$verb" "$ROOT/docs/man/rondo.1" || wrong+="$verb (man) "

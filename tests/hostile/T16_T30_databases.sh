@@ -117,6 +117,6 @@ for word in "'; DROP TABLE site;--" "x' UNION SELECT sql FROM sqlite_schema--" '
 done
 is "$(schema)" "$before" "which changes nothing either"
 ok "the database is sound" rondo fsck
-run_rondo search x
-status_is 2 "the client has no search"
+run_rondo search "'; DROP TABLE site;--" --site "$site"
+status_is 3 "nor does a search for them"
 done_testing

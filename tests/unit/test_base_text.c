@@ -287,6 +287,32 @@ static void names(void **state)
     assert_false(text_is_version_name(with_nul));
 }
 
+static void words_are_quoted_for_shells(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *word, *wanted;
+    } table[] = {
+        {"http://h:8080/os/debian:12.5@sha256:00ff", "http://h:8080/os/debian:12.5@sha256:00ff"},
+        {"http://h/a+b:1_2-3", "http://h/a+b:1_2-3"},
+        {"", "''"},
+        {"http://h/a#KEY", "'http://h/a#KEY'"},
+        {"http://[::1]/a", "'http://[::1]/a'"},
+        {"http://h/~me/a", "'http://h/~me/a'"},
+        {"/a b/c", "'/a b/c'"},
+        {"=a", "'=a'"},
+        {"it's", "'it'\\''s'"},
+        {"a$(b)`c`;&*?!", "'a$(b)`c`;&*?!'"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        struct buf b CLEANUP(buf_free) = BUF_WITH_MAXIMUM(64);
+        assert_int_equal(text_append_shell_word(&b, table[i].word), 0);
+        assert_string_equal(buf_text(&b), table[i].wanted);
+    }
+    struct buf small CLEANUP(buf_free) = BUF_WITH_MAXIMUM(4);
+    assert_int_equal(text_append_shell_word(&small, "a b"), -E2BIG);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +327,7 @@ int main(void)
         cmocka_unit_test(sizes_are_powers_of_1024),
         cmocka_unit_test(sizes_are_shown_rounded),
         cmocka_unit_test(names),
+        cmocka_unit_test(words_are_quoted_for_shells),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

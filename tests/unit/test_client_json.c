@@ -92,9 +92,59 @@ static void test_finding(void **state)
     assert_false(json_find(deep, sizeof(deep), "$.a", value, sizeof(value)));
 }
 
+struct walked {
+    unsigned rows, stop_at; // 0: not
+    char text[256];
+};
+
+static int take(void *context, const struct slice values[])
+{
+    struct walked *w = context;
+    size_t n = strlen(w->text);
+    for (unsigned i = 0; i < 2; i++)
+        n += (size_t)snprintf(w->text + n, sizeof(w->text) - n, "%.*s%s", values[i].at ? (int)values[i].length : 1,
+                              values[i].at ? values[i].at : "-", i ? ";" : ",");
+    return ++w->rows == w->stop_at ? 7 : 0;
+}
+
+static int walk(const char *json, unsigned maximum, struct walked *w)
+{
+    static const char *const fields[] = {"$.a", "$.b"};
+    return json_walk(json, strlen(json), "$.list", fields, 2, maximum, take, w);
+}
+
+static void test_walking(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"list\": [{\"a\": \"x\\n☃\", \"b\": 12}, {\"b\": true}, {\"a\": null, \"b\": [1]}]}";
+    struct walked w = {.rows = 0};
+    assert_int_equal(walk(json, 3, &w), 0);
+    assert_string_equal(w.text, "x\n☃,12;-,1;-,[1];");
+    w = (struct walked){.rows = 0};
+    assert_int_equal(walk("{\"list\": []}", 0, &w), 0);
+    assert_int_equal(w.rows, 0);
+    assert_int_equal(walk(json, 2, &w), -EBADMSG); // one too many
+    w = (struct walked){.stop_at = 2};
+    assert_int_equal(walk(json, 3, &w), 7);
+    assert_int_equal(w.rows, 2);
+    static const char *const wrong[] = {"",
+                                        "{",
+                                        "[]",
+                                        "{}",
+                                        "{\"list\": {\"a\": 1}}",
+                                        "{\"list\": \"[]\"}",
+                                        "{\"list\": [\"text\"]}",
+                                        "{\"list\": [{\"a\": 1}",
+                                        "\xff",
+                                        "{\"list\": 1}"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(walk(wrong[i], 9, &w), -EBADMSG);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_strings), cmocka_unit_test(test_objects),
-                                       cmocka_unit_test(test_room), cmocka_unit_test(test_finding)};
+                                       cmocka_unit_test(test_room), cmocka_unit_test(test_finding),
+                                       cmocka_unit_test(test_walking)};
     return cmocka_run_group_tests_name("client_json", tests, NULL, NULL);
 }

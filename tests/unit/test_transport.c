@@ -280,8 +280,9 @@ static void paths_are_checked(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",   "/etc/passwd", "../x", "objects/../../x", "objects//x", "objects/.x", "a b", "a%2e", "a\\b",
-        "x/", "a\n",         "?x",   "a/./b",           "-x",         "#frag"};
+        "",       "/etc/passwd", "../x", "objects/../../x", "objects//x", "objects/.x", "a b",   "a%2e",  "a\\b",
+        "x/",     "a\n",         "?x",   "a/./b",           "-x",         "#frag",      "x?a b", "x?a#b", "x?a?b",
+        "x?/../a"};
     struct site s = open_site(serve, NULL);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct got g;

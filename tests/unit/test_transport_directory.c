@@ -114,9 +114,11 @@ static void nothing_but_files_below_it_is_read(void **state)
     static const struct {
         const char *path;
         int result;
-    } table[] = {{"missing", -ENOENT},    {"objects/ab/abc/x", -ENOENT}, {"leak", -EBADMSG},
-                 {"leak2", -EBADMSG},     {"objects", -EBADMSG},         {"pipe", -EBADMSG},
-                 {"../passwd", -EINVAL},  {"/etc/passwd", -EINVAL},      {"objects/../leak", -EINVAL},
+    } table[] = {{"missing", -ENOENT},         {"objects/ab/abc/x", -ENOENT},
+                 {"leak", -EBADMSG},           {"leak2", -EBADMSG},
+                 {"objects", -EBADMSG},        {"pipe", -EBADMSG},
+                 {"../passwd", -EINVAL},       {"/etc/passwd", -EINVAL},
+                 {"objects/../leak", -EINVAL}, {"objects/ab/abc?x=y", -ENOENT},
                  {"objects/ab/inside", 0}};
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         struct got g;
