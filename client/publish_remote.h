@@ -59,5 +59,7 @@ int publish_session_open(struct publication *p, struct error *error);
 // Asks which of the objects (sorted by name) are missing there, and from where on.
 int publish_session_ask_missing(struct publication *p, struct upload_object *objects, size_t n, struct error *error);
 // Hands the signed manifest in. *ret_status is 201: listed, they say; 202: it waits for the site's key; else *error has
-// the words for it: 409, 422; 429 or 503: somebody else is changing the site just now.
-int publish_session_hand_in(struct publication *p, const struct buf *file, long *ret_status, struct error *error);
+// the words for it: 409, 422; 429 or 503: somebody else is changing the site just now. *ret_serial is what a 409 says
+// of the newest version, which may be one that waits: 0 if it says nothing.
+int publish_session_hand_in(struct publication *p, const struct buf *file, long *ret_status, uint64_t *ret_serial,
+                            struct error *error);

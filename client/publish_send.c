@@ -20,8 +20,9 @@
 
 #include "base/banned.h"
 
-#define SERIALS_MAXIMUM 5u        // times that others may publish the same name between our look and our manifest
-#define BUSY_WAITS_MAXIMUM 5u     // of a second, two, three …, while somebody else changes the site
+#define SERIALS_MAXIMUM 5u    // times that others may publish the same name between our look and our manifest
+#define BUSY_WAITS_MAXIMUM 5u // of a second, two, three …, while somebody else changes the site
+#define SERIALS_WAITING 100u // versions of a name that a site may say to have waiting for its key: a serial is for ever
 #define VAIN_ROUNDS_MAXIMUM 5u    // of sending, by which nothing new is there
 #define VAIN_ROUNDS_REFUSED 2u    // the same, where it was not the network
 #define VAIN_ROUNDS_BUSY 12u      // the same, where the server was busy: with what a killed command left, it may be
@@ -153,8 +154,9 @@ static int send_missing(struct publication *p, struct objects *o, struct error *
 enum outcome { LISTED, WAITS, AGAIN };
 
 // What the site's own catalog says, after an answer, or none. `r` with *error is what it means if it does not list the
-// version.
-static int look(struct publication *p, const struct sha256 *name, int r, enum outcome *ret, struct error *error)
+// version. `waiting` is the newest serial that the server names, of a version that its catalog need not list yet.
+static int look(struct publication *p, const struct sha256 *name, uint64_t waiting, int r, enum outcome *ret,
+                struct error *error)
 {
     struct error why = {.text = ""};
     int looked = publish_remote_get_catalog(p, &why);
@@ -165,7 +167,9 @@ static int look(struct publication *p, const struct sha256 *name, int r, enum ou
                             "%s says that it lists %s %s, but its catalog does not come", p->site, p->name, p->version);
     }
     const struct catalog_image *listed = publish_remote_find_version(p);
-    const uint64_t newest = catalog_newest_serial(&p->catalog, p->name);
+    uint64_t newest = catalog_newest_serial(&p->catalog, p->name);
+    if (waiting > newest && waiting - newest <= SERIALS_WAITING)
+        newest = waiting;
     if (listed && sha256_equal(&listed->manifest, name)) {
         *ret = LISTED;
         return 0;
@@ -178,16 +182,17 @@ static int look(struct publication *p, const struct sha256 *name, int r, enum ou
                                  "%s says that it lists %s %s, but its catalog does not: tell its "
                                  "operator",
                                  p->site, p->name, p->version);
-    p->manifest->serial = newest + 1; // somebody else was quicker, with another version
+    p->manifest->serial = newest + 1; // another version was quicker, or waits
     *ret = AGAIN;
     return 0;
 }
 
 // While the site is locked by somebody who will not have it for long, unless it is by a publication in its folder.
-static int hand_in_when_free(struct publication *p, const struct buf *file, long *ret_status, struct error *error)
+static int hand_in_when_free(struct publication *p, const struct buf *file, long *ret_status, uint64_t *ret_serial,
+                             struct error *error)
 {
     for (unsigned waits = 1;; waits++) {
-        int r = publish_session_hand_in(p, file, ret_status, error);
+        int r = publish_session_hand_in(p, file, ret_status, ret_serial, error);
         if (r < 0 || (*ret_status != 503 && *ret_status != 429))
             return r;
         if (waits > BUSY_WAITS_MAXIMUM)
@@ -202,13 +207,14 @@ static int hand_in(struct publication *p, struct objects *o, const struct buf *f
                    enum outcome *ret, struct error *error)
 {
     long status = 0;
+    uint64_t serial = 0;
     int r = send_missing(p, o, error);
     if (r == 0)
-        r = hand_in_when_free(p, file, &status, error);
+        r = hand_in_when_free(p, file, &status, &serial, error);
     if (r == 0 && status == 422) { // something went in between
         r = send_missing(p, o, error);
         if (r == 0)
-            r = hand_in_when_free(p, file, &status, error);
+            r = hand_in_when_free(p, file, &status, &serial, error);
     }
     if (r == 0 && status == 202) {
         *ret = WAITS;
@@ -217,8 +223,8 @@ static int hand_in(struct publication *p, struct objects *o, const struct buf *f
     if (r == 0 && status == 422)
         return error_prefix(error, -EBADMSG, "the same command stores anew what is gone");
     if (r == 0 && status == 409)
-        return look(p, name, -EBUSY, ret, error);
-    return r == 0 || error_is_network(r) ? look(p, name, r, ret, error) : r;
+        return look(p, name, serial, -EBUSY, ret, error);
+    return r == 0 || error_is_network(r) ? look(p, name, 0, r, ret, error) : r;
 }
 
 static int sign_and_hand_in(struct publication *p, struct sha256 *ret_name, enum outcome *ret, struct error *error)

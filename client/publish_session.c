@@ -175,7 +175,19 @@ static void format_path(const char *tag, char *to, size_t capacity)
         used += (size_t)snprintf(to + used, capacity - used, *tag == '+' ? "%%2B" : "%c", *tag);
 }
 
-int publish_session_hand_in(struct publication *p, const struct buf *file, long *ret_status, struct error *error)
+static uint64_t find_serial(const struct upload_answer *a)
+{
+    char text[24];
+    uint64_t serial;
+    return a->status == 409 && a->body.size > 0 &&
+                   json_find((const char *)a->body.data, a->body.size, "$.serial", text, sizeof(text)) &&
+                   text_parse_u64(slice_of(text), INT64_MAX - 1, &serial)
+               ? serial
+               : 0;
+}
+
+int publish_session_hand_in(struct publication *p, const struct buf *file, long *ret_status, uint64_t *ret_serial,
+                            struct error *error)
 {
     char path[16 + 3 * MANIFEST_NAME_SIZE];
     struct upload_answer a = UPLOAD_ANSWER_NONE;
@@ -185,6 +197,7 @@ int publish_session_hand_in(struct publication *p, const struct buf *file, long 
         r = upload_explain(p->remote->upload, "this version", &a, error);
     if (r == 0 || a.status == 409 || a.status == 422 || a.status == 429 || a.status == 503) {
         *ret_status = a.status;
+        *ret_serial = find_serial(&a);
         r = 0;
     }
     buf_free(&a.body);

@@ -139,14 +139,17 @@ static unsigned refuse(const struct taking *t, int r, const struct error *error,
         }
     if (status == 500)
         log_error("a version could not be taken in: %s", error->text);
+    const bool stale = r == -ESTALE;
     r = publish_error_format(json, error->text, next);
-    if (r < 0 || t->missing_count == 0)
+    if (r < 0 || (!stale && t->missing_count == 0))
         return status;
     json->size -= strlen("}\n");
+    if (stale)
+        r = buf_append_format(json, ", \"serial\": %llu", (unsigned long long)t->newest);
     for (unsigned i = 0; i < t->missing_count && r == 0; i++)
         r = buf_append_format(json, "%s\"%s\"", i == 0 ? ", \"missing\": [" : ", ", sha256_to_hex(&t->missing[i], hex));
     if (r == 0)
-        r = buf_append_format(json, "]}\n");
+        r = buf_append_format(json, "%s}\n", t->missing_count > 0 ? "]" : "");
     return status;
 }
 

@@ -1,21 +1,25 @@
 // Catalogs whose key is elsewhere (rondo-server --queue): what was taken in waits, and the text of the catalog that
 // lists all of it lies ready to be signed.
 //
-//   pending/versions   a line "<name> <version> <serial> <manifest's sha256> <tag>" each ("-": no tag), in their order
+//   pending/versions   a line "<name> <version> <serial> <manifest's sha256> <tag>" each ("-": no tag), in their order;
+//                      of a version that is listed, or has a line above, it is the tag that waits
 //   pending/catalog    the text: rondo sign, or minisign -S, signs it; rondo publish --signed FILE --to DIR puts it in
 //                      the place of the catalog
 //
-// The list is the truth, and is written first; the text is made anew from it and the site's catalog at each change,
-// also if the catalog is changed by other hands, since it can only be the next after the one that stands. A
-// version that the catalog lists meanwhile, or that cannot follow what it lists, leaves the list. The packs of all of
-// them lie in the site, where no collection takes them within the grace time (blockstore/site_collect.h).
+// 1. The list is the truth, and is written first; the text is made anew from it and the site's catalog at each change,
+//    also if the catalog is changed by other hands, since it can only be the next after the one that stands.
+// 2. A line is believed no longer than it would be taken in: what the catalog lists meanwhile leaves the list; so does,
+//    with a line of the log, a version that cannot follow what it lists, whose key may not publish it any more, or that
+//    is not whole any more. One of these in the text, and its owner could not put any of it in its place.
+// 3. What they all need is on a list of unfinished objects (site_list_packs) of the site, under a name that no image
+//    can have: so no collection takes it while it waits. It is made anew with the text.
 //
 // All of it under the site's lock.
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/path.h"
-#include "blockstore/site_collect.h"
+#include "catalog/signer.h"
 #include "server/keeper_private.h"
 
 #include <fcntl.h>
@@ -27,12 +31,20 @@
 #define PENDING_FOLDER "pending"
 #define PENDING_VERSIONS PENDING_FOLDER "/versions"
 #define PENDING_CATALOG PENDING_FOLDER "/catalog"
+#define WAITING "+waiting" // the list of rule 3
 #define LINE_MAXIMUM 512u
 #define PENDING_MODE 0600
 
 struct pending {
     struct catalog_image image;
     char tag[CATALOG_NAME_SIZE]; // "-": none
+};
+
+struct pending_walk {
+    struct site *site;
+    struct catalog *catalog; // what waits is added to it
+    bool anew;               // the list of rule 3 was ended, and everything is looked for
+    struct needs *found;     // of that, what was found; NULL: nothing yet
 };
 
 static bool copy_name(struct slice from, char to[static CATALOG_NAME_SIZE])
@@ -51,19 +63,145 @@ static bool parse_line(struct slice line, struct pending *ret)
            sha256_from_hex(manifest.at, manifest.length, &ret->image.manifest) && copy_name(line, ret->tag);
 }
 
-static int add_line(struct catalog *c, const struct pending *p, struct error *error)
-{
-    const struct catalog_image *there;
+// --- what still waits ----------------------------------------------------------------------------------------------
 
-    if (catalog_find(c, p->image.name, p->image.version, &there, NULL) == 0)
-        return -EEXIST;
-    int r = catalog_add_image(c, &p->image, error);
-    if (r == 0 && strcmp(p->tag, "-") != 0)
-        r = catalog_set_tag(c, p->image.name, p->tag, p->image.version, error);
+static int read_page(void *context, const struct chunk_reference *ref, void *to, struct error *error)
+{
+    return site_read_page(context, ref, to, error);
+}
+
+// Puts the objects of a set, from number `from` on, on the list of rule 3, but those of another set.
+static int keep_objects(struct site *site, const struct needs *needs, size_t from, const struct needs *but,
+                        struct error *error)
+{
+    const size_t count = needs_count(needs);
+    CLEANUP_FREE struct pack_reference *list = calloc(count - from + 1, sizeof *list); // of tables this knows nothing
+    unsigned n = 0;
+
+    if (!list)
+        return error_set(error, ENOMEM, "out of memory");
+    for (size_t i = from; i < count; i++) {
+        const struct needs_object object = needs_get(needs, i);
+        if (!but || !needs_has(but, &object.name))
+            list[n++] = (struct pack_reference){.name = object.name, .size = object.size};
+    }
+    return n > 0 ? site_list_packs(site, WAITING, list, n, error) : 0;
+}
+
+static int check_objects(struct site *site, const struct needs *needs, size_t from, struct error *error)
+{
+    char hex[SHA256_HEX_SIZE];
+
+    for (size_t i = from; i < needs_count(needs); i++) {
+        const struct needs_object object = needs_get(needs, i);
+        int fd CLEANUP_CLOSE = site_open_object(site, &object.name);
+        if (fd == -ENOENT)
+            return error_set(error, EBADMSG, "object %.16s… is not in the site any more",
+                             sha256_to_hex(&object.name, hex));
+    }
+    return 0;
+}
+
+// And keeps it from collection. What versions above need as well was found already; but not if that of one was not.
+static int check_whole(struct pending_walk *w, const struct catalog_image *image, const struct manifest *m,
+                       struct error *error)
+{
+    int r = w->found ? 0 : needs_new(&w->found, error);
+    if (r < 0)
+        return r;
+    const size_t from = needs_count(w->found);
+    r = needs_add_version(w->found, &image->manifest, m, read_page, w->site, NULL, error);
+    if (r == 0)
+        r = check_objects(w->site, w->found, from, error);
+    if (r == 0)
+        r = keep_objects(w->site, w->found, from, NULL, error);
+    if (r < 0) {
+        needs_free(w->found);
+        w->found = NULL;
+    }
     return r;
 }
 
-int keeper_pending_add(struct keeper *k, struct catalog *c, struct error *error)
+static int check_version(struct pending_walk *w, const struct catalog_image *image, struct error *error)
+{
+    CLEANUP_FREE struct manifest *m = malloc(sizeof *m);
+
+    if (!m)
+        return error_set(error, ENOMEM, "out of memory");
+    int r = site_catalog_read_manifest(w->site, image, m, error);
+    if (r < 0)
+        return r;
+    const struct key_public signer = signer_of(m);
+    if (!catalog_allows(w->catalog, &signer, image->name))
+        return error_set(error, EKEYREJECTED, "its publisher's key may not publish it any more");
+    return w->anew ? check_whole(w, image, m, error) : 0;
+}
+
+// A tag of a version that is listed, or waits in a line above. 0: it is there already, or names a newer one.
+static int add_tag(struct catalog *c, const struct pending *p, struct error *error)
+{
+    const struct catalog_image *tagged;
+
+    if (strcmp(p->tag, "-") == 0 ||
+        (catalog_find(c, p->image.name, p->tag, &tagged, NULL) == 0 && tagged->serial >= p->image.serial))
+        return 0;
+    int r = catalog_set_tag(c, p->image.name, p->tag, p->image.version, error);
+    return r < 0 ? r : 1;
+}
+
+// 1: it waits on; 0: it does not, for nothing is left of it to be listed; −errno: it does not, or cannot be looked at.
+static int add_line(struct pending_walk *w, struct pending *p, struct error *error)
+{
+    const struct catalog_image *there;
+    struct error why = {.text = ""};
+
+    if (catalog_find(w->catalog, p->image.name, p->image.version, &there, NULL) == 0 &&
+        sha256_equal(&there->manifest, &p->image.manifest))
+        return add_tag(w->catalog, p, error);
+    int r = check_version(w, &p->image, error);
+    if (r == 0)
+        r = catalog_add_image(w->catalog, &p->image, error);
+    if (r < 0)
+        return r;
+    r = add_tag(w->catalog, p, &why);
+    if (r < 0) {
+        log_warning("%s %s waits for the site's key without its tag %s: %s", p->image.name, p->image.version, p->tag,
+                    why.text);
+        (void)snprintf(p->tag, sizeof p->tag, "-");
+    }
+    return 1;
+}
+
+static bool is_about_the_version(int r)
+{
+    return r == -ENOENT || r == -EBADMSG || r == -EKEYREJECTED || r == -EINVAL || r == -EEXIST;
+}
+
+static int append_line(struct buf *to, const struct pending *p)
+{
+    char hex[SHA256_HEX_SIZE];
+
+    return buf_append_format(to, "%s %s %llu %s %s\n", p->image.name, p->image.version,
+                             (unsigned long long)p->image.serial, sha256_to_hex(&p->image.manifest, hex), p->tag);
+}
+
+static int take_line(struct keeper *k, struct pending_walk *w, struct pending *p, struct error *error)
+{
+    struct error why = {.text = ""};
+
+    int r = add_line(w, p, &why);
+    if (is_about_the_version(r)) {
+        log_warning("%s %s, which waited for the site's key, does not wait any more: %s", p->image.name,
+                    p->image.version, why.text[0] ? why.text : strerror(-r));
+        return 0;
+    }
+    if (r < 0)
+        return error_set(error, -r, "%s %s, which waits for the site's key, cannot be looked at: %s", p->image.name,
+                         p->image.version, why.text);
+    return r > 0 && append_line(&k->pending, p) < 0 ? error_set(error, ENOMEM, "out of memory") : 0;
+}
+
+static int walk(struct keeper *k, struct pending_walk *w, struct error *error)
 {
     CLEANUP_FREE void *bytes = NULL;
     size_t size = 0;
@@ -77,15 +215,21 @@ int keeper_pending_add(struct keeper *k, struct catalog *c, struct error *error)
         return error_set(error, -r, "what waits for the site's key cannot be read: %s", strerror(-r));
     struct text_reader lines = text_reader_over(bytes, size, LINE_MAXIMUM);
     while ((r = text_next_line(&lines, &line)) > 0) {
-        struct pending p;
+        struct pending p = {.tag = ""};
         if (!parse_line(line, &p))
             return error_set(error, EIO, PENDING_VERSIONS ", line %u: not a version that waits", lines.line);
-        if (add_line(c, &p, NULL) == 0)
-            r = buf_append_format(&k->pending, "%.*s\n", SLICE_ARGUMENTS(line));
+        r = take_line(k, w, &p, error);
         if (r < 0)
-            return error_set(error, -r, "out of memory");
+            return r;
     }
     return r < 0 ? error_set(error, EIO, PENDING_VERSIONS ", line %u: not a line", lines.line) : 0;
+}
+
+int keeper_pending_add(struct taking *t, struct error *error)
+{
+    struct pending_walk w = {.site = t->site, .catalog = &t->catalog};
+
+    return walk(t->keeper, &w, error);
 }
 
 bool keeper_pending_has(const struct keeper *k, const struct sha256 *manifest)
@@ -109,29 +253,59 @@ static int write_pending(struct keeper *k, struct site *site, struct catalog *c,
     return r < 0 ? error_set(error, -r, "what waits for the site's key cannot be written: %s", strerror(-r)) : 0;
 }
 
+struct listed {
+    struct needs *needs;
+    struct error *error;
+};
+
+static int note_listed(void *context, const struct pack_reference *pack)
+{
+    struct listed *l = context;
+
+    return needs_add(l->needs, &pack->name, pack->size, l->error);
+}
+
+static int keep_version(const struct taking *t, struct error *error)
+{
+    struct listed listed = {.error = error};
+
+    int r = needs_new(&listed.needs, error);
+    if (r == 0)
+        r = site_walk_list(t->site, WAITING, note_listed, &listed, error);
+    if (r == 0)
+        r = keep_objects(t->site, t->needs, 0, listed.needs, error);
+    needs_free(listed.needs);
+    return r;
+}
+
 int keeper_pending_put(struct taking *t, struct error *error)
 {
     struct keeper *k = t->keeper;
     const struct manifest *m = t->manifest;
-    char hex[SHA256_HEX_SIZE];
+    struct pending p = {.image = {.serial = m->serial, .manifest = t->name}};
 
+    (void)snprintf(p.image.name, sizeof p.image.name, "%s", m->name);
+    (void)snprintf(p.image.version, sizeof p.image.version, "%s", m->version);
+    (void)snprintf(p.tag, sizeof p.tag, "%s", t->tag[0] ? t->tag : "-");
     if (io->mkdirat(k->state, PENDING_FOLDER, 0700) < 0 && errno != EEXIST)
         return error_set(error, errno, "cannot make " PENDING_FOLDER " in the state folder: %m");
-    int r = buf_append_format(&k->pending, "%s %s %llu %s %s\n", m->name, m->version, (unsigned long long)m->serial,
-                              sha256_to_hex(&t->name, hex), t->tag[0] ? t->tag : "-");
-    if (r < 0)
+    if (append_line(&k->pending, &p) < 0)
         return error_set(error, ENOSPC, "too many versions wait for the site's key");
-    r = site_renew_grace(t->site, t->needs, error);
+    int r = t->needs ? keep_version(t, error) : 0; // else its tag alone is new
     return r < 0 ? r : write_pending(k, t->site, &t->catalog, error);
 }
 
 static int refresh(struct keeper *k, struct site *site, struct error *error)
 {
     struct catalog c CLEANUP(catalog_free) = {.number = 0};
+    struct pending_walk w = {.site = site, .catalog = &c, .anew = true};
 
     int r = site_catalog_read(site, &c, error);
     if (r == 0)
-        r = keeper_pending_add(k, &c, error);
+        r = site_end_list(site, WAITING, error);
+    if (r == 0)
+        r = walk(k, &w, error);
+    needs_free(w.found);
     if (r < 0)
         return r;
     if (k->pending.size > 0)
@@ -139,6 +313,13 @@ static int refresh(struct keeper *k, struct site *site, struct error *error)
     io->unlinkat(k->state, PENDING_CATALOG, 0); // nothing waits any more
     io->unlinkat(k->state, PENDING_VERSIONS, 0);
     return 0;
+}
+
+// The catalog's file as it was before the last refresh that worked.
+static bool is_followed(const struct keeper *k, const struct stat *st)
+{
+    return st->st_ino == k->catalog_inode && st->st_mtim.tv_sec == k->catalog_time.tv_sec &&
+           st->st_mtim.tv_nsec == k->catalog_time.tv_nsec;
 }
 
 void keeper_pending_refresh(struct keeper *k)
@@ -151,8 +332,7 @@ void keeper_pending_refresh(struct keeper *k)
     if (fstatat(k->state, PENDING_VERSIONS, &st, 0) < 0 ||
         path_format(path, sizeof path, "%s/catalog.rondo", k->options.site) < 0 || fstatat(AT_FDCWD, path, &st, 0) < 0)
         return; // nothing waits
-    if (st.st_ino == k->catalog_inode && st.st_mtim.tv_sec == k->catalog_time.tv_sec &&
-        st.st_mtim.tv_nsec == k->catalog_time.tv_nsec)
+    if (is_followed(k, &st))
         return;
     int r = site_open(k->options.site, &site, &error);
     if (r == -EBUSY)
@@ -161,8 +341,11 @@ void keeper_pending_refresh(struct keeper *k)
         r = refresh(k, site, &error);
         site_close(site);
     }
-    if (r < 0)
+    if (r < 0 && !k->refresh_failed) // once: it is tried again every few seconds
         log_error("what waits for the site's key is not up to date: %s", error.text);
+    k->refresh_failed = r < 0;
+    if (r < 0)
+        return;
     k->catalog_inode = st.st_ino;
     k->catalog_time = st.st_mtim;
 }

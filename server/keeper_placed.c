@@ -24,7 +24,7 @@ static int read_page(void *context, const struct chunk_reference *ref, void *to,
 // What cannot be read whole counts as far as it can be.
 static int add_version(struct taking *t, const struct catalog_image *image, struct needs *needs, struct error *error)
 {
-    struct manifest *m CLEANUP_FREE = malloc(sizeof *m);
+    CLEANUP_FREE struct manifest *m = malloc(sizeof *m);
     struct error why = {.text = ""};
     unsigned missing;
 
@@ -62,7 +62,7 @@ static int make_list(struct taking *t, struct error *error)
     if (r < 0)
         return r;
     const size_t count = needs_count(needs);
-    struct placed_object *objects CLEANUP_FREE = calloc(count + 1, sizeof *objects);
+    CLEANUP_FREE struct placed_object *objects = calloc(count + 1, sizeof *objects);
     if (!objects)
         return error_set(error, ENOMEM, "out of memory");
     for (size_t i = 0; i < count; i++) {

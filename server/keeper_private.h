@@ -22,6 +22,7 @@ struct keeper {
     struct buf pending;  // with --queue: lines of what waits, as last read
     ino_t catalog_inode; // of the catalog that the text follows
     struct timespec catalog_time;
+    bool refresh_failed; // the last time, which was told
 };
 
 #define TAKING_MISSING 64u // names of one answer
@@ -45,8 +46,9 @@ struct taking {
     uint64_t object_bytes;
     struct sha256 missing[TAKING_MISSING];
     unsigned missing_count;
-    bool listed;  // the catalog lists exactly this already
-    bool pending; // it waits for the site's key
+    uint64_t newest; // serial of its image, what waits included
+    bool listed;     // the catalog lists exactly this already, or it waits
+    bool pending;    // it waits for the site's key
 };
 
 // Takes a version in. 0; or a refusal, with `missing` if that is why.
@@ -65,9 +67,9 @@ void keeper_objects_unstage(struct taking *t); // the site has them
 void keeper_objects_drop(struct taking *t);    // temporaries that were not placed
 
 // With --queue. Adds to the catalog just read what waits already, and is not listed meanwhile.
-int keeper_pending_add(struct keeper *k, struct catalog *c, struct error *error);
+int keeper_pending_add(struct taking *t, struct error *error);
 bool keeper_pending_has(const struct keeper *k, const struct sha256 *manifest); // among what was just added
 // Makes the text anew if the site's catalog is another one than the last time.
 void keeper_pending_refresh(struct keeper *k);
-// Adds one more to what waits, and writes the text of the catalog that lists all of it.
+// Adds one more to what waits, or its tag, and writes the text of the catalog that lists all of it.
 int keeper_pending_put(struct taking *t, struct error *error);

@@ -72,7 +72,7 @@ static int read_catalog(struct taking *t, struct error *error)
     if (r < 0)
         return r;
     if (!t->keeper->site_key)
-        return keeper_pending_add(t->keeper, &t->catalog, error);
+        return keeper_pending_add(t, error);
     key_public_of(t->keeper->site_key, &ours);
     return key_equal(&ours, &t->catalog.site_key)
                ? 0
@@ -94,12 +94,12 @@ static int check_new(struct taking *t, struct error *error)
     int r = site_catalog_check_new(&t->catalog, m->name, m->version, t->tag[0] ? t->tag : NULL, error);
     if (r < 0)
         return r;
-    const uint64_t newest = catalog_newest_serial(&t->catalog, m->name);
-    return m->serial > newest
+    t->newest = catalog_newest_serial(&t->catalog, m->name);
+    return m->serial > t->newest
                ? 0
                : error_set(error, ESTALE,
                            "%s was published since this was made: its serial is %llu, and this one has %llu", m->name,
-                           (unsigned long long)newest, (unsigned long long)m->serial);
+                           (unsigned long long)t->newest, (unsigned long long)m->serial);
 }
 
 static int list(struct taking *t, struct error *error)
@@ -152,10 +152,7 @@ static int take_again(struct taking *t, struct error *error)
     const struct manifest *m = t->manifest;
     const struct catalog_image *image;
 
-    if (!t->keeper->site_key) {
-        t->pending = keeper_pending_has(t->keeper, &t->name);
-        return 0;
-    }
+    t->pending = !t->keeper->site_key && keeper_pending_has(t->keeper, &t->name);
     if (!t->tag[0] || m->serial != catalog_newest_serial(&t->catalog, m->name) ||
         (catalog_find(&t->catalog, m->name, t->tag, &image, NULL) == 0 && image->serial >= m->serial))
         return 0;

@@ -87,7 +87,7 @@ static int format(struct buf *text, const struct placed_object *objects, size_t 
 // Up to the first line that is none.
 static int read_list(int folder, const char *name, struct list *ret)
 {
-    void *bytes CLEANUP_FREE = NULL;
+    CLEANUP_FREE void *bytes = NULL;
     size_t size = 0;
     struct slice line;
     uint64_t sum;
@@ -214,7 +214,7 @@ int placed_add(int folder, const struct key_public *key, const struct placed_obj
                struct site *site, struct error *error)
 {
     struct buf text CLEANUP(buf_free) = BUF_WITH_MAXIMUM(FILE_MAXIMUM);
-    struct placed_object *counted CLEANUP_FREE = calloc(n + 1, sizeof *counted);
+    CLEANUP_FREE struct placed_object *counted = calloc(n + 1, sizeof *counted);
     char name[KEY_TEXT_SIZE], size[32], had[32], all[32];
     uint64_t wanted = 0, end = 0, sum = 0;
     int fd CLEANUP_CLOSE = -1;

@@ -46,16 +46,17 @@ static int fill_random(void *to, size_t n, struct error *error)
 
 int publish_sessions_new(struct publish_sessions **ret, struct error *error)
 {
-    struct publish_sessions *s CLEANUP_FREE = calloc(1, sizeof *s);
+    struct publish_sessions *s = calloc(1, sizeof *s);
 
     if (!s)
         return error_set(error, ENOMEM, "not enough memory to start");
-    int r = fill_random(s->secret, sizeof s->secret, error);
-    if (r < 0)
-        return r;
     pthread_mutex_init(&s->lock, NULL);
-    *ret = TAKE_PTR(s);
-    return 0;
+    int r = fill_random(s->secret, sizeof s->secret, error);
+    if (r == 0)
+        *ret = s;
+    else
+        publish_sessions_free(&s);
+    return r;
 }
 
 void publish_sessions_free(struct publish_sessions **s)

@@ -29,18 +29,20 @@ struct publish_site {
 
 int publish_site_new(const char *folder, struct publish_site **ret, struct error *error)
 {
-    struct publish_site *s CLEANUP_FREE = calloc(1, sizeof *s);
+    struct publish_site *s = calloc(1, sizeof *s);
 
     if (!s)
         return error_set(error, ENOMEM, "not enough memory to start");
+    pthread_mutex_init(&s->lock, NULL);
     int r = path_format(s->folder, sizeof s->folder, "%s", folder);
     if (r == 0)
         r = path_format(s->path, sizeof s->path, "%s/catalog.rondo", folder);
-    if (r < 0)
-        return error_set(error, -r, "the site's path is too long");
-    pthread_mutex_init(&s->lock, NULL);
-    *ret = TAKE_PTR(s);
-    return 0;
+    if (r == 0) {
+        *ret = s;
+        return 0;
+    }
+    publish_site_free(&s);
+    return error_set(error, -r, "the site's path is too long");
 }
 
 void publish_site_free(struct publish_site **s)

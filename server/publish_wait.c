@@ -28,7 +28,6 @@ static const char *client_of(const struct publish_request *q, char text[static I
 static void hand_in(struct publish_request *q)
 {
     struct publish_api *api = q->api;
-    struct keeper_answer *answer CLEANUP_FREE = malloc(sizeof *answer);
     struct error error = {.text = ""};
     char client[INET6_ADDRSTRLEN];
 
@@ -37,6 +36,7 @@ static void hand_in(struct publish_request *q)
         publish_refuse_code(q, fd, &error);
         return;
     }
+    CLEANUP_FREE struct keeper_answer *answer = malloc(sizeof *answer);
     int r = answer ? 0 : error_set(&error, ENOMEM, "not enough memory");
     if (r == 0)
         r = keeper_hand_in(api->options.keeper, &q->key, client_of(q, client), q->tag, fd, answer, &error);

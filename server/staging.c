@@ -41,20 +41,24 @@ struct staging {
     atomic_uint manifests;
 };
 
-int staging_open(int state, struct staging **ret, struct error *error)
+static int open_incoming(int state, struct error *error)
 {
-    struct staging *s CLEANUP_FREE = calloc(1, sizeof *s);
-
-    if (!s)
-        return error_set(error, ENOMEM, "not enough memory to start");
     if (io->mkdirat(state, STAGING_FOLDER, FOLDER_MODE) < 0 && errno != EEXIST)
         return error_set(error, errno, "cannot make " STAGING_FOLDER " in the state folder: %m");
-    s->folder = io_open(state, STAGING_FOLDER, O_RDONLY | O_DIRECTORY, 0);
-    if (s->folder < 0)
-        return error_set(error, -s->folder, "cannot open " STAGING_FOLDER " in the state folder: %s",
-                         strerror(-s->folder));
+    int fd = io_open(state, STAGING_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+    return fd < 0 ? error_set(error, -fd, "cannot open " STAGING_FOLDER " in the state folder: %s", strerror(-fd)) : fd;
+}
+
+int staging_open(int state, struct staging **ret, struct error *error)
+{
+    int folder CLEANUP_CLOSE = open_incoming(state, error);
+    struct staging *s = folder < 0 ? NULL : calloc(1, sizeof *s);
+
+    if (!s)
+        return folder < 0 ? folder : error_set(error, ENOMEM, "not enough memory to start");
+    s->folder = TAKE_FD(folder);
     pthread_mutex_init(&s->lock, NULL);
-    *ret = TAKE_PTR(s);
+    *ret = s;
     return 0;
 }
 

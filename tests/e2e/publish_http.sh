@@ -6,7 +6,7 @@
 . "$ROOT/tests/publishers.sh"
 need python3 perl curl minisign
 
-make_keys owner alice bob
+make_keys owner alice bob carol
 allow alice tools
 allow bob games
 make_disk "$TMPDIR/disk" 3 5
@@ -90,6 +90,7 @@ ok "what was published counts for the quota" [ "$(value used_bytes)" -gt 500000 
 make_disk "$TMPDIR/two" 1 11
 make_version alice tools.shell 1 "$TMPDIR/two"
 make_version alice tools.lint 1 "$TMPDIR/other"
+allow carol media
 before=$(sha256sum "$site/catalog.rondo")
 ok "sent" send_objects "$TMPDIR/tools.shell-1"
 hand_in "$TMPDIR/tools.shell-1" '?tag=stable'
@@ -99,7 +100,29 @@ hand_in "$TMPDIR/tools.lint-1"
 is "$code" 202 "and so does another"
 hand_in "$TMPDIR/tools.lint-1"
 is "$code" 202 "handed in twice, it waits once"
+hand_in "$TMPDIR/tools.lint-1" '?tag=fresh'
+is "$code $(grep -c '^tag tools.lint fresh 1' "$state/pending/catalog")" "202 1" "with a tag this time, that waits, too"
+make_version alice tools.shell 2 "$TMPDIR/two"
+hand_in "$TMPDIR/tools.shell-2"
+is "$code $(value serial)" "409 1" "a version that does not follow the one that waits is told after which it comes"
+make_version carol media.go 1 "$TMPDIR/two"
+make_version carol media.hex 1 "$TMPDIR/two"
+open_session carol
+hand_in "$TMPDIR/media.go-1"
+hand_in "$TMPDIR/media.hex-1"
+is "$code $(grep -c ^image "$state/pending/catalog")" "202 $(($(grep -c ^image "$site/catalog.rondo") + 4))" "versions of another publisher wait beside them"
 is "$(sha256sum "$site/catalog.rondo")" "$before" "readers see nothing of it"
+run_rondo gc "$site" --grace 0
+ok "what waits is not collected" python3 "$ROOT/tests/check_site.py" "$site"
+hex=$(sha256sum "$TMPDIR/media.hex-1/manifest.signed" | cut -d ' ' -f 1)
+rm "$site/objects/${hex:0:2}/$hex" # by other hands
+"$BUILD/rondo" renew "$site" --key "$TMPDIR/owner" --revoke "$(key_of carol)" >"$TMPDIR/revoke.log" 2>&1 || diag_file "$TMPDIR/revoke.log"
+no_longer() {
+	! grep -q '^image media' "$state/pending/catalog" && ! grep -q media "$state/pending/versions"
+}
+ok "what is not whole any more, or is of a key that was revoked since, waits no longer" wait_until 20 no_longer
+is "$(grep -c 'does not wait any more' "$TMPDIR/server.log")" 2 "which the log says"
+open_session alice
 allow bob tools.shared # the catalog is changed by other hands
 follows() {
 	[ "$(sed -n 's/^number //p' "$state/pending/catalog")" = "$(($(sed -n 's/^number //p' "$site/catalog.rondo") + 1))" ]
@@ -109,9 +132,10 @@ run_rondo sign "$state/pending/catalog" --key "$TMPDIR/owner"
 is "$status" 0 "its owner signs the text of the catalog"
 run_rondo publish --signed "$state/pending/catalog.signed" --to "$site"
 is "$status" 0 "and it takes the place of the old one"
-is "$(grep -c '^image tools' "$site/catalog.rondo")" 4 "both are listed now"
+is "$(grep -c '^image tools' "$site/catalog.rondo") $(grep -c '^tag tools.lint fresh 1' "$site/catalog.rondo")" "4 1" "both are listed now, and the tag"
 ok "the site is whole" check_site "$site"
 hand_in "$TMPDIR/tools.lint-1"
 is "$code" 201 "and whoever asks hears so"
 ok "nothing waits any more" wait_until 20 [ ! -e "$state/pending/catalog" ]
+ok "and nothing is kept for it" wait_until 20 [ ! -e "$site/.unfinished/+waiting" ]
 done_testing

@@ -96,16 +96,19 @@ send 4 "$TMPDIR/one"
 status_is 0 "without the site's key there, a version is taken in"
 like "$err" 'demo 4 waits there: .* rondo history' "and waits, which is said"
 not_ok "it is not listed" "$BUILD/rondo" pull "${url}demo:4"
+send 5 "$TMPDIR/two"
+status_is 0 "the next one does not wait for that"
 run_rondo sign "$state/pending/catalog" --key "$TMPDIR/owner"
 run_rondo publish --signed "$state/pending/catalog.signed" --to "$site"
 status_is 0 "its owner signs"
 ok "then it is" "$BUILD/rondo" pull "${url}demo:4"
+reads_as "${url}demo:5" "$TMPDIR/two" "and so is the one that followed it"
 ok "the site is whole" check_site "$site"
 
 # Nobody takes publications there.
 stop_keeper
 serve_site "$site"
-send 5 "$TMPDIR/two"
+send 6 "$TMPDIR/two"
 status_is 3 "a server that only serves"
 like "$err" 'takes no publications over HTTP' "which is said"
 done_testing
