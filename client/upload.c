@@ -271,7 +271,7 @@ int upload_explain(const struct upload *u, const char *did, const struct upload_
     case 413:
     case 507:
         return error_set(error, ENOSPC,
-                         "%s has no room for %s%s; ask its operator for more (rondo-server --quota), then run the same "
+                         "%s has no room for %s%s; ask its operator for more (rondo-server quota), then run the same "
                          "command again",
                          u->site, did, said);
     case 422:

@@ -35,6 +35,8 @@ static int reindex(int argc, char **argv, struct error *error)
 static const struct admin_verb verbs[] = {
     {"gc", admin_gc, "[--state FOLDER] [--grace TIME] [--dry-run] [--json] DIR",
      "Remove what no version of the site needs, and with --state what was sent and never listed."},
+    {"quota", admin_quota, "--state FOLDER [--json] [KEY [SIZE|default]]",
+     "Show what publishers have here, and may have; set that for one."},
     {"reindex", reindex, "--state FOLDER DIR", "Make the index anew, also while a server uses it."},
     {"user", admin_user,
      "list [--json] DIR\n"

@@ -1,6 +1,7 @@
 // What an operator does with a server's site and state folder: rondo-server VERB …
 //
 //   admin.c         the verbs, their options, reindex
+//   admin_quota.c   quota: what publishers may have
 //   admin_site.c    gc, verify, user: what the site's own folder says
 //
 // Whatever changes a site or checks it is rondo's work, which this program becomes for it (admin_become_rondo): one
@@ -26,6 +27,9 @@ int admin_parse(int argc, char **argv, const struct option *options, unsigned mi
 // Returns only if that failed. `arguments` begins with "rondo".
 int admin_become_rondo(const struct spawn_arguments *arguments, struct error *error);
 
+#define ADMIN_NO_KEY "a key is 43 characters, as rondo key show FILE.pub prints it, not \"%s\""
+
 int admin_gc(int argc, char **argv, struct error *error);
+int admin_quota(int argc, char **argv, struct error *error);
 int admin_user(int argc, char **argv, struct error *error);
 int admin_verify(int argc, char **argv, struct error *error);

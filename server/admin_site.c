@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "catalog/site_catalog.h"
 #include "server/staging.h"
+#include "server/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,10 +41,10 @@ static int sweep(const char *state, const char *path, struct error *error)
 {
     struct staging *staging CLEANUP(staging_close) = NULL;
     struct site *site;
-    int folder CLEANUP_CLOSE = io_open(AT_FDCWD, state, O_RDONLY | O_DIRECTORY, 0);
+    int folder CLEANUP_CLOSE = state_find(state, error);
 
     if (folder < 0)
-        return error_set(error, -folder, "cannot open the state folder %s: %s", state, strerror(-folder));
+        return folder;
     if (faccessat(folder, STAGING_FOLDER, F_OK, 0) < 0)
         return 0; // nobody ever published here
     int r = staging_open(folder, &staging, error);
@@ -222,8 +223,7 @@ int admin_user(int argc, char **argv, struct error *error)
     if (list)
         return list_users(argv[2], json, error);
     if (!key_is_text(argv[2]))
-        return error_set(error, EINVAL, "a key is 43 characters, as rondo key show FILE.pub prints it, not \"%s\"",
-                         argv[2]);
+        return error_set(error, EINVAL, ADMIN_NO_KEY, argv[2]);
     if (!add)
         return sign(argv[3], site_key, "--revoke", argv[2], error);
     if (snprintf(allowed, sizeof allowed, "%s:%s", argv[2], argv[3]) >= (int)sizeof allowed)

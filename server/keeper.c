@@ -123,7 +123,7 @@ static const struct {
     {EBUSY, 503, "hand the manifest in again in a moment"},
     {EAGAIN, 503, "hand the manifest in again"},
     {ENOSPC, 507, "ask the site's owner for room"},
-    {EDQUOT, 413, "ask the site's owner for more (rondo-server --quota)"},
+    {EDQUOT, 413, "ask the site's owner for more (rondo-server quota)"},
 };
 
 static unsigned refuse(const struct taking *t, int r, const struct error *error, struct buf *json)

@@ -75,10 +75,15 @@ static int make_list(struct taking *t, struct error *error)
 int keeper_placed_add(struct taking *t, struct error *error)
 {
     struct keeper *k = t->keeper;
+    uint64_t quota = k->options.quota;
+    bool own;
 
+    int r = placed_find_quota(k->placed, &t->key, &quota, &own, error);
+    if (r < 0)
+        return r == -EBADMSG ? -EIO : r; // not the version's fault
     t->placed[t->object_count] = (struct placed_object){.name = t->name, .bytes = t->size};
     for (bool made = false;; made = true) {
-        int r = placed_add(k->placed, &t->key, t->placed, t->object_count + 1, k->options.quota, t->site, error);
+        r = placed_add(k->placed, &t->key, t->placed, t->object_count + 1, quota, t->site, error);
         if (r != -ENOENT || made)
             return r == -ENOENT ? error_set(error, EIO, "the list of what a publisher brought is gone again") : r;
         r = make_list(t, error);

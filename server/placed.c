@@ -8,6 +8,7 @@
 #include "base/text.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -237,4 +238,53 @@ int placed_add(int folder, const struct key_public *key, const struct placed_obj
     if (r == 0)
         r = append(fd, end, &text);
     return r < 0 ? error_set(error, -r, "the list of what a publisher brought cannot be written: %s", strerror(-r)) : 0;
+}
+
+// --- quotas --------------------------------------------------------------------------------------------------------
+
+#define QUOTA_NAME_SIZE (KEY_TEXT_SIZE + sizeof PLACED_QUOTA_SUFFIX)
+
+static const char *quota_name(const struct key_public *key, char ret[static QUOTA_NAME_SIZE])
+{
+    char text[KEY_TEXT_SIZE];
+
+    (void)snprintf(ret, QUOTA_NAME_SIZE, "%s" PLACED_QUOTA_SUFFIX, key_to_text(key, text));
+    return ret;
+}
+
+int placed_find_quota(int folder, const struct key_public *key, uint64_t *quota, bool *ret_own, struct error *error)
+{
+    char name[QUOTA_NAME_SIZE], text[32];
+    int fd CLEANUP_CLOSE = io_open(folder, quota_name(key, name), O_RDONLY | O_NONBLOCK, 0);
+
+    if (fd == -ENOENT) {
+        *ret_own = false;
+        return 0;
+    }
+    ssize_t n = fd < 0 ? fd : io_read_some(fd, text, sizeof text, 0);
+    if (n < 0)
+        return error_set(error, (int)-n, "a publisher's quota cannot be read: %s", strerror((int)-n));
+    if (n == 0 || text[n - 1] != '\n' ||
+        !text_parse_u64((struct slice){.at = text, .length = (size_t)n - 1}, INT64_MAX, quota))
+        return error_set(error, EBADMSG, PLACED_FOLDER "/%s is damaged; rondo-server quota sets it anew", name);
+    *ret_own = true;
+    return 0;
+}
+
+int placed_set_quota(int folder, const struct key_public *key, uint64_t quota, struct error *error)
+{
+    char name[QUOTA_NAME_SIZE], text[32];
+
+    int n = snprintf(text, sizeof text, "%llu\n", (unsigned long long)quota);
+    int r = io_replace_file(folder, quota_name(key, name), text, (size_t)n, FILE_MODE);
+    return r < 0 ? error_set(error, -r, "a publisher's quota cannot be written: %s", strerror(-r)) : 0;
+}
+
+int placed_remove_quota(int folder, const struct key_public *key, struct error *error)
+{
+    char name[QUOTA_NAME_SIZE];
+
+    if (io->unlinkat(folder, quota_name(key, name), 0) < 0 && errno != ENOENT)
+        return error_set(error, errno, "a publisher's quota cannot be removed: %m");
+    return 0;
 }

@@ -43,13 +43,22 @@ static bool challenge(struct publish_request *q)
     return false;
 }
 
-// What a publisher brought into the site. Before the keeper has a list of that: what the publisher's versions brought,
-// as the index says.
-static int count_placed(struct publish_api *api, const struct key_public *key, uint64_t *ret, struct error *error)
+struct room { // of a publisher
+    uint64_t quota, placed;
+};
+
+// What it may have, and what it brought into the site. Before the keeper has a list of that: what the publisher's
+// versions brought, as the index says.
+static int find_room(struct publish_api *api, const struct key_public *key, struct room *ret, struct error *error)
 {
     struct index *index;
+    bool own;
 
-    int r = placed_sum(api->placed, key, ret);
+    ret->quota = api->options.quota;
+    int r = placed_find_quota(api->placed, key, &ret->quota, &own, error);
+    if (r < 0)
+        return r == -EBADMSG ? -EIO : r;
+    r = placed_sum(api->placed, key, &ret->placed);
     if (r == 0)
         return 0;
     if (r != -ENOENT)
@@ -57,7 +66,7 @@ static int count_placed(struct publish_api *api, const struct key_public *key, u
     r = index_pool_take(api->options.index, &index, error);
     if (r < 0)
         return r;
-    r = index_sum_new_bytes(index, key, ret, error);
+    r = index_sum_new_bytes(index, key, &ret->placed, error);
     index_pool_give(api->options.index, index, r);
     return r;
 }
@@ -90,7 +99,7 @@ static bool session(struct publish_request *q)
     struct publish_session_text text;
     struct error error = {.text = ""};
     char token[PUBLISH_CHALLENGE_SIZE];
-    uint64_t placed = 0;
+    struct room room;
 
     int r = check_session(api, (struct slice){.at = buf_text(&q->body), .length = q->body.size}, &text, &error);
     if (r == 0)
@@ -100,12 +109,12 @@ static bool session(struct publish_request *q)
     else if (r == -EKEYREJECTED)
         publish_refuse(q, 401, error.text, "ask for a new challenge");
     if (r == 0)
-        r = count_placed(api, &text.key, &placed, &error);
+        r = find_room(api, &text.key, &room, &error);
     if (r == 0)
         r = buf_append_format(&q->answer,
                               "{\"token\": \"%s\", \"seconds\": %u, \"quota_bytes\": %llu, \"used_bytes\": %llu}\n",
-                              token, PUBLISH_SESSION_SECONDS, (unsigned long long)api->options.quota,
-                              (unsigned long long)(placed + staging_count_bytes(api->staging, &text.key)));
+                              token, PUBLISH_SESSION_SECONDS, (unsigned long long)room.quota,
+                              (unsigned long long)(room.placed + staging_count_bytes(api->staging, &text.key)));
     if (r < 0 && !q->status)
         publish_refuse_code(q, r, &error);
     else if (r == 0)
@@ -178,16 +187,15 @@ static void begin_object(struct publish_request *q, uint64_t length)
         q->status = buf_append_format(&q->answer, "{}\n") == 0 ? 201 : 503; // it is there already
         return;
     }
-    const uint64_t quota = q->api->options.quota;
-    uint64_t placed = 0;
-    int r = count_placed(q->api, &q->key, &placed, &error);
+    struct room room;
+    int r = find_room(q->api, &q->key, &room, &error);
     if (r == 0)
-        r = staging_begin(q->api->staging, &q->key, &q->object, &q->part, quota > placed ? quota - placed : 0,
-                          &q->upload, &offset, &error);
+        r = staging_begin(q->api->staging, &q->key, &q->object, &q->part,
+                          room.quota > room.placed ? room.quota - room.placed : 0, &q->upload, &offset, &error);
     if (r == -ERANGE)
         q->status = buf_append_format(&q->answer, "{\"offset\": %llu}\n", (unsigned long long)offset) == 0 ? 409 : 503;
     else if (r == -EDQUOT)
-        publish_refuse(q, 413, error.text, "ask the site's owner for more (rondo-server --quota)");
+        publish_refuse(q, 413, error.text, "ask the site's owner for more (rondo-server quota)");
     else if (r == -EBUSY)
         publish_refuse(q, 429, error.text, "send it again in a moment");
     else if (r < 0)

@@ -63,6 +63,15 @@ int state_open(const char *path, const char *site, struct state *ret, struct err
     return 0;
 }
 
+int state_find(const char *path, struct error *error)
+{
+    int fd CLEANUP_CLOSE = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(error, errno, "cannot open the state folder %s: %m", path);
+    int r = check_folder(fd, path, error);
+    return r < 0 ? r : TAKE_FD(fd);
+}
+
 void state_close(struct state *s)
 {
     cleanup_close(&s->folder);

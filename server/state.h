@@ -16,4 +16,6 @@ struct state {
 // Makes what is missing. `site` is the folder that is served. -EINVAL if the one lies in the other, -EACCES if the
 // state folder is somebody else's.
 int state_open(const char *path, const char *site, struct state *ret, struct error *error);
+// The folder alone, of one that a server has made: its descriptor, or -ENOENT, -EACCES.
+int state_find(const char *path, struct error *error);
 void state_close(struct state *s); // for CLEANUP

@@ -43,7 +43,40 @@ printf 'what is no object of a version' >"$TMPDIR/stray"
 stray=$(sha256sum "$TMPDIR/stray" | cut -d ' ' -f 1)
 api PUT "objects/$stray" --data-binary "@$TMPDIR/stray"
 is "$code" 201 "and sends what no version lists"
+
+# --- quotas, while the server runs -----------------------------------------------------------------------------------
+
+quota() { # [KEY [SIZE]]: sets $used and $own
+	run rondo-server quota --state "$state" --json "$@"
+	read -r used own < <(python3 -c 'import json, sys; print(*[(p["used_bytes"], p.get("quota_bytes")) for p in json.load(sys.stdin)][0])' <<<"$out")
+}
+quota
+is "$status $(grep -o "$alice" <<<"$out" | wc -l) $own" "0 1 None" "quota: who has published is there, once, and has what the server gives everybody"
+all=$used
+open_session alice
+is "$(value used_bytes) $(value quota_bytes)" "$all $((64 << 30))" "what she has used is what the server tells her"
+quota "$alice" $((all + 100))
+is "$status $used $own" "0 $all $((all + 100))" "one of her own is set"
+open_session alice
+is "$(value quota_bytes)" $((all + 100)) "and holds at once"
+head -c 101 /dev/urandom >"$TMPDIR/more"
+api PUT "objects/$(sha256sum "$TMPDIR/more" | cut -d ' ' -f 1)" --data-binary "@$TMPDIR/more"
+is "$code" 413 "no more is taken than that"
+run rondo-server quota --state "$state" "$alice"
+like "$out" "^$alice  .* of " "quota KEY shows it"
+run rondo-server quota --state "$state" "$alice" default
+like "$out" ' of what the server gives everybody' "and can be taken back"
+open_session alice
+is "$(value quota_bytes)" $((64 << 30)) "which holds at once, too"
+echo many >"$state/placed/$alice.quota"
+api PUT "objects/$(sha256sum "$TMPDIR/more" | cut -d ' ' -f 1)" --data-binary "@$TMPDIR/more"
+is "$code" 500 "what is damaged allows nothing"
+run rondo-server quota --state "$state"
+like "$status $err" "^5 .*placed/$alice.quota is damaged; rondo-server quota sets it anew" "and is said"
+run rondo-server quota --state "$state" "$alice" 1G
+is "$status $(cat "$state/placed/$alice.quota")" "0 $((1 << 30))" "and mended"
 stop_keeper
+
 run rondo-server gc --state "$state" --dry-run "$site"
 like "$status $out" '^0 .*would remove 0 of' "gc --dry-run: all is needed"
 touch -d '8 days ago' "$state/incoming/$alice/$stray"
@@ -90,10 +123,13 @@ refused "the site's folder is missing" --state "$state"
 refused 'leave --site-key out' user list --site-key "$TMPDIR/owner" "$site"
 refused '--json belongs to list' user remove "$alice" --json "$site"
 refused 'is what users can be' user rename "$alice" "$site"
+refused 'a quota is a size' quota --state "$state" "$alice" much
+refused 'a key is 43' quota --state "$state" alice
+refused '--state FOLDER is missing' quota "$alice" 1G
 refused 'a key is 43 characters' user add alice alice "$site"
 refused 'user add takes' user add "$alice" "$site"
 pass "what would change nothing, and what nobody means, is refused"
-for verb in gc reindex user verify; do
+for verb in gc quota reindex user verify; do
 	run rondo-server "$verb" --help
 	[ "$status" -eq 0 ] && [[ $out == "usage: rondo-server $verb "* ]] || fail "$verb --help: $status"
 	run rondo-server --help

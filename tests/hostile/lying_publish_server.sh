@@ -74,7 +74,7 @@ denied "all is missing for ever" 5 'says now that it lacks it' 'missing all'
 denied "objects that are forgotten" 5 'says now that it lacks it' 'objects forget'
 denied "objects that are refused" 5 'HTTP 422' 'objects status 422'
 denied "an offset that is none" 5 'HTTP 409' 'objects status 409'
-denied "no room" 8 'rondo-server --quota' 'objects status 413 the quota is used up'
+denied "no room" 8 'rondo-server quota' 'objects status 413 the quota is used up'
 denied "cut off, for ever" 4 'the same command goes on' 'objects cut 0'
 
 denied "said to be listed" 5 'its catalog does not' 'manifest forget'

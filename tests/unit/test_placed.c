@@ -167,6 +167,45 @@ static void a_list_that_is_none_is_no_sum_and_is_mended(void **state)
     assert_int_equal(sum_of(&alice), 2 * LARGE);
 }
 
+static void a_quota_of_its_own_goes_before_everybodys(void **state)
+{
+    (void)state;
+    uint64_t quota = 7;
+    bool own = true;
+    assert_int_equal(placed_find_quota(folder, &alice, &quota, &own, NULL), 0);
+    assert_true(quota == 7 && !own);
+    assert_int_equal(placed_set_quota(folder, &alice, 0, NULL), 0);
+    assert_int_equal(placed_find_quota(folder, &alice, &quota, &own, NULL), 0);
+    assert_true(quota == 0 && own);
+    placed_sweep(folder, site); // it is no list
+    assert_int_equal(placed_set_quota(folder, &alice, INT64_MAX, NULL), 0);
+    assert_int_equal(placed_find_quota(folder, &alice, &quota, &own, NULL), 0);
+    assert_true(quota == INT64_MAX && own);
+    quota = 7;
+    assert_int_equal(placed_find_quota(folder, &bob, &quota, &own, NULL), 0);
+    assert_true(quota == 7 && !own);
+    assert_int_equal(placed_remove_quota(folder, &alice, NULL), 0);
+    assert_int_equal(placed_remove_quota(folder, &alice, NULL), 0);
+    assert_int_equal(placed_find_quota(folder, &alice, &quota, &own, NULL), 0);
+    assert_true(quota == 7 && !own);
+}
+
+static void a_damaged_quota_is_none(void **state)
+{
+    (void)state;
+    static const char *const damaged[] = {
+        "", "\n", "5", "-5\n", "5\n5\n", "9223372036854775808\n", "5 \n", "99999999999999999999999999999999\n"};
+    char name[KEY_TEXT_SIZE + sizeof PLACED_QUOTA_SUFFIX], text[KEY_TEXT_SIZE];
+    uint64_t quota = 7;
+    bool own = false;
+    snprintf(name, sizeof name, "%s" PLACED_QUOTA_SUFFIX, key_to_text(&alice, text));
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+        assert_int_equal(io_replace_file(folder, name, damaged[i], strlen(damaged[i]), 0600), 0);
+        assert_int_equal(placed_find_quota(folder, &alice, &quota, &own, NULL), -EBADMSG);
+        assert_true(quota == 7 && !own);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +216,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_sweep_counts_each_object_that_is_there_once, setup, teardown),
         cmocka_unit_test_setup_teardown(cut_short_at_any_byte_the_whole_lines_count, setup, teardown),
         cmocka_unit_test_setup_teardown(a_list_that_is_none_is_no_sum_and_is_mended, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_quota_of_its_own_goes_before_everybodys, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_quota_is_none, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
