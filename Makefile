@@ -18,7 +18,8 @@ CC      ?= cc
 PYTHON  ?= python3
 PROVE   ?= prove
 FUZZ_SECONDS ?= 10
-TEST_JOBS ?= 2
+# Tests at once. Many of them wait, for time-outs and disks, so that there is one more than processors.
+TEST_JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 VERSION := 0.1
@@ -198,7 +199,7 @@ MAKE_ASAN = $(MAKE) BUILD=$(BUILD)/asan OPTIMIZE="-O1 -g" LINK_HARDEN= \
             HARDEN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 asan:
 	+$(MAKE_ASAN) unit torture-program replay-programs
-	BUILD=$(BUILD)/asan $(PROVE) -j$(TEST_JOBS) --exec tests/tap $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS)) tests/torture/torture.sh
+	BUILD=$(BUILD)/asan $(PROVE) -j$(TEST_JOBS) --exec tests/tap tests/torture/torture.sh $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS))
 
 # Each fuzz target once through its corpus, without libFuzzer, in the build for the sanitizers: nothing is compiled for it alone.
 REPLAYS := $(patsubst tests/fuzz/%.c,$(BUILD)/replay/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -224,12 +225,16 @@ demo:
 # Tests in the labs: machines with a working /dev/kvm, emulated (tests/lab/run_svm, tests/lab/run_vmx).
 LAB_TESTS := $(filter-out %lib.sh %/common.sh,$(sort $(wildcard tests/lab/*.sh)))
 
-# Two builds, on all processors, whatever make was told. The runner, tests/tap, sets what a test needs and gives each one a time limit.
+# Two builds, on all processors, whatever make was told; the unit tests under the sanitizers; then everything, the longest first, so that
+# nobody waits for one of them at the end. The runner, tests/tap, sets what a test needs and gives each one a time limit.
+LONGEST := tests/e2e/appliances.sh tests/e2e/appliance_debian.sh tests/lab/product_login.sh \
+           $(patsubst %,tests/e2e/%.sh,day run_tiny boot_debian network cloop_killed_during_boots debian_mounted snapshots)
+SCRIPTS := $(filter-out %/browser.sh,$(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh tests/browser/*.sh)))
 test:
 	tests/prerequisites
 	$(MAKE) $(PARALLEL) all unit
 	$(MAKE) $(PARALLEL) asan
-	BUILD=$(BUILD) $(PROVE) -j$(TEST_JOBS) --timer --exec tests/tap $(UNIT_TESTS) tests/fuzz/corpus.sh $(filter-out %/browser.sh,$(sort $(wildcard tests/e2e/*.sh tests/hostile/*.sh tests/browser/*.sh))) $(LAB_TESTS)
+	BUILD=$(BUILD) $(PROVE) -j$(TEST_JOBS) --timer --exec tests/tap $(LONGEST) $(filter-out $(LONGEST),$(SCRIPTS) $(LAB_TESTS)) $(UNIT_TESTS) tests/fuzz/corpus.sh
 
 test-long:
 	tests/prerequisites lab

@@ -21,6 +21,11 @@ run_rondo run "$fake" --net none --append 'refuse=no%20room'
 status_is 1 "an engine that does not start is exit code 1"
 like "$err" "did not start: no room" "and why is said"
 ok "a machine that did not start leaves nothing" wait_until 5 no_machine_left
+# Two that take their time, meanwhile.
+rondo run "$fake" --ephemeral --net none --append deaf --timeout 1 >"$TMPDIR/deaf.out" 2>&1 &
+deaf=$!
+rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/null | (sleep 9; cat) >"$TMPDIR/slower.out" &
+slower=$!
 run_rondo run "$fake" --ephemeral --net none --append 'lines=100000 exit=0'
 is "$(tail -n 1 "$TMPDIR/run.out" | tr -d '\r')" "$(printf '%062d' 99999)" "the console is shown to its end"
 is "$(wc -c <"$TMPDIR/run.out")" 6400000 "and in full"
@@ -28,8 +33,6 @@ rondo run "$fake" --ephemeral --net none --append 'lines=20000 exit=0' 2>/dev/nu
 is "$(wc -c <"$TMPDIR/slow.out")" 1280000 "also to a slow reader"
 rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/null | (sleep 1; cat) >"$TMPDIR/slow.out"
 is "$(wc -c <"$TMPDIR/slow.out")" 12800000 "of much"
-rondo run "$fake" --ephemeral --net none --append 'lines=200000 exit=0' 2>/dev/null | (sleep 9; cat) >"$TMPDIR/slower.out" &
-slower=$!
 run_rondo run "$fake" --ephemeral --net none --append 'print=%1b[1mlo%1b[mgin:' --until 'login:' --timeout 60
 status_is 0 "--until sees through control sequences"
 run_rondo run "$fake" --ephemeral --net none --append 'print=hello%0a exit=0' --until 'never shown' --timeout 60
@@ -37,8 +40,8 @@ status_is 1 "a guest that ends before what --until waits for is exit code 1"
 run_rondo run "$fake" --ephemeral --net none --timeout 1
 status_is 12 "a time limit alone is exit code 12"
 like "$err" "did not (end within 1 second|start)" "and its own message"
-run_rondo run "$fake" --ephemeral --net none --append deaf --timeout 1
-status_is 12 "an engine that does not end when told is ended"
+wait "$deaf"
+is "$?" 12 "an engine that does not end when told is ended" || diag_file "$TMPDIR/deaf.out"
 wait "$slower"
 is "$(tail -n 1 "$TMPDIR/slower.out" | tr -d '\r')" "$(printf '%062d' 199999)" "to one that stops reading, the end is shown"
 # On a machine that is busy otherwise, there may be no time for so much.
