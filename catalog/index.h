@@ -95,7 +95,8 @@ void index_list_free(struct index_list *l); // for CLEANUP too; a zeroed one is 
 
 enum index_order { INDEX_BY_RELEVANCE, INDEX_BY_NAME, INDEX_BY_AGE }; // best, a, newest first
 struct index_query {                                                  // zeroed: everything, by name
-    const char *words;      // all must occur, the last one as a beginning; NULL or without a letter or digit: any
+    const char *words;      // all must occur, the last one as a beginning; capitals and accents do not matter
+                            // NULL, or ASCII without a letter or digit: any. Signs beyond ASCII alone: none
     const char *os;         // how the version's os begins, capitals or not; NULL or "": any
     const char *arch;       // NULL or "": any
     const char *publisher;  // a public key's text; NULL or "": any

@@ -4,8 +4,9 @@
 //   the site → what it would be, shown → a yes → rondo run --ephemeral of exactly that version
 //
 // 1. Of the link come address, name, version, digest and key; how the machine runs is the manifest's and this user's.
-// 2. Nothing starts, is made (but in the cache) or is believed of a site before somebody said yes; nobody who could is
-//    there: exit code 2, before anything is asked of anybody.
+// 2. Nothing starts, and nothing is believed of a site, before somebody said yes; what was fetched is in the cache by
+//    then, and an empty trust.db is there. Nobody who could is there: exit code 2, before anything is asked of anybody.
+//    Looking has a limit: a map that is larger is not counted (WORK_MAXIMUM).
 // 3. What was shown is what starts: run gets the digest of the manifest that was shown.
 // 4. What was typed before the question is no answer to it.
 #include "base/cleanup.h"

@@ -18,7 +18,7 @@ const char *layout_policy(char text[static LAYOUT_POLICY_SIZE]);
 
 // `root` is the way from the page to the site's front page: "", "../", "../../".
 void layout_begin(struct html *h, const struct index_site *site, const char *title, const char *root);
-// Ends the content. `signed_by`: with the state of the catalog, which changes with every publication.
+// Ends the content. `with_catalog`: with the state of the catalog, which changes with every publication.
 void layout_end(struct html *h, const struct index_site *site, bool with_catalog);
 
 // The picture of an image, or, where it has none, a tile with its first letter. `big` for its own page.

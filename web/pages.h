@@ -5,11 +5,12 @@
 //   /images/NAME/        one image, with all that one needs to decide, and to boot it with one click
 //   anything else        a page that says so
 //
-// The same functions make the live pages (server/pages.h) and the static ones (client/site_pages.h).
+// The same functions make the live pages (server/live_pages.h) and the static ones (client/site_pages.h).
 //
 // 1. A page without pictures has at most PAGES_SIZE_MAXIMUM bytes, whatever the rows say: long texts are cut.
 // 2. It needs nothing but itself to be seen, and asks nobody but its own site for anything.
-// 3. It works without JavaScript, and from any folder: all of its links are relative.
+// 3. It works without JavaScript, and from any folder: its links are relative, but those of the page for a missing one,
+//    which is shown at any address.
 #pragma once
 
 #include "base/buf.h"
