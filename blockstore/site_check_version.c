@@ -138,11 +138,11 @@ static int read_logo(struct site *s, const struct manifest_logo *logo, unsigned 
 
 int site_check_logo(struct site *s, const struct manifest_logo *logo, struct error *error)
 {
-    unsigned char *bytes CLEANUP_FREE = malloc(MANIFEST_LOGO_MAXIMUM);
     struct error why = {.text = ""};
     char hex[SHA256_HEX_SIZE];
     if (logo->type == MANIFEST_LOGO_NONE)
         return 0;
+    unsigned char *bytes CLEANUP_FREE = malloc(MANIFEST_LOGO_MAXIMUM);
     if (!bytes)
         return error_set(error, ENOMEM, "out of memory");
     sha256_to_hex(&logo->object, hex);

@@ -47,7 +47,7 @@ static int refuse(unsigned status, const char *error, const char *next, const ch
     struct answer answer;
     int n = snprintf(text, sizeof text, "{\"error\": \"%s\", \"next\": \"%s\"}\n", error, next); // texts of ours
     int r = answer_make(status, "application/json", "no-store", text, (size_t)n, &answer);
-    if (r == 0 && name && !answer_add(answer.response, name, value)) {
+    if (r == 0 && value && !answer_add(answer.response, name, value)) {
         answer_destroy_response(&answer.response);
         r = -ENOMEM;
     }
