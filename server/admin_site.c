@@ -40,7 +40,7 @@ static int read_catalog(const char *path, struct catalog *ret, struct error *err
 static int sweep(const char *state, const char *path, struct error *error)
 {
     struct staging *staging CLEANUP(staging_close) = NULL;
-    struct site *site;
+    struct site *site = NULL;
     int folder CLEANUP_CLOSE = state_find(state, error);
 
     if (folder < 0)
@@ -50,11 +50,10 @@ static int sweep(const char *state, const char *path, struct error *error)
     int r = staging_open(folder, &staging, error);
     if (r == 0)
         r = site_open_reading(path, &site, error);
-    if (r < 0)
-        return r;
-    staging_sweep(staging, io_realtime_seconds(), site);
+    if (r == 0)
+        staging_sweep(staging, io_realtime_seconds(), site);
     site_close(site);
-    return 0;
+    return r;
 }
 
 int admin_gc(int argc, char **argv, struct error *error)

@@ -110,11 +110,11 @@ static bool session(struct publish_request *q)
         publish_refuse(q, 401, error.text, "ask for a new challenge");
     if (r == 0)
         r = find_room(api, &text.key, &room, &error);
+    const uint64_t used = r == 0 ? room.placed + staging_count_bytes(api->staging, &text.key) : 0;
     if (r == 0)
         r = buf_append_format(&q->answer,
                               "{\"token\": \"%s\", \"seconds\": %u, \"quota_bytes\": %llu, \"used_bytes\": %llu}\n",
-                              token, PUBLISH_SESSION_SECONDS, (unsigned long long)room.quota,
-                              (unsigned long long)(room.placed + staging_count_bytes(api->staging, &text.key)));
+                              token, PUBLISH_SESSION_SECONDS, (unsigned long long)room.quota, (unsigned long long)used);
     if (r < 0 && !q->status)
         publish_refuse_code(q, r, &error);
     else if (r == 0)

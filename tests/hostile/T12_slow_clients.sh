@@ -1,20 +1,25 @@
 #!/bin/bash
-# T12: clients that ask slowly, take slowly or do nothing at all lose their connection, and stop nobody else.
+# T12: clients that ask slowly, send slowly, take slowly or do nothing at all lose their connection, and stop nobody else: visitors and
+# publishers.
 . "$(dirname "$0")/../lib.sh"
-need curl python3
+. "$ROOT/tests/sites.sh"
+. "$ROOT/tests/publishers.sh"
+need curl python3 minisign
 
-site=$TMPDIR/site
+make_keys owner alice bob
+allow alice alice
+allow bob bob
 hash=$(printf 'ab%062d' 1)
 mkdir -p "$site/objects/ab"
 head -c 8000000 /dev/urandom >"$site/objects/ab/$hash"
-printf 'rondo-catalog 1\n' >"$site/catalog.rondo"
 
 cat >"$TMPDIR/slow.py" <<'END'
-# slow.py PORT KIND COUNT SECONDS ADDRESS: opens COUNT connections from ADDRESS and behaves badly on each, for at most
-# so long. Prints "ready" when all are open; at the end, how many the server has closed, and after how many seconds the
+# slow.py PORT KIND COUNT SECONDS ADDRESS TOKEN: opens COUNT connections from ADDRESS and behaves badly on each, for at
+# most so long. Prints "ready" when all are open; at the end, how many the server has closed, and after how many seconds the
 # last one.
 import select, socket, sys, time
 port, kind, count, limit, address = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
+token = sys.argv[6].encode()
 path = b"/objects/ab/ab" + b"0" * 61 + b"1"
 open_ones = {}
 closed = 0
@@ -29,6 +34,13 @@ for i in range(count):
             s.sendall(b"GET /catalog.rondo HTTP/1.1\r\nHost: x\r\n")
         elif kind in ("stuck", "sip"):
             s.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        elif kind == "alive": # asks once, is answered, and stays
+            s.sendall(b"GET /catalog.rondo HTTP/1.1\r\nHost: x\r\n\r\n")
+        elif kind == "body":
+            s.sendall(b"POST /api/v1/publish/challenge HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        elif kind == "upload":
+            s.sendall(b"PUT /api/v1/publish/objects/%064d HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
+                      b"Content-Length: 60000000\r\n\r\n" % (i, token))
         s.setblocking(False)
         open_ones[s.fileno()] = s
     except OSError:
@@ -58,11 +70,13 @@ while open_ones and time.monotonic() - start < limit:
                 gone(fd)
         except OSError:
             gone(fd)
-    if kind in ("drip", "sip"):
+    if kind in ("drip", "sip", "body", "upload"):
         for fd, s in list(open_ones.items()):
             try:
                 if kind == "drip":
                     s.send(b"X: y\r\n")
+                elif kind in ("body", "upload"):
+                    s.send(b"k")
                 elif not s.recv(100):
                     gone(fd)
             except BlockingIOError:
@@ -83,7 +97,7 @@ serve() { # NAME ARGUMENT…: sets $process, $port and $url
 	port=${port%/}
 }
 attack() { # NAME KIND COUNT SECONDS [ADDRESS]
-	start_process "$1" python3 "$TMPDIR/slow.py" "$port" "$2" "$3" "$4" "${5:-127.0.0.2}"
+	start_process "$1" python3 "$TMPDIR/slow.py" "$port" "$2" "$3" "$4" "${5:-127.0.0.2}" "${token:--}"
 	attacker=$process
 	wait_until 30 grep -q ready "$TMPDIR/$1.log" || bail_out "the attack $1 begins"
 }
@@ -104,9 +118,10 @@ flood=$attacker
 start_process waiting curl -sS --max-time 15 -o "$TMPDIR/waited" "${url}objects/ab/$hash"
 waiting=$process
 
-serve server rondo-server --log "$TMPDIR/access"
+serve server rondo-server --log "$TMPDIR/access" --state "$state" --site-key "$TMPDIR/owner"
 server=$process
 ok "a good client is served" good_client 5
+open_session alice || bail_out "a session"
 files_before=$(open_files)
 
 # Slow, but honest: a small window, emptied steadily over more than two windows of ours. (curl --limit-rate reads in
@@ -128,25 +143,39 @@ start_process honest python3 "$TMPDIR/honest.py" "$port" "/objects/ab/$hash" "$T
 honest=$process
 
 # One window is 3 s. Half a request gets one; idle connections and answers get at most two.
-kinds=(half drip idle stuck sip)
+kinds=(half drip idle stuck sip alive body upload)
 attackers=()
+count_of() { # KIND: a publisher sends 8 objects at a time
+	case $1 in
+	upload) echo 8 ;;
+	*) echo 200 ;;
+	esac
+}
 for i in "${!kinds[@]}"; do
-	attack "${kinds[i]}" "${kinds[i]}" 200 20 "127.0.0.$((2 + i))"
+	attack "${kinds[i]}" "${kinds[i]}" "$(count_of "${kinds[i]}")" 20 "127.0.0.$((2 + i))"
 	attackers+=("$attacker")
 done
 ok "200 of each kind do not stop a good client" good_client 5
+ok "nor one who searches" curl -sS --max-time 5 -o "$TMPDIR/found" "${url}api/v1/search?q=first"
+printf 'an object' >"$TMPDIR/object"
+object=$(sha256sum "$TMPDIR/object" | cut -d ' ' -f 1)
+may_send() { # NAME
+	open_session "$1" && api PUT "objects/$object" --max-time 5 --data-binary "@$TMPDIR/object" && [ "$code" = 201 ]
+}
+ok "nor another publisher" may_send bob
 for i in "${!kinds[@]}"; do
-	kind=${kinds[i]}
+	kind=${kinds[i]} count=$(count_of "${kinds[i]}")
 	wait "${attackers[i]}"
 	read -r closed seconds < <(tail -n 1 "$TMPDIR/$kind.log")
-	is "$closed" 200 "$kind: all are closed"
+	is "$closed" "$count" "$kind: all are closed"
 	ok "$kind: after at most two windows ($seconds s)" test "$seconds" -le 8
 	answered=$(grep -c " 127.0.0.$((2 + i)) " "$TMPDIR/access")
 	case $kind in
-	stuck | sip) is "$answered" 200 "$kind: in the log as what they asked for" ;;
+	stuck | sip | alive) is "$answered" 200 "$kind: in the log as what they asked for" ;;
 	*) is "$answered" 0 "$kind: not in the log, as nothing was asked" ;;
 	esac
 done
+ok "the slow publisher may send again" wait_until 5 may_send alice
 wait "$honest"
 ok "a slow client that does take its bytes gets all of them ($(cat "$TMPDIR/honest.log") s)" cmp "$TMPDIR/honest.got" "$site/objects/ab/$hash"
 ok "longer than two windows" [ "$(cat "$TMPDIR/honest.log")" -ge 7 ]
