@@ -5,41 +5,12 @@
 //   1. Each defensive setting is on, and holds against the statement that it is there for.
 //   2. No word, whatever it looks like, is ever a part of a statement: it comes back as it was, and the tables and
 //      everybody else's rows are what they were.
-#include "catalog_fixture.h"
+#include "trust_fixture.h"
 
 #include "base/log.h"
 #include "catalog/trust_private.h"
 
 #include "base/banned.h"
-
-#define SITE "http://host/os/"
-#define ISSUED INT64_C(1795428000) // 2026-11-23T10:00:00Z
-
-struct world {
-    char *folder;
-    struct key_secret *key;
-    struct trust *t;
-    struct error error;
-};
-
-static int set_up(void **state)
-{
-    struct world *w = calloc(1, sizeof *w);
-    w->folder = fixture_folder();
-    w->key = fixture_key();
-    *state = w;
-    return trust_open(w->folder, &w->t, &w->error);
-}
-
-static int tear_down(void **state)
-{
-    struct world *w = *state;
-    trust_close(w->t);
-    key_free(&w->key);
-    fixture_remove(&w->folder);
-    free(w);
-    return 0;
-}
 
 // A whole decision about a catalog that this site gives, with `name` as what is looked at; result of the last step.
 static int see_catalog(struct world *w, const char *site, const char *name)
