@@ -16,7 +16,7 @@ int socket_connect(const char *path, struct error *error); // -ECONNREFUSED or -
 int socket_accept(int listener); // the descriptor, or -errno; -EPERM if the peer is another user
 
 // A connected pair for a child and us, both ends close-on-exec and owned by the caller. `type`: SOCK_STREAM or
-// SOCK_SEQPACKET.
+// SOCK_SEQPACKET, also with SOCK_NONBLOCK: then socket_send returns -EAGAIN where there is no room.
 int socket_pair(int type, int *ret_ours, int *ret_theirs, struct error *error);
 
 // One message. `fds` may be NULL with count 0. Received descriptors are close-on-exec and owned by the caller.

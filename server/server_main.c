@@ -8,8 +8,8 @@
 // SIGTERM and SIGINT: no new connections; answers under way have WIND_DOWN_SECONDS to end; a second signal does not
 // wait for them. SIGHUP: the access log is opened anew, under its name, by the process beside us (server/log_opener.h).
 // Without a log there is nothing to open: it then means the end where there is a terminal that can hang up, and nothing
-// under a supervisor. SIGCHLD: if the keeper (server/keeper.h) has ended, so do we. The signals are blocked in all
-// threads, and taken by this one with sigwait.
+// under a supervisor. SIGCHLD: if the keeper (server/keeper.h) or the host of machines (server/try_host.h) has
+// ended, so do we. The signals are blocked in all threads, and taken by this one with sigwait.
 
 #include "base/cleanup.h"
 #include "base/confine.h"
@@ -99,10 +99,16 @@ static bool has_keeper_ended(const struct publishing *p)
     return p->incoming >= 0 && waitpid(p->keeper.pid, NULL, WNOHANG) == p->keeper.pid;
 }
 
-// -EPIPE if the keeper has ended.
+static bool has_host_ended(const struct try_host *h)
+{
+    return h->fd >= 0 && waitpid(h->pid, NULL, WNOHANG) == h->pid;
+}
+
+// -EPIPE if the keeper has ended, or the host of machines.
 static int wait_for_signal(struct http_server *server, struct access_log *log, struct beside *opener,
                            const struct site_index *index, const struct publishing *publishing,
-                           struct try_api *machines, const sigset_t *signals, struct error *error)
+                           const struct try_host *host, struct try_api *machines, const sigset_t *signals,
+                           struct error *error)
 {
     int taken;
 
@@ -111,6 +117,8 @@ static int wait_for_signal(struct http_server *server, struct access_log *log, s
             site_index_reap(index);
         if (taken == SIGCHLD && has_keeper_ended(publishing))
             return error_set(error, EPIPE, "the keeper, which changes the site, has ended: so does the server");
+        if (taken == SIGCHLD && has_host_ended(host))
+            return error_set(error, EPIPE, "the host, which starts machines to try, has ended: so does the server");
         if (taken == SIGHUP && log->fd >= 0)
             reopen_log(log, opener);
     }
@@ -238,14 +246,15 @@ static int serve(const struct server_options *options, struct error *error)
         r = try_api_start(&host, &options->machines, &machines, error);
     if (r < 0)
         return r;
-    const struct router router = {.site = &site, .index = index.pool, .machines = machines, .try_memory = options->machines.machines ? options->machines.memory : 0};
+    const struct router router = {
+        .site = &site, .index = index.pool, .machines = machines, .try_memory = options->machines.memory};
     r = http_server_start(TAKE_FD(listener), &router, publishing.api, options->stall, &server, error);
     if (r == 0)
         r = server_calls_confine(index.pool != NULL, publishing.api != NULL, machines != NULL, error);
     if (r == 0)
         r = announce(url, error);
     if (r == 0)
-        r = wait_for_signal(server, &log, &opener, &index, &publishing, machines, &signals, error);
+        r = wait_for_signal(server, &log, &opener, &index, &publishing, &host, machines, &signals, error);
     try_api_wind_down(machines); // whatever ended us: its connections are the library's, which is stopped now
     return r;
 }

@@ -83,9 +83,8 @@ int server_options_parse(int argc, char **argv, struct server_options *ret, stru
     }
     if (r == 0 && operands == 0)
         r = error_set(error, EINVAL, "the site's folder is missing");
-    if (r == 0 && machines && !try_limits_parse(machines, &o.machines))
-        r = error_set(error, EINVAL,
-                      "--try takes N[,idle=SECONDS][,life=SECONDS][,memory=SIZE][,disk=SIZE], not \"%s\"", machines);
+    if (r == 0 && machines)
+        r = try_limits_parse(machines, &o.machines, error);
     o.stall = (unsigned)stall;
     o.folder = argv[1];
     o.quota = quota == QUOTA_DEFAULT ? PUBLISH_QUOTA_DEFAULT : quota;

@@ -25,7 +25,6 @@
 #include "base/banned.h"
 
 #define TICK_MS 1000
-#define ANSWER_MS 5000
 #define NICENESS 10                  // the server itself comes first
 #define CACHE_SIZE "cache-size 2G\n" // of what is a copy of the site on the same disk
 
@@ -36,39 +35,70 @@ struct host {
     struct try_machine machines[TRY_MACHINES_MAXIMUM];
 };
 
-bool try_limits_parse(const char *text, struct try_limits *ret)
+static int refuse_limits(const char *text, struct error *error)
+{
+    return error_set(error, EINVAL, "--try takes N[,idle=SECONDS][,life=SECONDS][,memory=SIZE][,disk=SIZE], not \"%s\"",
+                     text);
+}
+
+static int parse_size(const char *text, const char *name, const char *value, uint64_t least, uint64_t *ret,
+                      struct error *error)
+{
+    char size[32];
+    if (!text_parse_size(value, ret))
+        return refuse_limits(text, error);
+    if (*ret < least)
+        return error_set(error, EINVAL, "--try %s=%s: a machine needs %s at least", name, value,
+                         text_format_size(least, size));
+    return 0;
+}
+
+static int parse_seconds(const char *text, const char *name, const char *value, unsigned *ret, struct error *error)
+{
+    uint64_t n;
+    if (!text_parse_u64(slice_of(value), UINT64_MAX, &n))
+        return refuse_limits(text, error);
+    if (n == 0 || n > TRY_SECONDS_MAXIMUM)
+        return error_set(error, EINVAL, "--try %s=%s: seconds are from 1 to %u", name, value, TRY_SECONDS_MAXIMUM);
+    *ret = (unsigned)n;
+    return 0;
+}
+
+int try_limits_parse(const char *text, struct try_limits *ret, struct error *error)
 {
     struct try_limits limits = {
         .idle = TRY_IDLE_SECONDS, .life = TRY_LIFE_SECONDS, .memory = TRY_MEMORY_DEFAULT, .disk = TRY_DISK_DEFAULT};
     char copy[256];
     uint64_t n;
     if (strlen(text) >= sizeof copy)
-        return false;
+        return refuse_limits(text, error);
     memcpy(copy, text, strlen(text) + 1);
     char *rest = copy, *word = strsep(&rest, ",");
-    if (!text_parse_u64(slice_of(word), TRY_MACHINES_MAXIMUM, &n) || n == 0)
-        return false;
+    if (!text_parse_u64(slice_of(word), UINT64_MAX, &n))
+        return refuse_limits(text, error);
+    if (n == 0 || n > TRY_MACHINES_MAXIMUM)
+        return error_set(error, EINVAL, "--try %s: machines are from 1 to %u", word, TRY_MACHINES_MAXIMUM);
     limits.machines = (unsigned)n;
     while ((word = strsep(&rest, ","))) {
         const char *name = strsep(&word, "=");
+        int r = -EINVAL;
         if (!word)
-            return false;
-        if (strcmp(name, "memory") == 0) {
-            if (!text_parse_size(word, &limits.memory))
-                return false;
-        } else if (strcmp(name, "disk") == 0) {
-            if (!text_parse_size(word, &limits.disk))
-                return false;
-        } else if (strcmp(name, "idle") != 0 && strcmp(name, "life") != 0) {
-            return false;
-        } else if (!text_parse_u64(slice_of(word), TRY_SECONDS_MAXIMUM, &n) || n == 0) {
-            return false;
-        } else {
-            *(name[0] == 'i' ? &limits.idle : &limits.life) = (unsigned)n;
-        }
+            return refuse_limits(text, error);
+        if (strcmp(name, "memory") == 0)
+            r = parse_size(text, name, word, TRY_MEMORY_MINIMUM, &limits.memory, error);
+        else if (strcmp(name, "disk") == 0)
+            r = parse_size(text, name, word, TRY_DISK_MINIMUM, &limits.disk, error);
+        else if (strcmp(name, "idle") == 0)
+            r = parse_seconds(text, name, word, &limits.idle, error);
+        else if (strcmp(name, "life") == 0)
+            r = parse_seconds(text, name, word, &limits.life, error);
+        else
+            return refuse_limits(text, error);
+        if (r < 0)
+            return r;
     }
     *ret = limits;
-    return true;
+    return 0;
 }
 
 // --- before it hears anybody ---------------------------------------------------------------------------------------
@@ -118,36 +148,37 @@ static int set_environment(struct host *h, const char *folder, struct error *err
 
 // --- its loop ------------------------------------------------------------------------------------------------------
 
-static int start(struct host *h, const char *question, struct error *error)
+static int start(struct host *h, const char *name, struct error *error)
 {
-    static const char word[] = "start ";
-    struct slice name = slice_of(question + sizeof word - 1);
-    if (strncmp(question, word, sizeof word - 1) != 0 || !text_is_image_name(name))
+    if (!text_is_image_name(slice_of(name)))
         return error_set(error, EINVAL, "that is no name of an image");
     for (unsigned i = 0; i < h->place.limits.machines; i++)
         if (try_machine_is_free(&h->machines[i]))
-            return try_machine_start(&h->machines[i], &h->place, name.at, error);
+            return try_machine_start(&h->machines[i], &h->place, name, error);
     return error_set(error, EBUSY, "as many machines run as may");
 }
 
 static void answer(struct host *h)
 {
-    char text[SOCKET_LINE_MAXIMUM];
+    char question[SOCKET_LINE_MAXIMUM], text[64];
     struct error error = {.text = ""};
-    int r = socket_receive(h->fd, 0, text, NULL, NULL);
+    uint64_t number;
+    int r = socket_receive(h->fd, 0, question, NULL, NULL);
     if (r == -EAGAIN || r == -EINTR)
         return;
-    if (r <= 0) {
+    struct slice rest = slice_of(question), word = slice_cut_word(&rest);
+    if (r <= 0 || !slice_equal(word, "start") || !text_parse_u64(slice_cut_word(&rest), UINT64_MAX, &number)) {
         close(TAKE_FD(h->fd));
         return;
     }
-    int stream CLEANUP_CLOSE = start(h, text, &error);
+    int stream CLEANUP_CLOSE = start(h, rest.at, &error);
     if (stream < 0 && stream != -EBUSY)
         log_error("no machine: %s", error.text);
     if (stream >= 0)
-        r = socket_send(h->fd, "ok", &stream, 1);
-    else if (snprintf(text, sizeof text, "error %d %s", -stream, error.text) > 0)
-        r = socket_send(h->fd, text, NULL, 0);
+        snprintf(text, sizeof text, "ok %llu", (unsigned long long)number);
+    else
+        snprintf(text, sizeof text, "error %llu %d", (unsigned long long)number, -stream);
+    r = socket_send(h->fd, text, &stream, stream >= 0);
     if (r < 0)
         close(TAKE_FD(h->fd));
 }
@@ -218,7 +249,7 @@ int try_host_start(const char *site, const char *folder, const char *program, co
     for (unsigned i = 0; i < TRY_MACHINES_MAXIMUM; i++)
         h->machines[i] = (struct try_machine)TRY_MACHINE_NONE;
     int ours, theirs;
-    int r = socket_pair(SOCK_SEQPACKET, &ours, &theirs, error);
+    int r = socket_pair(SOCK_SEQPACKET | SOCK_NONBLOCK, &ours, &theirs, error);
     if (r < 0)
         return r;
     pid_t pid = fork();
@@ -246,37 +277,45 @@ int try_host_start(const char *site, const char *folder, const char *program, co
     return r;
 }
 
-// What answers a question whose asker has given up.
-static void drop_late_answers(int fd)
+int try_host_ask(const struct try_host *h, uint64_t number, const char *name)
+{
+    char text[SOCKET_LINE_MAXIMUM];
+    snprintf(text, sizeof text, "start %llu %s", (unsigned long long)number, name);
+    return socket_send(h->fd, text, NULL, 0);
+}
+
+// "ok NUMBER" with a stream, or "error NUMBER ERRNO".
+static bool parse_answer(const char *text, bool has_stream, struct try_answer *ret)
+{
+    struct slice rest = slice_of(text), word = slice_cut_word(&rest);
+    uint64_t code = 0;
+    if (!slice_equal(word, has_stream ? "ok" : "error") ||
+        !text_parse_u64(slice_cut_word(&rest), UINT64_MAX, &ret->number))
+        return false;
+    if (!has_stream && (!text_parse_u64(slice_cut_word(&rest), 4095, &code) || code == 0))
+        return false;
+    ret->stream = -(int)code;
+    return true;
+}
+
+int try_host_hear(const struct try_host *h, struct try_answer *ret)
 {
     char text[SOCKET_LINE_MAXIMUM];
     int fds[SOCKET_FDS_MAXIMUM];
     unsigned count = 0;
-    while (socket_receive(fd, 0, text, fds, &count) > 0)
-        while (count > 0)
-            close(fds[--count]);
-}
-
-int try_host_ask(const struct try_host *h, const char *name)
-{
-    char text[SOCKET_LINE_MAXIMUM];
-    int fds[SOCKET_FDS_MAXIMUM] = {-1};
-    unsigned count = 0;
-    uint64_t code;
-    drop_late_answers(h->fd);
-    snprintf(text, sizeof text, "start %s", name);
-    int r = socket_send(h->fd, text, NULL, 0);
-    if (r == 0)
-        r = socket_receive(h->fd, ANSWER_MS, text, fds, &count);
-    if (r <= 0)
-        return r == 0 ? -EPIPE : r;
-    if (count == 1 && strcmp(text, "ok") == 0)
-        return fds[0];
+    struct try_answer new;
+    int r = socket_receive(h->fd, 0, text, fds, &count);
+    if (r == -EAGAIN || r == -EINTR)
+        return 0;
+    if (r > 0 && count <= 1 && parse_answer(text, count == 1, &new)) {
+        *ret = new;
+        if (count == 1)
+            ret->stream = fds[0];
+        return 1;
+    }
     while (count > 0)
         close(fds[--count]);
-    struct slice rest = slice_of(text), word = slice_cut_word(&rest);
-    const bool told = slice_equal(word, "error") && text_parse_u64(slice_cut_word(&rest), 4095, &code) && code > 0;
-    return told ? -(int)code : -EPROTO;
+    return -EPIPE; // whoever answers otherwise is no host
 }
 
 void try_host_end(struct try_host *h)

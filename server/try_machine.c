@@ -31,6 +31,11 @@ bool try_machine_is_free(const struct try_machine *m)
     return m->pid == 0 && m->console < 0 && m->visitor < 0;
 }
 
+static bool is_empty(const struct try_pipe *pipe)
+{
+    return pipe->begin == pipe->end;
+}
+
 // --- start ---------------------------------------------------------------------------------------------------------
 
 static int spawn(struct try_machine *m, const struct try_place *place, int console, struct error *error)
@@ -159,7 +164,9 @@ static void check_limits(struct try_machine *m, const struct try_place *place)
     if (now - m->started >= place->limits.life * NS_PER_SECOND)
         snprintf(why, sizeof why, "switched off: machines live %s here", TEXT_COUNT(place->limits.life, "second"));
     else if (now - m->typed >= place->limits.idle * NS_PER_SECOND)
-        snprintf(why, sizeof why, "switched off: nothing was typed for %s", TEXT_COUNT(place->limits.idle, "second"));
+        snprintf(why, sizeof why, "switched off: %s for %s",
+                 is_empty(&m->in) ? "nothing was typed" : "it has taken nothing of what was typed",
+                 TEXT_COUNT(place->limits.idle, "second"));
     else if (count_written(m, place) > place->limits.disk)
         snprintf(why, sizeof why, "switched off: it has written more than %s",
                  text_format_size(place->limits.disk, size));
@@ -199,11 +206,6 @@ static bool drain(struct try_pipe *pipe, int fd)
         return true;
     pipe->begin += n > 0 ? (size_t)n : 0;
     return n >= 0;
-}
-
-static bool is_empty(const struct try_pipe *pipe)
-{
-    return pipe->begin == pipe->end;
 }
 
 static void hear_visitor(struct try_machine *m, short events)

@@ -187,6 +187,8 @@ bool try_session_handle(struct try_session *s, const struct pollfd polls[static 
     if (polls[VISITOR].revents && listens(s) ? !hear(s, now) : polls[VISITOR].revents & broken)
         return false;
     take_frames(s, now);
+    if (s->frame > 0)
+        s->heard = now; // it is the machine that does not listen; nobody knows what the visitor says
     if (polls[MACHINE].revents & (POLLIN | broken) && is_sent(s) && !s->closing && s->stream >= 0)
         show(s, now);
     return keep_time(s, now) && send_out(s);

@@ -4,8 +4,8 @@
 // 1. Neither side makes us hold more than a frame: from the machine nothing is read while something waits to be sent,
 //    from the visitor nothing while something waits to be typed, or there is no room for an answer to a ping.
 // 2. A visitor who says nothing is asked (ping) every TRY_PING_SECONDS; one who has not answered for
-// TRY_SILENCE_SECONDS
-//    is gone, whatever TCP believes.
+//    TRY_SILENCE_SECONDS is gone, whatever TCP believes. While the machine does not take what was typed, nothing is
+//    heard of the visitor, and nobody is gone: then the host's idle limit ends both.
 // 3. What is not allowed ends the connection with the status that the standard has for it.
 #pragma once
 

@@ -80,7 +80,7 @@ class Stream:
         data = bytes(c ^ mask[i % 4] for i, c in enumerate(payload))
         self.socket.sendall(bytes([0x80 | opcode, 0x80 | len(payload)]) + mask + data)
 
-    def closing(self):  # how it is closed, what is shown before
+    def closing(self, show=False):  # how it is closed, what is shown before
         shown = b""
         while True:
             try:
@@ -91,6 +91,8 @@ class Stream:
                 return "gone", shown
             if frame[0] == 2:
                 shown += frame[1]
+                if show:
+                    print(frame[1].decode(errors="replace"), flush=True)
             if frame[0] == 8:
                 return struct.unpack(">H", frame[1][:2])[0], shown
 
@@ -121,9 +123,7 @@ elif what == "frames":
 elif what == "hold":
     stream = Stream(arguments[0])
     print("open", flush=True)
-    status, shown = stream.closing()
-    print(shown.decode(errors="replace"))
-    print("closed", status)
+    print("closed", stream.closing(show=True)[0])
 elif what == "shell":
     stream = Stream(arguments[0])
     stream.wait(b"login:")

@@ -6,6 +6,7 @@
 need python3 curl
 make_disk "$TMPDIR/disk" 1
 must_publish tiny 1 "$TMPDIR/disk"
+must_publish other 1 "$TMPDIR/disk"
 mkdir "$TMPDIR/bin"
 cp "$BUILD/rondo-server" "$TMPDIR/bin/"
 cat >"$TMPDIR/bin/rondo" <<'END'
@@ -19,7 +20,7 @@ chmod +x "$TMPDIR/bin/rondo"
 
 serve() { # OPTION…
 	port=$(free_port)
-	start_process server "$TMPDIR/bin/rondo-server" --listen "127.0.0.1:$port" --log "$TMPDIR/access.log" --state "$TMPDIR/state" --stall 2 "$@" "$site"
+	start_process server "$TMPDIR/bin/rondo-server" --listen "127.0.0.1:$port" --log "$TMPDIR/access.log" --state "$TMPDIR/state" --stall 1 "$@" "$site"
 	server=$process
 	wait_until 10 grep -q '^listening' "$TMPDIR/server.log" && return
 	diag_file "$TMPDIR/server.log"
@@ -29,10 +30,10 @@ serve() { # OPTION…
 client() {
 	python3 "$ROOT/tests/hostile/T33_consoles.py" "$port" "$@"
 }
-token() { # [ADDRESS]: a token, waiting until the place of the one before is free
+token() { # [ADDRESS [IMAGE]]: a token, waiting until the place of the one before is free
 	local answer
 	for _ in $(seq 100); do
-		answer=$(client token tiny "http://127.0.0.1:$port" "${1:-192.0.2.1}")
+		answer=$(client token "${2:-tiny}" "http://127.0.0.1:$port" "${1:-192.0.2.1}")
 		[ "${answer%% *}" != 429 ] && [ "${answer%% *}" != 503 ] && break
 		sleep 0.05
 	done
@@ -52,6 +53,8 @@ alive() { # how many processes the script was that still are
 
 run "$TMPDIR/bin/rondo-server" --try 2 "$site"
 status_is 2 "--try needs a state folder"
+run "$TMPDIR/bin/rondo-server" --state "$TMPDIR/state" --try 2,memory=1 "$site"
+like "$status $err" '^2 .*memory=1: a machine needs 64.0 MiB at least' "and machines that can be"
 serve
 is "$(curl -s -o "$TMPDIR/answer" -w '%{http_code}' -X POST -H "Origin: http://127.0.0.1:$port" "http://127.0.0.1:$port/api/v1/try/tiny")" 405 "without --try there are no tokens"
 is "$(curl -s -o "$TMPDIR/answer" -w '%{http_code}' "http://127.0.0.1:$port/try/tiny")" 404 "and no page"
@@ -96,7 +99,7 @@ hold first "$(token 192.0.2.1)"
 is "$(client token tiny "http://127.0.0.1:$port" 192.0.2.1)" "429 you have a machine already" "an address has one machine"
 hold second "$(token 192.0.2.2)"
 is "$(client token tiny "http://127.0.0.1:$port" 192.0.2.3)" "503 all machines are in use" "and there are no more than --try says"
-sleep 5 # more than two windows of --stall
+sleep 2.5 # more than two windows of --stall
 is "$(alive)" 2 "a console that shows nothing is no slow client"
 stop_process "$process"
 ok "a connection that is gone takes its machine along" wait_until 10 eval '[ "$(alive)" = 1 ]'
@@ -104,6 +107,24 @@ stop_process "$server"
 is "$status" 0 "the server ends"
 is "$(alive)" 0 "and its machines with it"
 ok "whose visitors are told" wait_until 10 grep -q 'closed 1001' "$TMPDIR/first.log"
+
+# A host that takes its time: whoever asked first has left, and the late answer is nobody else's.
+serve --try 2
+hold first "$(token 192.0.2.1)"
+ok "a machine runs" wait_until 10 grep -q 'started .*/tiny' "$TMPDIR/first.log"
+host=$(ps -o ppid= -p "$(tail -n 1 "$TMPDIR/state/try/home/processes")")
+kill -STOP "$host"
+is "$(client open "$(token 192.0.2.2)")" 101 "a visitor asks for another, and leaves"
+hold second "$(token 192.0.2.2 other)"
+kill -CONT "$host"
+ok "the next one gets a machine" wait_until 20 grep -q started "$TMPDIR/second.log"
+is "$(grep started "$TMPDIR/second.log")" "started $site/other" "of the image that was asked for"
+kill -KILL "$host"
+wait "$server"
+is $? 1 "without the host the server ends"
+like "$(cat "$TMPDIR/server.log")" "the host, which starts machines to try, has ended" "and says why"
+ok "visitors are told" wait_until 10 grep -q 'closed 100[01]' "$TMPDIR/second.log"
+ok "and no machine is left" wait_until 10 eval '[ "$(alive)" = 0 ]'
 
 serve --try 2,idle=1,life=60
 hold idle "$(token)"

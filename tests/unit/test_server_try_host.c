@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/path.h"
+#include "client/instance.h"
 #include "server/try_host.h"
 
 #include <fcntl.h>
@@ -26,6 +27,7 @@ static const char script[] = "#!/bin/sh\n"
                              "told) echo \"$*\"; env | cut -d = -f 1 | sort | tr '\\n' ' '; echo; nice ;;\n"
                              "fails) echo last words; exit 3 ;;\n"
                              "floods) exec yes ;;\n"
+                             "deaf) exec sleep 60 ;;\n"
                              "writes) mkdir -p \"$RONDO_HOME/instances/$4\"\n"
                              "  head -c 3000000 /dev/urandom >\"$RONDO_HOME/instances/$4/disk.data\"; exec cat ;;\n"
                              "*) exec cat ;;\n"
@@ -57,23 +59,43 @@ static const struct try_limits usual = {.machines = 2, .idle = 60, .life = 60, .
 
 static void test_limits_as_typed(void **context)
 {
-    static const char *const wrong[] = {"",          "0",        "65",           "x",        "2,",
-                                        "2,idle",    "2,idle=",  "2,idle=0",     "2,life=x", "2,memory=",
-                                        "2,disk=1Q", "2,cpus=1", "2,idle=604801"};
+    static const char *const form = "--try takes N[,idle=SECONDS]";
+    static const struct {
+        const char *text, *error;
+    } wrong[] = {{"", form},
+                 {"0", "--try 0: machines are from 1 to 64"},
+                 {"65", "from 1 to 64"},
+                 {"x", form},
+                 {"2,", form},
+                 {"2,idle", form},
+                 {"2,idle=", form},
+                 {"2,idle=0", "--try idle=0: seconds are from 1 to 604800"},
+                 {"2,life=x", form},
+                 {"2,memory=", form},
+                 {"2,memory=1", "--try memory=1: a machine needs 64.0 MiB at least"},
+                 {"2,memory=67108863", "64.0 MiB at least"},
+                 {"2,disk=1Q", form},
+                 {"2,disk=1023K", "--try disk=1023K: a machine needs 1.0 MiB at least"},
+                 {"2,cpus=1", form},
+                 {"2,idle=604801", "from 1 to 604800"}};
     struct try_limits limits = {.machines = 77};
     (void)context;
-    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-        if (try_limits_parse(wrong[i], &limits) || limits.machines != 77)
-            fail_msg("%s", wrong[i]);
-    assert_true(try_limits_parse("3", &limits));
+    assert_int_equal(TRY_MEMORY_MINIMUM, INSTANCE_MEMORY_MINIMUM);
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        struct error error = {.text = ""};
+        if (try_limits_parse(wrong[i].text, &limits, &error) != -EINVAL || limits.machines != 77 ||
+            !strstr(error.text, wrong[i].error))
+            fail_msg("%s: %s", wrong[i].text, error.text);
+    }
+    assert_int_equal(try_limits_parse("3", &limits, NULL), 0);
     assert_int_equal(limits.machines, 3);
     assert_int_equal(limits.idle, TRY_IDLE_SECONDS);
     assert_int_equal(limits.life, TRY_LIFE_SECONDS);
-    assert_true(try_limits_parse("64,disk=1M,idle=5,memory=128M,life=7", &limits));
+    assert_int_equal(try_limits_parse("64,disk=1M,idle=5,memory=64M,life=7", &limits, NULL), 0);
     assert_int_equal(limits.machines, 64);
     assert_int_equal(limits.idle, 5);
     assert_int_equal(limits.life, 7);
-    assert_int_equal(limits.memory, 128 << 20);
+    assert_int_equal(limits.memory, 64 << 20);
     assert_int_equal(limits.disk, 1 << 20);
 }
 
@@ -86,9 +108,31 @@ static struct try_host start_host(const struct try_limits *limits)
     return h;
 }
 
+static struct try_answer wait_for_answer(const struct try_host *h)
+{
+    struct try_answer answer = {.stream = -EPIPE};
+    int r;
+    while ((r = try_host_hear(h, &answer)) == 0)
+        assert_int_equal(poll(&(struct pollfd){.fd = h->fd, .events = POLLIN}, 1, 20000), 1);
+    return r > 0 ? answer : (struct try_answer){.stream = r};
+}
+
+// Its stream, or -errno.
+static int ask(const struct try_host *h, const char *image)
+{
+    static uint64_t number = UINT64_MAX - 100;
+    int r = try_host_ask(h, ++number, image);
+    if (r < 0)
+        return r;
+    struct try_answer answer = wait_for_answer(h);
+    if (answer.stream >= 0)
+        assert_true(answer.number == number);
+    return answer.stream;
+}
+
 static int start_machine(const struct try_host *h, const char *image)
 {
-    int fd = try_host_ask(h, image);
+    int fd = ask(h, image);
     if (fd < 0)
         fail_msg("%s: %s", image, strerror(-fd));
     return fd;
@@ -128,7 +172,7 @@ static void test_what_is_started(void **context)
     hear(fd, "run /srv/os/told --name try-");
     close(TAKE_FD(fd));
     int third CLEANUP_CLOSE = -1;
-    while ((third = try_host_ask(&h, "told")) == -EBUSY)
+    while ((third = ask(&h, "told")) == -EBUSY)
         poll(NULL, 0, 10);
     hear(third, " --ephemeral --input --net none --cpus 1 --memory 67108864 --timeout 120\n");
 }
@@ -152,7 +196,7 @@ static void test_names_of_images_only(void **context)
     (void)context;
     struct try_host h CLEANUP(try_host_end) = start_host(&usual);
     for (size_t i = 0; i < ARRAY_SIZE(names) - 1; i++)
-        assert_int_equal(try_host_ask(&h, names[i]), -EINVAL);
+        assert_int_equal(ask(&h, names[i]), -EINVAL);
     int fd CLEANUP_CLOSE = start_machine(&h, names[ARRAY_SIZE(names) - 1]); // a name like any other
 }
 
@@ -170,15 +214,48 @@ static void test_no_more_machines_than_allowed(void **context)
     (void)context;
     struct try_host h CLEANUP(try_host_end) = start_host(&usual);
     int first CLEANUP_CLOSE = start_machine(&h, "floods"), second CLEANUP_CLOSE = start_machine(&h, "echo");
-    assert_int_equal(try_host_ask(&h, "echo"), -EBUSY);
+    assert_int_equal(ask(&h, "echo"), -EBUSY);
     type(second, "while another floods\n");
     hear(second, "while another floods\n");
     close(TAKE_FD(first)); // it ends with its visitor
     int third;
-    while ((third = try_host_ask(&h, "echo")) == -EBUSY)
+    while ((third = ask(&h, "echo")) == -EBUSY)
         poll(NULL, 0, 10);
     assert_true(third >= 0);
     close(third);
+}
+
+static void test_answers_say_to_whom(void **context)
+{
+    (void)context;
+    struct try_host h CLEANUP(try_host_end) = start_host(&usual);
+    struct try_answer answer = {.number = 7};
+    kill(h.pid, SIGSTOP);
+    assert_int_equal(try_host_ask(&h, 11, "told"), 0); // nobody waits for it
+    assert_int_equal(try_host_ask(&h, 5, "no name"), 0);
+    assert_int_equal(try_host_ask(&h, 12, "echo"), 0);
+    assert_int_equal(try_host_hear(&h, &answer), 0);
+    assert_int_equal(answer.number, 7);
+    int r, asked = 0;
+    while ((r = try_host_ask(&h, 13, "echo")) == 0)
+        assert_true(++asked < 100000);
+    assert_int_equal(r, -EAGAIN); // nor for room
+    kill(h.pid, SIGCONT);
+    struct try_answer first = wait_for_answer(&h), second = wait_for_answer(&h), third = wait_for_answer(&h);
+    int told CLEANUP_CLOSE = first.stream, echo CLEANUP_CLOSE = third.stream;
+    assert_int_equal(first.number, 11);
+    hear(told, "/srv/os/told");
+    assert_int_equal(second.number, 5);
+    assert_int_equal(second.stream, -EINVAL);
+    assert_int_equal(third.number, 12);
+    type(echo, "x\n");
+    hear(echo, "x\n");
+    while (asked-- > 0) {
+        struct try_answer more = wait_for_answer(&h);
+        assert_int_equal(more.number, 13);
+        if (more.stream >= 0)
+            close(more.stream);
+    }
 }
 
 static void test_last_words(void **context)
@@ -199,7 +276,11 @@ static void test_limits(void **context)
     limits.idle = 1;
     struct try_host h CLEANUP(try_host_end) = start_host(&limits);
     int idle CLEANUP_CLOSE = start_machine(&h, "echo");
+    int deaf CLEANUP_CLOSE = start_machine(&h, "deaf");
+    while (poll(&(struct pollfd){.fd = deaf, .events = POLLOUT}, 1, 200) == 1)
+        type(deaf, "somebody is there");
     hear(idle, "\r\n[switched off: nothing was typed for 1 second]\r\n");
+    hear(deaf, "\r\n[switched off: it has taken nothing of what was typed for 1 second]\r\n");
     hear(idle, NULL);
     try_host_end(&h);
 
@@ -239,7 +320,7 @@ static void test_all_end_with_the_host(void **context)
     try_host_end(&h);
     assert_int_equal(count_processes(), 0);
     hear(first, "[the server stops]");
-    assert_int_equal(try_host_ask(&h, "echo"), -EBADF);
+    assert_int_equal(ask(&h, "echo"), -EBADF);
 }
 
 static void test_killed_host(void **context)
@@ -255,7 +336,7 @@ static void test_killed_host(void **context)
         assert_true(i < 1000);
         poll(NULL, 0, 10);
     }
-    assert_true(try_host_ask(&h, "echo") < 0);
+    assert_true(ask(&h, "echo") < 0);
 }
 
 int main(void)
@@ -267,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_names_of_images_only),
         cmocka_unit_test(test_typed_and_shown),
         cmocka_unit_test(test_no_more_machines_than_allowed),
+        cmocka_unit_test(test_answers_say_to_whom),
         cmocka_unit_test(test_last_words),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_all_end_with_the_host),

@@ -174,6 +174,24 @@ static size_t flood(struct ground *g, int fd, const unsigned char *bytes, size_t
     return all;
 }
 
+static void test_a_machine_that_does_not_listen(void **state)
+{
+    static unsigned char typed[6 + 100] = {0x82, 0x80 | 100};
+    struct ground g CLEANUP(end);
+    char bytes[4096];
+    (void)state;
+    begin(&g);
+    flood(&g, g.visitor, typed, sizeof typed);
+    work(&g, START + 300 * SECOND);
+    assert_false(g.over); // pongs cannot be heard
+    while (recv(g.machine, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        work(&g, START + 300 * SECOND);
+    work(&g, START + 359 * SECOND);
+    assert_false(g.over);
+    work(&g, START + 360 * SECOND);
+    assert_true(g.over); // from now on the visitor could have been heard
+}
+
 static void test_neither_side_is_read_ahead_of_the_other(void **state)
 {
     static unsigned char typed[6 + 100] = {0x82, 0x80 | 100}, pings[6] = {0x89, 0x80};
@@ -195,9 +213,13 @@ static void test_neither_side_is_read_ahead_of_the_other(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_typed_and_shown),  cmocka_unit_test(test_early_bytes),
-        cmocka_unit_test(test_the_machine_ends), cmocka_unit_test(test_refused_frames),
-        cmocka_unit_test(test_silence),          cmocka_unit_test(test_neither_side_is_read_ahead_of_the_other),
+        cmocka_unit_test(test_typed_and_shown),
+        cmocka_unit_test(test_early_bytes),
+        cmocka_unit_test(test_the_machine_ends),
+        cmocka_unit_test(test_refused_frames),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_a_machine_that_does_not_listen),
+        cmocka_unit_test(test_neither_side_is_read_ahead_of_the_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
