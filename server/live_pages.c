@@ -65,6 +65,19 @@ bool live_pages_has(const char *target)
            strncmp(target, "/images/", 8) == 0;
 }
 
+bool live_pages_tell_missing(const struct site_files *files, const struct request *request)
+{
+    struct site_path path;
+    struct site_file file = {.fd = -1};
+    if (!strstr(answer_header(request->connection, "Accept"), "text/html"))
+        return false;
+    int r = site_path_parse(request->target, strlen(request->target), &path);
+    if (r == 0)
+        r = site_files_open_file(files, &path, &file);
+    cleanup_close(&file.fd);
+    return r == -ENOENT;
+}
+
 // Names are not decoded: those of images need no encoding.
 static void parse_image(const char *rest, struct asked *ret)
 {
@@ -108,8 +121,6 @@ static int make_text(unsigned status, const char *text, struct answer *ret)
 static int make_failure(int r, const struct error *error, struct answer *ret)
 {
     char text[ERROR_TEXT_SIZE + 8];
-    if (r == -ENOENT) // images that are missing are a page
-        return make_text(404, "nothing was published here yet\n", ret);
     if (r != -EINVAL)
         return make_text(503, "this page cannot be made now; try again later\n", ret);
     snprintf(text, sizeof(text), "%s\n", error->text);
@@ -324,10 +335,14 @@ static int answer_page(struct index *x, const struct request *request, struct as
     struct error error = {.text = ""};
     unsigned status = 200;
     int r = index_get_site(x, &about, &error);
-    if (r == 0 && (a->page == PAGE_LIST || a->page == PAGE_SEARCH))
+    if (r == -ENOENT) {
+        status = 404;
+        r = pages_nothing(a->url, &page);
+    } else if (r == 0 && (a->page == PAGE_LIST || a->page == PAGE_SEARCH)) {
         r = make_list(x, a, &s, &page, &status, &error);
-    else if (r == 0)
+    } else if (r == 0) {
         r = make_image(x, a, &s, &page, &status, &error);
+    }
     *ret_asked = r;
     return r < 0 ? make_failure(r, &error, ret)
                  : make_content(request, status, HTML_TYPE, "no-cache", page.data, page.size, ret);

@@ -37,7 +37,9 @@ enum MHD_Result router_answer(const struct router *router, const struct request 
         r = try_api_answer(router->machines, request, &answer);
     else if (is_api(router, request->target))
         r = api_read_answer(router->index, request, &answer);
-    else if (router->index && live_pages_has(request->target))
+    else if (router->index &&
+             (live_pages_has(request->target) || (!static_site_refuses(request->connection, request->method) &&
+                                                  live_pages_tell_missing(router->site->files, request))))
         r = live_pages_answer(router->index, router->site->files, router->try_memory, request, &answer);
     else
         return static_site_answer(router->site, request->connection, request->method, request->target, last);

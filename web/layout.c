@@ -44,6 +44,8 @@ void layout_begin(struct html *h, const struct index_site *site, const char *tit
                      "<meta name=\"referrer\" content=\"no-referrer\">\n<title>",
          policy_of_page(policy));
     html_escape_cut(h, slice_of(title), 200);
+    if (strcmp(title, site->name) != 0)
+        HTML(h, " · %", site->name);
     HTML(h, "</title>\n<style>");
     if (h->result == 0)
         h->result = buf_append(h->to, assets_style, strlen(assets_style));
@@ -59,7 +61,12 @@ void layout_begin(struct html *h, const struct index_site *site, const char *tit
 
 void layout_end(struct html *h, const struct index_site *site, bool with_catalog)
 {
-    HTML(h, "</main>\n<footer class=\"foot\"><div class=\"wrap\">\n");
+    HTML(h, "</main>\n");
+    if (site->number == 0) { // there is nothing yet to tell of
+        HTML(h, "</body>\n</html>\n");
+        return;
+    }
+    HTML(h, "<footer class=\"foot\"><div class=\"wrap\">\n");
     if (with_catalog) {
         HTML(h, "<p>Catalog % of <span class=\"mono\">%</span>, signed ", HTML_NUMBER(site->number), site->name);
         layout_date(h, site->issued);
@@ -93,8 +100,10 @@ void layout_logo(struct html *h, const struct index_version *v, const char *fold
     }
     for (const char *c = v->name; *c; c++)
         hue = (hue * 31 + (unsigned char)*c) % 65521;
+    const char first = layout_title(v)[0], letter = (char)(first | 32);
+    const bool plain = (first >= '0' && first <= '9') || (letter >= 'a' && letter <= 'z');
     HTML(h, "<span class=\"tile% hue%\" aria-hidden=\"true\">%</span>", big ? " big" : "", HTML_NUMBER(hue % HUES),
-         (char[]){v->name[0], '\0'});
+         (char[]){plain ? first : v->name[0], '\0'});
 }
 
 const char *layout_title(const struct index_version *v)

@@ -117,10 +117,10 @@ static void put_ports(struct html *h, const char *ports)
 static void put_facts(struct html *h, const struct index_version *v)
 {
     HTML(h, "<aside class=\"panel\"><h2>At a glance</h2>\n<dl class=\"facts\">\n");
-    put_fact(h, "To boot", v->boot_bytes ? LAYOUT_BYTES(v->boot_bytes) : "", 32);
-    put_fact(h, "In all", LAYOUT_BYTES(v->stored_bytes), 32);
+    put_fact(h, "Size to boot", v->boot_bytes ? LAYOUT_BYTES(v->boot_bytes) : "", 32);
+    put_fact(h, "Size in all", LAYOUT_BYTES(v->stored_bytes), 32);
     put_fact(h, "Disk", v->disk_size ? LAYOUT_BYTES(v->disk_size) : "", 32);
-    put_fact(h, "Memory needed", v->memory ? LAYOUT_BYTES(v->memory) : "", 32);
+    put_fact(h, "Memory", v->memory ? LAYOUT_BYTES(v->memory) : "", 32);
     put_fact(h, "System", v->os, 200);
     put_fact(h, "Architecture", v->arch, 32);
     put_ports(h, v->ports);
@@ -152,7 +152,7 @@ static void put_description(struct html *h, const struct index_version *v, size_
 
 static void put_version(struct html *h, const struct index_version *v, const struct index_version *shown)
 {
-    HTML(h, "<tr><td><span class=\"mono\">%</span>", v->version);
+    HTML(h, "<tr><td><span class=\"mono\">%</span> ", v->version);
     if (v->serial == shown->serial)
         HTML(h, "<span class=\"chip good\">this page</span>");
     if (v->tags[0]) {

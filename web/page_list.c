@@ -169,8 +169,9 @@ int pages_search(const struct pages_site *s, const struct pages_query *q, const 
     if (s->choices)
         put_form(&h, s->choices, q, "");
     if (l->all == 0)
-        HTML(&h, "<p class=\"result\" role=\"status\">No image fits. Try fewer words, or "
-                 "<a href=\"./\">see all of them</a>.</p>\n");
+        HTML(&h, "<div class=\"panel empty\" role=\"status\"><h2>No image fits</h2>\n<p class=\"lead\">Every word must "
+                 "occur, the last one at least as a beginning. Fewer words or filters find more.</p>\n"
+                 "<p><a class=\"button\" href=\"./\">See all images</a></p></div>\n");
     else
         HTML(&h, "<p class=\"result\" role=\"status\">% found</p>\n", TEXT_COUNT(l->all, "image"));
     put_cards(&h, l, "", false);
@@ -179,17 +180,40 @@ int pages_search(const struct pages_site *s, const struct pages_query *q, const 
     return h.result;
 }
 
+// What stands at any address begins its links at the site's root.
+static const char *path_of(const char *url)
+{
+    return strchr(strstr(url, "://") + 3, '/');
+}
+
+int pages_nothing(const char *url, struct buf *ret)
+{
+    static const struct index_site none = {.name = "Rondo"};
+    struct html h = {.to = ret, .result = site_url_is_right(slice_of(url)) ? 0 : -EINVAL};
+    if (h.result < 0)
+        return h.result;
+
+    layout_begin(&h, &none, "Nothing here yet", path_of(url));
+    HTML(&h,
+         "<div class=\"panel empty\"><h1>Nothing was published here yet</h1>\n<p class=\"lead\">This is a place for "
+         "machines that boot from their URL. The first one is on this page as soon as it is "
+         "published.</p></div>\n");
+    layout_end(&h, &none, false);
+    return h.result;
+}
+
 int pages_missing(const struct pages_site *s, struct buf *ret)
 {
     struct html h = {.to = ret, .result = site_url_is_right(slice_of(s->url)) ? 0 : -EINVAL};
     if (h.result < 0)
         return h.result;
-    const char *path = strchr(strstr(s->url, "://") + 3, '/');
+    const char *path = path_of(s->url);
 
     layout_begin(&h, s->about, "Not found", path);
     HTML(&h,
-         "<h1>There is no such page</h1>\n<p class=\"lead\">An image may have been withdrawn, or its name is "
-         "another one. <a href=\"%\">See all images</a>.</p>\n",
+         "<div class=\"panel empty\"><h1>There is no such page</h1>\n<p class=\"lead\">An image may have been "
+         "withdrawn, "
+         "or its name is another one.</p>\n<p><a class=\"button primary\" href=\"%\">See all images</a></p></div>\n",
          path);
     layout_end(&h, s->about, false);
     return h.result;

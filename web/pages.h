@@ -54,3 +54,5 @@ int pages_image(const struct pages_site *s, const struct index_version *v, const
                 struct buf *ret);
 // For an address that names nothing.
 int pages_missing(const struct pages_site *s, struct buf *ret);
+// For a site at `url` where nothing was published yet.
+int pages_nothing(const char *url, struct buf *ret);

@@ -26,7 +26,7 @@ async function looks_around() {
 	await page.waitForURL("**/images/bookworm/**");
 	like("an image has a page", await page.locator("h1").textContent(), /Debian <12> & more/);
 	const text = await page.locator("main").innerText();
-	for (const wanted of [/a summary/i, /Memory[^\n]*\s+512(\.0)? MiB/, /Licence\s+GPL-2.0/, /8080 http/, /To boot|In all/, /Publisher’s key/, /minisign/])
+	for (const wanted of [/a summary/i, /Memory[^\n]*\s+512(\.0)? MiB/, /Licence\s+GPL-2.0/, /8080 http/, /Size (to boot|in all)/, /Publisher’s key/, /minisign/])
 		like(`which says ${wanted.source}`, text, wanted);
 	is("its versions are there, the newest first", (await page.locator("tbody tr td:first-child .mono").allTextContents()).join(" "), "2 1");
 	is("Markdown of its description is markup", await page.locator(".text strong").first().textContent(), "bold");

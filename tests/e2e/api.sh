@@ -199,6 +199,7 @@ is "$status" 3 "with a catalog"
 site=$TMPDIR/empty state=$TMPDIR/state2
 serve
 fails images 404 'nothing is published here yet'
+like "$(curl -sS -w '%{http_code}' "$url")" 'Nothing was published here yet.*404$' "nor is there more to see than a page that says so"
 must_publish alpine 3 "$TMPDIR/disk"
 ok "until something is" wait_until 20 finds alpine:3
 is "$(grep -c 'has no catalog yet' "$TMPDIR/server.log")" 1 "that there was no catalog was said once"

@@ -72,6 +72,17 @@ cp "$TMPDIR/logo" "$object"
 ask "images/many.1/$logo"
 is "$code" 404 "of no other image"
 
+# What is not there: browsers get a page, other clients a line.
+for target in no/such none objects/ab/cd images/none/ page/9/; do
+	ask "$target" -H 'Accept: text/html,application/xhtml+xml,*/*;q=0.8'
+	is "$code $type" "404 text/html; charset=utf-8" "/$target is missing, says a page"
+	ok "which leads to the images" grep -q 'href="/">See all images<' "$page"
+done
+ask no/such
+is "$code $(cat "$page")" "404 not found" "or a line"
+ask catalog.rondo -H 'Accept: text/html'
+ok "files are files" cmp "$page" "$site/catalog.rondo"
+
 # What browsers are told.
 ask images/tiny/
 hash=$(python3 -c 'import base64, hashlib, re, sys

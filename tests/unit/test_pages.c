@@ -134,6 +134,11 @@ static void lists_show_images_and_the_way_on(void **state)
     assert_int_equal(pages_missing(&s, &page), 0);
     assert_page(&page);
     assert_non_null(strstr(buf_text(&page), "src=\"/os/rondo.js\""));
+    buf_clear(&page);
+    assert_int_equal(pages_nothing(URL, &page), 0);
+    assert_page(&page);
+    assert_non_null(strstr(buf_text(&page), "Nothing was published here yet"));
+    assert_null(strstr(buf_text(&page), "Site key")); // nobody knows it yet
     assert_non_null(strstr(buf_text(&page), "<link rel=\"icon\" href=\"/os/icon.svg\""));
 }
 
