@@ -128,6 +128,12 @@ $(RELAY): $(BUILD)/tests/bench/relay.o
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^
 
+# A site of many images, for measuring searches.
+MANY_IMAGES := $(BUILD)/tests/bench/many_images
+$(MANY_IMAGES): $(BUILD)/tests/bench/many_images.o $(call library,catalog blockstore base)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS_client) -lm
+
 # Two programs once more, with a ledger of what was verified before it got further.
 LEDGER := $(BUILD)/tests/ledger/rondo $(BUILD)/tests/ledger/rondo-cloop
 LEDGER_DOORS := chunk_decode LZ4_decompress_safe ZSTD_decompressDCtx fuse_reply_iov fuse_reply_buf renameat version_open \
@@ -143,7 +149,7 @@ $(BUILD)/tests/ledger/rondo-cloop: $(BUILD)/fuse-cloop/cloop_main.o $(BUILD)/tes
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK_LEDGER) -o $@ $^ $(LIBS_fuse)
 
-unit: $(UNIT_TESTS) $(RELAY) $(LEDGER)
+unit: $(UNIT_TESTS) $(RELAY) $(MANY_IMAGES) $(LEDGER)
 
 # Torture (tests/torture/torture.h): the product with other names for the functions that fail there, in the build for
 # the sanitizers. The list of names follows from the functions of calls.c.
@@ -242,7 +248,7 @@ test-long:
 
 bench:
 	tests/prerequisites build run bench
-	$(MAKE) all $(RELAY)
+	$(MAKE) all $(RELAY) $(MANY_IMAGES)
 	BUILD=$(BUILD) tests/bench/run
 
 FORMATTED := $(foreach f,$(FOLDERS) tests/unit tests/hostile tests/torture tests/fuzz tests/lab tests/bench,$(wildcard $(f)/*.c $(f)/*.h))
