@@ -28,7 +28,11 @@ export async function visit(path, options) {
 	const page = await context.newPage();
 	const visitor = { context, page, requests: [] };
 	page.setDefaultTimeout(15000);
-	page.on("console", (message) => complaints.push(`on the console of ${page.url()}: ${message.text()} ${message.location().url}`));
+	page.on("console", (message) => {
+		const about = message.location().url;
+		if (kind !== "files" || about !== `${origin}/favicon.ico`) // which browsers ask for beside an answer that is no page
+			complaints.push(`on the console of ${page.url()}: ${message.text()} ${about}`);
+	});
 	page.on("pageerror", (error) => complaints.push(`error in ${page.url()}: ${error.message}`));
 	page.on("request", (request) => {
 		visitor.requests.push(request);
