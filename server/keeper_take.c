@@ -28,12 +28,9 @@ static int read_manifest(struct taking *t, int fd, struct error *error)
         return error_set(error, EBADMSG, "no manifest of at most %u bytes came", MANIFEST_SIZE_MAXIMUM);
     t->size = (size_t)st.st_size;
     t->bytes = malloc(t->size + 1);
-    t->manifest = malloc(sizeof *t->manifest);
-    if (!t->bytes || !t->manifest) {
-        cleanup_free(&t->manifest);
+    t->manifest = calloc(1, sizeof *t->manifest);
+    if (!t->bytes || !t->manifest)
         return error_set(error, ENOMEM, "out of memory");
-    }
-    *t->manifest = (struct manifest){.serial = 0};
     int r = io_read_full(fd, t->bytes, t->size, 0);
     if (r < 0)
         return error_set(error, -r, "the manifest cannot be read: %s", strerror(-r));

@@ -47,9 +47,9 @@ static const struct mode {
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
-static const struct torture_scenario *const groups[] = {torture_store,   torture_writer, torture_overlay,
-                                                        torture_catalog, torture_client, torture_verbs,
-                                                        torture_machine, torture_server, torture_site};
+static const struct torture_scenario *const groups[] = {
+    torture_store, torture_writer,  torture_overlay, torture_catalog, torture_client,
+    torture_verbs, torture_machine, torture_server,  torture_site,    torture_keeper};
 
 // What a run tells.
 struct report {
