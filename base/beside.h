@@ -16,9 +16,9 @@ struct beside {
     pthread_mutex_t mutex; // a question, and its answer
 };
 
-// What the process is made of. `prepare` (or NULL) is its beginning: if it fails, the process ends. `answer` writes the
-// answer; `given` is the question's descriptor, or −1, and is closed afterwards, as is what it returns: a descriptor to
-// be sent, or −1.
+// What the process is made of. `prepare` (or NULL) is its beginning. It has nobody to tell of a failure: it ends the
+// process, or keeps the failure for `answer` to tell whoever asks first. `answer` writes the answer; `given` is the
+// question's descriptor, or −1, and is closed afterwards, as is what it returns: a descriptor to be sent, or −1.
 struct beside_work {
     const char *name; // up to 15 letters
     void (*prepare)(const void *context);

@@ -20,8 +20,9 @@
 
 #include "base/banned.h"
 
-#define SERIALS_MAXIMUM 5u    // times that others may publish the same name between our look and our manifest
-#define BUSY_WAITS_MAXIMUM 5u // of a second, two, three …, while somebody else changes the site
+#define SERIALS_MAXIMUM 5u      // times that others may publish the same name between our look and our manifest
+#define BUSY_WAITS_MAXIMUM 5u   // of a second, two, three …, while somebody else changes the site
+#define QUEUE_WAITS_MAXIMUM 60u // of five seconds, while other manifests of this publisher wait
 #define SERIALS_WAITING 100u // versions of a name that a site may say to have waiting for its key: a serial is for ever
 #define VAIN_ROUNDS_MAXIMUM 5u    // of sending, by which nothing new is there
 #define VAIN_ROUNDS_REFUSED 2u    // the same, where it was not the network
@@ -195,10 +196,13 @@ static int hand_in_when_free(struct publication *p, const struct buf *file, long
         int r = publish_session_hand_in(p, file, ret_status, ret_serial, error);
         if (r < 0 || (*ret_status != 503 && *ret_status != 429))
             return r;
-        if (waits > BUSY_WAITS_MAXIMUM)
+        if (waits > (*ret_status == 429 ? QUEUE_WAITS_MAXIMUM : BUSY_WAITS_MAXIMUM))
             return error_prefix(error, -EBUSY, "all of it is there; give the same command again in a while");
-        cli_progress("%s: somebody else is changing the site; trying again soon", p->site);
-        if (cli_poll(NULL, 0, (int)waits * 1000) < 0 && cli_interrupted())
+        cli_progress("%s: %s; trying again soon", p->site,
+                     *ret_status == 429 ? "another version of this publisher waits there"
+                                        : "somebody else is changing the site");
+        if (cli_poll(NULL, 0, (int)(waits < BUSY_WAITS_MAXIMUM ? waits : BUSY_WAITS_MAXIMUM) * 1000) < 0 &&
+            cli_interrupted())
             return error_set(error, ECANCELED, "cancelled; the same command goes on from here");
     }
 }

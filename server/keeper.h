@@ -12,7 +12,8 @@
 //    cannot write, and the version as a whole by what its map says.
 // 2. Every change is made under the site's lock, in the order of a publication (blockstore/site.h): objects, manifest,
 //    catalog. So it is safe beside `rondo publish` in the same folder, and killed at any moment it leaves a valid site.
-// 3. What was taken in stays in the staging area until the catalog lists it.
+// 3. What was taken in stays in the staging area until the catalog lists it, or it is on the list of what waits for the
+//    site's key: killed before, the keeper finds all of it there when the manifest is handed in again.
 // 4. It ends with the web process, and the web process with it.
 #pragma once
 

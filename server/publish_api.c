@@ -94,6 +94,9 @@ void publish_refuse_code(struct publish_request *q, int r, const struct error *e
     case EDQUOT:
         publish_refuse(q, 507, "the server has no room for this", "ask the site's owner for room");
         break;
+    case ENOENT: // what a site without a catalog says
+        publish_refuse(q, 503, error->text, "its owner publishes a first version there: rondo publish --to DIR");
+        break;
     case EAGAIN:
     case ENOMEM:
         publish_refuse(q, 503, error->text, "try again in a moment");

@@ -239,10 +239,13 @@ static void begin_manifest(struct publish_request *q, uint64_t length)
 
 static bool finish_manifest(struct publish_request *q)
 {
-    if (publish_wait_for_keeper(q))
-        return true;
-    publish_refuse(q, 503, "the server is ending", "hand the manifest in again in a moment");
-    return false;
+    int r = publish_wait_for_keeper(q);
+    if (r == -EBUSY)
+        publish_refuse(q, 429, "another manifest of this publisher waits already",
+                       "hand this one in when that is answered");
+    else if (r < 0)
+        publish_refuse(q, 503, "the server is ending", "hand the manifest in again in a moment");
+    return r == 0;
 }
 
 const struct publish_call publish_calls[] = {

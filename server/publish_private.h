@@ -68,6 +68,6 @@ uint64_t publish_now(void);                                                     
 
 int publish_wait_start(struct publish_api *api, struct error *error);
 void publish_wait_stop(struct publish_api *api);
-// Suspends the connection until the keeper has answered; publish_api_take is then called again. False: it is being
-// wound down.
-bool publish_wait_for_keeper(struct publish_request *q);
+// Suspends the connection until the keeper has answered; publish_api_take is then called again. 0; -EBUSY: a manifest
+// of the same publisher waits already; -ESHUTDOWN: it is being wound down.
+int publish_wait_for_keeper(struct publish_request *q);

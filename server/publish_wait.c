@@ -1,5 +1,8 @@
 // The thread that hands manifests to the keeper, one after the other. Their connections are suspended meanwhile, so
 // that no thread of libmicrohttpd waits: reading and hashing all of a version may take minutes.
+//
+// So that one publisher does not keep the others out: one manifest of each waits, beside the one that the keeper has;
+// and whose client has gone by its turn, nothing is done for.
 #include "server/publish_private.h"
 
 #include "base/cleanup.h"
@@ -65,6 +68,8 @@ static void *run(void *context)
         pthread_mutex_unlock(&api->lock);
         if (stopping)
             publish_refuse(q, 503, "the server is ending", "hand the manifest in again in a moment");
+        else if (slow_clients_has_left(q->watched))
+            publish_refuse(q, 503, "the client has gone", "hand the manifest in again");
         else
             hand_in(q);
         MHD_resume_connection(q->connection); // *q may be gone behind this
@@ -74,13 +79,22 @@ static void *run(void *context)
     return NULL;
 }
 
-bool publish_wait_for_keeper(struct publish_request *q)
+// Under the lock.
+static bool has_one_waiting(const struct publish_api *api, const struct key_public *key)
+{
+    for (const struct publish_request *q = api->first; q; q = q->next)
+        if (key_equal(&q->key, key) && !slow_clients_has_left(q->watched))
+            return true;
+    return false;
+}
+
+int publish_wait_for_keeper(struct publish_request *q)
 {
     struct publish_api *api = q->api;
 
     pthread_mutex_lock(&api->lock);
-    const bool stopping = api->stopping;
-    if (!stopping) {
+    int r = api->stopping ? -ESHUTDOWN : has_one_waiting(api, &q->key) ? -EBUSY : 0;
+    if (r == 0) {
         slow_clients_begin_work(q->slow, q->watched);
         MHD_suspend_connection(q->connection);
         if (api->last)
@@ -91,7 +105,7 @@ bool publish_wait_for_keeper(struct publish_request *q)
         pthread_cond_signal(&api->wake);
     }
     pthread_mutex_unlock(&api->lock);
-    return !stopping;
+    return r;
 }
 
 int publish_wait_start(struct publish_api *api, struct error *error)

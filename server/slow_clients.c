@@ -71,7 +71,8 @@ static uint64_t progress_of(const struct watched *w)
     return w->sending ? info.tcpi_bytes_received : info.tcpi_bytes_acked;
 }
 
-// The kernel's TCP_CLOSE_WAIT (net/tcp_states.h): no header that goes with linux/tcp.h names it.
+// The kernel's TCP_CLOSE and TCP_CLOSE_WAIT (net/tcp_states.h): no header that goes with linux/tcp.h names them.
+#define CLOSE 7 // by a reset
 #define CLOSE_WAIT 8
 
 // Has the client closed its end?
@@ -80,7 +81,8 @@ static bool has_left(int fd)
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
 
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == CLOSE_WAIT;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+           (info.tcpi_state == CLOSE_WAIT || info.tcpi_state == CLOSE);
 }
 
 static bool has_output_queued(int fd)
@@ -266,6 +268,11 @@ void slow_clients_end_answer(struct slow_clients *s, struct watched *w)
         return;
     if (atomic_exchange(&w->state, ASKING) != ASKING)
         count_answers(s, -1);
+}
+
+bool slow_clients_has_left(const struct watched *w)
+{
+    return w && has_left(w->fd);
 }
 
 void slow_clients_let_be(struct watched *w)

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/error.h"
+#include <stdbool.h>
 
 #define SLOW_CLIENTS_BYTES_PER_SECOND 1024
 
@@ -31,6 +32,9 @@ void slow_clients_begin_body(struct slow_clients *s, struct watched *w);   // a 
 void slow_clients_begin_work(struct slow_clients *s, struct watched *w);   // it is all here, its answer takes time
 void slow_clients_begin_answer(struct slow_clients *s, struct watched *w); // it is all here, or its head is enough
 void slow_clients_end_answer(struct slow_clients *s, struct watched *w);   // its answer is in the socket, or given up
+
+// Has the client closed its end, or the connection been reset? For whoever is about to work for it.
+bool slow_clients_has_left(const struct watched *w);
 
 // For a connection that is no longer one of HTTP: it is not looked at any more.
 void slow_clients_let_be(struct watched *w);

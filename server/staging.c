@@ -1,7 +1,7 @@
 // See staging.h.
 //
-// What a publisher has is counted by looking: a folder has some thousand files at most, and each request that counts
-// brings megabytes.
+// What a publisher has is counted by looking: a folder has some thousand files as a rule, STAGING_FILES at most, and a
+// request that counts brings megabytes as a rule.
 //
 // Lock: `lock` guards the list of uploads, and is held while a folder is counted and an upload entered, so that two
 // uploads cannot both take the last of a quota.
@@ -23,6 +23,7 @@
 #define NAME_SIZE (SHA256_HEX_SIZE + sizeof PART_SUFFIX)
 #define FILE_MODE 0600
 #define FOLDER_MODE 0700
+#define FOLDER_TRIES 3u // the keeper's sweep, hourly, may take an empty folder away between two calls
 
 struct staging_upload {
     struct staging_upload *next;
@@ -118,25 +119,33 @@ uint64_t staging_find(struct staging *s, const struct key_public *key, const str
 
 // --- counting and sweeping -----------------------------------------------------------------------------------------
 
+struct count {
+    uint64_t bytes; // as placed_count counts them
+    unsigned files;
+};
+
 static int count_file(void *context, int folder, const char *entry)
 {
-    uint64_t *bytes = context;
-    int64_t size = size_of(folder, entry);
+    struct count *count = context;
+    const int64_t size = size_of(folder, entry);
 
-    *bytes += size > 0 ? (uint64_t)size : 0;
+    if (size >= 0) {
+        count->bytes += placed_count((uint64_t)size);
+        count->files++;
+    }
     return 0;
 }
 
 // Under the lock. What uploads will have added counts, too.
-static uint64_t count_bytes(struct staging *s, const struct key_public *key, int folder)
+static struct count count_all(struct staging *s, const struct key_public *key, int folder)
 {
-    uint64_t bytes = 0;
+    struct count count = {.bytes = 0};
 
-    (void)folder_walk(folder, ".", count_file, &bytes);
+    (void)folder_walk(folder, ".", count_file, &count);
     for (const struct staging_upload *u = s->uploads; u; u = u->next)
         if (key_equal(&u->key, key))
-            bytes += u->part.length - u->added;
-    return bytes;
+            count.bytes += placed_count(u->part.first + u->part.length) - placed_count(u->part.first + u->added);
+    return count;
 }
 
 uint64_t staging_count_bytes(struct staging *s, const struct key_public *key)
@@ -146,7 +155,7 @@ uint64_t staging_count_bytes(struct staging *s, const struct key_public *key)
     if (folder < 0)
         return 0;
     pthread_mutex_lock(&s->lock);
-    uint64_t bytes = count_bytes(s, key, folder);
+    const uint64_t bytes = count_all(s, key, folder).bytes;
     pthread_mutex_unlock(&s->lock);
     return bytes;
 }
@@ -207,7 +216,7 @@ static int check_others(const struct staging_upload *u, struct error *error)
     return 0;
 }
 
-// Under the lock.
+// Under the lock. -ENOENT, without a sentence, if the folder was swept while it was empty.
 static int enter(struct staging_upload *u, uint64_t quota, uint64_t *ret_offset, struct error *error)
 {
     struct staging *s = u->staging;
@@ -224,11 +233,19 @@ static int enter(struct staging_upload *u, uint64_t quota, uint64_t *ret_offset,
         *ret_offset = there;
         return error_set(error, ERANGE, "%llu bytes of this object are there", (unsigned long long)there);
     }
-    const uint64_t counted = count_bytes(s, &u->key, u->folder) - (anew ? there : 0);
-    if (counted > quota || u->part.length > quota - counted)
+    const struct count count = count_all(s, &u->key, u->folder);
+    const bool is_new = !whole && size_of(u->folder, part_name(&u->name, text)) < 0;
+    if (is_new && count.files >= STAGING_FILES)
+        return error_set(error, EDQUOT, "%u objects wait here already; hand in the manifests that they are for",
+                         count.files);
+    const uint64_t others = count.bytes - (is_new ? 0 : placed_count(there));
+    const uint64_t wanted = placed_count(u->part.first + u->part.length);
+    if (others > quota || wanted > quota - others)
         return error_set(error, EDQUOT, "this is over your quota: %llu bytes are left of it beside %llu that wait here",
-                         (unsigned long long)(quota > counted ? quota - counted : 0), (unsigned long long)counted);
+                         (unsigned long long)(quota > others ? quota - others : 0), (unsigned long long)others);
     u->fd = io_open(u->folder, part_name(&u->name, text), O_RDWR | O_CREAT, FILE_MODE);
+    if (u->fd == -ENOENT)
+        return -ENOENT; // the folder has gone
     if (u->fd < 0)
         return error_set(error, -u->fd, "an upload cannot be stored: %s", strerror(-u->fd));
     if (anew && there > 0 && io->ftruncate(u->fd, 0) < 0)
@@ -236,6 +253,20 @@ static int enter(struct staging_upload *u, uint64_t quota, uint64_t *ret_offset,
     u->next = s->uploads;
     s->uploads = u;
     return 0;
+}
+
+static int open_and_enter(struct staging_upload *u, uint64_t quota, uint64_t *ret_offset, struct error *error)
+{
+    cleanup_close(&u->folder);
+    u->folder = open_folder(u->staging, &u->key, true);
+    if (u->folder < 0)
+        return u->folder == -ENOENT
+                   ? -ENOENT
+                   : error_set(error, -u->folder, "an upload cannot be stored: %s", strerror(-u->folder));
+    pthread_mutex_lock(&u->staging->lock);
+    int r = enter(u, quota, ret_offset, error);
+    pthread_mutex_unlock(&u->staging->lock);
+    return r;
 }
 
 int staging_begin(struct staging *s, const struct key_public *key, const struct sha256 *name,
@@ -246,14 +277,12 @@ int staging_begin(struct staging *s, const struct key_public *key, const struct 
 
     if (!u)
         return error_set(error, ENOMEM, "not enough memory");
-    *u = (struct staging_upload){.staging = s, .key = *key, .name = *name, .part = *part, .fd = -1};
-    u->folder = open_folder(s, key, true);
-    int r = u->folder < 0 ? error_set(error, -u->folder, "an upload cannot be stored: %s", strerror(-u->folder)) : 0;
-    if (r == 0) {
-        pthread_mutex_lock(&s->lock);
-        r = enter(u, quota, ret_offset, error);
-        pthread_mutex_unlock(&s->lock);
-    }
+    *u = (struct staging_upload){.staging = s, .key = *key, .name = *name, .part = *part, .folder = -1, .fd = -1};
+    int r = -ENOENT;
+    for (unsigned i = 0; i < FOLDER_TRIES && r == -ENOENT; i++)
+        r = open_and_enter(u, quota, ret_offset, error);
+    if (r == -ENOENT)
+        r = error_set(error, EAGAIN, "an upload cannot be stored just now");
     if (r < 0) {
         cleanup_close(&u->fd);
         cleanup_close(&u->folder);
@@ -296,7 +325,8 @@ int staging_finish(struct staging_upload *u, struct error *error)
         return error_set(error, EBADMSG, "these are not the bytes of object %.16s…", sha256_to_hex(&u->name, hex));
     }
     if (io->renameat(u->folder, part, u->folder, sha256_to_hex(&u->name, hex)) < 0)
-        return error_set(error, errno, "an upload cannot be stored: %m");
+        return errno == ENOENT ? error_set(error, EAGAIN, "this lay here for too long, and was swept; send all of it")
+                               : error_set(error, errno, "an upload cannot be stored: %m");
     return 1;
 }
 

@@ -7,6 +7,16 @@
 . "$ROOT/tests/publishers.sh"
 need python3 perl curl minisign
 
+# A site that nobody has published in yet.
+"$BUILD/rondo" key new "$TMPDIR/early" >/dev/null 2>&1
+mkdir "$TMPDIR/empty"
+site=$TMPDIR/empty start_keeper --queue
+challenge early
+like "$code $body" '^503 .*no catalog yet.*rondo publish --to' "where there is no catalog yet, that is said"
+unlike "$(cat "$TMPDIR/server.log")" 'failed' "and is no failure of the server"
+stop_keeper
+rm -rf "$state"
+
 make_keys owner alice bob mallory
 allow alice tools
 allow bob games
@@ -125,7 +135,7 @@ for who in alice bob; do
 	folder=$TMPDIR/tools.a-1
 	[ $who = alice ] || folder=$TMPDIR/games.b-1
 	for i in 1 2 3; do
-		curl -s -o /dev/null -w '%{http_code}\n' -H "Authorization: Bearer ${!who}" --data-binary "@$folder/manifest.signed" \
+		curl -s -o /dev/null --retry 9 --retry-delay 1 -w '%{http_code}\n' -H "Authorization: Bearer ${!who}" --data-binary "@$folder/manifest.signed" \
 			"${url}api/v1/publish/manifest" >"$TMPDIR/code.$who.$i" &
 	done
 done
@@ -147,6 +157,33 @@ except OSError:
     print("cut off")
 EOF
 is "$(cat "$TMPDIR/slow")" "cut off" "who sends too slowly is cut off"
+
+# Manifests wait for the keeper, which waits for the site: one of each publisher, and none whose client has gone.
+make_version alice tools.left 1 "$TMPDIR/disk"
+make_version bob games.long 1 "$TMPDIR/disk"
+exec 9>"$site/.lock"
+flock 9
+post() { # TOKEN FOLDER [CURL…]
+	${run-} curl -s -o /dev/null -w '%{http_code}\n' -H "Authorization: Bearer $1" --data-binary "@$2/manifest.signed" "${@:3}" "${url}api/v1/publish/manifest"
+}
+post "$bob" "$TMPDIR/games.long-1" --retry 9 >"$TMPDIR/code.long" &
+long=$!
+sleep 0.3
+run=exec post "$alice" "$TMPDIR/tools.left-1" --retry 9 --retry-delay 1 & # the shell is curl then, which is killed
+left=$!
+sleep 0.3
+waits_already() {
+	[ "$(post "$alice" "$TMPDIR/tools.left-1" --max-time 1)" = 429 ]
+}
+ok "while a manifest of a publisher waits, the next one is refused" wait_until 5 waits_already
+kill "$left"
+wait "$left" 2>/dev/null
+flock -u 9
+exec 9>&-
+wait "$long"
+is "$(tail -n 1 "$TMPDIR/code.long")" 201 "what the keeper had is listed when the site is free"
+post "$alice" "$TMPDIR/tools.a-1" >/dev/null
+is "$(cut -d ' ' -f 4 "$state/audit.log" | grep -c tools.left)" 0 "nothing is done for whoever has gone"
 
 # A tag goes forward alone, and what is refused leaves nothing in the site.
 make_version bob games.b 2 "$TMPDIR/disk"
