@@ -6,8 +6,12 @@
 //   strict parsing       requests with spaces in the target or without Host are refused.
 //   time-out             only a second line of defence: server/slow_clients.h is stricter, and fairer to slow links.
 //
-// The library's own MHD_quiesce_daemon() is not used: it aborts the program if a worker leaves the listening socket
-// at the same moment. Refusing connections in the accept callback does the same job.
+// The end. A socket that was handed over stays the supervisor's, and connections wait there for the next server. But
+// the library shuts its listening socket down, for everybody, when it is stopped; and MHD_quiesce_daemon() aborts the
+// program if a worker leaves the socket at the same moment. So from the wind-down on the socket's number is that of
+// another one, to which nobody can connect: the library accepts nothing more, and shuts that down. Connections that
+// were accepted before are answered. (Workers whose epoll sets know the old one may turn idly for what is left of the
+// time.)
 //
 // The library calls back: connection_changed (a connection begins or ends; we hang a `struct watched` on it), answer
 // (twice per request: head complete, all complete; in between for pieces of the body of a request that publishes),
@@ -22,10 +26,13 @@
 #include "server/metrics.h"
 #include "server/slow_clients.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -40,6 +47,8 @@ struct http_server {
     struct slow_clients *slow_clients;
     const struct router *router;
     struct publish_api *publish; // or NULL
+    int listener;                // the library's
+    int nothing;                 // a socket that listens to nobody
     atomic_bool winding_down;
 };
 
@@ -61,13 +70,16 @@ static size_t leave_escaped(void *context, struct MHD_Connection *connection, ch
     return strlen(text);
 }
 
-static enum MHD_Result accept_connection(void *context, const struct sockaddr *client, socklen_t size)
+// A worker that leaves the listening socket, for it has as many connections as it may, at the very moment of the
+// wind-down, does not find it. We end anyway.
+static void panic(void *context, const char *file, unsigned line, const char *reason)
 {
-    struct http_server *server = context;
+    const struct http_server *server = context;
 
-    (void)client;
-    (void)size;
-    return atomic_load(&server->winding_down) ? MHD_NO : MHD_YES;
+    log_error("libmicrohttpd: %s:%u: %s", file, line, reason ? reason : "");
+    if (atomic_load(&server->winding_down))
+        _exit(EXIT_CODE_OK);
+    abort();
 }
 
 static void connection_changed(void *context, struct MHD_Connection *connection, void **watched,
@@ -191,17 +203,22 @@ int http_server_start(int listener, const struct router *router, struct publish_
         return error_set(error, ENOMEM, "not enough memory to start");
     server->router = router;
     server->publish = publish;
+    server->listener = fd;
     atomic_init(&server->winding_down, false);
+    int nothing CLEANUP_CLOSE = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (nothing < 0)
+        return error_set(error, errno, "cannot make a socket: %m");
     metrics_start(io_realtime_seconds());
     int r = slow_clients_start(stall_seconds, &server->slow_clients, error);
     if (r < 0)
         return r;
 
+    MHD_set_panic_func(panic, server);
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_USE_ITC | (publish ? MHD_ALLOW_SUSPEND_RESUME : 0) |
             (router->machines ? MHD_ALLOW_UPGRADE : 0),
-        0, accept_connection, server, answer, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT, connections,
+        0, NULL, NULL, answer, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT, connections,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)HTTP_SERVER_CONNECTIONS_PER_ADDRESS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_SERVER_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)LIBRARY_TIMEOUT_SECONDS, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped,
@@ -212,13 +229,17 @@ int http_server_start(int listener, const struct router *router, struct publish_
         return error_set(error, EIO, "libmicrohttpd cannot start: set RONDO_LOG=debug to see why");
     }
     (void)TAKE_FD(fd); // the library closes it
+    server->nothing = TAKE_FD(nothing);
     *ret = TAKE_PTR(server);
     return 0;
 }
 
 void http_server_wind_down(struct http_server *server)
 {
-    atomic_store(&server->winding_down, true);
+    if (atomic_exchange(&server->winding_down, true))
+        return;
+    if (dup3(server->nothing, server->listener, O_CLOEXEC) < 0)
+        log_warning("connections that come while the server ends are lost: %s", strerror(errno));
 }
 
 unsigned http_server_count_answers(struct http_server *server)
@@ -230,10 +251,12 @@ void http_server_stop(struct http_server **server)
 {
     if (!*server)
         return;
+    http_server_wind_down(*server);
     if ((*server)->publish)
         publish_api_wind_down((*server)->publish); // the library is not to be stopped while connections are suspended
     MHD_stop_daemon((*server)->daemon);            // ends every connection, so each was removed from slow_clients
     slow_clients_stop(&(*server)->slow_clients);
+    close((*server)->nothing);
     free(*server);
     *server = NULL;
 }

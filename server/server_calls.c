@@ -50,7 +50,7 @@ const struct confine_call server_calls[] = {
     CONFINE_CALL(write, "the access log; messages; an eventfd that wakes a thread"),
     CONFINE_CALL(read, "that eventfd"),
     CONFINE_CALL(recvmsg, "the access log, opened anew by the process beside us"),
-    CONFINE_CALL(dup3, "it takes the old one's place"),
+    CONFINE_CALL(dup3, "it takes the old one's place; at the end, a socket to nobody that of the one that listens"),
 
     // The main thread, and who watches slow clients.
     CONFINE_CALL(rt_sigtimedwait, "for the signal that ends us"),

@@ -40,6 +40,7 @@
 #include "base/banned.h"
 
 #define WIND_DOWN_SECONDS 5
+#define ASK_NS UINT64_C(100000000)         // for who was accepted just now to ask
 #define MEMORY_MAXIMUM (UINT64_C(1) << 30) // all of its connections take less than a tenth
 
 static int find_listener(const char *address, char ret_url[static LISTENER_URL_SIZE], struct error *error)
@@ -124,8 +125,8 @@ static int wait_for_signal(struct http_server *server, struct access_log *log, s
     }
     http_server_wind_down(server);
     try_api_wind_down(machines);
-    uint64_t until = io_monotonic_ns() + WIND_DOWN_SECONDS * 1000000000ULL;
-    while (http_server_count_answers(server) > 0 && io_monotonic_ns() < until) {
+    const uint64_t now = io_monotonic_ns(), asked = now + ASK_NS, until = now + WIND_DOWN_SECONDS * 1000000000ULL;
+    while ((http_server_count_answers(server) > 0 || io_monotonic_ns() < asked) && io_monotonic_ns() < until) {
         const struct timespec step = {.tv_nsec = 20000000};
         const int again = sigtimedwait(signals, NULL, &step);
         if (again == SIGTERM || again == SIGINT)

@@ -121,6 +121,60 @@ start_process through python3 "$TMPDIR/activate.py" tcp "$port" 1 0 rondo serve 
 started through
 is "$url $(fetch catalog.rondo)" "http://127.0.0.1:$port/ 200" "the same through rondo serve, with a log"
 stop_process "$process"
+# Started again and again on one socket, while clients come: connections wait, and the socket stays as it was.
+cat >"$TMPDIR/again.py" <<'END'
+import os, socket, sys, threading, time
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen(64)
+def start():
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(w, 1)
+        os.set_inheritable(3, True) if listener.fileno() == 3 else os.dup2(listener.fileno(), 3)
+        os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+        os.execvp(sys.argv[1], sys.argv[1:])
+    os.close(w)
+    if not os.read(r, 100).startswith(b"listening on"):
+        failures.append("it does not start again")
+    os.close(r)
+    return pid
+answered, failures, over = 0, [], False
+def ask():
+    global answered
+    while not over and not failures:
+        got = b""
+        try:
+            with socket.create_connection(listener.getsockname(), 20) as s:
+                s.sendall(b"GET /catalog.rondo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                while more := s.recv(4096):
+                    got += more
+        except OSError as e:
+            got = str(e).encode()
+        answered += 1
+        if not got.startswith(b"HTTP/1.1 200"):
+            failures.append(got)
+server = start()
+clients = [threading.Thread(target=ask) for _ in range(2)]
+for c in clients:
+    c.start()
+for i in range(4):
+    while answered < 20 * (i + 1) and not failures:
+        time.sleep(0.01)
+    os.kill(server, 15)
+    if os.waitpid(server, 0)[1] != 0:
+        failures.append("it ended with a failure")
+    server = start()
+over = True
+for c in clients:
+    c.join()
+os.kill(server, 15)
+os.waitpid(server, 0)
+print(failures or "all")
+END
+run python3 "$TMPDIR/again.py" "$BUILD/rondo-server" "$site"
+is "$out" all "a server that is started again on its socket loses no connection"
 start_process foreign python3 "$TMPDIR/activate.py" tcp "$port" 1 1 rondo-server --listen 127.0.0.1:0 "$site"
 started foreign
 unlike "$url" ":$port/\$" "what was meant for another process is not taken"
