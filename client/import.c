@@ -10,18 +10,15 @@
 // 3. Until the last step, a failure takes back every object that came to stand in the cache by this file.
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "blockstore/archive_read.h"
-#include "blockstore/store_packs.h"
 #include "client/cli.h"
 #include "client/images.h"
+#include "client/import_objects.h"
 #include "client/resolve_private.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
-
-#define PIECE_SIZE (256u << 10)
 
 struct import {
     struct images images;
@@ -34,87 +31,8 @@ struct import {
     struct version *version;
     int lease;           // of it, so that nothing of what came is evicted meanwhile
     struct sha256 shard; // zero: none
-    struct buf placed;   // struct sha256: objects that this file brought into the cache
-    struct pack_set *packs;
-    uint64_t bytes, objects; // of the file's objects
+    struct import_objects objects;
 };
-
-// --- objects -------------------------------------------------------------------------------------------------------
-
-static int note_object(struct import *i, const struct sha256 *name, uint32_t size, struct error *error)
-{
-    i->objects++;
-    i->bytes += size;
-    if (i->objects > i->about.objects || i->bytes > i->about.bytes)
-        return error_set(error, EBADMSG, "it holds more than it says");
-    if (cache_has_object(store_cache(i->images.store), name))
-        return 0;
-    return buf_append(&i->placed, name, sizeof(*name)) < 0 ? error_set(error, ENOMEM, "out of memory") : 0;
-}
-
-static int not_kept(struct import *i, struct error *error)
-{
-    struct cache *cache = store_cache(i->images.store);
-    char need[32], limit[32];
-    int why = cache_write_failure(cache);
-    return error_set(error, ENOSPC,
-                     "the cache %s does not keep it (%s); this version needs %s, the cache's limit is %s: free space "
-                     "there, raise the limit, or name another cache with RONDO_CACHE",
-                     cache_folder(cache), why ? strerror(-why) : "it is too small",
-                     text_format_size(i->about.bytes, need), text_format_size(cache_limit(cache), limit));
-}
-
-// The next entry, which must be an object, is read as a whole; of that name, if one is given.
-static int read_object(struct import *i, const struct sha256 *name, size_t maximum, void **ret, size_t *ret_size,
-                       struct error *error)
-{
-    CLEANUP_FREE void *bytes = NULL;
-    struct archive_entry e;
-    char hex[SHA256_HEX_SIZE];
-    int r = archive_next(&i->archive, &e, error);
-    if (r < 0)
-        return r;
-    if (r == 0 || e.kind != ARCHIVE_OBJECT || !sha256_equal(&e.object, name))
-        return error_set(error, EBADMSG, "object %.12s… is not where it should be", sha256_to_hex(name, hex));
-    r = archive_read_all(&i->archive, &e, maximum, &bytes, error);
-    if (r == 0)
-        r = note_object(i, name, e.size, error);
-    if (r < 0)
-        return r;
-    struct sha256 actual = sha256_of(bytes, e.size);
-    if (!sha256_equal(&actual, name))
-        return error_set(error, EBADMSG, "object %.12s… is not what its name says", sha256_to_hex(name, hex));
-    cache_put_object(store_cache(i->images.store), name, bytes, e.size);
-    *ret = TAKE_PTR(bytes);
-    *ret_size = e.size;
-    return 0;
-}
-
-static int read_pack(struct import *i, const struct archive_entry *e, struct error *error)
-{
-    struct cache_stream *s = NULL;
-    char hex[SHA256_HEX_SIZE], at[32], all[32];
-    int r = pack_set_put(i->packs, &(struct whole_object){e->object, e->size}, error);
-    if (r == 0)
-        return error_set(error, EBADMSG, "object %.12s… is in it twice", sha256_to_hex(&e->object, hex));
-    if (r == 1)
-        r = note_object(i, &e->object, e->size, error);
-    if (r < 0)
-        return r;
-    unsigned char *piece CLEANUP_FREE = malloc(PIECE_SIZE);
-    if (!piece || cache_stream_new(store_cache(i->images.store), &e->object, e->size, &s) < 0)
-        return error_set(error, ENOMEM, "out of memory");
-    ssize_t n;
-    while ((n = archive_read(&i->archive, piece, PIECE_SIZE, error)) > 0) {
-        cache_stream_add(s, piece, (size_t)n);
-        cli_progress("%s of %s", text_format_size(i->archive.at, at), text_format_size(i->about.bytes, all));
-    }
-    r = n < 0 ? (int)n : cache_stream_finish(s);
-    cache_stream_free(s);
-    if (n == 0 && r == -EBADMSG)
-        return error_set(error, EBADMSG, "object %.12s… is not what its name says", sha256_to_hex(&e->object, hex));
-    return r == 1 ? not_kept(i, error) : r;
-}
 
 // --- the chain -----------------------------------------------------------------------------------------------------
 
@@ -131,7 +49,9 @@ static int read_description(struct import *i, struct error *error)
         r = archive_parse_description(bytes, e.size, &i->about, error);
     if (r == 0 && (address_parse_site(i->about.site, "/", site, NULL) < 0 || strcmp(site, i->about.site) != 0))
         r = error_set(error, EBADMSG, "the site that it says it is of has no proper address");
-    return r == 0 && i->about.bytes > cache_limit(store_cache(i->images.store)) ? not_kept(i, error) : r;
+    return r == 0 && i->about.bytes > cache_limit(store_cache(i->images.store))
+               ? import_objects_not_kept(&i->objects, error)
+               : r;
 }
 
 // Rule 2: after `older`, the failure that the file's own catalog met, and which stands if nothing can be had this way.
@@ -216,7 +136,7 @@ static int read_catalog(struct import *i, bool *fresh, struct buf *ret_bytes, st
     const struct catalog_shard *found = catalog_find_shard(&own, i->about.name);
     if (found) {
         const struct catalog_shard shard = *found; // parsing may move the arrays
-        r = read_object(i, &shard.object, CATALOG_SHARD_MAXIMUM, &shard_bytes, &size, error);
+        r = import_objects_read(&i->objects, &shard.object, CATALOG_SHARD_MAXIMUM, &shard_bytes, &size, error);
         if (r == 0 && !i->remembered)
             r = catalog_parse_shard(&i->catalog, &shard, shard_bytes, size, error);
         if (r < 0)
@@ -240,46 +160,12 @@ static int read_manifest(struct import *i, struct error *error)
     CLEANUP_FREE void *bytes = NULL;
     size_t size;
     i->lease = cache_lease(store_cache(i->images.store), &i->about.manifest);
-    int r = read_object(i, &i->about.manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size, error);
+    int r = import_objects_read(&i->objects, &i->about.manifest, MANIFEST_SIZE_MAXIMUM, &bytes, &size, error);
     if (r == 0)
         r = version_open(i->images.store, &i->about.manifest, NULL, 0, &i->version, error);
     if (r == -ENOENT) // what was put there a moment ago
-        return not_kept(i, error);
+        return import_objects_not_kept(&i->objects, error);
     return r < 0 ? r : resolve_check_manifest(i->about.site, &i->catalog, i->image, i->version, error);
-}
-
-static int read_packs(struct import *i, struct error *error)
-{
-    struct archive_entry e;
-    int r = pack_set_new(&i->packs, error);
-    while (r == 0 && (r = archive_next(&i->archive, &e, error)) == 1)
-        r = e.kind == ARCHIVE_OBJECT ? read_pack(i, &e, error)
-                                     : error_set(error, EBADMSG, "something else is among its objects");
-    cli_progress_end();
-    if (r == 0 && (i->objects != i->about.objects || i->bytes != i->about.bytes))
-        r = error_set(error, EBADMSG, "it holds less than it says");
-    return r;
-}
-
-static int check_packs(struct import *i, struct error *error)
-{
-    struct pack_set *wanted CLEANUP(pack_set_free) = NULL;
-    size_t came = pack_set_count(i->packs);
-    char hex[SHA256_HEX_SIZE];
-    int r = pack_set_new(&wanted, error);
-    if (r == 0)
-        r = pack_set_add(wanted, i->version, error);
-    if (r == -ENOENT)
-        return error_set(error, EBADMSG, "a pack with a part of the version's map is not in it");
-    for (size_t k = 0; r >= 0 && k < pack_set_count(wanted); k++) {
-        struct whole_object pack = pack_set_get(wanted, k);
-        r = pack_set_put(i->packs, &pack, error);
-        if (r == 1)
-            return error_set(error, EBADMSG, "pack %.12s… of the version is not in it", sha256_to_hex(&pack.name, hex));
-    }
-    if (r >= 0 && pack_set_count(wanted) != came)
-        r = error_set(error, EBADMSG, "it holds objects that the version does not need");
-    return r < 0 ? r : 0;
 }
 
 // --- the end -------------------------------------------------------------------------------------------------------
@@ -319,7 +205,7 @@ static int keep(struct import *i, const struct buf *bytes, struct error *error)
     int r = version_pull(i->version, report_check, NULL, &objects, &count, error);
     cli_progress_end();
     if (r == -ENOENT) // all of it was there, and some is gone
-        return not_kept(i, error);
+        return import_objects_not_kept(&i->objects, error);
     if (r == 0)
         r = remember(i, bytes, error);
     return r < 0 ? r
@@ -343,16 +229,16 @@ static int import(struct import *i, struct error *error)
     if (r == 0)
         r = read_manifest(i, error);
     if (r == 0)
-        r = read_packs(i, error);
+        r = import_objects_read_packs(&i->objects, error);
     if (r == 0)
-        r = check_packs(i, error);
+        r = import_objects_check_packs(&i->objects, i->version, error);
     if (r == 0)
         r = keep(i, &bytes, error);
     resolve_end(&i->decision);
     if (r < 0)
         return r;
     fprintf(stderr, "rondo: took in %s; it runs offline now: rondo run --offline %s%s:%s\n",
-            text_format_size(i->bytes, size), i->about.site, i->about.name, i->about.version);
+            text_format_size(i->objects.bytes, size), i->about.site, i->about.name, i->about.version);
     printf("%s\n", sha256_to_hex(&i->about.manifest, hex));
     return 0;
 }
@@ -361,8 +247,7 @@ int verb_import(int argc, char **argv)
 {
     struct import i = {.images = {.resolve = {.offline = true}},
                        .lease = -1,
-                       .archive = {.fd = STDIN_FILENO, .cancelled = cli_interrupted},
-                       .placed = BUF_WITH_MAXIMUM((size_t)256 << 20)};
+                       .archive = {.fd = STDIN_FILENO, .cancelled = cli_interrupted}};
     const struct option options[] = {{"require-fresh", OPTION_FLAG, &i.images.resolve.require_fresh},
                                      {"require-pin", OPTION_FLAG, &i.images.resolve.require_pin},
                                      {NULL, OPTION_FLAG, NULL}};
@@ -378,6 +263,10 @@ int verb_import(int argc, char **argv)
     }
     r = images_open(&i.images, &error);
     if (r == 0) {
+        i.objects = (struct import_objects){.store = i.images.store,
+                                            .archive = &i.archive,
+                                            .about = &i.about,
+                                            .placed = BUF_WITH_MAXIMUM((size_t)256 << 20)};
         cli_catch_signals(); // from here on there are objects to take away
         r = import(&i, &error);
         if (r < 0)
@@ -385,11 +274,9 @@ int verb_import(int argc, char **argv)
         version_close(i.version);
         cache_end_lease(store_cache(i.images.store), &i.about.manifest, i.lease);
         if (r < 0)
-            cache_remove_objects(store_cache(i.images.store), (const struct sha256 *)i.placed.data,
-                                 i.placed.size / sizeof(struct sha256));
-        pack_set_free(&i.packs);
+            import_objects_take_back(&i.objects);
+        import_objects_free(&i.objects);
         catalog_free(&i.catalog);
-        buf_free(&i.placed);
     }
     images_close(&i.images);
     if (!stream)
