@@ -46,6 +46,15 @@ struct confine_call {
 #define CONFINE_CALL1(name, first, why) {SCMP_SYS(name), 0, first, {.check = CONFINE_ANY}, why}
 #define CONFINE_CALL2(name, first, second, why) {SCMP_SYS(name), 0, first, second, why}
 #define CONFINE_REFUSE(name, refusal, first, why) {SCMP_SYS(name), refusal, first, {.check = CONFINE_ANY}, why}
+// What the C library's heap makes, and its threads' stacks; none of it can be executed. Needs <sys/mman.h>.
+#define CONFINE_HEAP \
+    CONFINE_CALL2(mmap, CONFINE_WITHOUT(2, PROT_EXEC), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS), "memory"), \
+    CONFINE_CALL2(mmap, CONFINE_IS(2, PROT_NONE), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE), "a heap's room"), \
+    CONFINE_CALL1(mprotect, CONFINE_WITHOUT(2, PROT_EXEC), "a heap grows in its room; a stack but for the guard page"), \
+    CONFINE_CALL(mremap, "a large piece of memory grows"), \
+    CONFINE_CALL(munmap, "memory is given back"), \
+    CONFINE_CALL(brk, "memory"), \
+    CONFINE_CALL1(madvise, CONFINE_IS(2, MADV_DONTNEED), "memory is given back, an ended thread's stack")
 // clang-format on
 
 // The flags of clone(2) with which the C library makes a thread. clone3's lie behind a pointer, where no filter sees

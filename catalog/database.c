@@ -55,3 +55,19 @@ int database_harden(sqlite3 *db, int value_maximum, int busy_ms)
     sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
     return code;
 }
+
+int database_bind(sqlite3_stmt *statement, const char *types, va_list arguments)
+{
+    int code = SQLITE_OK;
+    for (int i = 1; code == SQLITE_OK && *types; i++, types++) {
+        if (*types == 't') {
+            code = sqlite3_bind_text(statement, i, va_arg(arguments, const char *), -1, SQLITE_STATIC);
+        } else if (*types == 'i') {
+            code = sqlite3_bind_int64(statement, i, va_arg(arguments, int64_t));
+        } else {
+            const void *bytes = va_arg(arguments, const void *);
+            code = sqlite3_bind_blob64(statement, i, bytes, va_arg(arguments, size_t), SQLITE_STATIC);
+        }
+    }
+    return code;
+}

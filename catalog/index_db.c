@@ -52,16 +52,8 @@ static int start_va(struct index *x, sqlite3_stmt **ret, const char *sql, const 
 {
     sqlite3_stmt *s = NULL;
     int code = find_statement(x, sql, &s);
-    for (int i = 1; code == SQLITE_OK && *types; i++, types++) {
-        if (*types == 't') {
-            code = sqlite3_bind_text(s, i, va_arg(arguments, const char *), -1, SQLITE_STATIC);
-        } else if (*types == 'i') {
-            code = sqlite3_bind_int64(s, i, va_arg(arguments, int64_t));
-        } else {
-            const void *bytes = va_arg(arguments, const void *);
-            code = sqlite3_bind_blob64(s, i, bytes, va_arg(arguments, size_t), SQLITE_STATIC);
-        }
-    }
+    if (code == SQLITE_OK)
+        code = database_bind(s, types, arguments);
     if (code == SQLITE_OK)
         *ret = s;
     else

@@ -60,14 +60,7 @@ const struct confine_call overlay_calls[] = {
     CONFINE_CALL(restart_syscall, "a wait goes on after the process was stopped and continued"),
     CONFINE_CALL(clock_gettime, "the time, where it cannot be told without a call"),
     CONFINE_CALL(getrandom, "the heap's own secret"),
-    CONFINE_CALL2(mmap, CONFINE_WITHOUT(2, PROT_EXEC), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS), "memory"),
-    CONFINE_CALL2(mmap, CONFINE_IS(2, PROT_NONE), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
-                  "a heap's room"),
-    CONFINE_CALL1(mprotect, CONFINE_WITHOUT(2, PROT_EXEC), "a heap grows in its room; a stack but for the guard page"),
-    CONFINE_CALL(mremap, "a large piece of memory grows"),
-    CONFINE_CALL(munmap, "memory is given back"),
-    CONFINE_CALL(brk, "memory"),
-    CONFINE_CALL1(madvise, CONFINE_IS(2, MADV_DONTNEED), "an ended thread's stack is given back"),
+    CONFINE_HEAP,
 };
 
 const size_t overlay_call_count = ARRAY_SIZE(overlay_calls);

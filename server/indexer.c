@@ -189,14 +189,7 @@ const struct confine_call indexer_calls[] = {
     CONFINE_CALL(rt_sigreturn, "the end of a signal's handler"),
     CONFINE_CALL(getrandom, "keys that tell pieces apart; the heap's own secret"),
     CONFINE_CALL(sysinfo, "how much memory a large sort may take"),
-    CONFINE_CALL2(mmap, CONFINE_WITHOUT(2, PROT_EXEC), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS), "memory"),
-    CONFINE_CALL2(mmap, CONFINE_IS(2, PROT_NONE), CONFINE_IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
-                  "a heap's room"),
-    CONFINE_CALL1(mprotect, CONFINE_WITHOUT(2, PROT_EXEC), "a heap grows in its room"),
-    CONFINE_CALL(mremap, "a large piece of memory grows"),
-    CONFINE_CALL(munmap, "memory is given back"),
-    CONFINE_CALL(brk, "memory"),
-    CONFINE_CALL1(madvise, CONFINE_IS(2, MADV_DONTNEED), "memory is given back"),
+    CONFINE_HEAP,
     CONFINE_CALL(exit_group, "the end"),
 };
 

@@ -2,6 +2,7 @@
 # docs/nginx.conf is right: nginx starts with it in front of rondo-server, with TLS, and sends what that would send; it keeps what may be
 # kept, and answers from it while the server is away.
 . "$(dirname "$0")/../lib.sh"
+. "$ROOT/tests/servers.sh"
 . "$ROOT/tests/sites.sh"
 need curl nginx openssl python3
 
@@ -34,22 +35,7 @@ sed -e "s|127.0.0.1:8080|127.0.0.1:$backend|; s|listen 80;|listen 127.0.0.1:$pla
 	-e "s|/var/cache/nginx/rondo|$TMPDIR/nginx/cache|; s|/var/lib/rondo/site|$site|" \
 	-e "s|/etc/letsencrypt/live/os.example.org/fullchain.pem|$TMPDIR/tls.crt|; s|/etc/letsencrypt/live/os.example.org/privkey.pem|$TMPDIR/tls.key|" \
 	"$ROOT/docs/nginx.conf" >"$TMPDIR/rondo.conf"
-cat >"$TMPDIR/nginx.conf" <<END
-daemon off;
-master_process off;
-pid $TMPDIR/nginx/pid;
-error_log $TMPDIR/nginx/error.log;
-events { }
-http {
-	access_log off;
-	client_body_temp_path $TMPDIR/nginx/1;
-	proxy_temp_path $TMPDIR/nginx/2;
-	fastcgi_temp_path $TMPDIR/nginx/3;
-	uwsgi_temp_path $TMPDIR/nginx/4;
-	scgi_temp_path $TMPDIR/nginx/5;
-	include $TMPDIR/rondo.conf;
-}
-END
+configure_nginx "access_log off; include $TMPDIR/rondo.conf;"
 run nginx -t -e "$TMPDIR/nginx/error.log" -c "$TMPDIR/nginx.conf" -p "$TMPDIR/nginx"
 status_is 0 "nginx takes the example"
 unlike "$err" 'warn' "without a warning"

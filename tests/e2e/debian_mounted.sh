@@ -4,6 +4,7 @@
 # leave rondo-cloop under 128 MiB.
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/guest.sh"
+. "$ROOT/tests/servers.sh"
 need nginx python3 jq
 need_fuse
 image=$("$ROOT/tests/images.sh" debian) || skip_all "the appliance debian cannot be built here"
@@ -16,7 +17,7 @@ peak_kib() { # of the rondo-cloop that serves the mount
 
 compare() { # SERVER
 	rm -rf "$RONDO_CACHE"
-	run_rondo mount "http://127.0.0.1:$port/debian" "$TMPDIR/mount"
+	run_rondo mount "$url/debian" "$TMPDIR/mount"
 	status_is 0 "mounted from $1"
 	"${2:-reads_once}" "$1"
 	ok "$1: kernel is" cmp "$image/kernel" "$TMPDIR/mount/kernel"
@@ -53,31 +54,15 @@ serve_site "$TMPDIR/site"
 compare rondo-server four_read
 leave rondo-server
 
-port=$(free_port)
-mkdir "$TMPDIR/nginx"
-cat >"$TMPDIR/nginx/conf" <<END
-daemon off;
-pid $TMPDIR/nginx/pid;
-error_log $TMPDIR/nginx/error.log;
-events {}
-http {
-	access_log off;
-	client_body_temp_path $TMPDIR/nginx/a; proxy_temp_path $TMPDIR/nginx/b; fastcgi_temp_path $TMPDIR/nginx/c;
-	uwsgi_temp_path $TMPDIR/nginx/d; scgi_temp_path $TMPDIR/nginx/e;
-	server { listen 127.0.0.1:$port; root $TMPDIR/site; }
-}
-END
-chmod 755 "$TMPDIR" "$TMPDIR/site"
-start_process nginx nginx -e "$TMPDIR/nginx/error.log" -c "$TMPDIR/nginx/conf"
+start_nginx "$TMPDIR/site"
 server=$process
-wait_for_port "$port" || bail_out "nginx does not answer"
+url=${nginx%/}
 compare nginx
 leave nginx
 
-port=$(free_port)
-start_process python python3 -m http.server --bind 127.0.0.1 --directory "$TMPDIR/site" "$port"
+start_python "$TMPDIR/site"
 server=$process
-wait_for_port "$port" || bail_out "http.server does not answer"
+url=${python%/}
 compare "python's http.server, which ignores ranges"
 leave "python's http.server"
 done_testing

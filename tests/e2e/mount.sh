@@ -104,7 +104,15 @@ status_is 3 "a version that is not there: exit code 3"
 run_rondo mount "${url}image"
 status_is 2 "a missing argument: exit code 2"
 
+daemon_ended() {
+	local cmdline
+	for cmdline in /proc/[0-9]*/cmdline; do
+		if grep -q -a -s -- "$here" "$cmdline" && grep -q -a -s rondo-cloop "$cmdline"; then return 1; fi
+	done
+}
+
 # Its daemon is killed: reads fail, umount works, and it can be mounted again.
+wait_until 20 daemon_ended # that of the mount before
 mount_image "${url}image"
 daemon=$(grep -l -a -- "$here" /proc/[0-9]*/cmdline 2>/dev/null | sed 's|/proc/\([0-9]*\)/.*|\1|' | while read -r pid; do
 	[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = rondo-cloop ] && echo "$pid"
@@ -122,11 +130,5 @@ unmount_image
 # Its daemon ends with the mount.
 mount_image "${url}image"
 unmount_image
-daemon_ended() {
-	local cmdline
-	for cmdline in /proc/[0-9]*/cmdline; do
-		if grep -q -a -s -- "$here" "$cmdline" && grep -q -a -s rondo-cloop "$cmdline"; then return 1; fi
-	done
-}
 ok "its daemon ends with the mount" wait_until 10 daemon_ended
 done_testing
