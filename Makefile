@@ -283,4 +283,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+# Not below images/: there are whole systems, some of them half made.
+-include $(shell find $(BUILD) -path $(BUILD)/images -prune -o -type f -name '*.d' -print 2>/dev/null)
