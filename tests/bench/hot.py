@@ -135,21 +135,6 @@ class Hot:
                     for seed in range(2, TURNS + 2)]
 
 
-@contextlib.contextmanager
-def before_others(bench):
-    """Who is started here goes before whoever else wants the processors."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        bench.say("hot: not as root, so other work on this machine counts")
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
 def run(bench):
     disk, site = bench.image() / "disk", bench.work / "site"
     compile_tools(bench)
@@ -168,7 +153,7 @@ def run(bench):
         speeds[name] = speed, plain, local
         rows.append([name, f"{speed:.2f}", f"{plain:.2f}", f"{local:.2f}", "" if cpu is None else f"{cpu:.2f}"])
 
-    with before_others(bench) as alone, bench.serve_site(site) as (port, _):
+    with bench.before_others("hot") as alone, bench.serve_site(site) as (port, _):
         image = f"http://127.0.0.1:{port}/debian"
         with bench.rondo_mount(image) as folder:
             bench.command(["cat", folder / "disk", disk])

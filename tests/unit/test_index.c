@@ -466,6 +466,27 @@ static void test_many(void **state)
     assert_int_equal(index_fixture_update(f, x).added, 1103);
     assert_string_equal(found(x, &(struct index_query){.words = "common", .limit = 4}),
                         "common-1007:1 common-0507:1 common-0007:1 image1099:1 of 1100");
+    static const struct {
+        struct index_query query;
+        const char *wanted;
+    } table[] = {
+        {{.offset = 2}, "common-0007:1 image1099:1 of 1100"},
+        {{.offset = 3}, "image1099:1 image1098:1 of 1100"},
+        {{.offset = 1099}, "image0000:1 of 1100"},
+        {{.offset = 1100}, "of 1100"},
+        {{.offset = 2, .os = "debian"}, "common-0007:1 image1099:1 of 1100"},
+        {{.offset = 2, .max_size = 1 << 20, .arch = "x86_64"}, "common-0007:1 image1099:1 of 1100"},
+        {{.os = "alpine"}, "of 0"},
+        {{.order = INDEX_BY_NAME, .offset = 2}, "common-1007:1 image0000:1 of 1100"},
+        {{.order = INDEX_BY_NAME, .offset = 1099}, "image1099:1 of 1100"},
+        {{.order = INDEX_BY_AGE, .offset = 1, .os = "Debian"}, "common-0507:1 common-1007:1 of 1100"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        struct index_query q = table[i].query;
+        q.words = "commo";
+        q.limit = 2;
+        assert_string_equal(found(x, &q), table[i].wanted);
+    }
 }
 
 // More tags than a row shows: each one finds its version, and nothing else does.
