@@ -62,7 +62,6 @@ int index_get_site(struct index *x, struct index_site *ret, struct error *error)
 
 // One version. Texts are never NULL ("" where there is none), printable UTF-8, and belong to the list.
 struct index_version {
-    char name[CATALOG_NAME_SIZE], version[CATALOG_NAME_SIZE];
     uint64_t serial;
     struct sha256 manifest;
     int64_t created;             // seconds since 1970
@@ -72,18 +71,19 @@ struct index_version {
     const char *description; // Markdown, lines ended by '\n'; "" but in index_find_image's row
     const char *ports;       // lines "80 http", each ended by '\n'
     const char *tags;        // "latest, stable": as many as 4 KiB hold (a selector finds the others, too)
-    bool has_logo;
-    struct sha256 logo;    // an object of the site
-    uint32_t logo_size;    // bytes
-    const char *logo_type; // "png" or "jpeg"
-    uint64_t memory;       // bytes; 0: the manifest does not say
-    uint64_t disk_size;    // of the member disk, as the machine sees it
-    uint64_t boot_bytes;   // of the boot packs; 0: it has none
+    struct sha256 logo;      // an object of the site, if it has_logo
+    const char *logo_type;   // "png" or "jpeg"
+    uint32_t logo_size;      // bytes
+    unsigned version_count;  // of its name
+    uint64_t memory;         // bytes; 0: the manifest does not say
+    uint64_t disk_size;      // of the member disk, as the machine sees it
+    uint64_t boot_bytes;     // of the boot packs; 0: it has none
     uint64_t
         stored_bytes;   // of its data and its map, each piece once: what a whole copy of it has (rondo history: SIZE)
     uint64_t new_bytes; // of those, what the version before (the next lower serial) does not have (NEW)
-    bool revoked;       // nobody accepts it: its publisher's key is revoked, or may not publish this name any more
-    unsigned version_count; // of its name
+    char name[CATALOG_NAME_SIZE], version[CATALOG_NAME_SIZE];
+    bool has_logo;
+    bool revoked; // nobody accepts it: its publisher's key is revoked, or may not publish this name any more
 };
 
 struct index_list {

@@ -57,8 +57,10 @@ static int grow(struct gathering *g, struct error *error)
     if (g->count < g->capacity / 4 * 3)
         return 0;
     more.slots = calloc(more.capacity, sizeof *more.slots);
-    if (!more.slots)
-        return error_set(error, ENOMEM, "out of memory");
+    if (!more.slots) {
+        error_set(error, ENOMEM, "out of memory");
+        return -ENOMEM;
+    }
     for (size_t i = 0; i < g->capacity; i++)
         if (g->slots[i].key)
             *find(&more, g->slots[i].key) = g->slots[i];

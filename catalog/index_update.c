@@ -44,7 +44,7 @@ static void let_go(struct entry *e)
     index_free_pieces(&e->pieces);
 }
 
-// Its manifest and its map's pieces, if they are not in memory already.
+// Its manifest with its publisher, and its map's pieces, if they are not in memory already.
 static int read_version(const struct update *u, struct entry *e, struct error *error)
 {
     if (e->manifest)
@@ -55,8 +55,10 @@ static int read_version(const struct update *u, struct entry *e, struct error *e
     int r = site_catalog_read_manifest(u->site, e->image, m, error);
     if (r == 0)
         r = index_measure(u->site, m, &u->keys, &e->pieces, error);
-    if (r == 0)
+    if (r == 0) {
+        memcpy(e->known.publisher.bytes, m->publisher, KEY_PUBLIC_SIZE);
         e->manifest = TAKE_PTR(m);
+    }
     return r;
 }
 
@@ -138,7 +140,6 @@ static int add_version(struct update *u, const struct catalog *view, struct entr
     int r = read_version(u, e, &why);
     if (r < 0)
         return refuse(u, e, r, &why, error);
-    memcpy(e->known.publisher.bytes, e->manifest->publisher, KEY_PUBLIC_SIZE);
     // Without the map of the version before, all of this one is new; and that is looked at again the next time.
     const bool compared = before && read_version(u, before, &why) == 0;
     catalog_list_tags(view, e->image, tags, sizeof tags);
