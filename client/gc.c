@@ -5,10 +5,12 @@
 // (its settings name it): it may be the only copy at hand when there is no network. So does what was pulled.
 #include "client/gc.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "client/cli.h"
 #include "client/images.h"
 #include "client/instance.h"
 #include "client/json.h"
+#include "client/publish_work.h"
 #include "client/publisher.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,14 +79,16 @@ static void list_file(void *context, const struct sha256 *name, uint64_t bytes)
     l->result = r < 0 ? r : l->result;
 }
 
-static void print_sum(const struct gc_options *o, const struct cache_collected *sum, uint64_t limit, unsigned leftovers)
+static void print_sum(const struct gc_options *o, const struct cache_collected *sum, uint64_t limit, unsigned leftovers,
+                      unsigned publications)
 {
     char freed[32], left[32], most[32], kept[32];
     if (o->json) {
         printf("\n  ],\n  \"dry_run\": %s, \"freed\": %llu, \"files\": %llu, \"bytes\": %llu, \"kept\": %llu,\n"
-               "  \"limit\": %llu, \"leftovers\": %u\n}\n",
+               "  \"limit\": %llu, \"leftovers\": %u, \"publications\": %u\n}\n",
                o->dry_run ? "true" : "false", (unsigned long long)sum->freed, (unsigned long long)sum->files,
-               (unsigned long long)sum->left, (unsigned long long)sum->kept, (unsigned long long)limit, leftovers);
+               (unsigned long long)sum->left, (unsigned long long)sum->kept, (unsigned long long)limit, leftovers,
+               publications);
     } else {
         printf("%s %s in %s; the cache then has %s of at most %s, and %s of that are kept for machines and "
                "pulled versions\n",
@@ -92,6 +96,9 @@ static void print_sum(const struct gc_options *o, const struct cache_collected *
                text_format_size(sum->left, left), text_format_size(limit, most), text_format_size(sum->kept, kept));
         if (leftovers)
             printf("removed what %s that ended without a word had left\n", TEXT_COUNT(leftovers, "machine"));
+        if (publications)
+            printf("%s what %s over HTTP had left that nobody went on with for a week\n",
+                   o->dry_run ? "would remove" : "removed", TEXT_COUNT(publications, "publication"));
     }
     if (sum->left > limit)
         fprintf(stderr,
@@ -105,11 +112,13 @@ static int gc_cache(const struct gc_options *options, struct error *error)
     struct images images = {.store = NULL};
     struct cache_collected sum;
     struct listing l = {.options = options};
-    unsigned leftovers = 0;
+    unsigned leftovers = 0, publications = 0;
     int r = images_open(&images, error);
     struct cache *cache = r == 0 ? store_cache(images.store) : NULL;
     if (r == 0 && !options->dry_run)
         r = instance_sweep(&leftovers, error);
+    if (r == 0)
+        r = publish_work_sweep(io_realtime_seconds(), options->dry_run, &publications, error);
     machines.cache = options->dry_run ? NULL : cache;
     if (r == 0)
         r = instance_list(note_machine, &machines, error);
@@ -128,7 +137,7 @@ static int gc_cache(const struct gc_options *options, struct error *error)
         if (r == 0 && l.result < 0)
             r = error_set(error, -l.result, "out of memory");
         if (r == 0)
-            print_sum(options, &sum, o.limit, leftovers);
+            print_sum(options, &sum, o.limit, leftovers, publications);
         else if (options->json)
             fputs("\n  ]\n}\n", stdout);
     }

@@ -112,8 +112,14 @@ static int fill_logo(struct publication *p, const char *path, struct error *erro
 
 int publish_put_logo(struct publication *p, struct error *error)
 {
+    const struct manifest_logo *logo = &p->manifest->logo;
+    const struct pack_reference listed = {.name = logo->object, .size = logo->size}; // of no table
+    struct site *s = writer_site(p->writer);
     struct sha256 name;
-    return p->logo ? site_put_object(writer_site(p->writer), p->logo, p->manifest->logo.size, &name, error) : 0;
+    if (!p->logo)
+        return 0;
+    int r = site_list_packs(s, p->name, &listed, 1, error); // as packs are: it may be signed elsewhere
+    return r < 0 ? r : site_put_object(s, p->logo, logo->size, &name, error);
 }
 
 // --- ports

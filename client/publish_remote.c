@@ -1,9 +1,8 @@
 // See publish_remote.h.
 #include "client/publish_remote.h"
-#include "base/folder.h"
 #include "base/io.h"
-#include "base/log.h"
 #include "blockstore/http_address.h"
+#include "client/publish_work.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -68,31 +67,6 @@ const struct catalog_image *publish_remote_find_version(const struct publication
 
 // --- the work folder -------------------------------------------------------------------------------------------------
 
-static int remove_entry(void *context, int folder, const char *entry)
-{
-    (void)context;
-    if (io->unlinkat(folder, entry, 0) == 0 || errno == ENOENT)
-        return 0;
-    if (errno != EISDIR && errno != EPERM)
-        return -errno;
-    int r = folder_walk(folder, entry, remove_entry, NULL);
-    return r == 0 && io->unlinkat(folder, entry, AT_REMOVEDIR) < 0 ? -errno : r;
-}
-
-void publish_remote_remove_work(const char *work)
-{
-    char path[PATH_TEXT_SIZE];
-    snprintf(path, sizeof(path), "%s", work);
-    int r = remove_entry(NULL, AT_FDCWD, path);
-    if (r < 0)
-        log_warning("the work folder %s could not be removed (%s): remove it", work, strerror(-r));
-    for (unsigned i = 0; r == 0 && i < 2; i++) {
-        *strrchr(path, '/') = '\0';
-        if (io->unlinkat(AT_FDCWD, path, AT_REMOVEDIR) < 0)
-            break;
-    }
-}
-
 static int name_work(struct publication *p, struct error *error)
 {
     char cache[PATH_TEXT_SIZE], key[KEY_TEXT_SIZE];
@@ -131,7 +105,7 @@ static int begin(struct publication *p, struct error *error)
         fprintf(stderr, "rondo: %s lists %s %s already: the command that was interrupted here had published it\n",
                 r->site, p->name, p->version);
         printf("%s\n", sha256_to_hex(&listed->manifest, hex));
-        publish_remote_remove_work(r->work);
+        publish_work_drop(r->work);
         return 1;
     }
     code = site_catalog_check_new(&p->catalog, p->name, p->version, p->tag, error);

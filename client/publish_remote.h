@@ -51,8 +51,6 @@ struct publish_remote {
 // The site's catalog as it is now, into p->catalog.
 int publish_remote_get_catalog(struct publication *p, struct error *error);
 const struct catalog_image *publish_remote_find_version(const struct publication *p); // p's, if it is listed
-// What stays costs room only. The folders above go with the last one in them.
-void publish_remote_remove_work(const char *work);
 
 // Proves to the server that we have the publisher's key; the token is the upload's then.
 int publish_session_open(struct publication *p, struct error *error);

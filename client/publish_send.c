@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "blockstore/needs.h"
 #include "client/publish_remote.h"
+#include "client/publish_work.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,6 +267,6 @@ int publish_remote_finish(struct publication *p, struct sha256 *ret_name, struct
                 "rondo: %s %s waits there: the site's owner signs the catalog that lists it with a key that is "
                 "elsewhere; rondo history %s%s shows when it is listed\n",
                 p->name, p->version, p->site, p->name);
-    publish_remote_remove_work(p->remote->work);
+    publish_work_remove(p->remote->work);
     return 0;
 }

@@ -11,8 +11,8 @@
 // There are two texts one after the other because a catalog names a manifest by the hash of its signed file.
 //
 // 1. Each step leaves a site whole to its readers: the catalog is replaced last, by a rename. Interrupted or refused, a
-//    step can be given again. The packs of a version that is not listed yet stand on the list of unfinished ones, so
-//    that no collection removes them.
+//    step can be given again. What a version needs that is not listed yet stands on the list of unfinished packs, its
+//    logo and its manifest, too, so that no collection removes it.
 // 2. What is taken in was checked as a reader would check it, and that it is all there. Who may publish a name is the
 //    site's to say: a manifest of a key that it does not know is listed under a new name alone.
 // 3. A catalog is taken in only as the next after the one that stands: what was published in between would be lost.
@@ -131,6 +131,9 @@ static int take_manifest(struct publication *p, struct site *s, const struct sig
         r = check_whole(s, m, error);
     if (r == 0)
         r = publisher_set_mirrors(&p->catalog, &p->mirrors, error);
+    const struct pack_reference listed = {.name = sha256_of(file->data, file->size), .size = (uint32_t)file->size};
+    if (r == 0 && p->unsigned_path)
+        r = site_list_packs(s, p->name, &listed, 1, error);
     if (r == 0)
         r = site_put_object(s, file->data, file->size, &image.manifest, error);
     if (r < 0)

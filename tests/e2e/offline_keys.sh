@@ -59,11 +59,14 @@ is "$(sed -n 's/^site [^ ]* //p' site/catalog.rondo)" "$owner" "the site is the 
 not_ok "the list of unfinished packs is gone" [ -e site/.unfinished/image ]
 
 # The owner's key is here, the publisher's is not.
-run_rondo publish --name image --version 2 --disk disk2 --key "$alice" --to site --unsigned manifest
+printf '\211PNG\r\n\032\n and so on' >logo
+run_rondo publish --name image --version 2 --disk disk2 --key "$alice" --to site --unsigned manifest --logo logo
 status_is 0 "the next version, with the key as addresses have it; an old text is replaced"
 minisign -S -s safe/alice -m manifest </dev/null >/dev/null || bail_out "minisign -S"
 before=$(sha256sum site/catalog.rondo)
-ok "a collection keeps the packs that wait" "$BUILD/rondo" gc site --grace 1s
+logo=$(sha256sum logo | cut -d ' ' -f 1)
+run_rondo gc site --grace 0
+ok "a collection keeps the packs that wait, and the logo" [ "$status" = 0 -a -e "site/objects/${logo:0:2}/$logo" ]
 run_rondo publish --signed manifest --to site --site-key safe/mallory
 status_is 5 "not the site's key: exit code 5"
 is "$(sha256sum site/catalog.rondo)" "$before" "and the site is as it was"

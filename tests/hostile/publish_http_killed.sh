@@ -1,4 +1,5 @@
 #!/bin/bash
+# time-limit: 3600
 # SIGKILL of the web process or of the keeper, at moments during uploads and hand-ins: the other ends, too; a site that was published to is
 # valid each time, and after a new start the same publication goes on and ends. Versions that were promised are there.
 . "$(dirname "$0")/../lib.sh"

@@ -96,6 +96,20 @@ status_is 0 "which works"
 ok "the site is whole" check_site "$site"
 ok "something was there to go on from" [ -n "$before" ]
 
+# What was interrupted, and never taken up again.
+again 'missing hang first=1'
+begin "${command[@]}"
+wait_until 20 has_asked publish/missing || fail "it asks"
+touch -d '8 days ago' "$RONDO_CACHE"/publishing/*/image "$RONDO_CACHE"/publishing/*/image/.unfinished
+run_rondo gc
+ok "rondo gc leaves what a command works in" [ -d "$(echo "$RONDO_CACHE"/publishing/*/image/objects)" ]
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
+run_rondo gc --json
+is "$(json publications)" 1 "a folder that has not been touched for a week"
+is "$(find "$RONDO_CACHE/publishing" 2>/dev/null | wc -l)" 0 "goes with rondo gc"
+rm -f "$script"
+
 # A publication of the same image by somebody else, in between.
 again 'objects rate 4000'
 begin "${command[@]}"
