@@ -1,5 +1,6 @@
 // The virtio console, with a real stream over a socket: bytes pass both ways in order, none is lost, and the input goes
 // where the guest wrote last.
+#include "turn_loop.h"
 #include "virtio_fixture.h"
 #include "vmm/virtio_console.h"
 
@@ -54,25 +55,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void end_loop(void *context, uint32_t events)
-{
-    (void)context, (void)events;
-    loop_end(&loop);
-}
-
-static void turn_loop(void)
-{
-    struct loop_source *source;
-    for (int i = 0; i < 4; i++) {
-        int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
-        assert_int_equal(loop_add(&loop, fd, 1, end_loop, NULL, &source), 0);
-        loop.ended = false;
-        assert_int_equal(loop_run(&loop), 0);
-        loop_remove(&loop, source);
-        close(fd);
-    }
-}
-
 static void guest_writes(const char *text)
 {
     uint32_t head = 0, written = 0;
@@ -96,7 +78,7 @@ static void assert_shown(const char *text)
 static void person_types(const void *bytes, size_t n)
 {
     assert_int_equal(send(sockets[1], bytes, n, MSG_DONTWAIT), n);
-    turn_loop();
+    turn_loop(&loop, 4);
 }
 
 // Gives the console a buffer of n bytes.
@@ -105,7 +87,7 @@ static void offer_buffer(unsigned i, uint32_t n)
     driver_describe(&rings[RECEIVE], i, DATA + 0x1000 * (i + 1), n, D_WRITE, 0);
     driver_offer(&rings[RECEIVE], i);
     fixture_kick(device, RECEIVE);
-    turn_loop();
+    turn_loop(&loop, 4);
 }
 
 static void assert_received(unsigned i, const char *text)
@@ -160,7 +142,7 @@ static void much_input_waits_at_its_writer_and_none_is_lost(void **state)
     while (got < sizeof typed) {
         ssize_t n = send(sockets[1], typed + sent, sizeof typed - sent, MSG_DONTWAIT);
         sent += n > 0 ? (size_t)n : 0;
-        turn_loop();
+        turn_loop(&loop, 4);
         offer_buffer(0, 700);
         assert_true(driver_take(&rings[RECEIVE], &head, &written));
         assert_true(written > 0 && got + written <= sizeof typed);

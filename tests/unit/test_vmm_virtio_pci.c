@@ -1,6 +1,7 @@
 // Virtio over PCI, as a driver sees it: everything here goes through the buses, from finding the capabilities to the
 // reset of a device that broke (virtio.h, rules 1–4; TRUST T22, T24).
 #include "irq_fixture.h"
+#include "turn_loop.h"
 #include "virtio_fixture.h"
 #include "vmm/virtio_pci.h"
 
@@ -148,26 +149,6 @@ static void put(unsigned reg, unsigned width, uint64_t value)
     bus_write(&bus, bar(0) + reg, width, value);
 }
 
-// Turns the loop until nothing is waiting in it.
-static void end_loop(void *context, uint32_t events)
-{
-    (void)context, (void)events;
-    loop_end(&loop);
-}
-
-static void turn_loop(void)
-{
-    struct loop_source *source;
-    for (int i = 0; i < 3; i++) { // a round may ring again
-        int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
-        assert_int_equal(loop_add(&loop, fd, 1, end_loop, NULL, &source), 0);
-        loop.ended = false;
-        assert_int_equal(loop_run(&loop), 0);
-        loop_remove(&loop, source);
-        close(fd);
-    }
-}
-
 static uint64_t doorbell(unsigned queue)
 {
     return bar(0) + 0x1000 + 4 * queue;
@@ -177,7 +158,7 @@ static void ring_bell(unsigned queue)
 {
     if (!counted_ring(&irq, doorbell(queue)))
         bus_write(&bus, doorbell(queue), 2, queue); // it exits
-    turn_loop();
+    turn_loop(&loop, 3);                            // a round may ring again
 }
 
 static void accept_features(uint64_t features)
@@ -215,7 +196,7 @@ static void bring_up(void)
     for (unsigned i = 0; i < QUEUES; i++)
         enable_queue(i);
     put(STATUS, 1, S_ACKNOWLEDGE | S_DRIVER | S_FEATURES_OK | S_DRIVER_OK);
-    turn_loop();
+    turn_loop(&loop, 3);
 }
 
 static void enable_msix(void)
@@ -356,7 +337,7 @@ static void any_access_anywhere_does_no_harm(void **state)
                 bus_write(&bus, base + offset, width, UINT64_C(0x0101010101010101) * (offset & 0xff));
             }
     }
-    turn_loop();
+    turn_loop(&loop, 3);
     put(STATUS, 1, 0);
     bring_up();
     assert_works(5);
@@ -557,7 +538,7 @@ static void what_is_offered_before_driver_ok_is_seen(void **state)
     ring_bell(0); // too early
     assert_int_equal(kicks[0], 0);
     put(STATUS, 1, S_DRIVER_OK);
-    turn_loop();
+    turn_loop(&loop, 3);
     assert_answered(0, 0, 50);
 }
 
@@ -634,7 +615,7 @@ static void the_window_reaches_the_bars(void **state)
     bus_write(&bus, pci(at + 12), 4, 2);
     offer_request(0, 0, 9);
     bus_write(&bus, pci(at + 16), 2, 0);
-    turn_loop();
+    turn_loop(&loop, 3);
     assert_answered(0, 0, 9);
 }
 
