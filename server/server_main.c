@@ -244,7 +244,7 @@ static int serve(const struct server_options *options, struct error *error)
 
     const struct static_site site = {.files = &files, .log = &log};
     if (host.fd >= 0)
-        r = try_api_start(&host, &options->machines, &machines, error);
+        r = try_api_start(&host, &options->machines, index.pool, &machines, error);
     if (r < 0)
         return r;
     const struct router router = {

@@ -32,6 +32,7 @@ struct opening {
 };
 
 struct try_api {
+    struct index_pool *index;
     struct try_places *places;
     struct try_sessions *sessions;
     struct opening openings[TRY_MACHINES_MAXIMUM]; // of a place, by its slot
@@ -71,6 +72,26 @@ static bool is_reading(const struct request *request)
     return strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
 }
 
+static int refuse_name(struct answer *ret)
+{
+    return refuse(404, "there is no such image", "see the list of images", NULL, NULL, ret);
+}
+
+// Whether the site has the image, as its pages say. Where they cannot tell now, rondo run will.
+static bool is_image(struct index_pool *pool, const char *name)
+{
+    struct index_list one CLEANUP(index_list_free) = {.versions = NULL};
+    struct error error = {.text = ""};
+    struct index *x;
+    if (!text_is_image_name(slice_of(name)))
+        return false;
+    if (index_pool_take(pool, &x, &error) < 0)
+        return true;
+    int r = index_find_image(x, name, NULL, &one, &error);
+    index_pool_give(pool, x, r);
+    return r != -ENOENT;
+}
+
 // --- a token -------------------------------------------------------------------------------------------------------
 
 static int answer_token(struct try_api *api, const struct request *request, const char *name, struct answer *ret)
@@ -83,8 +104,8 @@ static int answer_token(struct try_api *api, const struct request *request, cons
     if (!websocket_is_same_origin(answer_header(request->connection, "Origin"),
                                   answer_header(request->connection, "Host")))
         return refuse_origin(ret);
-    if (!client || !text_is_image_name(slice_of(name)))
-        return refuse(404, "there is no such image", "see the list of images", NULL, NULL, ret);
+    if (!client || !is_image(api->index, name))
+        return refuse_name(ret);
     const struct try_address who = try_address_of(
         client->client_addr, MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, "X-Forwarded-For"));
     switch (try_places_reserve(api->places, &who, name, io_monotonic_ns(), token)) {
@@ -173,7 +194,7 @@ static int answer_file(const char *bytes, const char *type, struct answer *ret)
     return 0;
 }
 
-static int answer_page(const struct request *request, struct answer *ret)
+static int answer_page(const struct try_api *api, const struct request *request, struct answer *ret)
 {
     static const struct {
         const char *target, *bytes, *type;
@@ -188,9 +209,9 @@ static int answer_page(const struct request *request, struct answer *ret)
     for (size_t i = 0; i < ARRAY_SIZE(files); i++)
         if (strcmp(request->target, files[i].target) == 0)
             return answer_file(files[i].bytes, files[i].type, ret);
-    if (text_is_image_name(slice_of(request->target + strlen(PAGE))))
+    if (is_image(api->index, request->target + strlen(PAGE)))
         return answer_file(try_assets_page, "text/html; charset=utf-8", ret);
-    return refuse(404, "there is no such page", "see the list of images", NULL, NULL, ret);
+    return refuse_name(ret);
 }
 
 // --- all of them ---------------------------------------------------------------------------------------------------
@@ -210,7 +231,7 @@ int try_api_answer(struct try_api *api, const struct request *request, struct an
     if (answer_has_body(request->connection))
         return refuse(400, "there is no body in this request", "see docs/api.md", NULL, NULL, ret);
     if (strncmp(request->target, API, strlen(API)) != 0)
-        return answer_page(request, ret);
+        return answer_page(api, request, ret);
     if (strcmp(request->target, SOCKET) == 0 && strcmp(request->method, "GET") == 0)
         return answer_socket(api, request, ret);
     return answer_token(api, request, request->target + strlen(API), ret);
@@ -232,14 +253,15 @@ int try_api_start_host(const char *site, const char *state, const struct try_lim
     return r < 0 ? r : try_host_start(absolute, folder, program, limits, ret, error);
 }
 
-int try_api_start(const struct try_host *host, const struct try_limits *limits, struct try_api **ret,
-                  struct error *error)
+int try_api_start(const struct try_host *host, const struct try_limits *limits, struct index_pool *index,
+                  struct try_api **ret, struct error *error)
 {
     struct try_api *api CLEANUP_FREE = calloc(1, sizeof *api);
     if (api)
         api->places = try_places_new(limits->machines);
     if (!api || !api->places)
         return error_set(error, ENOMEM, "not enough memory to start");
+    api->index = index;
     int r = try_sessions_start(host, api->places, &api->sessions, error);
     if (r < 0) {
         try_places_free(&api->places);

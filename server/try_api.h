@@ -6,6 +6,7 @@
 #pragma once
 
 #include "server/answer.h"
+#include "server/index_pool.h"
 #include "server/try_host.h"
 #include "server/try_sessions.h"
 
@@ -16,9 +17,9 @@ struct try_api;
 int try_api_start_host(const char *site, const char *state, const struct try_limits *limits, struct try_host *ret,
                        struct error *error);
 
-// Starts one thread. The host must live as long.
-int try_api_start(const struct try_host *host, const struct try_limits *limits, struct try_api **ret,
-                  struct error *error);
+// Starts one thread. The host and the index must live as long.
+int try_api_start(const struct try_host *host, const struct try_limits *limits, struct index_pool *index,
+                  struct try_api **ret, struct error *error);
 void try_api_wind_down(struct try_api *api); // before libmicrohttpd is stopped; NULL is fine
 void try_api_stop(struct try_api **api);     // after it; NULL is fine
 

@@ -67,6 +67,8 @@ t=${t#200 }
 is "$(client token tiny http://evil.example)" "403 this is for pages of this server alone" "another page gets none"
 is "$(client token tiny '')" "403 this is for pages of this server alone" "nor does who names no page"
 is "$(client token ..%2Ftiny)" "404 there is no such image" "nor does who asks for what is no image's name"
+is "$(client token none)" "404 there is no such image" "or for an image that is not there"
+is "$(curl -s -o "$TMPDIR/answer" -w '%{http_code}' "http://127.0.0.1:$port/try/none")" 404 "which has no page"
 is "$(client open "")" 403 "no token, no socket"
 is "$(client open "${t%?}-")" 403 "nor with another token"
 is "$(client open "$t" Origin=http://evil.example)" 403 "nor from a foreign page"
