@@ -203,7 +203,7 @@ coverage:
 
 MAKE_ASAN = $(MAKE) BUILD=$(BUILD)/asan OPTIMIZE="-O1 -g" LINK_HARDEN= \
             HARDEN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-asan:
+asan: all
 	+$(MAKE_ASAN) unit torture-program replay-programs
 	BUILD=$(BUILD)/asan $(PROVE) -j$(TEST_JOBS) --exec tests/tap tests/torture/torture.sh $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS))
 
@@ -219,7 +219,7 @@ replay:
 	+$(MAKE_ASAN) replay-programs
 
 torture-program: $(TORTURE)
-torture:
+torture: all
 	+$(MAKE_ASAN) torture-program
 	RONDO_TEST_LONG=1 BUILD=$(BUILD)/asan tests/torture/torture.sh
 

@@ -49,7 +49,7 @@ static const struct mode {
 
 static const struct torture_scenario *const groups[] = {
     torture_store, torture_writer,  torture_overlay, torture_catalog, torture_client,
-    torture_verbs, torture_machine, torture_server,  torture_site,    torture_keeper};
+    torture_verbs, torture_machine, torture_server,  torture_site,    torture_publish};
 
 // What a run tells.
 struct report {

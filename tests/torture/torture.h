@@ -48,7 +48,7 @@ extern const struct torture_scenario *torture_current;
 extern bool torture_disk_is_broken; // every call of the system failed from one on: nothing could be tidied up
 extern const struct torture_scenario torture_store[], torture_writer[], torture_overlay[], torture_catalog[],
     torture_client[], torture_verbs[], torture_machine[], torture_server[], torture_site[],
-    torture_keeper[]; // each ends with no name
+    torture_publish[]; // each ends with no name
 
 // Something is not as it must be: says what (a sentence for the report), and returns TORTURE_WRONG.
 #define TORTURE_WRONG 1

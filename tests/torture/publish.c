@@ -1,18 +1,22 @@
-// The keeper in torture, without its process: a version whose objects were all uploaded is taken in, and the catalog
-// signed. Whatever fails, the site verifies, and the same manifest handed in once more ends well.
+// Both ends of publishing over HTTP, in torture. The keeper, without its process: a version whose objects were all
+// uploaded is taken in, and the catalog signed. And the client, which publishes to a rondo-server (of the usual build)
+// that nothing fails for. Whatever fails, the site verifies, and the same done once more ends well.
 //
 //   shared/   key; site: a:1; other: a:1 and a:2, published there with the same key
-//   run/      site; state: what a:2 needs and `site` does not have is uploaded
+//   run/      site; state: for the keeper, what a:2 needs and `site` does not have is uploaded
 #include "tests/torture/torture.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "client/cli.h"
 #include "server/keeper_private.h"
 
 int rondo_main(int argc, char **argv); // main() of client/rondo_main.c
@@ -20,7 +24,7 @@ int rondo_main(int argc, char **argv); // main() of client/rondo_main.c
 #define DISK_SIZE (40 * 4096u)
 #define QUOTA (UINT64_C(1) << 30)
 
-static char shared[200], here[200];
+static char shared[200], here[200], address[200];
 static struct key_public key;
 static struct sha256 manifest; // of a:2
 
@@ -44,10 +48,19 @@ static void shell(const char *script)
     MUST(system(command));
 }
 
+static void set_state(const char *folder)
+{
+    static const char *const names[] = {"RONDO_HOME", "RONDO_CACHE"};
+    char path[300];
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+        MUST(setenv(names[i], path, 1));
+    }
+}
+
 static void set_up(const char *folder)
 {
     static unsigned char disk[DISK_SIZE];
-    static const char *const names[] = {"RONDO_HOME", "RONDO_CACHE"};
     char path[300];
     struct site *site;
     struct catalog c = {.image_count = 0};
@@ -57,10 +70,7 @@ static void set_up(const char *folder)
 
     snprintf(shared, sizeof(shared), "%s", folder);
     snprintf(here, sizeof(here), "%s", folder);
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
-        MUST(setenv(names[i], path, 1));
-    }
+    set_state(folder);
     snprintf(path, sizeof(path), "%s/disk", folder);
     for (unsigned i = 0; i < DISK_SIZE; i++)
         disk[i] = (unsigned char)(i * 2654435761u >> 13);
@@ -148,7 +158,67 @@ static int check(void)
     return fd < 0 ? torture_wrong("the manifest is not there") : 0;
 }
 
-const struct torture_scenario torture_keeper[] = {
+// --- the client ------------------------------------------------------------------------------------------------------
+
+static pid_t server;
+
+static void prepare_server(const char *folder)
+{
+    char path[4][300], url[200] = "";
+    snprintf(here, sizeof(here), "%s", folder);
+    shell("cp -a $shared/site site");
+    set_state(folder);
+    snprintf(path[0], sizeof(path[0]), "%s/../rondo-server", getenv("BUILD"));
+    snprintf(path[1], sizeof(path[1]), "%s/state", folder);
+    snprintf(path[2], sizeof(path[2]), "%s/key", shared);
+    snprintf(path[3], sizeof(path[3]), "%s/site", folder);
+    int ends[2];
+    MUST(pipe2(ends, O_CLOEXEC));
+    server = fork();
+    if (server == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        execl(path[0], path[0], "--listen", "127.0.0.1:0", "--state", path[1], "--site-key", path[2], path[3], NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    ssize_t n = read(ends[0], url, sizeof(url) - 1);
+    close(ends[0]);
+    MUST(n > 13 && sscanf(url, "listening on %199s", address) == 1 ? 0 : -1);
+}
+
+static void end_server(void)
+{
+    kill(server, SIGTERM);
+    waitpid(server, NULL, 0);
+}
+
+static int publish(void)
+{
+    return RONDO("publish", "--name", "a", "--version", "2", "--tag", "new", "--disk", "@disk", "--key", "@key", "--to",
+                 address);
+}
+
+static int publish_again(void)
+{
+    int r = publish();
+    return r == -EXIT_CODE_OTHER ? 0 : r; // all was done, but for its last words
+}
+
+static int check_published(void)
+{
+    return RONDO("fsck", "%site", "--json") == 0 && RONDO("inspect", "%site/a:new", "--json") == 0
+               ? 0
+               : torture_wrong("the site does not verify");
+}
+
+const struct torture_scenario torture_publish[] = {
     {.name = "take a version in", .set_up = set_up, .prepare = prepare, .act = hand_in, .check = check},
+    {.name = "rondo publish --to URL",
+     .set_up = set_up,
+     .prepare = prepare_server,
+     .act = publish,
+     .again = publish_again,
+     .check = check_published,
+     .finish = end_server},
     {.name = NULL},
 };
