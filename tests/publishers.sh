@@ -19,6 +19,7 @@ state=$TMPDIR/state
 server='' token='' code='' body='' session_text=''
 
 start_keeper() {
+	rm -f "$TMPDIR/server.log" # the last server's would tell where that one listened
 	start_process server rondo-server --listen 127.0.0.1:0 --state "$state" "$@" "$site"
 	server=$process
 	wait_until 10 grep -q '^listening on' "$TMPDIR/server.log" || {
