@@ -40,9 +40,11 @@ static void hand_in(struct publish_request *q)
         return;
     }
     CLEANUP_FREE struct keeper_answer *answer = malloc(sizeof *answer);
-    int r = answer ? 0 : error_set(&error, ENOMEM, "not enough memory");
-    if (r == 0)
-        r = keeper_hand_in(api->options.keeper, &q->key, client_of(q, client), q->tag, fd, answer, &error);
+    if (!answer) {
+        publish_refuse(q, 503, "not enough memory", "hand the manifest in again in a moment");
+        return;
+    }
+    int r = keeper_hand_in(api->options.keeper, &q->key, client_of(q, client), q->tag, fd, answer, &error);
     if (r == 0)
         r = buf_append(&q->answer, answer->json, strlen(answer->json));
     if (r == 0)

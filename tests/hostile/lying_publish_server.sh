@@ -80,8 +80,12 @@ denied "cut off, for ever" 4 'the same command goes on' 'objects cut 0'
 denied "said to be listed" 5 'its catalog does not' 'manifest forget'
 denied "a name of somebody else's" 5 'does not take this version: no' 'manifest status 403'
 denied "another publication is under way" 10 'does not take this version' 'manifest status 409'
+denied "a serial after which there is none, which would be signed" 10 'does not take this version' 'manifest serial 4611686018427387904'
+denied "a version that is said to wait again and again" 10 'does not take this version' 'manifest serial 90'
 denied "the manifest is found wrong" 5 'finds this version wrong' 'manifest status 422'
 
+denied "a version waits, after which this one comes" 0 'sent' 'manifest serial 41 first=1'
+is "$(awk '$1 == "image" && $2 == "image" { print $4 }' "$site/catalog.rondo" | sort -n | tail -n 1)" 42 "with the serial behind that one's"
 denied "the site is changed by somebody else meanwhile" 0 'sent' 'manifest status 503 first=1'
 denied "busy for a while" 0 'sent' 'objects status 429 first=2'
 denied "cut off once" 0 'sent' 'objects cut 1000 first=2'

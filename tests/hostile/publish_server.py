@@ -23,6 +23,7 @@ the first N requests of it are treated so (all, without it). Actions:
     stall             manifest: done as asked, and no answer
     rate N            objects: taken as they should be, N KiB a second
     wait              manifest: 202
+    serial N          manifest: 409, for a version with that serial waits
 """
 import argparse
 import hashlib
@@ -115,6 +116,8 @@ class Handler(BaseHTTPRequestHandler):
         if action == "status":
             code, _, text = value.partition(" ")
             self.answer(int(code), {"error": text or "no", "next": "do something else"})
+        elif action == "serial":
+            self.answer(409, {"error": "it does not follow the newest", "serial": int(value)})
         elif action == "redirect":
             self.answer(307, b"", [("Location", value)])
         elif action == "hang":
