@@ -97,6 +97,11 @@ struct opened {
     const struct pack_reference *pack;
 };
 
+static void close_pack(struct opened *o)
+{
+    cleanup_close(&o->fd);
+}
+
 static int open_pack(struct site *s, const struct pack_reference *pack, struct opened *ret)
 {
     int fd = site_open_object(s, &pack->name);
@@ -121,11 +126,10 @@ static int read_pack(const struct opened *o, void *to, size_t n, uint64_t offset
 static int read_page(void *context, const struct chunk_reference *ref, void *to, struct error *error)
 {
     const struct walk *w = context;
-    struct opened pack;
+    struct opened pack CLEANUP(close_pack) = {.fd = -1};
     int r = open_pack(w->site, &ref->pack, &pack);
     if (r < 0)
         return r;
-    CLEANUP_CLOSE int fd = pack.fd;
     return read_pack(&pack, to, ref->length, ref->offset, "a map page", error);
 }
 
@@ -254,11 +258,10 @@ static int know_pack(struct writer *writer, struct site *site, const struct pack
     char hex[SHA256_HEX_SIZE];
     unsigned char end[PACK_TRAILER_SIZE];
     struct pack_trailer trailer;
-    struct opened opened;
+    struct opened opened CLEANUP(close_pack) = {.fd = -1};
     int r = open_pack(site, pack, &opened);
     if (r < 0)
         return r;
-    CLEANUP_CLOSE int fd = opened.fd;
     if (pack->size < PACK_TRAILER_SIZE)
         return error_set(error, EBADMSG, "a pack is shorter than any is");
     r = read_pack(&opened, end, sizeof(end), pack->size - PACK_TRAILER_SIZE, "a pack", error);

@@ -97,11 +97,11 @@ struct source_request {
                        // short body); -EBADMSG for what a retry will not mend (wrong range, too many bytes,
                        // redirect refused, 416, 403); -EACCES (a directory's file that we may not read);
                        // -ECANCELED; -EINVAL (path); -ENOMEM, -EMFILE; or the sink's
-    bool whole;        // the whole file was delivered, though a range was asked for
-    bool not_modified; // if_etag still stands: nothing was delivered
     uint64_t received; // body bytes
     char etag[128];    // of the answer; empty if there was none or it was too long
     unsigned retry_after_ms; // how long the source asks to be left alone (429, 503); 0 if it did not say
+    bool whole;              // the whole file was delivered, though a range was asked for
+    bool not_modified;       // if_etag still stands: nothing was delivered
     struct error error;      // names the object and the source
 
     struct source_transfer *transfer; // the transport's own

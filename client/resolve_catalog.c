@@ -130,7 +130,7 @@ int resolve_accept(struct resolve_decision *d, const void *bytes, size_t n, cons
     r = resolve_get_roots(d, &c, from, error);
     if (r == 0)
         r = trust_look(d->trust, &d->request, &c, &verdict, error);
-    if (r < 0) {
+    if (r != 0) {
         catalog_free(&c);
         return r;
     }

@@ -41,7 +41,7 @@ int api_make_error(unsigned status, const char *message, const char *next, struc
         r = buf_append(&b, "}\n", 2);
     if (r == 0)
         r = answer_make(status, CONTENT_TYPE, "no-store", b.data, b.size, &answer);
-    if (r < 0)
+    if (r != 0)
         return r;
     if ((status == 503 && !answer_add(answer.response, "Retry-After", "2")) ||
         (status == 405 && !answer_add(answer.response, "Allow", "GET, HEAD"))) {
@@ -275,7 +275,7 @@ static int answer_from(struct index *x, const struct request *request, const str
     if (r == 0)
         r = ask(x, a, &list, &error);
     *ret_asked = r;
-    if (r < 0)
+    if (r != 0)
         return make_failure(r, &error, ret);
     r = make_body(a, &site, &list, &body);
     if (r == 0)

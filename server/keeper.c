@@ -144,12 +144,11 @@ static unsigned refuse(const struct taking *t, int r, const struct error *error,
     if (r < 0 || (!stale && t->missing_count == 0))
         return status;
     json->size -= strlen("}\n");
-    if (stale)
-        r = buf_append_format(json, ", \"serial\": %llu", (unsigned long long)t->newest);
+    r = stale ? buf_append_format(json, ", \"serial\": %llu", (unsigned long long)t->newest) : 0;
     for (unsigned i = 0; i < t->missing_count && r == 0; i++)
         r = buf_append_format(json, "%s\"%s\"", i == 0 ? ", \"missing\": [" : ", ", sha256_to_hex(&t->missing[i], hex));
     if (r == 0)
-        r = buf_append_format(json, "%s}\n", t->missing_count > 0 ? "]" : "");
+        (void)buf_append_format(json, "%s}\n", t->missing_count > 0 ? "]" : "");
     return status;
 }
 

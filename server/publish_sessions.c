@@ -176,7 +176,7 @@ int publish_sessions_begin(struct publish_sessions *s, const struct key_public *
     r = use_up(s, challenge, now, error);
     if (r == 0 && !place)
         r = error_set(error, EAGAIN, "too many sessions are open");
-    if (r == 0)
+    if (r == 0 && place)
         *place = (struct session){.token = sha256_of(token, sizeof token), .key = *key, .begun = now, .open = true};
     pthread_mutex_unlock(&s->lock);
     if (r == 0)

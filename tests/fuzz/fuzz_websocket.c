@@ -35,6 +35,7 @@ static void check_request(const unsigned char *line, size_t length)
     if (websocket_check_request(&request, accept) != 101)
         return;
     require(strlen(accept) == WEBSOCKET_ACCEPT_SIZE - 1);
+    require(request.key && request.origin && request.host);
     require(strlen(request.key) == 24 && strlen(request.origin) > strlen(request.host));
 }
 

@@ -234,7 +234,7 @@ static void start(const struct torture_scenario *s, const struct mode *m, unsign
     slot_folder(slot, folder);
     if (pipe2(fds, O_CLOEXEC) < 0 || (mkdir(folder, 0700) < 0 && errno != EEXIST))
         give_up(folder);
-    fflush(NULL);
+    (void)fflush(NULL);
     pid_t child = fork();
     if (child < 0)
         give_up("fork");
@@ -384,7 +384,7 @@ static void set_up(const struct torture_scenario *s, const char *folder)
     int out = fcntl(1, F_DUPFD_CLOEXEC, 3), err = fcntl(2, F_DUPFD_CLOEXEC, 3);
     silence();
     s->set_up(folder);
-    fflush(NULL);
+    (void)fflush(NULL);
     dup2(out, 1);
     dup2(err, 2);
     close(out);
@@ -453,7 +453,7 @@ int main(int argc, char **argv)
             printf("%s %u - %s\n# %lu allocations, %lu of libraries, %lu calls of the system; %.1f s\n",
                    wrong ? "not ok" : "ok", ++number, s->name, calls[TORTURE_MEMORY], calls[TORTURE_LIBRARY],
                    calls[TORTURE_IO], seconds() - began);
-            fflush(stdout);
+            (void)fflush(stdout);
         }
     if (list || mode)
         return 0;

@@ -61,13 +61,14 @@ static void write_file(const char *folder, const char *name, const void *bytes, 
 // Compressible and not, with zeros between.
 static void fill_disk(unsigned char *disk, uint64_t seed)
 {
+    static const unsigned char same[sizeof(seed)] = {'t', 'h', 'e', ' ', 's', 'a', 'm', 'e'};
     memset(disk, 0, DISK_SIZE);
     for (size_t at = 0; at < DISK_SIZE / 2; at += 8) {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
         if (at / 65536 % 4 != 3)
-            memcpy(disk + at, at / 65536 % 4 == 2 ? "the same" : (const char *)&seed, 8);
+            memcpy(disk + at, at / 65536 % 4 == 2 ? same : (const void *)&seed, sizeof(seed));
     }
 }
 

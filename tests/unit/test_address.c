@@ -359,7 +359,7 @@ static void what_is_no_link_is_refused(void **state)
         "rondo://host/--append=x",
         "rondo://host/debian?memory=64G",
         "rondo://user@host/debian",
-        "rondo://host/debian#" KEY "?",
+        ("rondo://host/debian#" KEY "?"),
         "rondo://host/debian\n",
         "rondo://\xe2\x80\xae/debian",
     };

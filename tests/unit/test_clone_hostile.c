@@ -58,7 +58,7 @@ static int look_at_reader(void *context, uint64_t offset, void *to, size_t n)
     if (!d && errno == EACCES) // it may not be traced, by us neither
         return read_image(context, offset, to, n);
     assert_non_null(d);
-    for (const struct dirent *e; (e = readdir(d));)
+    for (const struct dirent *e; (e = readdir(d));) // NOLINT(clang-analyzer-core.NonNullParamChecker): it failed above
         open_files += e->d_name[0] != '.';
     assert_int_equal(open_files, 1);
     return read_image(context, offset, to, n);

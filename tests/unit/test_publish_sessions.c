@@ -81,6 +81,7 @@ static void a_session_lasts_an_hour(void **state)
     struct key_public key;
 
     make_challenge(f, 5000, challenge);
+    memset(token, 0, sizeof token);
     assert_int_equal(begin(f, &f->alice, challenge, 5000, token), 0);
     int session = publish_sessions_enter(f->sessions, token, 5000 + PUBLISH_SESSION_SECONDS, &key, NULL);
     assert_true(session >= 0);

@@ -27,7 +27,7 @@ static int set_up(void **state)
     struct world *w = calloc(1, sizeof *w);
     for (unsigned i = 0; i < KEYS; i++)
         w->secret[i] = fixture_key();
-    qsort(w->secret, KEYS, sizeof w->secret[0], compare);
+    qsort(w->secret, KEYS, sizeof(struct key_secret *), compare); // NOLINT(bugprone-sizeof-expression): of pointers
     for (unsigned i = 0; i < KEYS; i++)
         key_public_of(w->secret[i], &w->key[i]);
     *state = w;

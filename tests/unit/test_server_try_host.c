@@ -197,7 +197,7 @@ static void test_names_of_images_only(void **context)
     struct try_host h CLEANUP(try_host_end) = start_host(&usual);
     for (size_t i = 0; i < ARRAY_SIZE(names) - 1; i++)
         assert_int_equal(ask(&h, names[i]), -EINVAL);
-    int fd CLEANUP_CLOSE = start_machine(&h, names[ARRAY_SIZE(names) - 1]); // a name like any other
+    assert_return_code(close(start_machine(&h, names[ARRAY_SIZE(names) - 1])), errno); // a name like any other
 }
 
 static void test_typed_and_shown(void **context)
