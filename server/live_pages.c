@@ -65,11 +65,16 @@ bool live_pages_has(const char *target)
            strncmp(target, "/images/", 8) == 0;
 }
 
+bool live_pages_is_browser(const struct request *request)
+{
+    return strstr(answer_header(request->connection, "Accept"), "text/html");
+}
+
 bool live_pages_tell_missing(const struct site_files *files, const struct request *request)
 {
     struct site_path path;
     struct site_file file = {.fd = -1};
-    if (!strstr(answer_header(request->connection, "Accept"), "text/html"))
+    if (!live_pages_is_browser(request))
         return false;
     int r = site_path_parse(request->target, strlen(request->target), &path);
     if (r == 0)

@@ -14,6 +14,8 @@
 #include "server/site_files.h"
 
 bool live_pages_has(const char *target); // whether it is for live_pages_answer
+bool live_pages_is_browser(
+    const struct request *request); // whether it takes a page, and is told of what is wrong on one
 // Whether a browser asks for a file that the site does not have, so that live_pages_answer's page says so.
 bool live_pages_tell_missing(const struct site_files *files, const struct request *request);
 // The answer to a GET or HEAD of these; 0 or -ENOMEM. Any thread. `try_memory`: see web/pages.h.

@@ -33,6 +33,9 @@ enum MHD_Result router_answer(const struct router *router, const struct request 
     int r;
     if (health_is_asked(request) && !static_site_refuses(request->connection, request->method))
         r = health_answer(router->site->files, router->index, request, last, &answer);
+    else if (is_try(router, request->target) && live_pages_is_browser(request) &&
+             try_api_is_missing(router->machines, request))
+        r = live_pages_answer(router->index, router->site->files, router->try_memory, request, &answer);
     else if (is_try(router, request->target))
         r = try_api_answer(router->machines, request, &answer);
     else if (is_api(router, request->target))

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "base/banned.h"
 
@@ -52,6 +53,14 @@ static int check(const struct server_options *o, bool has_quota, const char *mac
     return 0;
 }
 
+static int check_machines(const struct try_limits *limits, struct error *error)
+{
+    struct sysinfo here;
+    if (sysinfo(&here) < 0)
+        return error_set(error, errno, "cannot ask how much memory this computer has: %m");
+    return try_limits_check_memory(limits, ((uint64_t)here.totalram + here.totalswap) * here.mem_unit, error);
+}
+
 static int finish(struct error *error)
 {
     int r = output_end(error);
@@ -85,6 +94,8 @@ int server_options_parse(int argc, char **argv, struct server_options *ret, stru
         r = error_set(error, EINVAL, "the site's folder is missing");
     if (r == 0 && machines)
         r = try_limits_parse(machines, &o.machines, error);
+    if (r == 0 && machines)
+        r = check_machines(&o.machines, error);
     o.stall = (unsigned)stall;
     o.folder = argv[1];
     o.quota = quota == QUOTA_DEFAULT ? PUBLISH_QUOTA_DEFAULT : quota;

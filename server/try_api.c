@@ -194,6 +194,13 @@ static int answer_file(const char *bytes, const char *type, struct answer *ret)
     return 0;
 }
 
+bool try_api_is_missing(const struct try_api *api, const struct request *request)
+{
+    return is_reading(request) && !answer_has_body(request->connection) &&
+           strncmp(request->target, PAGE, strlen(PAGE)) == 0 && strncmp(request->target, FILES, strlen(FILES)) != 0 &&
+           !is_image(api->index, request->target + strlen(PAGE));
+}
+
 static int answer_page(const struct try_api *api, const struct request *request, struct answer *ret)
 {
     static const struct {

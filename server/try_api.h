@@ -24,6 +24,8 @@ void try_api_wind_down(struct try_api *api); // before libmicrohttpd is stopped;
 void try_api_stop(struct try_api **api);     // after it; NULL is fine
 
 bool try_api_owns(const char *target);
+// Whether a GET or HEAD asks for the page of an image that the site does not have.
+bool try_api_is_missing(const struct try_api *api, const struct request *request);
 // True if the request can be refused from its head alone.
 bool try_api_refuses(const struct request *request);
 int try_api_answer(struct try_api *api, const struct request *request, struct answer *ret); // 0 or -ENOMEM

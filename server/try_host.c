@@ -101,6 +101,18 @@ int try_limits_parse(const char *text, struct try_limits *ret, struct error *err
     return 0;
 }
 
+int try_limits_check_memory(const struct try_limits *limits, uint64_t there, struct error *error)
+{
+    char each[32], all[32];
+    if (limits->memory <= there / limits->machines)
+        return 0;
+    return error_set(
+        error, EINVAL,
+        "--try: %u machines of %s each are more than the %s of memory that this computer has with its swap: "
+        "allow fewer, or give them less (%u,memory=SIZE)",
+        limits->machines, text_format_size(limits->memory, each), text_format_size(there, all), limits->machines);
+}
+
 // --- before it hears anybody ---------------------------------------------------------------------------------------
 
 static int make_folder(const char *folder, const char *name, const char *variable, char ret_path[static PATH_TEXT_SIZE],

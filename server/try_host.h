@@ -39,6 +39,10 @@ struct try_limits {
 // wrong of the option --try.
 int try_limits_parse(const char *text, struct try_limits *ret, struct error *error);
 
+// Whether a computer with so many bytes of memory and swap can hold all of them at once: visitors decide when there are
+// as many as may be, and the kernel would end some process, which might be the server. -EINVAL if not.
+int try_limits_check_memory(const struct try_limits *limits, uint64_t there, struct error *error);
+
 struct try_host {
     int fd; // SOCK_SEQPACKET; readable when there is an answer, or the host is gone
     pid_t pid;

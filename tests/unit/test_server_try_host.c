@@ -99,6 +99,19 @@ static void test_limits_as_typed(void **context)
     assert_int_equal(limits.disk, 1 << 20);
 }
 
+static void test_memory_for_all_of_them(void **context)
+{
+    struct try_limits limits = {.machines = 3, .memory = UINT64_C(1) << 30};
+    struct error error = {.text = ""};
+    (void)context;
+    assert_int_equal(try_limits_check_memory(&limits, UINT64_C(3) << 30, &error), 0);
+    assert_int_equal(try_limits_check_memory(&limits, (UINT64_C(3) << 30) - 1, &error), -EINVAL);
+    assert_string_equal(error.text, "--try: 3 machines of 1.0 GiB each are more than the 3.0 GiB of memory that this "
+                                    "computer has with its swap: allow fewer, or give them less (3,memory=SIZE)");
+    limits = (struct try_limits){.machines = 64, .memory = INT64_MAX}; // more than 64 bits of bytes
+    assert_int_equal(try_limits_check_memory(&limits, UINT64_C(1) << 40, NULL), -EINVAL);
+}
+
 static struct try_host start_host(const struct try_limits *limits)
 {
     struct try_host h = TRY_HOST_NONE;
@@ -343,6 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_as_typed),
+        cmocka_unit_test(test_memory_for_all_of_them),
         cmocka_unit_test(test_what_is_started),
         cmocka_unit_test(test_environment),
         cmocka_unit_test(test_names_of_images_only),
