@@ -11,6 +11,7 @@
 // 2. A line is believed no longer than it would be taken in: what the catalog lists meanwhile leaves the list; so does,
 //    with a line of the log, a version that cannot follow what it lists, whose key may not publish it any more, or that
 //    is not whole any more. One of these in the text, and its owner could not put any of it in its place.
+//    A publisher's lines have OWN_MAXIMUM bytes at most: whoever hands in tag after tag shuts nobody else out.
 // 3. What they all need is on a list of unfinished objects (site_list_packs) of the site, under a name that no image
 //    can have: so no collection takes it while it waits. It is made anew with the text.
 //
@@ -33,6 +34,7 @@
 #define PENDING_CATALOG PENDING_FOLDER "/catalog"
 #define WAITING "+waiting" // the list of rule 3
 #define LINE_MAXIMUM 512u
+#define OWN_MAXIMUM (64u << 10) // some 400 versions and tags; the list holds those of 16 such publishers
 #define PENDING_MODE 0600
 
 struct pending {
@@ -45,6 +47,11 @@ struct pending_walk {
     struct catalog *catalog; // what waits is added to it
     bool anew;               // the list of rule 3 was ended, and everything is looked for
     struct needs *found;     // of that, what was found; NULL: nothing yet
+    // Whose lines are counted; NULL: nobody's. And how many bytes they have.
+    const struct key_public *publisher;
+    size_t own;
+    struct sha256 counted; // the last line's manifest, and whether it is the publisher's
+    bool is_own;
 };
 
 static bool copy_name(struct slice from, char to[static CATALOG_NAME_SIZE])
@@ -185,6 +192,24 @@ static int append_line(struct buf *to, const struct pending *p)
                              (unsigned long long)p->image.serial, sha256_to_hex(&p->image.manifest, hex), p->tag);
 }
 
+// Whether the publisher signed the manifest. One that cannot be read is nobody's.
+static int find_owner(struct pending_walk *w, const struct catalog_image *image, struct error *error)
+{
+    CLEANUP_FREE struct manifest *m = malloc(sizeof *m);
+    struct error why = {.text = ""};
+
+    if (!m)
+        return error_set(error, ENOMEM, "out of memory");
+    w->counted = image->manifest;
+    w->is_own = false;
+    if (catalog_allows(w->catalog, w->publisher, image->name) &&
+        site_catalog_read_manifest(w->site, image, m, &why) == 0) {
+        const struct key_public signer = signer_of(m);
+        w->is_own = key_equal(&signer, w->publisher);
+    }
+    return 0;
+}
+
 static int take_line(struct keeper *k, struct pending_walk *w, struct pending *p, struct error *error)
 {
     struct error why = {.text = ""};
@@ -198,7 +223,13 @@ static int take_line(struct keeper *k, struct pending_walk *w, struct pending *p
     if (r < 0)
         return error_set(error, -r, "%s %s, which waits for the site's key, cannot be looked at: %s", p->image.name,
                          p->image.version, why.text);
-    return r > 0 && append_line(&k->pending, p) < 0 ? error_set(error, ENOMEM, "out of memory") : 0;
+    const size_t before = k->pending.size;
+    if (r > 0 && append_line(&k->pending, p) < 0)
+        return error_set(error, ENOMEM, "out of memory");
+    r = w->publisher && !sha256_equal(&w->counted, &p->image.manifest) ? find_owner(w, &p->image, error) : 0;
+    if (r == 0 && w->is_own)
+        w->own += k->pending.size - before;
+    return r;
 }
 
 static int walk(struct keeper *k, struct pending_walk *w, struct error *error)
@@ -227,9 +258,20 @@ static int walk(struct keeper *k, struct pending_walk *w, struct error *error)
 
 int keeper_pending_add(struct taking *t, struct error *error)
 {
-    struct pending_walk w = {.site = t->site, .catalog = &t->catalog};
+    struct pending_walk w = {.site = t->site, .catalog = &t->catalog, .publisher = &t->key};
 
-    return walk(t->keeper, &w, error);
+    int r = walk(t->keeper, &w, error);
+    t->waiting = w.own;
+    return r;
+}
+
+int keeper_pending_check_room(const struct taking *t, struct error *error)
+{
+    return t->waiting <= OWN_MAXIMUM - LINE_MAXIMUM
+               ? 0
+               : error_set(error, ENOSPC,
+                           "too many versions and tags of yours wait for the site's key: the next ones can come when "
+                           "its owner has signed those");
 }
 
 bool keeper_pending_has(const struct keeper *k, const struct sha256 *manifest)

@@ -49,6 +49,7 @@ struct taking {
     uint64_t newest; // serial of its image, what waits included
     bool listed;     // the catalog lists exactly this already, or it waits
     bool pending;    // it waits for the site's key
+    size_t waiting;  // bytes of the lines of its publisher that wait already (keeper_pending.c)
 };
 
 // Takes a version in. 0; or a refusal, with `missing` if that is why.
@@ -68,6 +69,8 @@ void keeper_objects_drop(struct taking *t);    // temporaries that were not plac
 
 // With --queue. Adds to the catalog just read what waits already, and is not listed meanwhile.
 int keeper_pending_add(struct taking *t, struct error *error);
+// Before anything lies in the site: may its publisher have one more wait? -ENOSPC.
+int keeper_pending_check_room(const struct taking *t, struct error *error);
 bool keeper_pending_has(const struct keeper *k, const struct sha256 *manifest); // among what was just added
 // Makes the text anew if the site's catalog is another one than the last time.
 void keeper_pending_refresh(struct keeper *k);

@@ -128,6 +128,8 @@ static int take_new(struct taking *t, struct error *error)
 
     int r = list(t, error); // in memory: what is refused is refused before anything lies in the site
     if (r == 0)
+        r = keeper_pending_check_room(t, error);
+    if (r == 0)
         r = keeper_objects_find(t, error);
     if (r == 0)
         r = keeper_objects_copy(t, error);
@@ -154,6 +156,8 @@ static int take_again(struct taking *t, struct error *error)
         (catalog_find(&t->catalog, m->name, t->tag, &image, NULL) == 0 && image->serial >= m->serial))
         return 0;
     int r = catalog_set_tag(&t->catalog, m->name, t->tag, m->version, error);
+    if (r == 0)
+        r = keeper_pending_check_room(t, error);
     return r < 0 ? r : sign(t, error);
 }
 

@@ -105,11 +105,17 @@ is "$code $(grep -c '^tag tools.lint fresh 1' "$state/pending/catalog")" "202 1"
 make_version alice tools.shell 2 "$TMPDIR/two"
 hand_in "$TMPDIR/tools.shell-2"
 is "$code $(value serial)" "409 1" "a version that does not follow the one that waits is told after which it comes"
+# Tag after tag: what one publisher has wait leaves room for others.
+line=$(grep '^tools.shell 1 .* stable$' "$state/pending/versions")
+printf "${line% *} filler-%050d\\n" $(seq 500) >>"$state/pending/versions"
+hand_in "$TMPDIR/tools.lint-1" '?tag=newer'
+like "$code $body" '^507 .*too many versions and tags of yours wait' "a publisher of whose tags too many wait is told so"
 make_version carol media.go 1 "$TMPDIR/two"
 make_version carol media.hex 1 "$TMPDIR/two"
 open_session carol
 hand_in "$TMPDIR/media.go-1"
 hand_in "$TMPDIR/media.hex-1"
+sed -i '/ filler-/d' "$state/pending/versions"
 is "$code $(grep -c ^image "$state/pending/catalog")" "202 $(($(grep -c ^image "$site/catalog.rondo") + 4))" "versions of another publisher wait beside them"
 is "$(sha256sum "$site/catalog.rondo")" "$before" "readers see nothing of it"
 run_rondo gc "$site" --grace 0
