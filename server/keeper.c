@@ -93,8 +93,7 @@ static void idle(const void *context)
 
     if (k->failure)
         return;
-    if (!k->site_key)
-        keeper_pending_refresh(k);
+    keeper_pending_refresh(k); // with the site's key, too: what waited before there was one is not forgotten
     if (k->swept && now - k->swept < SWEEP_NS)
         return;
     k->swept = now;

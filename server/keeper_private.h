@@ -72,7 +72,8 @@ int keeper_pending_add(struct taking *t, struct error *error);
 // Before anything lies in the site: may its publisher have one more wait? -ENOSPC.
 int keeper_pending_check_room(const struct taking *t, struct error *error);
 bool keeper_pending_has(const struct keeper *k, const struct sha256 *manifest); // among what was just added
-// Makes the text anew if the site's catalog is another one than the last time.
+// Makes the text anew if the site's catalog is another one than the last time, and ends the list of what waits when
+// nothing does any more; without --queue as well.
 void keeper_pending_refresh(struct keeper *k);
 // Adds one more to what waits, or its tag, and writes the text of the catalog that lists all of it.
 int keeper_pending_put(struct taking *t, struct error *error);

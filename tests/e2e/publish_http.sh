@@ -120,14 +120,22 @@ is "$code $(grep -c ^image "$state/pending/catalog")" "202 $(($(grep -c ^image "
 is "$(sha256sum "$site/catalog.rondo")" "$before" "readers see nothing of it"
 run_rondo gc "$site" --grace 0
 ok "what waits is not collected" python3 "$ROOT/tests/check_site.py" "$site"
+make_disk "$TMPDIR/three" 1 13
+open_session alice
+make_version alice tools.part 1 "$TMPDIR/three"
+send_objects "$TMPDIR/tools.part-1"
+hand_in "$TMPDIR/tools.part-1"
+is "$code $(grep -c '^image tools.part' "$state/pending/catalog")" "202 1" "another one waits, with packs of its own"
+hex=$(cut -d ' ' -f 1 "$TMPDIR/tools.part-1/new" | tail -n 1)
+rm "$site/objects/${hex:0:2}/$hex" # a pack alone
 hex=$(sha256sum "$TMPDIR/media.hex-1/manifest.signed" | cut -d ' ' -f 1)
 rm "$site/objects/${hex:0:2}/$hex" # by other hands
 "$BUILD/rondo" renew "$site" --key "$TMPDIR/owner" --revoke "$(key_of carol)" >"$TMPDIR/revoke.log" 2>&1 || diag_file "$TMPDIR/revoke.log"
 no_longer() {
-	! grep -q '^image media' "$state/pending/catalog" && ! grep -q media "$state/pending/versions"
+	! grep -q '^image \(media\|tools.part\)' "$state/pending/catalog" && ! grep -q 'media\|tools.part' "$state/pending/versions"
 }
 ok "what is not whole any more, or is of a key that was revoked since, waits no longer" wait_until 20 no_longer
-is "$(grep -c 'does not wait any more' "$TMPDIR/server.log")" 2 "which the log says"
+is "$(grep -c 'does not wait any more' "$TMPDIR/server.log")" 3 "which the log says"
 open_session alice
 allow bob tools.shared # the catalog is changed by other hands
 follows() {
@@ -144,4 +152,19 @@ hand_in "$TMPDIR/tools.lint-1"
 is "$code" 201 "and whoever asks hears so"
 ok "nothing waits any more" wait_until 20 [ ! -e "$state/pending/catalog" ]
 ok "and nothing is kept for it" wait_until 20 [ ! -e "$site/.unfinished/+waiting" ]
+
+# The site's key comes to the server.
+make_version alice tools.moved 1 "$TMPDIR/three"
+send_objects "$TMPDIR/tools.moved-1"
+hand_in "$TMPDIR/tools.moved-1"
+is "$code $([ -e "$site/.unfinished/+waiting" ] && echo kept)" "202 kept" "a version waits when the server ends"
+stop_keeper
+start_keeper --site-key "$TMPDIR/owner"
+allow bob tools.mine
+ok "under a server that has the site's key its text follows the catalog" wait_until 20 follows
+open_session alice
+hand_in "$TMPDIR/tools.moved-1"
+is "$code" 201 "handed in again it is listed"
+ok "then it does not wait any more" wait_until 20 [ ! -e "$state/pending/versions" ]
+ok "and nothing is kept for it" [ ! -e "$site/.unfinished/+waiting" ]
 done_testing
