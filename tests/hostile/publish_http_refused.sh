@@ -221,12 +221,33 @@ hand_in "$TMPDIR/games.c-1"
 refused 413 'over your quota' "a list that was lost is made of what the catalog lists"
 ok "and counts no less" [ "$(awk 'END { print $3 }' "$state/placed/$(key_of bob)")" -ge "$used" ]
 stop_keeper
-start_keeper --site-key "$TMPDIR/owner" --quota 64M --stall 2
+start_keeper --site-key "$TMPDIR/owner" --quota 64M
 open_session bob
 hand_in "$TMPDIR/games.c-1"
 is "$code" 201 "with more room it is listed"
 open_session alice
 alice=$token
+
+# Eight uploads at once, of a session and of a publisher.
+address=${url#http://}
+address=${address%/}
+uploads=()
+for i in $(seq 8); do
+	exec {upload}<>"/dev/tcp/${address%:*}/${address##*:}"
+	printf 'PUT /api/v1/publish/objects/%064d HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 4096\r\n\r\nx' "$i" "$alice" >&"$upload"
+	uploads+=("$upload")
+done
+answers() { # STATUS TEXT: to one more
+	api PUT "objects/$(printf '%064d' 9)" --data-binary x
+	[ "$code" = "$1" ] && [[ $body == *"$2"* ]]
+}
+ok "a session's ninth upload at once is refused" wait_until 5 answers 429 'this session has 8 requests under way'
+open_session alice
+ok "so is a publisher's, of another session" answers 429 '8 objects are being sent already'
+for upload in "${uploads[@]}"; do
+	exec {upload}>&-
+done
+ok "when they have ended the next one is taken" wait_until 5 answers 422 'not the bytes of object'
 
 # Revoked
 token=$alice
