@@ -372,3 +372,10 @@ int address_parse(const char *text, const char *default_site, const char *base_f
     *ret = a;
     return 0;
 }
+
+int address_append_word(struct buf *to, const char *site, const char *name, const char *version)
+{
+    char text[CATALOG_URL_SIZE + 2 * CATALOG_NAME_SIZE];
+    snprintf(text, sizeof(text), "%s%s%s%s", site, name, version[0] ? ":" : "", version);
+    return text_append_shell_word(to, text);
+}

@@ -2,6 +2,7 @@
 // debian:12 of the site http://host:8080/os/, pinned to KEY; a site may also be a directory: "./site/debian".
 #pragma once
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "catalog/catalog.h"
@@ -35,6 +36,11 @@ int address_parse_site(const char *text, const char *base_folder, char ret_site[
                        struct error *error);
 // A site that is a URL, for mirrors: directories are refused.
 int address_parse_url(struct slice text, char ret_url[static CATALOG_URL_SIZE], struct error *error);
+
+// What address_parse takes, as one word of a command for people to paste into a shell: the site's part may be of
+// anybody's choice. `version` may be empty. 0, -E2BIG or -ENOMEM.
+#define ADDRESS_WORD_MAXIMUM (4 * (CATALOG_URL_SIZE + 2 * CATALOG_NAME_SIZE) + 2) // each byte a quote
+int address_append_word(struct buf *to, const char *site, const char *name, const char *version);
 
 static inline bool address_is_directory(const char *site) // of a site that these functions gave
 {

@@ -216,6 +216,7 @@ static int keep(struct import *i, const struct buf *bytes, struct error *error)
 static int import(struct import *i, struct error *error)
 {
     struct buf bytes CLEANUP(buf_free) = BUF_WITH_MAXIMUM(CATALOG_SIZE_MAXIMUM);
+    struct buf word CLEANUP(buf_free) = BUF_WITH_MAXIMUM(ADDRESS_WORD_MAXIMUM);
     char size[32], hex[SHA256_HEX_SIZE];
     bool fresh;
     int r = read_description(i, error);
@@ -237,8 +238,10 @@ static int import(struct import *i, struct error *error)
     resolve_end(&i->decision);
     if (r < 0)
         return r;
-    fprintf(stderr, "rondo: took in %s; it runs offline now: rondo run --offline %s%s:%s\n",
-            text_format_size(i->objects.bytes, size), i->about.site, i->about.name, i->about.version);
+    fprintf(stderr, "rondo: took in %s; it runs offline now", text_format_size(i->objects.bytes, size));
+    if (address_append_word(&word, i->about.site, i->about.name, i->about.version) == 0)
+        fprintf(stderr, ": rondo run --offline %s", buf_text(&word));
+    fputc('\n', stderr);
     printf("%s\n", sha256_to_hex(&i->about.manifest, hex));
     return 0;
 }

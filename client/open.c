@@ -183,7 +183,7 @@ static int start(struct opening *o)
                  "It runs, as machine %s. In a terminal, \"rondo console %s\" shows it, \"rondo stop %s\" ends it.",
                  run.instance_name, run.instance_name, run.instance_name);
     else
-        snprintf(text, sizeof(text), "%s could not be started; in a terminal, \"rondo run %s --ephemeral\" says why.",
+        snprintf(text, sizeof(text), "%s could not be started; in a terminal, \"rondo run '%s' --ephemeral\" says why.",
                  o->address.name, o->asked);
     dialog_tell(o->dialog, text);
     return code;

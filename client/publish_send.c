@@ -262,11 +262,14 @@ int publish_remote_finish(struct publication *p, struct sha256 *ret_name, struct
         return r;
     fprintf(stderr, "rondo: sent %s in %s to %s\n", text_format_size(p->remote->counts.bytes, size),
             TEXT_COUNT(p->remote->counts.objects, "object"), p->site);
-    if (outcome == WAITS)
+    struct buf word CLEANUP(buf_free) = BUF_WITH_MAXIMUM(ADDRESS_WORD_MAXIMUM);
+    if (outcome == WAITS) {
+        const bool shown = address_append_word(&word, p->site, p->name, "") == 0;
         fprintf(stderr,
                 "rondo: %s %s waits there: the site's owner signs the catalog that lists it with a key that is "
-                "elsewhere; rondo history %s%s shows when it is listed\n",
-                p->name, p->version, p->site, p->name);
+                "elsewhere; rondo history %s shows when it is listed\n",
+                p->name, p->version, shown ? buf_text(&word) : p->name);
+    }
     publish_work_remove(p->remote->work);
     return 0;
 }

@@ -99,8 +99,11 @@ int resolve_explain_offline(int result, bool offline, const char *site, const ch
 {
     if (result != -ENOENT || !offline)
         return result;
-    return error_set(error, ENONET, "%s %s is not, or not whole, in the cache: rondo pull %s%s:%s, with a network",
-                     name, version, site, name, version);
+    struct buf word CLEANUP(buf_free) = BUF_WITH_MAXIMUM(ADDRESS_WORD_MAXIMUM);
+    if (address_append_word(&word, site, name, version) < 0)
+        return error_set(error, ENOMEM, "out of memory");
+    return error_set(error, ENONET, "%s %s is not, or not whole, in the cache: rondo pull %s, with a network", name,
+                     version, buf_text(&word));
 }
 
 int resolve_open_version(struct store *store, const struct resolved *r, const struct catalog *c,

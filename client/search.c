@@ -100,10 +100,8 @@ static int list_named(const struct search_request *q, struct sites *s, struct er
 
 static int append_command(const struct site_hit *h, struct buf *to)
 {
-    char address[CATALOG_URL_SIZE + 2 * CATALOG_NAME_SIZE];
-    snprintf(address, sizeof(address), "%s%s:%s", h->site, h->name, h->version);
     int r = buf_append_format(to, "rondo run ");
-    return r == 0 ? text_append_shell_word(to, address) : r;
+    return r == 0 ? address_append_word(to, h->site, h->name, h->version) : r;
 }
 
 static void report_escaped(struct report *p, const char *key, struct slice text)

@@ -44,6 +44,19 @@ static int append_address(const struct pages_site *s, const struct index_version
                              LAYOUT_KEY(&s->about->key));
 }
 
+// One word of a command for a shell: an IPv6 address has signs that mean something there, and zsh may take "#" for a
+// pattern.
+static void put_word(struct html *h, const char *url, const char *name, const char *end)
+{
+    struct buf plain CLEANUP(buf_free) = BUF_WITH_MAXIMUM(2048), word CLEANUP(buf_free) = BUF_WITH_MAXIMUM(2048);
+    int r = buf_append_format(&plain, "%s%s%s", url, name, end);
+    if (r == 0)
+        r = text_append_shell_word(&word, buf_text(&plain));
+    if (h->result == 0)
+        h->result = r;
+    html_escape(h, slice_of(buf_text(&word)));
+}
+
 // A machine to try has the server's processor, and no more memory than the operator gives.
 static bool can_be_tried(const struct pages_site *s, const struct index_version *v)
 {
@@ -72,11 +85,11 @@ static void put_actions(struct html *h, const struct pages_site *s, const struct
     else
         HTML(h, "Starts at once; its blocks arrive as they are used. ");
     HTML(h,
-         "Rondo asks before it starts anything.</p></div>\n<div class=\"command\"><code translate=\"no\">rondo run %%"
-         "</code><button class=\"copy\" type=\"button\" aria-live=\"polite\" hidden>Copy</button></div>\n"
-         "<p class=\"hint\">The command names this very version and the key of the site: it runs that, or "
-         "nothing.</p>\n</section>\n",
-         s->url, buf_text(&address));
+         "Rondo asks before it starts anything.</p></div>\n<div class=\"command\"><code translate=\"no\">rondo run ");
+    put_word(h, s->url, buf_text(&address), "");
+    HTML(h, "</code><button class=\"copy\" type=\"button\" aria-live=\"polite\" hidden>Copy</button></div>\n"
+            "<p class=\"hint\">The command names this very version and the key of the site: it runs that, or "
+            "nothing.</p>\n</section>\n");
 }
 
 static void put_fact(struct html *h, const char *label, const char *value, size_t most)
@@ -176,20 +189,22 @@ static void put_versions(struct html *h, const struct pages_site *s, const struc
     for (unsigned i = 0; i < versions->count && i < PAGES_VERSIONS; i++)
         put_version(h, &versions->versions[i], v);
     HTML(h, "</tbody></table>\n<p class=\"hint\">");
-    if (versions->all > PAGES_VERSIONS)
-        HTML(h, "% are older: <code>rondo history %%</code> lists all of them. ",
-             TEXT_COUNT(versions->all - PAGES_VERSIONS, "version"), s->url, v->name);
-    HTML(h,
-         "New bytes are those that the version before does not have. Another version runs with "
-         "<code>rondo run %%:VERSION</code>.</p>\n</section>\n",
-         s->url, v->name);
+    if (versions->all > PAGES_VERSIONS) {
+        HTML(h, "% are older: <code>rondo history ", TEXT_COUNT(versions->all - PAGES_VERSIONS, "version"));
+        put_word(h, s->url, v->name, "");
+        HTML(h, "</code> lists all of them. ");
+    }
+    HTML(h, "New bytes are those that the version before does not have. Another version runs with <code>rondo run ");
+    put_word(h, s->url, v->name, ":VERSION");
+    HTML(h, "</code>.</p>\n</section>\n");
 }
 
 // The commands of docs/security.md, with this version's own values: minisign and usual tools, nothing of Rondo.
 static void put_signature(struct html *h, const struct pages_site *s, const struct index_version *v)
 {
     const char *hash = LAYOUT_HASH(&v->manifest), *key = LAYOUT_KEY(&v->publisher);
-    const char folder[] = {hash[0], hash[1], '\0'};
+    char folder[sizeof("objects/00/")];
+    snprintf(folder, sizeof(folder), "objects/%.2s/", hash);
     HTML(h,
          "<section class=\"panel\" id=\"signature\"><h2>Signature</h2>\n<dl class=\"facts\">\n"
          "<dt>Publisher’s key</dt><dd><code translate=\"no\">%</code></dd>\n"
@@ -197,14 +212,18 @@ static void put_signature(struct html *h, const struct pages_site *s, const stru
          "<details><summary>Check it with minisign</summary>\n"
          "<p class=\"hint\">The manifest names every byte of the version by hash, and is signed with the publisher’s "
          "key. Get that key from the publisher, not from here.</p>\n<pre><code translate=\"no\">"
-         "curl -s %objects/%/% &gt;signed\n"
+         "curl -s ",
+         key, hash);
+    put_word(h, s->url, folder, hash);
+    HTML(h,
+         " &gt;signed\n"
          "echo &#34;%  signed&#34; | sha256sum -c\n"
          "sed &#39;/^---$/,$d&#39; signed &gt;manifest\n"
          "sed &#39;1,/^---$/d&#39; signed &gt;manifest.minisig\n"
          "{ printf Ed; sed -n 2p manifest.minisig | base64 -d | tail -c +3 | head -c 8\n"
          "  echo %= | tr _- /+ | base64 -d; } | base64 -w0 &gt;line\n"
          "minisign -Vm manifest -P &#34;$(cat line)&#34;\n</code></pre></details>\n</section>\n",
-         key, hash, s->url, folder, hash, hash, key);
+         hash, key);
 }
 
 int pages_image(const struct pages_site *s, const struct index_version *v, const struct index_list *versions,

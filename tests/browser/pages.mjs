@@ -58,7 +58,7 @@ async function copies() {
 	const { context, page } = await visit("images/bookworm/", clipboard);
 	const copied = await copy(page, (button) => button.click());
 	is("the command is copied as it stands there", copied, await page.locator(".command code").textContent());
-	like("pinned by hash and key", copied, /^rondo run http:\S+\/bookworm:2@sha256:[0-9a-f]{64}#[A-Za-z0-9_-]+$/);
+	like("pinned by hash and key", copied, /^rondo run 'http:\S+\/bookworm:2@sha256:[0-9a-f]{64}#[A-Za-z0-9_-]+'$/);
 	console.log(`command ${copied}`);
 	await context.close();
 }

@@ -37,7 +37,7 @@ start_process files rondo-server --listen "127.0.0.1:$port" "$site"
 wait_for_port "$port" || bail_out "the server starts"
 drive pages.mjs files
 # What a visitor takes away means the same to rondo.
-run_rondo inspect "${command#rondo run }"
+run sh -c "rondo inspect ${command#rondo run }"
 status_is 0 "what was copied names an image"
 like "$out" 'Debian <12> & more' "which is the page's"
 run env -u DISPLAY -u WAYLAND_DISPLAY "$BUILD/rondo" open "$link"

@@ -6,7 +6,7 @@ import { clipboard, copy, go_through, is, kind, like, names, shoot, visit } from
 
 async function takes_away(page, version) {
 	const copied = await copy(page, (button) => button.click());
-	like("what Copy puts into the clipboard is a command", copied, new RegExp(`^rondo run http:\\S+/harbour\\.tiny:${version}@sha256:[0-9a-f]{64}#[A-Za-z0-9_-]+$`));
+	like("what Copy puts into the clipboard is a command", copied, new RegExp(`^rondo run 'http:\\S+/harbour\\.tiny:${version}@sha256:[0-9a-f]{64}#[A-Za-z0-9_-]+'$`));
 	console.log(`command ${copied}`);
 }
 

@@ -48,7 +48,7 @@ publishes 2
 status_is 0 "the publisher publishes an update"
 like "$err" 'harbour\.tiny 2: .* [0-9]?[0-9] blocks new' "of a few blocks"
 drive story.mjs returns
-like "$command" ":2@sha256:$(awk '$2 == "harbour.tiny" && $3 == 2 { print $5 }' "$site/catalog.rondo")#$(key_of owner)\$" "the page's command names the update, and the operator's key"
+like "$command" ":2@sha256:$(awk '$2 == "harbour.tiny" && $3 == 2 { print $5 }' "$site/catalog.rondo")#$(key_of owner)'\$" "the page's command names the update, and the operator's key"
 
 wait "$boot"
 is "$?" 0 "what was copied boots, up to the prompt" || diag_file "$TMPDIR/boot.err"

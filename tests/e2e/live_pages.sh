@@ -96,7 +96,7 @@ is "$code" 304 "who has the page is told so"
 ask images/tiny
 is "$code $(sed -n 's/^Location: //p' <<<"$head")" "301 tiny/" "the slash behind a name is put there"
 ask images/tiny/ -H 'Host: zoo.example' -H 'X-Forwarded-Proto: https'
-ok "commands have the visitor's URL" grep -q 'rondo run https://zoo.example/tiny:2@sha256:' "$page"
+ok "commands have the visitor's URL" grep -q "rondo run &#39;https://zoo.example/tiny:2@sha256:" "$page"
 ok "links, too" grep -q 'href="rondo://zoo.example/tiny:2@sha256:' "$page"
 for host in 'a"b' 'a/b' 'a;id' '<b>' 'a b'; do
 	ask '' -H "Host: $host"

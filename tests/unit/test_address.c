@@ -380,6 +380,26 @@ static void what_is_no_link_is_refused(void **state)
     assert_non_null(strstr(error.text, "it is longer than"));
 }
 
+// Anybody chooses the site of a file that is imported.
+static void what_people_paste_is_one_word(void **state)
+{
+    static const struct {
+        const char *site, *version, *word;
+    } table[] = {
+        {"https://zoo.example/os/", "1", "https://zoo.example/os/debian:1"},
+        {"https://zoo.example/os/", "", "https://zoo.example/os/debian"},
+        {"http://[::1]:8080/", "1", "'http://[::1]:8080/debian:1'"},
+        {"https://zoo.example/$(reboot)/", "1", "'https://zoo.example/$(reboot)/debian:1'"},
+        {"/home/it's mine/", "", "'/home/it'\\''s mine/debian'"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        struct buf word CLEANUP(buf_free) = BUF_WITH_MAXIMUM(ADDRESS_WORD_MAXIMUM);
+        assert_int_equal(address_append_word(&word, table[i].site, "debian", table[i].version), 0);
+        assert_string_equal(buf_text(&word), table[i].word);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +410,7 @@ int main(void)
         cmocka_unit_test(sites),
         cmocka_unit_test(links_are_addresses_with_another_beginning),
         cmocka_unit_test(what_is_no_link_is_refused),
+        cmocka_unit_test(what_people_paste_is_one_word),
     };
     return cmocka_run_group_tests_name("address", tests, NULL, NULL);
 }
