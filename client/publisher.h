@@ -42,7 +42,7 @@ int publisher_put_root(struct site *s, const struct root *root, const void *byte
 int publisher_count_signed(struct site *s, const struct catalog *c, const struct key_public *key,
                            int (*each)(void *context, const char *name, struct error *error), void *context,
                            struct error *error);
-// Says on stderr how many versions fall with the key.
+// Says on stderr how many versions fall with the key, if any do.
 int publisher_tell_revoked(struct site *s, const struct catalog *c, const struct key_public *key, struct error *error);
 
 // The catalogs of this key were changed here: whoever looks at them with this user's client wants to see that at once.

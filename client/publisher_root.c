@@ -100,7 +100,7 @@ int publisher_tell_revoked(struct site *s, const struct catalog *c, const struct
 {
     char text[64];
     const int count = publisher_count_signed(s, c, key, NULL, NULL, error);
-    if (count < 0)
+    if (count <= 0)
         return count;
     snprintf(text, sizeof(text), "%d listed versions are", count);
     fprintf(stderr,

@@ -232,11 +232,12 @@ int upload_post(struct upload *u, const char *path, const void *body, size_t n, 
 
 // --- answers ---------------------------------------------------------------------------------------------------------
 
-// `: "error"; next`, as far as the answer has them.
-static void tell(const struct upload_answer *a, char *to, size_t capacity)
+// `: "error"; next`, as far as the answer has them. Whether it says what to do next.
+static bool tell(const struct upload_answer *a, char *to, size_t capacity)
 {
     char text[TOLD_SIZE], escaped[TOLD_SIZE];
     size_t used = 0;
+    bool next = false;
     static const char *const paths[] = {"$.error", "$.next"};
     to[0] = '\0';
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
@@ -246,15 +247,17 @@ static void tell(const struct upload_answer *a, char *to, size_t capacity)
         text_escape(slice_of(text), escaped, sizeof(escaped));
         int n = snprintf(to + used, capacity - used, "%s%s", i == 0 ? ": " : "; ", escaped);
         if (n < 0 || (size_t)n >= capacity - used)
-            return;
+            return next;
         used += (size_t)n;
+        next = i == 1;
     }
+    return next;
 }
 
 int upload_explain(const struct upload *u, const char *did, const struct upload_answer *a, struct error *error)
 {
     char said[TOLD_SIZE];
-    tell(a, said, sizeof(said));
+    const bool next = tell(a, said, sizeof(said));
     switch (a->status) {
     case 401:
     case 403:
@@ -270,10 +273,11 @@ int upload_explain(const struct upload *u, const char *did, const struct upload_
         return error_set(error, EEXIST, "%s does not take %s%s", u->site, did, said);
     case 413:
     case 507:
-        return error_set(error, ENOSPC,
-                         "%s has no room for %s%s; ask its operator for more (rondo-server quota), then run the same "
-                         "command again",
-                         u->site, did, said);
+        return error_set(error, ENOSPC, "%s has no room for %s%s; %sthen run the same command again", u->site, did,
+                         said,
+                         next               ? ""
+                         : a->status == 413 ? "ask its operator for more (rondo-server quota), "
+                                            : "ask its operator to make room, ");
     case 422:
         return error_set(error, EBADMSG, "%s finds %s wrong%s", u->site, did, said);
     case 408:

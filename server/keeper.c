@@ -71,6 +71,31 @@ static int give_up_rights(struct keeper *k)
     return confine_rights(folders, ARRAY_SIZE(folders), UINT64_C(1) << CAP_DAC_OVERRIDE, &k->error);
 }
 
+// Is it the site's? Of a site that has no catalog yet, or one that is damaged, publishers are told.
+static int check_key(struct keeper *k)
+{
+    struct catalog catalog = {.images = NULL};
+    struct site *site = NULL;
+    struct key_public ours;
+    char key[KEY_TEXT_SIZE];
+    int r = 0;
+
+    if (!k->site_key || site_open_reading(k->options.site, &site, NULL) < 0)
+        return 0;
+    if (site_catalog_read(site, &catalog, NULL) == 0) {
+        key_public_of(k->site_key, &ours);
+        if (!key_equal(&ours, &catalog.site_key))
+            r = error_set(
+                &k->error, EKEYREJECTED,
+                "%s is not the key of the site %s, which is %s: give --site-key that one's file, or --queue if "
+                "it is elsewhere",
+                k->options.site_key, k->options.site, key_to_text(&catalog.site_key, key));
+        catalog_free(&catalog);
+    }
+    site_close(site);
+    return r;
+}
+
 // A failure is kept for whoever asks first.
 static void prepare(const void *context)
 {
@@ -83,6 +108,8 @@ static void prepare(const void *context)
         r = give_up_rights(k);
     if (r == 0)
         r = confine_calls("rondo-keeper", keeper_calls, keeper_call_count, &k->error);
+    if (r == 0)
+        r = check_key(k);
     k->failure = r;
 }
 

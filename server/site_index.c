@@ -16,6 +16,8 @@ int site_index_open(const char *state, const char *site, struct site_index *ret,
 {
     int r = state_open(state, site, &ret->state, error);
     if (r == 0)
+        r = state_lock(&ret->state, state, error);
+    if (r == 0)
         r = indexer_start(&ret->state, site, &ret->indexer, error);
     if (r < 0)
         return r;

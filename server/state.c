@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/banned.h"
@@ -61,6 +62,19 @@ int state_open(const char *path, const char *site, struct state *ret, struct err
     *ret = s;
     s.folder = -1;
     return 0;
+}
+
+// The processes beside the server have no descriptor of it: the lock goes with the server, however that ends.
+int state_lock(const struct state *s, const char *path, struct error *error)
+{
+    if (flock(s->folder, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    return errno == EWOULDBLOCK
+               ? error_set(
+                     error, EBUSY,
+                     "another rondo-server keeps its state in %s: stop that one, or give this one a folder of its own",
+                     path)
+               : error_set(error, errno, "cannot lock the state folder %s: %m", path);
 }
 
 int state_find(const char *path, struct error *error)

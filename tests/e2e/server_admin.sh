@@ -5,7 +5,7 @@
 . "$ROOT/tests/publishers.sh"
 need curl python3 minisign
 
-make_keys owner alice
+make_keys owner alice bob
 alice=$(key_of alice)
 catalog() {
 	cat "$site/catalog.rondo"
@@ -39,6 +39,10 @@ make_version alice alice.web 1 "$TMPDIR/disk"
 open_session alice && send_objects "$TMPDIR/alice.web-1" || bail_out "objects are sent"
 hand_in "$TMPDIR/alice.web-1"
 is "$code" 201 "she publishes under it"
+run timeout 20 rondo-server --listen 127.0.0.1:0 --state "$state" "$site"
+like "$status $err" "^10 .*another rondo-server keeps its state in $state: stop that one" "a second server with this state is refused"
+run timeout 20 rondo-server --listen 127.0.0.1:0 --state "$TMPDIR/other-state" --site-key "$TMPDIR/alice" "$site"
+like "$status $err" "^5 .*alice is not the key of the site $site, which is $(key_of owner): give" "and one with a key that is not the site's"
 printf 'what is no object of a version' >"$TMPDIR/stray"
 stray=$(sha256sum "$TMPDIR/stray" | cut -d ' ' -f 1)
 api PUT "objects/$stray" --data-binary "@$TMPDIR/stray"
@@ -94,6 +98,8 @@ printf 'x' | dd of="$site/objects/${object:0:2}/$object" bs=1 conv=notrunc statu
 run rondo-server verify --json "$site"
 is "$status $(python3 -c 'import json, sys; print(sys.argv[1] in str(json.load(sys.stdin)["problems"]))' "$object" <<<"$out")" "5 True" "verify --json names an object that is damaged"
 
+run rondo-server user remove "$(key_of bob)" --site-key "$TMPDIR/owner" "$site"
+is "$status $(grep -c 'listed version' <<<"$err")" "0 0" "user remove of a key that signed nothing does not ask for anything to be published again"
 run rondo-server user remove "$alice" --site-key "$TMPDIR/owner" "$site"
 like "$status $err" '^0 .*one listed version' "user remove revokes the key, and says what falls with it"
 run rondo-server user list "$site"
