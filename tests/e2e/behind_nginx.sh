@@ -130,7 +130,7 @@ must_publish image 1 "$TMPDIR/disk" --logo "$TMPDIR/logo"
 start_server --state "$TMPDIR/state"
 get images/image/
 is "$code" 200 "an image has its page"
-like "$(cat "$TMPDIR/body")" "rondo run rondo run https#39;https://os.example.org:$tls/image:1@sha256:[0-9a-f]{64}#" "its command has nginx's address, with TLS"
+like "$(cat "$TMPDIR/body")" "rondo run &#39;https://os.example.org:$tls/image:1@sha256:[0-9a-f]{64}#" "its command has nginx's address, with TLS"
 like "$(cat "$TMPDIR/body")" "href=\"rondo://os.example.org:$tls/image:1@sha256:" "as has its link"
 logo=images/image/$(grep -o 'logo-[0-9a-f]*\.png' "$TMPDIR/body" | head -n 1)
 get "$logo"
