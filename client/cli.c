@@ -70,7 +70,7 @@ int cli_fail(int result, const struct error *error)
     if (error_is_network(result) && result != -ENONET)
         fputs(
             "rondo: is the address right? If so, try again later; what is in the cache runs with rondo run --offline, "
-            "and --source names another place for what is missing\n",
+            "and rondo run --source names another place for what is missing\n",
             stderr);
     return (int)error_exit_code(result);
 }
