@@ -221,7 +221,10 @@ static int decompress_zstd(const unsigned char *body, size_t length, void *ret_b
     ZSTD_DCtx *decoder = own_decoder();
     if (!decoder)
         return -ENOMEM;
-    return ZSTD_decompressDCtx(decoder, ret_blocks, raw, body, length) == raw ? 0 : -EBADMSG; // errors are larger
+    const size_t n = ZSTD_decompressDCtx(decoder, ret_blocks, raw, body, length); // errors are larger
+    if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
+        return -ENOMEM;
+    return n == raw ? 0 : -EBADMSG;
 }
 
 static int decompress_lz4(const unsigned char *body, size_t length, void *ret_blocks, size_t raw)

@@ -43,6 +43,9 @@ void key_public_of(const struct key_secret *k, struct key_public *ret);
 // A bare Ed25519 signature (RFC 8032) over `bytes`; files are signed with catalog/signed.h.
 int key_sign(const struct key_secret *k, const void *bytes, size_t n, unsigned char ret[static KEY_SIGNATURE_SIZE],
              struct error *error);
+// key_verify says false as well where libcrypto lacks memory, and key_can_verify whether it can verify a signature that
+// is known to be right.
+bool key_can_verify(void);
 bool key_verify(const struct key_public *k, const void *bytes, size_t n,
                 const unsigned char signature[static KEY_SIGNATURE_SIZE]);
 

@@ -28,7 +28,7 @@ int signed_cut_signature(struct slice *rest, struct slice *ret, struct error *er
 int signed_split(const void *bytes, size_t n, struct slice *ret_text, struct slice *ret_signature, struct error *error);
 
 // Verifies with this key and no other: -EKEYREJECTED if the signature is not this key's over this text, -EBADMSG if the
-// file is malformed.
+// file is malformed; -ENOMEM if there is no memory to verify it with.
 int signed_verify(const void *bytes, size_t n, const struct key_public *key, struct slice *ret_text,
                   struct error *error);
 

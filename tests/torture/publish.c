@@ -118,7 +118,8 @@ static int take(struct keeper *k, struct error *error)
     return r;
 }
 
-static int hand_in(void)
+// To a keeper that has the site's key; or does not, so that the version waits for it.
+static int hand_in_to(bool queue)
 {
     char site[300], file[300], path[300];
     struct key_secret *secret CLEANUP(key_free) = NULL;
@@ -134,14 +135,39 @@ static int hand_in(void)
     if (r == 0)
         r = staging_open(state, &staging, &error);
     struct keeper k = {.options = {.site = site, .site_key = file, .quota = QUOTA},
-                       .site_key = secret,
+                       .site_key = queue ? NULL : secret,
                        .state = state,
                        .placed = placed,
                        .staging = staging,
                        .pending = BUF_WITH_MAXIMUM(1u << 20)};
     if (r == 0)
         r = take(&k, &error);
+    if (r == 0 && queue)
+        keeper_pending_refresh(&k); // which tells the log of its failures, and tries again
+    buf_free(&k.pending);
     return r < 0 && !error.text[0] ? torture_wrong("it failed without a word") : r;
+}
+
+static int hand_in(void)
+{
+    return hand_in_to(false);
+}
+
+static int hand_in_to_wait(void)
+{
+    return hand_in_to(true);
+}
+
+static int check_waits(void)
+{
+    char path[300], hex[SHA256_HEX_SIZE];
+    void *text CLEANUP_FREE = NULL;
+    size_t n;
+    snprintf(path, sizeof(path), "%s/state/pending/catalog", here);
+    if (RONDO("fsck", "%site", "--json") != 0)
+        return torture_wrong("the site does not verify");
+    MUST(io_read_file(AT_FDCWD, path, 1u << 20, &text, &n));
+    return strstr(text, sha256_to_hex(&manifest, hex)) ? 0 : torture_wrong("the version does not wait");
 }
 
 static int check(void)
@@ -213,6 +239,7 @@ static int check_published(void)
 
 const struct torture_scenario torture_publish[] = {
     {.name = "take a version in", .set_up = set_up, .prepare = prepare, .act = hand_in, .check = check},
+    {.name = "have a version wait", .set_up = set_up, .prepare = prepare, .act = hand_in_to_wait, .check = check_waits},
     {.name = "rondo publish --to URL",
      .set_up = set_up,
      .prepare = prepare_server,
