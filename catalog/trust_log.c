@@ -83,7 +83,7 @@ int trust_log_accepted(struct trust *t, int64_t time, const char *address, const
         r = trust_log_catalog(t, time, address, TRUST_CATALOG, c, error);
     if (r == 0 && others > 0)
         log_warning("%s has signed two different catalogs with the number %llu: somebody else may use its key %s. Ask "
-                    "the site's owner; rondo trust log %s shows both",
+                    "the site's owner; rondo trust log '%s' shows both",
                     address, (unsigned long long)c->number, key_to_text(&c->site_key, key), address);
     return r;
 }

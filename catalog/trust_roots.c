@@ -178,7 +178,7 @@ static int walk(const struct trust_request *request, const struct root *from, co
         if (r < 0)
             return error_prefix(error, r,
                                 "root %u of %s is refused, and nothing has changed (if the site's owner says "
-                                "that all its keys are new: rondo trust rm %s)",
+                                "that all its keys are new: rondo trust rm '%s')",
                                 i, request->site, request->site);
         verified = verified ? verified : i;
     }
@@ -219,7 +219,7 @@ static int check_one_key(const struct trust_request *request, const struct known
         return error_set(
             error, EKEYREJECTED,
             "the key of %s has changed: it was %s and is now %s. Somebody may be deceiving you. If the site's "
-            "owner confirms the new key: rondo trust rm %s",
+            "owner confirms the new key: rondo trust rm '%s'",
             request->site, key_to_text(&site->key, ours), theirs, request->site);
     if (request->pin && !key_equal(request->pin, &c->site_key))
         return error_set(error, EKEYREJECTED,
@@ -269,7 +269,7 @@ int trust_check_key(struct trust *t, const struct trust_request *request, const 
         return error_set(
             error, EKEYREJECTED,
             "first contact with %s, whose key nobody has named; ask its owner for the key and add it to the "
-            "address (it says #%s), or: rondo trust add %s KEY",
+            "address (it says #%s), or: rondo trust add '%s' KEY",
             request->site, key_to_text(&c->site_key, key), request->site);
     if (k.has_root && c->root_number < k.root.number)
         return k.catalog_vouched || key_equal(&k.root.catalog_key, &c->site_key)

@@ -74,8 +74,8 @@ int trust_add(struct trust *t, const char *site, const struct key_public *key, s
     if (known.known && !key_equal(&known.key, key) && (r = trust_is_vouched(t, site, key, &vouched, error)) < 0)
         return r;
     if (known.known && !key_equal(&known.key, key) && !vouched)
-        return error_set(error, EKEYREJECTED, "another key is known for %s: %s; to replace it: rondo trust rm %s", site,
-                         key_to_text(&known.key, text), site);
+        return error_set(error, EKEYREJECTED, "another key is known for %s: %s; to replace it: rondo trust rm '%s'",
+                         site, key_to_text(&known.key, text), site);
     if (known.known)
         r = trust_db_run(t, error, "UPDATE site SET pinned = 1 WHERE address = ?", "t", site);
     else

@@ -22,7 +22,7 @@ run_rondo inspect "${url}image"
 is "$err" "" "later contacts say nothing"
 rules "/catalog.rondo stale from=$TMPDIR/impostor"
 withstands "T02 another key: both are shown" 5 "key of $url has changed: it was $key and is now $other" 'catalog\.rondo' rondo pull "${url}image"
-like "$err" "rondo trust rm $url" "and what to do if that is right"
+like "$err" "rondo trust rm '$url" "and what to do if that is right"
 withstands "T02 another key: a pin in the address does not overrule what is remembered" 5 '' 'catalog\.rondo' rondo pull "${url}image#$other"
 run_rondo inspect --offline "${url}image" --json
 is "$(json publisher)" "$key" "what is remembered stays"

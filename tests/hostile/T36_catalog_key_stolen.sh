@@ -39,7 +39,7 @@ is "$(catalogs "$TMPDIR/first")" "2 $(sed '/^---$/,$d' "$site/catalog.rondo" | s
 rules
 in_home "$TMPDIR/second" pull "${url}image"
 status_is 0 "the second user meets the owner's catalog"
-like "$err" "has signed two different catalogs with the number 2.*rondo trust log $url" "and is warned"
+like "$err" "has signed two different catalogs with the number 2.*rondo trust log '$url" "and is warned"
 in_home "$TMPDIR/second" pull "${url}image"
 unlike "$err" 'two different' "once"
 in_home "$TMPDIR/second" trust log "$url" --json

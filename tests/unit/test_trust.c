@@ -34,7 +34,7 @@ static void arbitrary_installation_another_key_is_refused(void **state)
                      -EKEYREJECTED);
     assert_non_null(strstr(w->error.text, key_to_text(&ours, text)));
     assert_non_null(strstr(w->error.text, key_to_text(&theirs, text)));
-    assert_non_null(strstr(w->error.text, "rondo trust rm " SITE));
+    assert_non_null(strstr(w->error.text, "rondo trust rm '" SITE "'"));
     assert_int_equal(verdict.latest, 77);
     // A pin, which may come from a link, does not overrule what is remembered.
     assert_int_equal(
