@@ -55,7 +55,7 @@ quota() { # [KEY [SIZE]]: sets $used and $own
 	read -r used own < <(python3 -c 'import json, sys; print(*[(p["used_bytes"], p.get("quota_bytes")) for p in json.load(sys.stdin)][0])' <<<"$out")
 }
 quota
-is "$status $(grep -o "$alice" <<<"$out" | wc -l) $own" "0 1 None" "quota: who has published is there, once, and has what the server gives everybody"
+is "$status $(grep -o -- "$alice" <<<"$out" | wc -l) $own" "0 1 None" "quota: who has published is there, once, and has what the server gives everybody"
 all=$used
 open_session alice
 is "$(value used_bytes) $(value quota_bytes)" "$all $((64 << 30))" "what she has used is what the server tells her"

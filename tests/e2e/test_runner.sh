@@ -97,7 +97,7 @@ trap '' TERM
 bash -c 'trap "" TERM; echo $$ >"$1"; while :; do sleep 1; done' - "$1" &
 wait
 END
-run tap stubborn "$TMPDIR/stubborn-process"
+RONDO_TEST_GRACE=1 run tap stubborn "$TMPDIR/stubborn-process"
 status_is 124 "a test that ignores SIGTERM is killed"
 ok "its process too" gone "$TMPDIR/stubborn-process"
 

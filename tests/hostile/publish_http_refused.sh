@@ -168,10 +168,14 @@ post() { # TOKEN FOLDER [CURL…]
 }
 post "$bob" "$TMPDIR/games.long-1" --retry 9 >"$TMPDIR/code.long" &
 long=$!
-sleep 0.3
-run=exec post "$alice" "$TMPDIR/tools.left-1" --retry 9 --retry-delay 1 & # the shell is curl then, which is killed
+keeper_has_one() { # the server has a manifest open, without a name, while the keeper looks at it
+	find "/proc/$server/fd" -lname '*/manifest-* (deleted)' | grep -q .
+}
+wait_until 10 keeper_has_one || fail "the keeper gets a manifest"
+run=exec post "$alice" "$TMPDIR/tools.left-1" --retry 9 --retry-delay 1 -v 2>"$TMPDIR/left.log" & # the shell is curl then, which is killed
 left=$!
-sleep 0.3
+wait_until 10 grep -q '^> POST' "$TMPDIR/left.log" || fail "a manifest is handed in"
+sleep 0.3 # else the question below might be there first
 waits_already() {
 	[ "$(post "$alice" "$TMPDIR/tools.left-1" --max-time 1)" = 429 ]
 }

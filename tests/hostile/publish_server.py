@@ -24,6 +24,7 @@ the first N requests of it are treated so (all, without it). Actions:
     rate N            objects: taken as they should be, N KiB a second
     wait              manifest: 202
     serial N          manifest: 409, for a version with that serial waits
+    gate FILE         as it should be, once that file is there
 """
 import argparse
 import hashlib
@@ -123,6 +124,10 @@ class Handler(BaseHTTPRequestHandler):
         elif action == "hang":
             time.sleep(120)
             self.end()
+        elif action == "gate":
+            while not os.path.exists(value):
+                time.sleep(0.02)
+            return False
         elif action == "garbage":
             self.wfile.write(b"\x16\x03\x01 what\r\n\r\n")
             self.end()

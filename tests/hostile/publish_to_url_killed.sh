@@ -111,10 +111,11 @@ is "$(find "$RONDO_CACHE/publishing" 2>/dev/null | wc -l)" 0 "goes with rondo gc
 rm -f "$script"
 
 # A publication of the same image by somebody else, in between.
-again 'objects rate 4000'
+again "missing gate $TMPDIR/gate"
 begin "${command[@]}"
-wait_until 20 has_asked publish/missing
+wait_until 20 has_asked publish/session || fail "it opens a session"
 must_publish image 0 "$TMPDIR/one" --site-key "$TMPDIR/sitekey"
+touch "$TMPDIR/gate"
 wait "$pid"
 is "$?" 0 "somebody else publishes another version meanwhile: it is listed behind that"
 is "$(awk '$1 == "image" && $2 == "image" { print $3, $4 }' "$site/catalog.rondo" | tr '\n' ' ')" "0 1 1 2 " "with the next serial"
